@@ -1,0 +1,775 @@
+//! The frame: one encoded batch, the same bytes on the wire, in the spill and in the WAL.
+//!
+//! ```text
+//! offset size
+//!  0     4    magic "KSF1"
+//!  4     1    kind: 1 logs, 2 metrics
+//!  5     1    flags: bit 0 = payload is zstd
+//!  6     2    reserved, 0
+//!  8    16    source id                        (all integers little-endian)
+//! 24     8+4  from: offset, ordinal  (exclusive)
+//! 36     8+4  to: offset, ordinal    (inclusive)
+//! 48     4    payload bytes as stored
+//! 52     4    payload bytes when decompressed
+//! 56     4    CRC32C of bytes 0..56 and the stored payload
+//! 60     n    payload
+//! ```
+//! The payload is a list of varints and texts, drawn at [`encode_logs`] and [`encode_metrics`]; a
+//! text is a varint length and its bytes. Decoding any bytes ends in a batch or an error, never in
+//! a panic, and never allocates more than a small multiple of [`MAX_PAYLOAD_BYTES`].
+
+use std::sync::Arc;
+
+use crate::metric::Point;
+use crate::{
+    Column, FamilyId, KubernetesMetadata, Labels, LogBatch, MetricBatch, MetricKind, Position,
+    RecordBatch, Resource, Slice, Source, SourceId, Suffix, Value,
+};
+
+/// Bytes before the payload.
+pub const HEADER_BYTES: usize = 60;
+/// The largest payload, compressed or not. Larger batches must be split before they are encoded.
+pub const MAX_PAYLOAD_BYTES: usize = 128 << 20;
+/// Payloads below this are not worth a compressor's header.
+const COMPRESS_FROM_BYTES: usize = 256;
+const MAGIC: &[u8; 4] = b"KSF1";
+const FLAG_ZSTD: u8 = 1;
+
+/// Why bytes are not a frame.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FrameError {
+    /// The bytes end before the frame does: a torn tail, or more is to come.
+    #[error("frame is cut off: {have} of {need} bytes")]
+    Truncated { have: usize, need: usize },
+    /// The bytes are something else or damaged.
+    #[error("damaged frame: {0}")]
+    Damaged(&'static str),
+}
+
+/// A checked frame whose payload has not been decoded yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Frame<'a> {
+    pub source: Source,
+    bytes: &'a [u8],
+}
+
+impl<'a> Frame<'a> {
+    /// Checks the frame at the start of `bytes`: magic, lengths and checksum.
+    ///
+    /// # Errors
+    /// `Truncated` when more bytes could complete it, else `Damaged`.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        let magic = &bytes[..bytes.len().min(4)];
+        if magic != &MAGIC[..magic.len()] {
+            return Err(FrameError::Damaged("no frame magic"));
+        }
+        if bytes.len() < HEADER_BYTES {
+            let have = bytes.len();
+            return Err(FrameError::Truncated {
+                have,
+                need: HEADER_BYTES,
+            });
+        }
+        let stored = u32_at(bytes, 48) as usize;
+        if stored > MAX_PAYLOAD_BYTES || u32_at(bytes, 52) as usize > MAX_PAYLOAD_BYTES {
+            return Err(FrameError::Damaged(
+                "payload is larger than any frame may be",
+            ));
+        }
+        let need = HEADER_BYTES + stored;
+        let Some(bytes) = bytes.get(..need) else {
+            let have = bytes.len();
+            return Err(FrameError::Truncated { have, need });
+        };
+        if checksum(bytes) != u32_at(bytes, 56) {
+            return Err(FrameError::Damaged("checksum does not match"));
+        }
+        let position = |at| Position {
+            offset: u64_at(bytes, at),
+            ordinal: u32_at(bytes, at + 8),
+        };
+        let id = u128::from(u64_at(bytes, 8)) | u128::from(u64_at(bytes, 16)) << 64;
+        Ok(Self {
+            source: Source {
+                id: SourceId(id),
+                from: position(24),
+                to: position(36),
+            },
+            bytes,
+        })
+    }
+
+    /// The whole frame, header and payload.
+    #[must_use]
+    pub fn as_bytes(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// Decodes the batch.
+    ///
+    /// # Errors
+    /// When the payload does not decompress or does not follow its format.
+    pub fn decode(&self) -> Result<RecordBatch, FrameError> {
+        let stored = &self.bytes[HEADER_BYTES..];
+        let raw_len = u32_at(self.bytes, 52) as usize;
+        let payload = if self.bytes[5] & FLAG_ZSTD == 0 {
+            stored.to_vec()
+        } else {
+            zstd::bulk::decompress(stored, raw_len)
+                .map_err(|_| FrameError::Damaged("payload does not decompress"))?
+        };
+        if payload.len() != raw_len {
+            return Err(FrameError::Damaged(
+                "payload has another length than promised",
+            ));
+        }
+        match self.bytes[4] {
+            1 => decode_logs(payload, self.source).map(RecordBatch::Logs),
+            2 => decode_metrics(&payload, self.source).map(RecordBatch::Metrics),
+            _ => Err(FrameError::Damaged("unknown kind of batch")),
+        }
+    }
+}
+
+/// Appends the frame of `batch` to `out` and returns its length.
+///
+/// # Errors
+/// When the batch is larger than [`MAX_PAYLOAD_BYTES`].
+pub fn encode(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<usize, FrameError> {
+    match batch {
+        RecordBatch::Logs(b) => finish(1, &b.source, &encode_logs(b), out),
+        RecordBatch::Metrics(b) => finish(2, &b.source, &encode_metrics(b), out),
+    }
+}
+
+fn finish(
+    kind: u8,
+    source: &Source,
+    payload: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<usize, FrameError> {
+    if payload.len() > MAX_PAYLOAD_BYTES {
+        return Err(FrameError::Damaged("batch is larger than any frame may be"));
+    }
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER_BYTES]);
+    let mut flags = 0;
+    if payload.len() >= COMPRESS_FROM_BYTES {
+        let packed = zstd::bulk::compress(payload, 1).expect("zstd compresses any bytes");
+        flags = FLAG_ZSTD;
+        out.extend_from_slice(&packed);
+    } else {
+        out.extend_from_slice(payload);
+    }
+    let stored = out.len() - start - HEADER_BYTES;
+    let frame = &mut out[start..];
+    frame[..4].copy_from_slice(MAGIC);
+    frame[4] = kind;
+    frame[5] = flags;
+    frame[8..24].copy_from_slice(&source.id.0.to_le_bytes());
+    frame[24..32].copy_from_slice(&source.from.offset.to_le_bytes());
+    frame[32..36].copy_from_slice(&source.from.ordinal.to_le_bytes());
+    frame[36..44].copy_from_slice(&source.to.offset.to_le_bytes());
+    frame[44..48].copy_from_slice(&source.to.ordinal.to_le_bytes());
+    frame[48..52].copy_from_slice(&(stored as u32).to_le_bytes());
+    frame[52..56].copy_from_slice(&(payload.len() as u32).to_le_bytes());
+    let crc = checksum(frame);
+    frame[56..60].copy_from_slice(&crc.to_le_bytes());
+    Ok(frame.len())
+}
+
+fn checksum(frame: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&frame[..56]), &frame[HEADER_BYTES..])
+}
+
+fn u32_at(b: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(b[at..at + 4].try_into().expect("four bytes"))
+}
+
+fn u64_at(b: &[u8], at: usize) -> u64 {
+    u64::from_le_bytes(b[at..at + 8].try_into().expect("eight bytes"))
+}
+
+// ---- payload of logs ----
+
+/// How a column's values are laid out.
+const COLUMN_TEXTS: u8 = 0; // every value is text: lengths, then all bytes
+const COLUMN_SAME: u8 = 1; // every value is the same: one tagged value
+const COLUMN_TAGGED: u8 = 2; // one tagged value per record
+
+/// tag, resource, record count, times (first, then differences, zigzag), positions (offset
+/// differences; then 0, or 1 and all ordinals), column count, columns (name, layout, values).
+fn encode_logs(b: &LogBatch) -> Vec<u8> {
+    let mut w = Vec::with_capacity(b.size_bytes() + 256);
+    put_text(&mut w, b.tag.as_bytes());
+    put_resource(&mut w, &b.resource);
+    put_varint(&mut w, b.len() as u64);
+    let mut last = 0i64;
+    for &t in b.times() {
+        put_varint(&mut w, zigzag(t.wrapping_sub(last)));
+        last = t;
+    }
+    let mut last = 0u64;
+    for p in b.positions() {
+        put_varint(&mut w, zigzag(p.offset.wrapping_sub(last) as i64));
+        last = p.offset;
+    }
+    let ordinals = b.positions().iter().any(|p| p.ordinal != 0);
+    w.push(u8::from(ordinals));
+    if ordinals {
+        for p in b.positions() {
+            put_varint(&mut w, u64::from(p.ordinal));
+        }
+    }
+    put_varint(&mut w, b.columns().len() as u64);
+    for c in b.columns() {
+        put_text(&mut w, c.name.as_bytes());
+        put_column(&mut w, b, &c.values);
+    }
+    w
+}
+
+fn put_column(w: &mut Vec<u8>, b: &LogBatch, values: &[Value]) {
+    let texts = values.iter().all(|v| matches!(v, Value::Text(_)));
+    let same = values.len() > 1
+        && values[1..].iter().all(|v| match (v, &values[0]) {
+            (Value::Text(x), Value::Text(y)) | (Value::Json(x), Value::Json(y)) => {
+                b.bytes(*x) == b.bytes(*y)
+            }
+            (x, y) => x == y,
+        });
+    if same {
+        w.push(COLUMN_SAME);
+        put_value(w, b, values[0]);
+    } else if texts {
+        w.push(COLUMN_TEXTS);
+        let slices = || {
+            values.iter().map(|v| match v {
+                Value::Text(s) => b.bytes(*s),
+                _ => unreachable!("all values are text"),
+            })
+        };
+        slices().for_each(|s| put_varint(w, s.len() as u64));
+        slices().for_each(|s| w.extend_from_slice(s));
+    } else {
+        w.push(COLUMN_TAGGED);
+        values.iter().for_each(|v| put_value(w, b, *v));
+    }
+}
+
+fn put_value(w: &mut Vec<u8>, b: &LogBatch, value: Value) {
+    match value {
+        Value::Absent => w.push(0),
+        Value::Null => w.push(1),
+        Value::Bool(v) => w.push(2 + u8::from(v)),
+        Value::Int(v) => {
+            w.push(4);
+            put_varint(w, zigzag(v));
+        }
+        Value::Float(v) => {
+            w.push(5);
+            w.extend_from_slice(&v.to_bits().to_le_bytes());
+        }
+        Value::Text(s) => {
+            w.push(6);
+            put_text(w, b.bytes(s));
+        }
+        Value::Json(s) => {
+            w.push(7);
+            put_text(w, b.bytes(s));
+        }
+    }
+}
+
+fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError> {
+    let mut r = Reader {
+        bytes: &payload,
+        at: 0,
+    };
+    let tag: Arc<str> = r.str()?.into();
+    let resource = Arc::new(r.resource()?);
+    let n = r.count(2)?;
+    let mut times = Vec::with_capacity(n);
+    let mut last = 0i64;
+    for _ in 0..n {
+        last = last.wrapping_add(unzigzag(r.varint()?));
+        times.push(last);
+    }
+    let mut positions = Vec::with_capacity(n);
+    let mut offset = 0u64;
+    for _ in 0..n {
+        offset = offset.wrapping_add(unzigzag(r.varint()?) as u64);
+        positions.push(Position::at(offset));
+    }
+    if r.byte()? != 0 {
+        for p in &mut positions {
+            p.ordinal = r.u32()?;
+        }
+    }
+    let mut columns = Vec::new();
+    for _ in 0..r.count(2)? {
+        let name: Arc<str> = r.str()?.into();
+        // A damaged count of columns must not multiply with the count of records.
+        if columns.len() * n > 4 * MAX_PAYLOAD_BYTES / size_of::<Value>() {
+            return Err(FrameError::Damaged("too many fields"));
+        }
+        columns.push(Column {
+            name,
+            values: r.column(n)?,
+        });
+    }
+    r.end()?;
+    let mut batch = LogBatch::new(tag, resource, payload);
+    batch.source = source;
+    for (time, position) in times.into_iter().zip(positions) {
+        batch.push(time, position);
+    }
+    for column in columns {
+        batch.put_column(column);
+    }
+    Ok(batch)
+}
+
+// ---- payload of metrics ----
+
+/// tag, resource, batch time (zigzag), text of all names in one piece, families (name, help:
+/// slices; kind), label pairs (name, value: slices), points (family, suffix, first pair, pairs,
+/// 0 or 1 and a time (zigzag, from the batch time)), then all values as 8 bytes each.
+fn encode_metrics(b: &MetricBatch) -> Vec<u8> {
+    let mut w = Vec::with_capacity(b.size_bytes());
+    put_text(&mut w, b.tag.as_bytes());
+    put_resource(&mut w, &b.resource);
+    put_varint(&mut w, zigzag(b.time_ms));
+    put_varint(&mut w, b.families().len() as u64);
+    for f in b.families() {
+        put_text(&mut w, b.text(f.name).as_bytes());
+        put_text(&mut w, b.text(f.help).as_bytes());
+        w.push(f.kind as u8);
+    }
+    put_varint(&mut w, b.points().len() as u64);
+    let mut last_labels = (u32::MAX, 0);
+    for p in b.points() {
+        put_varint(&mut w, u64::from(p.family.0));
+        // Bit 0: own time; bit 1: the labels of the point before; bits 2-3: suffix.
+        let repeats = p.labels == last_labels;
+        w.push(u8::from(p.time_ms.is_some()) | u8::from(repeats) << 1 | (p.suffix as u8) << 2);
+        if let Some(t) = p.time_ms {
+            put_varint(&mut w, zigzag(t.wrapping_sub(b.time_ms)));
+        }
+        if !repeats {
+            put_varint(&mut w, u64::from(p.labels.1));
+            for (name, value) in b.labels_of(p) {
+                put_text(&mut w, name.as_bytes());
+                put_text(&mut w, value.as_bytes());
+            }
+            last_labels = p.labels;
+        }
+    }
+    for p in b.points() {
+        w.extend_from_slice(&p.value.to_bits().to_le_bytes());
+    }
+    w
+}
+
+fn decode_metrics(payload: &[u8], source: Source) -> Result<MetricBatch, FrameError> {
+    let mut r = Reader {
+        bytes: payload,
+        at: 0,
+    };
+    let tag: Arc<str> = r.str()?.into();
+    let resource = Arc::new(r.resource()?);
+    let mut batch = MetricBatch::new(tag, resource, unzigzag(r.varint()?));
+    batch.source = source;
+    let n_families = r.count(3)?;
+    for _ in 0..n_families {
+        let (name, help) = (r.str()?, r.str()?);
+        let kind = match r.byte()? {
+            0 => MetricKind::Unknown,
+            1 => MetricKind::Counter,
+            2 => MetricKind::Gauge,
+            3 => MetricKind::Histogram,
+            4 => MetricKind::Summary,
+            _ => return Err(FrameError::Damaged("unknown metric type")),
+        };
+        batch.new_family(name, kind, help);
+    }
+    let n_points = r.count(10)?;
+    let mut points = Vec::with_capacity(n_points);
+    let mut labels = None;
+    for _ in 0..n_points {
+        let family = r.u32()?;
+        if family as usize >= n_families {
+            return Err(FrameError::Damaged("point of an unknown family"));
+        }
+        let bits = r.byte()?;
+        let suffix = match bits >> 2 {
+            0 => Suffix::None,
+            1 => Suffix::Bucket,
+            2 => Suffix::Sum,
+            3 => Suffix::Count,
+            _ => return Err(FrameError::Damaged("unknown suffix")),
+        };
+        let time_ms = if bits & 1 == 0 {
+            None
+        } else {
+            Some(batch.time_ms.wrapping_add(unzigzag(r.varint()?)))
+        };
+        if bits & 2 == 0 {
+            let mut pairs = Vec::new();
+            for _ in 0..r.count(2)? {
+                pairs.push((r.str()?, r.str()?));
+            }
+            labels = Some(batch.label_set(pairs));
+        }
+        let labels = labels.ok_or(FrameError::Damaged("first point has no labels"))?;
+        points.push(Point {
+            family: FamilyId(family),
+            suffix,
+            labels,
+            time_ms,
+            value: 0.0,
+        });
+    }
+    for mut point in points {
+        point.value = f64::from_bits(r.u64()?);
+        batch.push(point);
+    }
+    r.end()?;
+    Ok(batch)
+}
+
+// ---- pieces ----
+
+fn put_resource(w: &mut Vec<u8>, resource: &Resource) {
+    put_text(w, resource.labels.as_bytes());
+    put_pairs(w, &resource.attributes);
+    let Some(k) = &resource.kubernetes else {
+        return w.push(0);
+    };
+    w.push(1);
+    for (_, value) in k.scalars() {
+        put_text(w, value.as_bytes());
+    }
+    put_pairs(w, &k.labels);
+    put_pairs(w, &k.annotations);
+}
+
+fn put_pairs(w: &mut Vec<u8>, pairs: &[(String, String)]) {
+    put_varint(w, pairs.len() as u64);
+    for (name, value) in pairs {
+        put_text(w, name.as_bytes());
+        put_text(w, value.as_bytes());
+    }
+}
+
+fn put_text(w: &mut Vec<u8>, text: &[u8]) {
+    put_varint(w, text.len() as u64);
+    w.extend_from_slice(text);
+}
+
+fn put_varint(w: &mut Vec<u8>, mut n: u64) {
+    while n >= 0x80 {
+        w.push((n as u8 & 0x7f) | 0x80);
+        n >>= 7;
+    }
+    w.push(n as u8);
+}
+
+fn zigzag(n: i64) -> u64 {
+    ((n << 1) ^ (n >> 63)) as u64
+}
+
+fn unzigzag(n: u64) -> i64 {
+    (n >> 1) as i64 ^ -((n & 1) as i64)
+}
+
+/// Reads a payload; every method fails instead of reading past the end.
+struct Reader<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+const SHORT: FrameError = FrameError::Damaged("payload ends early");
+
+impl<'a> Reader<'a> {
+    fn byte(&mut self) -> Result<u8, FrameError> {
+        let byte = *self.bytes.get(self.at).ok_or(SHORT)?;
+        self.at += 1;
+        Ok(byte)
+    }
+
+    fn u64(&mut self) -> Result<u64, FrameError> {
+        let bytes = self.bytes.get(self.at..self.at + 8).ok_or(SHORT)?;
+        self.at += 8;
+        Ok(u64::from_le_bytes(bytes.try_into().expect("eight bytes")))
+    }
+
+    fn varint(&mut self) -> Result<u64, FrameError> {
+        let (mut n, mut shift) = (0u64, 0u32);
+        loop {
+            let byte = self.byte()?;
+            n |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Ok(n);
+            }
+            shift += 7;
+            if shift > 63 {
+                return Err(FrameError::Damaged("varint is too long"));
+            }
+        }
+    }
+
+    fn u32(&mut self) -> Result<u32, FrameError> {
+        u32::try_from(self.varint()?).map_err(|_| FrameError::Damaged("number is too large"))
+    }
+
+    /// A count of things that take at least `min_bytes` each of what is left.
+    fn count(&mut self, min_bytes: usize) -> Result<usize, FrameError> {
+        let n = usize::try_from(self.varint()?).map_err(|_| SHORT)?;
+        if n > (self.bytes.len() - self.at) / min_bytes {
+            return Err(SHORT);
+        }
+        Ok(n)
+    }
+
+    fn slice(&mut self) -> Result<Slice, FrameError> {
+        let len = self.count(1)?;
+        let start = self.at;
+        self.at += len;
+        Ok(Slice {
+            start: start as u32,
+            len: len as u32,
+        })
+    }
+
+    fn text(&mut self) -> Result<&'a [u8], FrameError> {
+        let s = self.slice()?;
+        Ok(&self.bytes[s.start as usize..][..s.len as usize])
+    }
+
+    fn str(&mut self) -> Result<&'a str, FrameError> {
+        std::str::from_utf8(self.text()?).map_err(|_| FrameError::Damaged("name is not UTF-8"))
+    }
+
+    fn pairs(&mut self) -> Result<Vec<(String, String)>, FrameError> {
+        let n = self.count(2)?;
+        (0..n)
+            .map(|_| Ok((self.str()?.to_owned(), self.str()?.to_owned())))
+            .collect()
+    }
+
+    fn resource(&mut self) -> Result<Resource, FrameError> {
+        let labels = Labels::from_bytes(self.text()?).ok_or(FrameError::Damaged("labels"))?;
+        let attributes = self.pairs()?;
+        let kubernetes = match self.byte()? {
+            0 => None,
+            _ => Some(KubernetesMetadata {
+                pod_name: self.str()?.to_owned(),
+                namespace_name: self.str()?.to_owned(),
+                pod_id: self.str()?.to_owned(),
+                host: self.str()?.to_owned(),
+                pod_ip: self.str()?.to_owned(),
+                container_name: self.str()?.to_owned(),
+                docker_id: self.str()?.to_owned(),
+                container_hash: self.str()?.to_owned(),
+                container_image: self.str()?.to_owned(),
+                labels: self.pairs()?,
+                annotations: self.pairs()?,
+            }),
+        };
+        Ok(Resource {
+            labels,
+            attributes,
+            kubernetes,
+        })
+    }
+
+    fn value(&mut self) -> Result<Value, FrameError> {
+        Ok(match self.byte()? {
+            0 => Value::Absent,
+            1 => Value::Null,
+            2 => Value::Bool(false),
+            3 => Value::Bool(true),
+            4 => Value::Int(unzigzag(self.varint()?)),
+            5 => Value::Float(f64::from_bits(self.u64()?)),
+            6 => Value::Text(self.slice()?),
+            7 => Value::Json(self.slice()?),
+            _ => return Err(FrameError::Damaged("unknown type of value")),
+        })
+    }
+
+    fn column(&mut self, n: usize) -> Result<Vec<Value>, FrameError> {
+        match self.byte()? {
+            COLUMN_SAME => Ok(vec![self.value()?; n]),
+            COLUMN_TAGGED => (0..n).map(|_| self.value()).collect(),
+            COLUMN_TEXTS => {
+                let lens = (0..n).map(|_| self.u32()).collect::<Result<Vec<_>, _>>()?;
+                let text = |len: u32| {
+                    let start = self.at;
+                    self.at += len as usize;
+                    if self.at > self.bytes.len() {
+                        return Err(SHORT);
+                    }
+                    let start = start as u32;
+                    Ok(Value::Text(Slice { start, len }))
+                };
+                lens.into_iter().map(text).collect()
+            }
+            _ => Err(FrameError::Damaged("unknown column layout")),
+        }
+    }
+
+    fn end(&self) -> Result<(), FrameError> {
+        if self.at == self.bytes.len() {
+            Ok(())
+        } else {
+            Err(FrameError::Damaged("payload has bytes after its end"))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn logs() -> LogBatch {
+        let resource = Resource {
+            labels: Labels::from_pairs([("job", "x")]),
+            attributes: vec![("host.name".into(), "n1".into())],
+            kubernetes: Some(KubernetesMetadata {
+                pod_name: "p".into(),
+                labels: vec![("app".into(), "a".into())],
+                ..Default::default()
+            }),
+        };
+        let mut b = LogBatch::new("kube.x".into(), Arc::new(resource), Vec::new());
+        for i in 0..200u64 {
+            let row = b.push(
+                1_700_000_000_000_000_000 - i as i64,
+                Position {
+                    offset: 100 * i,
+                    ordinal: (i == 7).into(),
+                },
+            );
+            b.set_text("stream", row, b"stdout");
+            b.set_text("log", row, format!("line {i} \u{89b3}").as_bytes());
+            if i % 3 == 0 {
+                let at = b.column_index_or_insert("n");
+                b.set(at, row, Value::Int(-(i as i64)));
+                let at = b.column_index_or_insert("f");
+                b.set(at, row, Value::Float(0.5));
+            }
+        }
+        b.source = Source {
+            id: SourceId(u128::MAX - 5),
+            from: Position::at(3),
+            to: Position {
+                offset: 20_000,
+                ordinal: 2,
+            },
+        };
+        b
+    }
+
+    fn metrics() -> MetricBatch {
+        let mut b = MetricBatch::new("node".into(), Arc::default(), 1_700_000_000_000);
+        let f = b.family("a_total", MetricKind::Counter, "Help.");
+        for i in 0..50 {
+            b.sample(f, &[("cpu", &i.to_string())], f64::from(i) / 3.0);
+        }
+        let labels = b.label_set([("le", "+Inf")]);
+        for t in [5, 6] {
+            b.push(Point {
+                family: f,
+                suffix: Suffix::Bucket,
+                labels,
+                time_ms: Some(t),
+                value: f64::from_bits(0x7ff0_0000_0000_0002),
+            });
+        }
+        b
+    }
+
+    /// Every reading that matters, so that two batches with different arenas can be compared.
+    fn view(b: &RecordBatch) -> String {
+        match b {
+            RecordBatch::Logs(b) => {
+                let mut out = Vec::new();
+                for row in 0..b.len() {
+                    crate::json::write_fields(&mut out, b, row, true);
+                }
+                format!(
+                    "{:?}{:?}{:?}{:?}{:?}{}",
+                    b.source,
+                    b.tag,
+                    b.resource,
+                    b.times(),
+                    b.positions(),
+                    String::from_utf8_lossy(&out)
+                )
+            }
+            RecordBatch::Metrics(b) => b
+                .points()
+                .iter()
+                .map(|p| {
+                    format!(
+                        "{} {} {:x} {:?}\n",
+                        b.series_of(p),
+                        b.time_of(p),
+                        p.value.to_bits(),
+                        b.family_of(p).kind
+                    )
+                })
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn batches_round_trip() {
+        for batch in [RecordBatch::Logs(logs()), RecordBatch::Metrics(metrics())] {
+            let mut bytes = b"before".to_vec();
+            let n = encode(&batch, &mut bytes).unwrap();
+            bytes.extend_from_slice(b"after");
+            let frame = Frame::parse(&bytes[6..]).unwrap();
+            assert_eq!(frame.as_bytes().len(), n);
+            assert_eq!(frame.source, *batch.source());
+            assert_eq!(view(&frame.decode().unwrap()), view(&batch));
+        }
+    }
+
+    #[test]
+    fn every_cut_is_truncated_and_every_flip_is_damage() {
+        let mut bytes = Vec::new();
+        encode(&RecordBatch::Logs(logs()), &mut bytes).unwrap();
+        for cut in 0..bytes.len() {
+            assert!(
+                matches!(
+                    Frame::parse(&bytes[..cut]),
+                    Err(FrameError::Truncated { .. })
+                ),
+                "cut at {cut}"
+            );
+        }
+        for at in 0..bytes.len() {
+            let mut bad = bytes.clone();
+            bad[at] ^= 0x40;
+            assert!(Frame::parse(&bad).is_err(), "flip at {at}");
+        }
+    }
+
+    /// Payloads with a right checksum but wrong content: decoding must fail or give some batch.
+    #[test]
+    fn damaged_payloads_do_not_panic() {
+        for (kind, payload) in [(1, encode_logs(&logs())), (2, encode_metrics(&metrics()))] {
+            for at in 0..payload.len() {
+                for mask in [0x01, 0x80, 0xff] {
+                    let mut bad = payload.clone();
+                    bad[at] ^= mask;
+                    let mut bytes = Vec::new();
+                    finish(kind, &Source::default(), &bad, &mut bytes).unwrap();
+                    let _ = Frame::parse(&bytes).unwrap().decode();
+                }
+            }
+        }
+    }
+}

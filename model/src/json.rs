@@ -1,0 +1,167 @@
+//! Writing JSON text from batch values, for outputs and for lines that are whole records.
+//!
+//! Only writing: nothing here reads JSON. Invalid UTF-8 becomes U+FFFD, as serde_json's lossy
+//! callers do, so that the result is always valid JSON.
+
+use crate::{KubernetesMetadata, LogBatch, Value};
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
+
+/// Appends `text` as a JSON string with its quotes.
+pub fn write_str(out: &mut Vec<u8>, text: &[u8]) {
+    out.push(b'"');
+    match std::str::from_utf8(text) {
+        Ok(_) => write_escaped(out, text),
+        Err(_) => write_escaped(out, String::from_utf8_lossy(text).as_bytes()),
+    }
+    out.push(b'"');
+}
+
+fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
+    let mut clean_from = 0;
+    for (i, &b) in text.iter().enumerate() {
+        if b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f {
+            continue;
+        }
+        out.extend_from_slice(&text[clean_from..i]);
+        clean_from = i + 1;
+        match b {
+            b'"' => out.extend_from_slice(b"\\\""),
+            b'\\' => out.extend_from_slice(b"\\\\"),
+            b'\n' => out.extend_from_slice(b"\\n"),
+            b'\r' => out.extend_from_slice(b"\\r"),
+            b'\t' => out.extend_from_slice(b"\\t"),
+            0x08 => out.extend_from_slice(b"\\b"),
+            0x0c => out.extend_from_slice(b"\\f"),
+            _ => {
+                out.extend_from_slice(b"\\u00");
+                out.push(HEX[usize::from(b >> 4)]);
+                out.push(HEX[usize::from(b & 15)]);
+            }
+        }
+    }
+    out.extend_from_slice(&text[clean_from..]);
+}
+
+/// Appends a number as JSON; NaN and the infinities, which JSON lacks, become `null`.
+pub fn write_f64(out: &mut Vec<u8>, number: f64) {
+    if number.is_finite() {
+        out.extend_from_slice(ryu::Buffer::new().format_finite(number).as_bytes());
+    } else {
+        out.extend_from_slice(b"null");
+    }
+}
+
+/// Appends a value of `batch`; an absent value writes nothing and must be skipped by the caller.
+pub fn write_value(out: &mut Vec<u8>, batch: &LogBatch, value: Value) {
+    match value {
+        Value::Absent => {}
+        Value::Null => out.extend_from_slice(b"null"),
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Int(i) => out.extend_from_slice(itoa::Buffer::new().format(i).as_bytes()),
+        Value::Float(f) => write_f64(out, f),
+        Value::Text(s) => write_str(out, batch.bytes(s)),
+        Value::Json(s) => out.extend_from_slice(batch.bytes(s)),
+    }
+}
+
+/// Appends `"name":value` pairs of one record, comma separated, without braces. `first` tells
+/// whether a comma is owed before the first pair. Returns whether a comma is owed after it.
+pub fn write_fields(out: &mut Vec<u8>, batch: &LogBatch, row: usize, mut first: bool) -> bool {
+    for column in batch.columns() {
+        let value = column.values[row];
+        if value == Value::Absent {
+            continue;
+        }
+        if !first {
+            out.push(b',');
+        }
+        first = false;
+        write_str(out, column.name.as_bytes());
+        out.push(b':');
+        write_value(out, batch, value);
+    }
+    first
+}
+
+/// Appends the object that Fluent Bit's kubernetes filter puts under the key `kubernetes`.
+pub fn write_kubernetes(out: &mut Vec<u8>, meta: &KubernetesMetadata) {
+    let start = out.len();
+    for (i, (name, value)) in meta.scalars().into_iter().enumerate() {
+        // labels and annotations stand between pod_id and host
+        if i == 3 {
+            write_map(out, "labels", &meta.labels);
+            write_map(out, "annotations", &meta.annotations);
+        }
+        if !value.is_empty() {
+            out.push(b',');
+            write_str(out, name.as_bytes());
+            out.push(b':');
+            write_str(out, value.as_bytes());
+        }
+    }
+    if out.len() == start {
+        out.push(b'{');
+    } else {
+        out[start] = b'{';
+    }
+    out.push(b'}');
+}
+
+fn write_map(out: &mut Vec<u8>, name: &str, pairs: &[(String, String)]) {
+    if pairs.is_empty() {
+        return;
+    }
+    out.push(b',');
+    write_str(out, name.as_bytes());
+    out.push(b':');
+    for (i, (key, value)) in pairs.iter().enumerate() {
+        out.push(if i == 0 { b'{' } else { b',' });
+        write_str(out, key.as_bytes());
+        out.push(b':');
+        write_str(out, value.as_bytes());
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn string(text: &[u8]) -> String {
+        let mut out = Vec::new();
+        write_str(&mut out, text);
+        String::from_utf8(out).expect("json text is UTF-8")
+    }
+
+    #[test]
+    fn escapes_what_json_wants_escaped() {
+        assert_eq!(
+            string(b"a\"b\\c\n\t\x01\x7f"),
+            r#""a\"b\\c\n\t\u0001\u007f""#
+        );
+        assert_eq!(string("観測".as_bytes()), "\"観測\"");
+        assert_eq!(string(b"x\xffy"), "\"x\u{fffd}y\"");
+    }
+
+    #[test]
+    fn kubernetes_keys_keep_their_order() {
+        let mut meta = KubernetesMetadata {
+            pod_name: "p".into(),
+            pod_id: "u".into(),
+            host: "n".into(),
+            ..Default::default()
+        };
+        meta.labels.push(("app".into(), "x".into()));
+        let mut out = Vec::new();
+        write_kubernetes(&mut out, &meta);
+        assert_eq!(
+            String::from_utf8_lossy(&out),
+            r#"{"pod_name":"p","pod_id":"u","labels":{"app":"x"},"host":"n"}"#
+        );
+        out.clear();
+        write_kubernetes(&mut out, &KubernetesMetadata::default());
+        assert_eq!(out, b"{}");
+    }
+}

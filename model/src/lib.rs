@@ -1,0 +1,73 @@
+//! The types that every part of kansoku speaks: labels, resources, record batches and the frame
+//! that carries a batch over the wire, into the spill and into the aggregator's WAL.
+//!
+//! This crate is pure data: it opens no file and no socket and never asks for the time.
+#![forbid(unsafe_code)]
+
+pub mod frame;
+pub mod json;
+pub mod labels;
+pub mod log;
+pub mod metric;
+pub mod plugin;
+pub mod resource;
+pub mod select;
+pub mod source;
+pub mod stream;
+
+pub use frame::{Frame, FrameError};
+pub use labels::Labels;
+pub use log::{Column, LogBatch, Slice, Value};
+pub use metric::{FamilyId, MetricBatch, MetricKind, Suffix};
+pub use plugin::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings};
+pub use resource::{KubernetesMetadata, Resource};
+pub use select::{LogSource, MatchOp, Matcher, SeriesSource};
+pub use source::{Position, Source, SourceId};
+pub use stream::Streams;
+
+/// One batch of records of one signal from one source.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RecordBatch {
+    /// Log records.
+    Logs(LogBatch),
+    /// Metric samples.
+    Metrics(MetricBatch),
+}
+
+impl RecordBatch {
+    /// The source and the range of it that this batch covers.
+    #[must_use]
+    pub fn source(&self) -> &Source {
+        match self {
+            Self::Logs(b) => &b.source,
+            Self::Metrics(b) => &b.source,
+        }
+    }
+
+    /// The tag that routes the batch (Fluent Bit's word).
+    #[must_use]
+    pub fn tag(&self) -> &str {
+        match self {
+            Self::Logs(b) => &b.tag,
+            Self::Metrics(b) => &b.tag,
+        }
+    }
+
+    /// Log records or metric points held.
+    #[must_use]
+    pub fn n_records(&self) -> usize {
+        match self {
+            Self::Logs(b) => b.len(),
+            Self::Metrics(b) => b.points().len(),
+        }
+    }
+
+    /// Bytes of memory that the batch holds, for budgets.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        match self {
+            Self::Logs(b) => b.size_bytes(),
+            Self::Metrics(b) => b.size_bytes(),
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! A batch of metric samples: families with their metadata, points with their labels.
+//!
+//! A collector appends to it without allocating per sample: all text lies in one arena.
+
+use std::sync::Arc;
+
+use crate::{Resource, Slice, Source};
+
+/// The type of a metric family, as Prometheus' exposition names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MetricKind {
+    /// Not known; exposition writes `untyped`.
+    #[default]
+    Unknown,
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+}
+
+impl MetricKind {
+    /// The word of the text exposition format.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unknown => "untyped",
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+            Self::Summary => "summary",
+        }
+    }
+}
+
+/// What a point's series is called after its family's name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Suffix {
+    #[default]
+    None,
+    Bucket,
+    Sum,
+    Count,
+}
+
+impl Suffix {
+    /// The text appended to the family name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "",
+            Self::Bucket => "_bucket",
+            Self::Sum => "_sum",
+            Self::Count => "_count",
+        }
+    }
+}
+
+/// Index of a family in its batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FamilyId(pub u32);
+
+/// Name and metadata that several points share.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Family {
+    pub name: Slice,
+    pub help: Slice,
+    pub kind: MetricKind,
+}
+
+/// One sample of one series.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Point {
+    pub family: FamilyId,
+    pub suffix: Suffix,
+    /// First label pair and number of pairs in the batch's pair list.
+    pub labels: (u32, u32),
+    /// Unix milliseconds; `None` means the batch's time.
+    pub time_ms: Option<i64>,
+    pub value: f64,
+}
+
+/// Samples of one source taken together.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct MetricBatch {
+    pub source: Source,
+    /// Fluent Bit's routing tag.
+    pub tag: Arc<str>,
+    /// `resource.labels` are added to every series; a point's own label wins.
+    pub resource: Arc<Resource>,
+    /// Unix milliseconds of every point that has no time of its own.
+    pub time_ms: i64,
+    text: String,
+    families: Vec<Family>,
+    pairs: Vec<(Slice, Slice)>,
+    points: Vec<Point>,
+}
+
+impl MetricBatch {
+    /// An empty batch.
+    #[must_use]
+    pub fn new(tag: Arc<str>, resource: Arc<Resource>, time_ms: i64) -> Self {
+        Self {
+            tag,
+            resource,
+            time_ms,
+            ..Self::default()
+        }
+    }
+
+    /// Forgets the content and keeps the memory.
+    pub fn clear(&mut self) {
+        self.text.clear();
+        self.families.clear();
+        self.pairs.clear();
+        self.points.clear();
+    }
+
+    /// Starts a family, or finds the one that has this name already.
+    pub fn family(&mut self, name: &str, kind: MetricKind, help: &str) -> FamilyId {
+        // Newest first: collectors add the points of a family right after naming it.
+        let known = self
+            .families
+            .iter()
+            .rposition(|f| self.text(f.name) == name);
+        if let Some(at) = known {
+            return FamilyId(at as u32);
+        }
+        self.new_family(name, kind, help)
+    }
+
+    /// Starts a family that the caller knows to be new in this batch.
+    pub fn new_family(&mut self, name: &str, kind: MetricKind, help: &str) -> FamilyId {
+        let family = Family {
+            name: self.store(name),
+            help: self.store(help),
+            kind,
+        };
+        self.families.push(family);
+        FamilyId(self.families.len() as u32 - 1)
+    }
+
+    /// Adds a sample of the batch's time. Labels need not be sorted.
+    pub fn sample(&mut self, family: FamilyId, labels: &[(&str, &str)], value: f64) {
+        let labels = self.label_set(labels.iter().copied());
+        self.push(Point {
+            family,
+            suffix: Suffix::None,
+            labels,
+            time_ms: None,
+            value,
+        });
+    }
+
+    /// Stores a label set that several points may share.
+    pub fn label_set<'a>(
+        &mut self,
+        labels: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> (u32, u32) {
+        let start = self.pairs.len();
+        for (name, value) in labels {
+            let pair = (self.store(name), self.store(value));
+            self.pairs.push(pair);
+        }
+        (start as u32, (self.pairs.len() - start) as u32)
+    }
+
+    /// Adds a point whose label set is in this batch already.
+    ///
+    /// # Panics
+    /// When the family or the labels are not of this batch.
+    pub fn push(&mut self, point: Point) {
+        assert!((point.family.0 as usize) < self.families.len(), "family");
+        let end = point.labels.0 as usize + point.labels.1 as usize;
+        assert!(end <= self.pairs.len(), "labels");
+        self.points.push(point);
+    }
+
+    fn store(&mut self, text: &str) -> Slice {
+        let start = u32::try_from(self.text.len()).expect("metric text stays below 4 GiB");
+        self.text.push_str(text);
+        Slice {
+            start,
+            len: text.len() as u32,
+        }
+    }
+
+    /// The text of a slice.
+    #[must_use]
+    pub fn text(&self, slice: Slice) -> &str {
+        &self.text[slice.start as usize..][..slice.len as usize]
+    }
+
+    /// All families in order of first appearance.
+    #[must_use]
+    pub fn families(&self) -> &[Family] {
+        &self.families
+    }
+
+    /// The family of a point.
+    #[must_use]
+    pub fn family_of(&self, point: &Point) -> &Family {
+        &self.families[point.family.0 as usize]
+    }
+
+    /// All points in order of arrival.
+    #[must_use]
+    pub fn points(&self) -> &[Point] {
+        &self.points
+    }
+
+    /// The label pairs of a point, as given (not sorted, without the metric name).
+    pub fn labels_of(&self, point: &Point) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs[point.labels.0 as usize..][..point.labels.1 as usize]
+            .iter()
+            .map(|&(n, v)| (self.text(n), self.text(v)))
+    }
+
+    /// The time of a point in Unix milliseconds.
+    #[must_use]
+    pub fn time_of(&self, point: &Point) -> i64 {
+        point.time_ms.unwrap_or(self.time_ms)
+    }
+
+    /// Whole series labels of a point: resource labels, its own, and `__name__` with the suffix.
+    #[must_use]
+    pub fn series_of(&self, point: &Point) -> crate::Labels {
+        let name = self.text(self.family_of(point).name);
+        let full_name;
+        let name = if point.suffix == Suffix::None {
+            name
+        } else {
+            full_name = format!("{name}{}", point.suffix.as_str());
+            &full_name
+        };
+        // `from_pairs` keeps the last of a repeated name, so the weaker labels come first.
+        crate::Labels::from_pairs(
+            self.resource
+                .labels
+                .iter()
+                .chain(self.labels_of(point))
+                .chain([(crate::labels::METRIC_NAME, name)]),
+        )
+    }
+
+    /// Bytes of memory held, roughly.
+    #[must_use]
+    pub fn size_bytes(&self) -> usize {
+        self.text.len() + self.pairs.len() * 16 + self.points.len() * 48 + self.families.len() * 24
+    }
+
+    /// Appends all families and points of `other` (its resource labels are not carried over).
+    pub fn extend(&mut self, other: &Self) {
+        for (index, family) in other.families.iter().enumerate() {
+            let id = self.family(
+                other.text(family.name),
+                family.kind,
+                other.text(family.help),
+            );
+            for point in other.points.iter().filter(|p| p.family.0 as usize == index) {
+                let labels = self.label_set(other.labels_of(point));
+                self.push(Point {
+                    family: id,
+                    labels,
+                    ..*point
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Labels;
+
+    #[test]
+    fn a_series_has_resource_labels_its_own_and_a_name() {
+        let resource = Resource {
+            labels: Labels::from_pairs([("node", "n1"), ("mode", "weak")]),
+            ..Default::default()
+        };
+        let mut b = MetricBatch::new("m".into(), Arc::new(resource), 7);
+        let f = b.family("cpu_seconds_total", MetricKind::Counter, "help");
+        b.sample(f, &[("mode", "idle")], 1.5);
+        assert_eq!(b.family("cpu_seconds_total", MetricKind::Counter, ""), f);
+        let p = b.points()[0];
+        assert_eq!(
+            b.series_of(&p),
+            Labels::from_pairs([
+                ("__name__", "cpu_seconds_total"),
+                ("mode", "idle"),
+                ("node", "n1")
+            ])
+        );
+        assert_eq!((b.time_of(&p), p.value), (7, 1.5));
+    }
+}

@@ -1,0 +1,253 @@
+//! What a query asks of a store and what it gets back.
+//!
+//! The query engines are written against these traits; the store's snapshot implements them, and
+//! tests implement them over plain vectors.
+
+use std::ops::ControlFlow;
+
+use crate::{Labels, Slice};
+
+/// How a matcher compares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MatchOp {
+    Equal,
+    NotEqual,
+    Regex,
+    NotRegex,
+}
+
+impl MatchOp {
+    /// The operator as PromQL and LogQL write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Equal => "=",
+            Self::NotEqual => "!=",
+            Self::Regex => "=~",
+            Self::NotRegex => "!~",
+        }
+    }
+}
+
+/// A condition on one label. A missing label counts as the empty text.
+#[derive(Debug, Clone)]
+pub struct Matcher {
+    pub name: String,
+    pub op: MatchOp,
+    /// The text or the pattern as the user wrote it.
+    pub value: String,
+    regex: Option<regex::Regex>,
+}
+
+/// The most memory a compiled pattern may take.
+const REGEX_MAX_BYTES: usize = 4 << 20;
+
+impl Matcher {
+    /// A matcher; patterns are anchored at both ends, and `.` matches a newline as in Prometheus 3.
+    ///
+    /// # Errors
+    /// When the pattern is no regular expression or is too large.
+    pub fn new(name: &str, op: MatchOp, value: &str) -> Result<Self, regex::Error> {
+        let regex = match op {
+            MatchOp::Equal | MatchOp::NotEqual => None,
+            MatchOp::Regex | MatchOp::NotRegex => Some(
+                regex::RegexBuilder::new(&format!("^(?s:{value})$"))
+                    .size_limit(REGEX_MAX_BYTES)
+                    .build()?,
+            ),
+        };
+        Ok(Self {
+            name: name.to_owned(),
+            op,
+            value: value.to_owned(),
+            regex,
+        })
+    }
+
+    /// `name="value"`.
+    #[must_use]
+    pub fn equal(name: &str, value: &str) -> Self {
+        Self::new(name, MatchOp::Equal, value).expect("no pattern to compile")
+    }
+
+    /// Whether a label value (empty when missing) passes.
+    #[must_use]
+    pub fn matches(&self, value: &str) -> bool {
+        let matched = match &self.regex {
+            Some(regex) => regex.is_match(value),
+            None => self.value == value,
+        };
+        matched == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+    }
+
+    /// Whether a label set passes.
+    #[must_use]
+    pub fn matches_labels(&self, labels: &Labels) -> bool {
+        self.matches(labels.get(&self.name).unwrap_or(""))
+    }
+}
+
+impl PartialEq for Matcher {
+    fn eq(&self, other: &Self) -> bool {
+        (&self.name, self.op, &self.value) == (&other.name, other.op, &other.value)
+    }
+}
+
+/// Why a store could not answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SelectError {
+    /// The query asks for more than it may have.
+    #[error("{0}")]
+    Limit(String),
+    /// The query ran out of time or its client went away.
+    #[error("{0}")]
+    Cancelled(String),
+    /// The store failed.
+    #[error("{0}")]
+    Storage(String),
+}
+
+/// Samples of one series, in order of time, each time once.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct SeriesData {
+    pub labels: Labels,
+    /// Unix milliseconds.
+    pub times: Vec<i64>,
+    /// Bit-exact, staleness markers included.
+    pub values: Vec<f64>,
+}
+
+/// Gives metric samples.
+pub trait SeriesSource: Sync {
+    /// The series that pass all `matchers` with their samples in `from_ms..=to_ms`. Series without
+    /// a sample in that range are left out. Order is not defined.
+    ///
+    /// # Errors
+    /// `Limit` as soon as more than `max_samples` samples would be returned.
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+        max_samples: usize,
+    ) -> Result<Vec<SeriesData>, SelectError>;
+}
+
+/// Which end of time comes first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Direction {
+    /// Newest first.
+    #[default]
+    Backward,
+    /// Oldest first.
+    Forward,
+}
+
+/// Which log entries are wanted.
+#[derive(Debug, Clone)]
+pub struct LogSelect {
+    /// All must pass the stream labels.
+    pub matchers: Vec<Matcher>,
+    /// Unix nanoseconds, included.
+    pub from_ns: i64,
+    /// Unix nanoseconds, excluded.
+    pub to_ns: i64,
+    pub direction: Direction,
+    /// Literals that every wanted line contains: a block that surely lacks one may be skipped.
+    pub needles: Vec<Vec<u8>>,
+}
+
+/// Entries of one stream, decoded; times ascend.
+#[derive(Debug, Clone, Default)]
+pub struct LogBlock {
+    /// Unix nanoseconds.
+    pub times: Vec<i64>,
+    /// Each line in `text`.
+    pub lines: Vec<Slice>,
+    /// Structured metadata: a name and one slice of `text` per entry, `None` where it is absent.
+    pub metadata: Vec<(Box<str>, Vec<Option<Slice>>)>,
+    pub text: Vec<u8>,
+}
+
+impl LogBlock {
+    /// The bytes of a slice.
+    #[must_use]
+    pub fn bytes(&self, slice: Slice) -> &[u8] {
+        &self.text[slice.start as usize..][..slice.len as usize]
+    }
+
+    /// Forgets the content and keeps the memory.
+    pub fn clear(&mut self) {
+        self.times.clear();
+        self.lines.clear();
+        self.metadata.clear();
+        self.text.clear();
+    }
+}
+
+/// A block of one stream that has not been decoded yet.
+pub trait LogBlockRef {
+    /// The stream's labels.
+    fn labels(&self) -> &Labels;
+    /// Time of the oldest and of the newest entry, also of those outside the selected range.
+    fn time_range_ns(&self) -> (i64, i64);
+    /// Decodes the entries within the selected time range into `out`, which is cleared first.
+    ///
+    /// # Errors
+    /// When the block cannot be read.
+    fn load(&self, out: &mut LogBlock) -> Result<(), SelectError>;
+    /// Decodes only the times within the selected range; line lengths in bytes beside them.
+    ///
+    /// # Errors
+    /// When the block cannot be read.
+    fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError>;
+    /// Whether any entry may have structured metadata. A block that knows it has none lets queries
+    /// that only count read nothing but times.
+    fn has_metadata(&self) -> bool {
+        true
+    }
+}
+
+/// What is called with each block; it may break when it has enough.
+pub type VisitBlock<'a> = dyn FnMut(&dyn LogBlockRef) -> Result<ControlFlow<()>, SelectError> + 'a;
+
+/// Gives log entries.
+pub trait LogSource: Sync {
+    /// Calls `visit` with every block that may hold wanted entries: ordered by newest entry
+    /// (latest first) when going backward, by oldest entry (earliest first) when going forward. So
+    /// a visitor that has enough entries newer than a block's newest may break. Blocks of one
+    /// stream may overlap in time; no entry is given twice.
+    ///
+    /// # Errors
+    /// The store's, or what `visit` returned.
+    fn select(&self, wanted: &LogSelect, visit: &mut VisitBlock<'_>) -> Result<(), SelectError>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn matchers_anchor_and_treat_missing_as_empty() {
+        let labels = Labels::from_pairs([("job", "node\nx")]);
+        let cases = [
+            (MatchOp::Equal, "job", "node\nx", true),
+            (MatchOp::Regex, "job", "node", false),
+            (MatchOp::Regex, "job", "node.x", true),
+            (MatchOp::NotRegex, "job", "a|b", true),
+            (MatchOp::Equal, "other", "", true),
+            (MatchOp::Regex, "other", ".*", true),
+            (MatchOp::NotEqual, "other", "", false),
+        ];
+        for (op, name, value, expected) in cases {
+            let m = Matcher::new(name, op, value).unwrap();
+            assert_eq!(
+                m.matches_labels(&labels),
+                expected,
+                "{name}{}{value}",
+                op.as_str()
+            );
+        }
+        assert!(Matcher::new("a", MatchOp::Regex, "(").is_err());
+    }
+}

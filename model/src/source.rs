@@ -1,0 +1,51 @@
+//! Where records come from and how far into it they reach.
+//!
+//! A source is one ordered run of records: a generation of a log file, a collector's ticks, a
+//! socket. Positions in it only grow, so one high-water mark per source tells a repeat from news.
+
+/// Names one generation of one source for ever. Zero means "no source": never de-duplicated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct SourceId(pub u128);
+
+impl SourceId {
+    /// The id of data that has no identity of its own (a Loki push, a remote write).
+    pub const NONE: Self = Self(0);
+
+    /// Whether the source takes part in de-duplication.
+    #[must_use]
+    pub fn is_some(self) -> bool {
+        self.0 != 0
+    }
+}
+
+/// A point in a source: records are ordered by it and no two records of a source share one.
+///
+/// For a file, `offset` is the byte just past the line that completed the record; for others it
+/// counts records. `ordinal` numbers the records that one offset gave (a flushed partial line, a
+/// line that a filter split), from 0.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Position {
+    /// Byte offset or count.
+    pub offset: u64,
+    /// Number among the records that end at the same offset.
+    pub ordinal: u32,
+}
+
+impl Position {
+    /// The first record that ends at `offset`.
+    #[must_use]
+    pub fn at(offset: u64) -> Self {
+        Self { offset, ordinal: 0 }
+    }
+}
+
+/// The part of a source that a batch covers: records after `from`, up to and including `to`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Source {
+    /// Which source.
+    pub id: SourceId,
+    /// Exclusive lower end: the position of the record before the first.
+    pub from: Position,
+    /// Inclusive upper end. May lie past the last record when a filter dropped some.
+    pub to: Position,
+}
