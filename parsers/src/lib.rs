@@ -1,0 +1,8 @@
+//! Bytes in, values out. No file, clock, socket or global is touched here, and no input panics.
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod kernel;
+pub mod line;
+pub mod time;
+pub mod wire;

@@ -1,0 +1,325 @@
+//! The fields of one line between parser and batch.
+//!
+//! A parser fills it from a line without touching the batch, so that a line that does not fit
+//! changes nothing; [`Parsed::write`] then puts the fields into columns. Values are ranges of the
+//! line; only what had to be unescaped is copied. It is kept between lines for its memory.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use kansoku_model::{LogBatch, Slice, Value};
+use regex::bytes::{CaptureLocations, Regex};
+
+use super::json::{self, Item};
+
+/// The most columns that parsing makes in one batch: a column costs 16 bytes in every record, and
+/// lines whose every key is new would otherwise multiply. Lines beyond it stay unparsed.
+pub const MAX_COLUMNS: usize = 512;
+
+/// Bytes of the line, or of [`Parsed::own`].
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum Span {
+    Line(Range<usize>),
+    Own(Range<usize>),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Name {
+    Known(Arc<str>),
+    Span(Span),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub(super) enum FieldValue {
+    Null,
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Text(Span),
+    /// A valid JSON array or object in UTF-8.
+    Json(Span),
+}
+
+#[derive(Debug, Clone)]
+pub(super) struct Field {
+    pub name: Name,
+    pub value: FieldValue,
+}
+
+/// The fields that a parser found in one line.
+#[derive(Debug, Default)]
+pub struct Parsed {
+    /// The line's own time, Unix nanoseconds.
+    pub time_ns: Option<i64>,
+    /// Whether the line has a time that could not be read.
+    pub time_failed: bool,
+    pub(super) fields: Vec<Field>,
+    /// Texts that differ from what stands in the line.
+    pub(super) own: Vec<u8>,
+    /// Scratch space of the JSON reader.
+    pub(super) json: Vec<json::Field>,
+    /// Scratch space of the pattern with this address.
+    pub(super) locations: Option<(usize, CaptureLocations)>,
+    /// For each field its column; at the next line the first guess.
+    columns: Vec<usize>,
+    name: String,
+}
+
+impl Parsed {
+    pub(super) fn clear(&mut self) {
+        self.time_ns = None;
+        self.time_failed = false;
+        self.fields.clear();
+        self.own.clear();
+    }
+
+    /// Number of fields.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.fields.len()
+    }
+
+    /// Whether the line gave no field.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.fields.is_empty()
+    }
+
+    /// The text of a field of the line that was parsed.
+    #[must_use]
+    pub fn text<'a>(&'a self, line: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let field = self.fields.iter().find(|f| self.name_is(line, f, name))?;
+        match &field.value {
+            FieldValue::Text(span) => Some(self.bytes(line, span)),
+            _ => None,
+        }
+    }
+
+    pub(super) fn push(&mut self, name: Name, value: FieldValue) {
+        self.fields.push(Field { name, value });
+    }
+
+    pub(super) fn bytes<'a>(&'a self, line: &'a [u8], span: &Span) -> &'a [u8] {
+        match span {
+            Span::Line(range) => &line[range.clone()],
+            Span::Own(range) => &self.own[range.clone()],
+        }
+    }
+
+    pub(super) fn name_is(&self, line: &[u8], field: &Field, wanted: &str) -> bool {
+        match &field.name {
+            Name::Known(name) => &**name == wanted,
+            Name::Span(span) => self.bytes(line, span) == wanted.as_bytes(),
+        }
+    }
+
+    /// A copy of `text` with its escapes resolved.
+    pub(super) fn unescaped(&mut self, text: &[u8]) -> Span {
+        let start = self.own.len();
+        json::unescape(text, &mut self.own);
+        Span::Own(start..self.own.len())
+    }
+
+    /// A nested value of the line, as it stands when every reader of JSON will take it.
+    pub(super) fn nested(&mut self, line: &[u8], range: Range<usize>) -> FieldValue {
+        let text = &line[range.clone()];
+        if std::str::from_utf8(text).is_ok() && json::lone_surrogate(text, 0).is_none() {
+            return FieldValue::Json(Span::Line(range));
+        }
+        self.readable_json(text)
+    }
+
+    /// A copy of valid JSON in which U+FFFD stands for bytes that are not UTF-8 and for surrogates
+    /// without their other half, as in texts that are unescaped.
+    pub(super) fn readable_json(&mut self, text: &[u8]) -> FieldValue {
+        let start = self.own.len();
+        self.own
+            .extend_from_slice(String::from_utf8_lossy(text).as_bytes());
+        let copy = &mut self.own[start..];
+        let mut from = 0;
+        while let Some(at) = json::lone_surrogate(copy, from) {
+            copy[at + 2..at + 6].copy_from_slice(b"fffd");
+            from = at + 6;
+        }
+        FieldValue::Json(Span::Own(start..self.own.len()))
+    }
+
+    /// Adds every field of the JSON object `line[at..]`; false when it is none.
+    pub(super) fn push_json(&mut self, line: &[u8]) -> bool {
+        let mut found = std::mem::take(&mut self.json);
+        let valid = json::fields(line, &mut found).is_ok();
+        if valid {
+            for field in found.drain(..) {
+                let name = if field.key_escaped {
+                    self.unescaped(&line[field.key])
+                } else {
+                    Span::Line(field.key)
+                };
+                let value = match field.value {
+                    Item::Null => FieldValue::Null,
+                    Item::Bool(b) => FieldValue::Bool(b),
+                    Item::Int(i) => FieldValue::Int(i),
+                    Item::Float(f) => FieldValue::Float(f),
+                    Item::Text {
+                        range,
+                        escaped: true,
+                    } => FieldValue::Text(self.unescaped(&line[range])),
+                    Item::Text { range, .. } => FieldValue::Text(Span::Line(range)),
+                    Item::Nested(range) => self.nested(line, range),
+                };
+                self.push(Name::Span(name), value);
+            }
+        }
+        self.json = found;
+        valid
+    }
+
+    pub(super) fn locations_of(&mut self, regex: &Regex) -> &mut CaptureLocations {
+        // The count of groups is compared too, in case another pattern lies where one was freed.
+        let address = std::ptr::from_ref(regex) as usize;
+        let n_groups = regex.captures_len();
+        let fits = |(of, locations): &(usize, CaptureLocations)| {
+            *of == address && locations.len() == n_groups
+        };
+        if !self.locations.as_ref().is_some_and(fits) {
+            self.locations = None;
+        }
+        &mut self
+            .locations
+            .get_or_insert_with(|| (address, regex.capture_locations()))
+            .1
+    }
+
+    /// Cuts a trailing line end and the blanks around it off every text, also a literal `\n` or `\r`
+    /// (Fluent Bit's `merge_log_trim`).
+    pub fn trim_texts(&mut self, line: &[u8]) {
+        for i in 0..self.fields.len() {
+            let FieldValue::Text(span) = &self.fields[i].value else {
+                continue;
+            };
+            let mut text = self.bytes(line, span);
+            let before = text.len();
+            while let Some(shorter) = [&b"\n"[..], b"\r", b"\\n", b"\\r"]
+                .iter()
+                .find_map(|end| text.strip_suffix(*end))
+            {
+                text = shorter;
+            }
+            let cut = before - text.len();
+            if cut > 0
+                && let FieldValue::Text(Span::Line(range) | Span::Own(range)) =
+                    &mut self.fields[i].value
+            {
+                range.end -= cut;
+            }
+        }
+    }
+
+    /// Puts the fields into record `row`. `line` is where the parsed bytes lie in the batch's arena.
+    /// Returns false, and changes nothing, when the batch would get more than [`MAX_COLUMNS`] columns.
+    #[must_use]
+    pub fn write(&mut self, batch: &mut LogBatch, row: usize, line: Slice) -> bool {
+        if !self.find_columns(batch, line) {
+            return false;
+        }
+        let own_at = if self.own.is_empty() {
+            0
+        } else {
+            batch.store(&self.own).start
+        };
+        let slice = |span: &Span| {
+            let (base, range) = match span {
+                Span::Line(range) => (line.start, range),
+                Span::Own(range) => (own_at, range),
+            };
+            Slice {
+                start: base + range.start as u32,
+                len: (range.end - range.start) as u32,
+            }
+        };
+        for (field, column) in self.fields.iter().zip(&self.columns) {
+            let value = match &field.value {
+                FieldValue::Null => Value::Null,
+                FieldValue::Bool(b) => Value::Bool(*b),
+                FieldValue::Int(i) => Value::Int(*i),
+                FieldValue::Float(f) => Value::Float(*f),
+                FieldValue::Text(span) => Value::Text(slice(span)),
+                FieldValue::Json(span) => Value::Json(slice(span)),
+            };
+            batch.set(*column, row, value);
+        }
+        true
+    }
+
+    /// Fills `columns`; makes the ones that are missing unless there are too many.
+    fn find_columns(&mut self, batch: &mut LogBatch, line: Slice) -> bool {
+        self.columns.resize(self.fields.len(), usize::MAX);
+        let mut n_missing = 0;
+        for i in 0..self.fields.len() {
+            let name = match &self.fields[i].name {
+                Name::Known(name) => name.as_bytes(),
+                Name::Span(span) => self.bytes(batch.bytes(line), span),
+            };
+            let is = |c: &kansoku_model::Column| c.name.as_bytes() == name;
+            if batch.columns().get(self.columns[i]).is_some_and(is) {
+                continue;
+            }
+            self.columns[i] = batch.columns().iter().position(is).unwrap_or(usize::MAX);
+            n_missing += usize::from(self.columns[i] == usize::MAX);
+        }
+        if n_missing == 0 {
+            return true;
+        }
+        if batch.columns().len() + n_missing > MAX_COLUMNS {
+            return false;
+        }
+        for i in 0..self.fields.len() {
+            if self.columns[i] != usize::MAX {
+                continue;
+            }
+            self.columns[i] = match &self.fields[i].name {
+                Name::Known(name) => batch.column_index_or_insert(name),
+                Name::Span(span) => {
+                    self.name.clear();
+                    let bytes = match span {
+                        Span::Line(range) => &batch.bytes(line)[range.clone()],
+                        Span::Own(range) => &self.own[range.clone()],
+                    };
+                    self.name.push_str(&String::from_utf8_lossy(bytes));
+                    batch.column_index_or_insert(&self.name)
+                }
+            };
+        }
+        true
+    }
+
+    /// Puts the fields as one JSON object into the arena and returns it, for a column of its own.
+    #[must_use]
+    pub fn write_object(&self, batch: &mut LogBatch, line: Slice) -> Value {
+        let mut text = vec![b'{'];
+        let bytes = batch.bytes(line);
+        for (i, field) in self.fields.iter().enumerate() {
+            if i > 0 {
+                text.push(b',');
+            }
+            let name = match &field.name {
+                Name::Known(name) => name.as_bytes(),
+                Name::Span(span) => self.bytes(bytes, span),
+            };
+            kansoku_model::json::write_str(&mut text, name);
+            text.push(b':');
+            match &field.value {
+                FieldValue::Null => text.extend_from_slice(b"null"),
+                FieldValue::Bool(b) => text.extend_from_slice(if *b { b"true" } else { b"false" }),
+                FieldValue::Int(i) => text.extend_from_slice(i.to_string().as_bytes()),
+                FieldValue::Float(f) => kansoku_model::json::write_f64(&mut text, *f),
+                FieldValue::Text(span) => {
+                    kansoku_model::json::write_str(&mut text, self.bytes(bytes, span));
+                }
+                FieldValue::Json(span) => text.extend_from_slice(self.bytes(bytes, span)),
+            }
+        }
+        text.push(b'}');
+        Value::Json(batch.store(&text))
+    }
+}
