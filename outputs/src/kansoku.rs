@@ -1,0 +1,80 @@
+//! `kansoku`: ships batches to kansoku-aggregator as native frames.
+//!
+//! The aggregator answers once the frames are on its disk, and drops what it has seen before by
+//! source and position: a repeat after a lost answer or a crash stores nothing twice.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hyper::Method;
+use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, frame};
+
+use crate::client::{self, HttpClient};
+use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, SendFuture};
+
+/// Where kansoku-aggregator listens by default.
+pub const DEFAULT_PORT: u16 = 9428;
+
+const OWN: [OptionSpec; 1] = [OptionSpec::new(
+    "uri",
+    OptionKind::Text,
+    "/api/v1/frames",
+    "path of the request",
+)];
+
+/// The plugin.
+pub const PLUGIN: OutputPlugin = Plugin {
+    name: "kansoku",
+    about: "Ships logs and metrics to kansoku-aggregator: compressed, acknowledged, never twice.",
+    options: &client::joined::<1, 14, 15>(OWN, client::OPTIONS),
+    example: "[OUTPUT]\n    Name   kansoku\n    Match  *\n    Host   kansoku-aggregator.kansoku\n",
+    build,
+};
+
+struct Kansoku {
+    client: HttpClient,
+    uri: String,
+}
+
+fn build(
+    settings: &Settings,
+    environment: &OutputEnvironment,
+) -> Result<Box<dyn Output>, ConfigError> {
+    settings.check(PLUGIN.options)?;
+    Ok(Box::new(Kansoku {
+        client: HttpClient::build(settings, environment, DEFAULT_PORT)?,
+        uri: settings.text("uri", "/api/v1/frames").to_owned(),
+    }))
+}
+
+const HEADERS: [(HeaderName, HeaderValue); 1] = [(
+    CONTENT_TYPE,
+    HeaderValue::from_static("application/vnd.kansoku.frames"),
+)];
+
+impl Output for Kansoku {
+    fn send<'a>(&'a self, batches: &'a [Arc<RecordBatch>]) -> SendFuture<'a> {
+        Box::pin(async move {
+            let mut body = Vec::new();
+            for batch in batches {
+                if let Err(e) = frame::encode(batch, &mut body) {
+                    return Outcome::Rejected {
+                        reason: format!("batch of {} cannot be encoded: {e}", batch.tag()),
+                    };
+                }
+            }
+            self.client
+                .send(Method::POST, &self.uri, &HEADERS, Bytes::from(body))
+                .await
+        })
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        4 << 20
+    }
+
+    fn takes(&self, _: &RecordBatch) -> bool {
+        true
+    }
+}

@@ -1,0 +1,411 @@
+//! Records as text and as msgpack: the body formats that several outputs share.
+//!
+//! Rendering depends on nothing but the batch and the format, so a repeat is byte for byte the same.
+
+use jiff::Timestamp;
+use kansoku_model::{ConfigError, LogBatch, Settings, Value, json};
+
+use crate::msgpack;
+
+/// How the time of a record is written under its date key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DateFormat {
+    /// Seconds with six decimals.
+    #[default]
+    Double,
+    Epoch,
+    EpochMs,
+    Iso8601,
+    JavaSqlTimestamp,
+}
+
+/// The words of `json_date_format`, in the order of [`DateFormat`].
+pub const DATE_FORMATS: &[&str] = &[
+    "double",
+    "epoch",
+    "epoch_ms",
+    "iso8601",
+    "java_sql_timestamp",
+];
+
+/// How records follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Layout {
+    /// One array.
+    #[default]
+    Json,
+    /// One object per line.
+    Lines,
+    /// Objects without anything between them.
+    Stream,
+    /// Fluent Bit's event stream in msgpack.
+    Msgpack,
+}
+
+/// The words of `format`, in the order of their documentation.
+pub const FORMATS: &[&str] = &["msgpack", "json", "json_lines", "json_stream"];
+
+impl Layout {
+    /// The layout that `format` asks for; msgpack when it is not set, as in Fluent Bit.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        match settings
+            .text("format", "msgpack")
+            .to_ascii_lowercase()
+            .as_str()
+        {
+            "json" => Self::Json,
+            "json_lines" => Self::Lines,
+            "json_stream" => Self::Stream,
+            _ => Self::Msgpack,
+        }
+    }
+}
+
+/// A record format with its options.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Format {
+    pub layout: Layout,
+    /// Empty = no date.
+    pub date_key: String,
+    pub date: DateFormat,
+}
+
+impl Format {
+    /// Reads `json_date_key` and `json_date_format`.
+    ///
+    /// # Errors
+    /// When the date format is unknown.
+    pub fn of(settings: &Settings, layout: Layout) -> Result<Self, ConfigError> {
+        let date_key = settings.text("json_date_key", "date");
+        let word = settings.text("json_date_format", "double");
+        let date = match word.to_ascii_lowercase().as_str() {
+            "double" => DateFormat::Double,
+            "epoch" => DateFormat::Epoch,
+            "epoch_ms" => DateFormat::EpochMs,
+            "iso8601" => DateFormat::Iso8601,
+            "java_sql_timestamp" => DateFormat::JavaSqlTimestamp,
+            _ => {
+                let message = format!(
+                    "'json_date_format' is '{word}', but must be one of {}",
+                    DATE_FORMATS.join(", ")
+                );
+                return Err(ConfigError::new(&settings.place, message));
+            }
+        };
+        Ok(Self {
+            layout,
+            date_key: if date_key.eq_ignore_ascii_case("false") {
+                String::new()
+            } else {
+                date_key.to_owned()
+            },
+            date,
+        })
+    }
+
+    /// Appends the records of one batch.
+    pub fn write_batches<'a>(
+        &self,
+        out: &mut Vec<u8>,
+        batches: impl IntoIterator<Item = &'a LogBatch>,
+    ) {
+        let mut first = true;
+        if self.layout == Layout::Json {
+            out.push(b'[');
+        }
+        for batch in batches {
+            let mut kubernetes = kubernetes_json(batch);
+            if self.layout == Layout::Msgpack {
+                kubernetes = msgpack::from_json(&kubernetes);
+            }
+            for row in 0..batch.len() {
+                match self.layout {
+                    Layout::Json if !first => out.push(b','),
+                    Layout::Msgpack => {
+                        msgpack::write_event(out, batch, row, &kubernetes);
+                        continue;
+                    }
+                    _ => {}
+                }
+                first = false;
+                self.write_record(out, batch, row, &kubernetes);
+                if self.layout == Layout::Lines {
+                    out.push(b'\n');
+                }
+            }
+        }
+        if self.layout == Layout::Json {
+            out.push(b']');
+        }
+    }
+
+    fn write_record(&self, out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: &[u8]) {
+        out.push(b'{');
+        let mut first = true;
+        if !self.date_key.is_empty() {
+            json::write_str(out, self.date_key.as_bytes());
+            out.push(b':');
+            write_date(out, batch.times()[row], self.date);
+            first = false;
+        }
+        write_fields(out, batch, row, first, kubernetes);
+        out.push(b'}');
+    }
+}
+
+/// The `kubernetes` object of a batch as JSON, made once for all its records; empty when there is none.
+#[must_use]
+pub fn kubernetes_json(batch: &LogBatch) -> Vec<u8> {
+    let mut out = Vec::new();
+    if let Some(meta) = &batch.resource.kubernetes {
+        json::write_kubernetes(&mut out, meta);
+    }
+    out
+}
+
+/// Appends a record's fields and its `kubernetes` object without braces.
+pub fn write_fields(
+    out: &mut Vec<u8>,
+    batch: &LogBatch,
+    row: usize,
+    first: bool,
+    kubernetes: &[u8],
+) {
+    let first = json::write_fields(out, batch, row, first);
+    if !kubernetes.is_empty() {
+        if !first {
+            out.push(b',');
+        }
+        out.extend_from_slice(b"\"kubernetes\":");
+        out.extend_from_slice(kubernetes);
+    }
+}
+
+/// Appends one record as a JSON object without a date.
+pub fn write_object(out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: &[u8]) {
+    out.push(b'{');
+    write_fields(out, batch, row, true, kubernetes);
+    out.push(b'}');
+}
+
+/// Whole seconds and the nanoseconds after them; both for times before 1970 too.
+#[must_use]
+pub fn split_seconds(time_ns: i64) -> (i64, u32) {
+    (
+        time_ns.div_euclid(1_000_000_000),
+        time_ns.rem_euclid(1_000_000_000) as u32,
+    )
+}
+
+fn write_date(out: &mut Vec<u8>, time_ns: i64, format: DateFormat) {
+    let (seconds, nanos) = split_seconds(time_ns);
+    let text = match format {
+        DateFormat::Double => {
+            out.extend_from_slice(itoa(seconds).as_bytes());
+            out.push(b'.');
+            let micros = nanos / 1000;
+            let digits =
+                [100_000, 10_000, 1000, 100, 10, 1].map(|d| b'0' + (micros / d % 10) as u8);
+            return out.extend_from_slice(&digits);
+        }
+        DateFormat::Epoch => itoa(seconds),
+        DateFormat::EpochMs => itoa(time_ns.div_euclid(1_000_000)),
+        DateFormat::Iso8601 => format!(
+            "\"{}.{:06}Z\"",
+            utc(seconds, "%Y-%m-%dT%H:%M:%S"),
+            nanos / 1000
+        ),
+        DateFormat::JavaSqlTimestamp => {
+            format!(
+                "\"{}.{:06}\"",
+                utc(seconds, "%Y-%m-%d %H:%M:%S"),
+                nanos / 1000
+            )
+        }
+    };
+    out.extend_from_slice(text.as_bytes());
+}
+
+fn itoa(number: i64) -> String {
+    number.to_string()
+}
+
+fn utc(seconds: i64, format: &str) -> String {
+    Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .strftime(format)
+        .to_string()
+}
+
+/// Appends a value as Fluent Bit's text printer shows msgpack: `"text"`, `{"k"=>1}`, `nil`, `%f`.
+pub fn write_text_value(out: &mut Vec<u8>, batch: &LogBatch, value: Value) {
+    match value {
+        Value::Absent => {}
+        Value::Null => out.extend_from_slice(b"nil"),
+        Value::Float(f) => out.extend_from_slice(format!("{f:.6}").as_bytes()),
+        Value::Text(s) => {
+            out.push(b'"');
+            out.extend_from_slice(batch.bytes(s));
+            out.push(b'"');
+        }
+        Value::Json(s) => match serde_json::from_slice(batch.bytes(s)) {
+            Ok(tree) => write_text_tree(out, &tree),
+            Err(_) => out.extend_from_slice(batch.bytes(s)),
+        },
+        Value::Bool(_) | Value::Int(_) => json::write_value(out, batch, value),
+    }
+}
+
+/// Appends a JSON tree in the same text form.
+pub fn write_text_tree(out: &mut Vec<u8>, tree: &serde_json::Value) {
+    use serde_json::Value as Tree;
+    match tree {
+        Tree::Null => out.extend_from_slice(b"nil"),
+        Tree::Bool(b) => out.extend_from_slice(b.to_string().as_bytes()),
+        Tree::Number(n) => match n.as_i64() {
+            Some(i) => out.extend_from_slice(itoa(i).as_bytes()),
+            None => out.extend_from_slice(format!("{:.6}", n.as_f64().unwrap_or(0.0)).as_bytes()),
+        },
+        Tree::String(s) => {
+            out.push(b'"');
+            out.extend_from_slice(s.as_bytes());
+            out.push(b'"');
+        }
+        Tree::Array(items) => {
+            out.push(b'[');
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    out.extend_from_slice(b", ");
+                }
+                write_text_tree(out, item);
+            }
+            out.push(b']');
+        }
+        Tree::Object(map) => {
+            out.push(b'{');
+            for (i, (key, item)) in map.iter().enumerate() {
+                if i > 0 {
+                    out.extend_from_slice(b", ");
+                }
+                out.extend_from_slice(format!("\"{key}\"=>").as_bytes());
+                write_text_tree(out, item);
+            }
+            out.push(b'}');
+        }
+    }
+}
+
+/// Appends one record as Fluent Bit's text printer shows its map.
+pub fn write_text_record(out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: &[u8]) {
+    out.push(b'{');
+    let mut first = true;
+    for column in batch.columns() {
+        if column.values[row] == Value::Absent {
+            continue;
+        }
+        if !std::mem::take(&mut first) {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(format!("\"{}\"=>", column.name).as_bytes());
+        write_text_value(out, batch, column.values[row]);
+    }
+    if !kubernetes.is_empty() {
+        if !first {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(b"\"kubernetes\"=>");
+        if let Ok(tree) = serde_json::from_slice(kubernetes) {
+            write_text_tree(out, &tree);
+        }
+    }
+    out.push(b'}');
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::sync::Arc;
+
+    use kansoku_model::{KubernetesMetadata, Position, Resource};
+
+    use super::*;
+
+    /// Two records, one with a nested field, of a container.
+    pub(crate) fn batch() -> LogBatch {
+        let resource = Resource {
+            kubernetes: Some(KubernetesMetadata {
+                pod_name: "web-1".into(),
+                labels: vec![("app".into(), "web".into())],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let mut b = LogBatch::new("kube.web".into(), Arc::new(resource), Vec::new());
+        for (i, text) in ["a \"quoted\" line", "観測\t"].iter().enumerate() {
+            let row = b.push(
+                1_700_000_000_123_456_789 + i as i64,
+                Position::at(i as u64 + 1),
+            );
+            b.set_text("log", row, text.as_bytes());
+        }
+        let nested = Value::Json(b.store(br#"{"a":[1,null,true,2.5]}"#));
+        let at = b.column_index_or_insert("nested");
+        b.set(at, 1, nested);
+        b
+    }
+
+    fn text(layout: Layout, pairs: &[(&str, &str)]) -> String {
+        let format = Format::of(&Settings::of("stdout", pairs), layout).expect("valid settings");
+        let mut out = Vec::new();
+        format.write_batches(&mut out, [&batch()]);
+        String::from_utf8(out).expect("rendered text is UTF-8")
+    }
+
+    #[test]
+    fn json_lines_and_stream_hold_the_same_objects() {
+        let k = r#""kubernetes":{"pod_name":"web-1","labels":{"app":"web"}}"#;
+        let first = format!(r#"{{"date":1700000000.123456,"log":"a \"quoted\" line",{k}}}"#);
+        let second = format!(
+            r#"{{"date":1700000000.123456,"log":"観測\t","nested":{{"a":[1,null,true,2.5]}},{k}}}"#
+        );
+        assert_eq!(text(Layout::Lines, &[]), format!("{first}\n{second}\n"));
+        assert_eq!(text(Layout::Json, &[]), format!("[{first},{second}]"));
+        assert_eq!(text(Layout::Stream, &[]), format!("{first}{second}"));
+    }
+
+    #[test]
+    fn dates_take_every_form() {
+        let date = |format: &str| {
+            let all = text(
+                Layout::Lines,
+                &[("json_date_key", "t"), ("json_date_format", format)],
+            );
+            all.split_once(",\"log\"")
+                .expect("log follows the date")
+                .0
+                .to_owned()
+        };
+        assert_eq!(date("epoch"), r#"{"t":1700000000"#);
+        assert_eq!(date("epoch_ms"), r#"{"t":1700000000123"#);
+        assert_eq!(date("iso8601"), r#"{"t":"2023-11-14T22:13:20.123456Z""#);
+        assert_eq!(
+            date("java_sql_timestamp"),
+            r#"{"t":"2023-11-14 22:13:20.123456""#
+        );
+        assert!(text(Layout::Lines, &[("json_date_key", "false")]).starts_with(r#"{"log""#));
+        let bad = Settings::of("stdout", &[("json_date_format", "rfc")]);
+        assert!(Format::of(&bad, Layout::Json).is_err());
+    }
+
+    #[test]
+    fn text_records_look_like_fluent_bits() {
+        let b = batch();
+        let mut out = Vec::new();
+        write_text_record(&mut out, &b, 1, &kubernetes_json(&b));
+        assert_eq!(
+            String::from_utf8(out).expect("text"),
+            "{\"log\"=>\"観測\t\", \"nested\"=>{\"a\"=>[1, nil, true, 2.500000]}, \
+             \"kubernetes\"=>{\"labels\"=>{\"app\"=>\"web\"}, \"pod_name\"=>\"web-1\"}}"
+        );
+    }
+}
