@@ -1,0 +1,431 @@
+//! Usage and limits of every cgroup, under cAdvisor's names and labels.
+//!
+//! One walk over the trees and one read per file; no thread, no timer and no history per container.
+//! Pod and container names come from the cluster's table of this node's pods; a cgroup that is not in
+//! it has its `id` alone. The rule: a collection never waits for the cluster.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use kansoku_model::metric::Point;
+use kansoku_model::{MetricBatch, Suffix};
+use kansoku_parsers::kernel::{diskstats, net_dev, pid_limits, pid_stat};
+
+use super::cgroup_files::CgroupFiles;
+use super::cgroup_identity::identify;
+use super::cgroup_tree::Trees;
+use super::cgroup_usage::{Limits, MemoryLimits, Usage};
+use super::container_families::{DeviceNames, LABELLED, PLAIN, Reading};
+use super::kernel_file::KernelFile;
+use super::machine::Machine;
+use super::netdev::network_of;
+use crate::kubernetes::Pods;
+
+/// Collections between two readings of a cgroup's limits and of the machine: they change seldom.
+const LIMITS_EVERY: u32 = 4;
+/// Interfaces of one network that are given.
+const MAX_INTERFACES: usize = 64;
+/// The program that keeps a pod's network alive, in every runtime.
+const SANDBOX_COMMAND: &str = "pause";
+
+/// Where the trees and the processes are.
+#[derive(Debug, Clone)]
+pub struct ContainerSpec {
+    pub cgroup_root: PathBuf,
+    pub procfs: PathBuf,
+    pub sysfs: PathBuf,
+    pub rootfs: PathBuf,
+}
+
+impl Default for ContainerSpec {
+    fn default() -> Self {
+        Self {
+            cgroup_root: "/sys/fs/cgroup".into(),
+            procfs: "/proc".into(),
+            sysfs: "/sys".into(),
+            rootfs: "/".into(),
+        }
+    }
+}
+
+/// Reads all cgroups.
+pub struct ContainerCollector {
+    spec: ContainerSpec,
+    trees: Trees,
+    pods: Arc<Pods>,
+    cgroups: BTreeMap<String, Cgroup>,
+    machine: Machine,
+    /// Collections until limits are read again.
+    limits_in: u32,
+    devices: DeviceNames,
+    diskstats: KernelFile,
+    buf: Vec<u8>,
+}
+
+struct Cgroup {
+    files: CgroupFiles,
+    is_in_pod: bool,
+    reading: Reading,
+    process: Process,
+    /// Limits were never read.
+    is_new: bool,
+}
+
+/// The files of a cgroup's first process.
+#[derive(Default)]
+struct Process {
+    pid: Option<u64>,
+    /// Whether it holds its pod's network, as far as the cluster told.
+    sandbox: Option<bool>,
+    /// Set when the process owns a network that is to be shown here.
+    net_dev: Option<KernelFile>,
+    limits: Option<KernelFile>,
+}
+
+impl ContainerCollector {
+    /// Finds the cgroup trees.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn new(spec: ContainerSpec, pods: Arc<Pods>) -> anyhow::Result<Self> {
+        Ok(Self {
+            trees: Trees::find(&spec.cgroup_root)?,
+            pods,
+            cgroups: BTreeMap::new(),
+            machine: Machine::default(),
+            limits_in: 0,
+            devices: HashMap::new(),
+            diskstats: KernelFile::new(spec.procfs.join("diskstats")),
+            buf: Vec::new(),
+            spec,
+        })
+    }
+
+    /// Appends the samples of all cgroups and of the machine.
+    pub fn collect(&mut self, now_s: u64, out: &mut MetricBatch) {
+        self.read_limits_soon();
+        let paths = self.trees.walk();
+        self.cgroups.retain(|path, _| paths.contains(path));
+        for path in paths {
+            if !self.cgroups.contains_key(&path) {
+                let identity = identify(&path);
+                let files = CgroupFiles::new(&self.trees, &path, identity.container_id.is_some());
+                let is_in_pod = identity.pod_uid.is_some();
+                let cgroup = Cgroup::new(files, is_in_pod, self.machine.boot_time_s);
+                self.cgroups.insert(path, cgroup);
+            }
+        }
+        for (path, cgroup) in &mut self.cgroups {
+            let is_root = path == "/";
+            let is_limits_turn = self.limits_in == 0;
+            // What the cluster says of a new pod comes late: asked again with the limits.
+            if is_limits_turn && cgroup.is_in_pod {
+                let sandbox = listed_as_sandbox(path, &self.pods);
+                if sandbox != cgroup.process.sandbox {
+                    cgroup.process = Process::default();
+                }
+            }
+            cgroup.read(
+                &self.spec,
+                now_s,
+                is_root,
+                is_limits_turn,
+                || listed_as_sandbox(path, &self.pods),
+                &mut self.buf,
+            );
+            if is_root {
+                let memory = &mut cgroup.reading.limits.memory;
+                *memory = Some(MemoryLimits {
+                    limit: self.machine.memory_bytes,
+                    swap_limit: self.machine.swap_bytes,
+                    ..memory.unwrap_or_default()
+                });
+            }
+        }
+        self.name_devices();
+        self.emit(out);
+        self.machine.collect(out);
+    }
+
+    fn read_limits_soon(&mut self) {
+        if self.limits_in == 0 {
+            self.limits_in = LIMITS_EVERY;
+        }
+        self.limits_in -= 1;
+        if self.limits_in == 0 || self.machine.memory_bytes == 0 {
+            let spec = &self.spec;
+            self.machine = Machine::read(&spec.procfs, &spec.sysfs, &spec.rootfs);
+        }
+    }
+
+    fn name_devices(&mut self) {
+        let is_named = |c: &Cgroup| {
+            let mut devices = c.reading.usage.io.iter();
+            devices.all(|d| self.devices.contains_key(&(d.major, d.minor)))
+        };
+        if self.cgroups.values().all(is_named) || !self.diskstats.read_if_there(&mut self.buf) {
+            return;
+        }
+        self.devices.clear();
+        for disk in diskstats::disks(&self.buf).flatten() {
+            let name = format!("/dev/{}", disk.name);
+            self.devices.insert((disk.major, disk.minor), name);
+        }
+    }
+
+    fn emit(&self, out: &mut MetricBatch) {
+        let names: Vec<Names> = self
+            .cgroups
+            .keys()
+            .map(|path| Names::of(path, &self.pods))
+            .collect();
+        let sets: Vec<(u32, u32)> = self
+            .cgroups
+            .keys()
+            .zip(&names)
+            .map(|(path, names)| out.label_set(names.labels(path)))
+            .collect();
+        for family in PLAIN {
+            let mut id = None;
+            for (cgroup, labels) in self.cgroups.values().zip(&sets) {
+                let Some(value) = (family.value)(&cgroup.reading) else {
+                    continue;
+                };
+                let family = *id
+                    .get_or_insert_with(|| out.new_family(family.name, family.kind, family.help));
+                out.push(Point {
+                    family,
+                    suffix: Suffix::None,
+                    labels: *labels,
+                    time_ms: None,
+                    value,
+                });
+            }
+        }
+        for family in LABELLED {
+            let mut id = None;
+            for ((path, cgroup), names) in self.cgroups.iter().zip(&names) {
+                (family.each)(&self.devices, &cgroup.reading, &mut |further, value| {
+                    let family = *id.get_or_insert_with(|| {
+                        out.new_family(family.name, family.kind, family.help)
+                    });
+                    let base = names.labels(path).into_iter();
+                    let labels = out.label_set(base.chain(further.iter().copied()));
+                    out.push(Point {
+                        family,
+                        suffix: Suffix::None,
+                        labels,
+                        time_ms: None,
+                        value,
+                    });
+                });
+            }
+        }
+    }
+}
+
+impl Cgroup {
+    fn new(files: CgroupFiles, is_in_pod: bool, boot_time_s: u64) -> Self {
+        let created_s = files.created_s().unwrap_or(0).max(boot_time_s);
+        Self {
+            files,
+            is_in_pod,
+            reading: Reading {
+                usage: Usage::default(),
+                limits: Limits::default(),
+                created_s,
+                now_s: 0,
+                interfaces: Vec::new(),
+                open_files_limit: None,
+            },
+            process: Process::default(),
+            is_new: true,
+        }
+    }
+
+    fn read(
+        &mut self,
+        spec: &ContainerSpec,
+        now_s: u64,
+        is_root: bool,
+        is_limits_turn: bool,
+        sandbox: impl FnOnce() -> Option<bool>,
+        buf: &mut Vec<u8>,
+    ) {
+        let reading = &mut self.reading;
+        reading.now_s = now_s;
+        self.files.usage(buf, &mut reading.usage);
+        if std::mem::take(&mut self.is_new) || is_limits_turn {
+            reading.limits = self.files.limits(buf);
+        }
+        let pid = if is_root {
+            Some(1)
+        } else {
+            reading
+                .usage
+                .first_pid
+                .filter(|_| self.files.is_container())
+        };
+        if pid != self.process.pid {
+            let sandbox = if self.is_in_pod {
+                sandbox()
+            } else {
+                Some(true)
+            };
+            self.process = Process::find(spec, pid, is_root, sandbox, buf);
+        }
+        reading.interfaces.clear();
+        if let Some(file) = &mut self.process.net_dev
+            && file.read_if_there(buf)
+        {
+            let interfaces = net_dev::interfaces(buf).flatten();
+            let shown = interfaces.filter(|i| !is_virtual(i.name));
+            let owned = shown.map(|i| (i.name.to_owned(), i.values));
+            reading.interfaces.extend(owned.take(MAX_INTERFACES));
+        }
+        let mut open_files = None;
+        if let Some(file) = &mut self.process.limits
+            && file.read_if_there(buf)
+        {
+            open_files = pid_limits::open_files(buf);
+        }
+        reading.open_files_limit = open_files.map(|limit| limit.map_or(-1.0, |n| n as f64));
+    }
+}
+
+impl Process {
+    /// The network of a pod is shown once, at its sandbox; that of the node at the root. A container
+    /// in the node's network shows none, or the node's traffic would count once per such pod.
+    fn find(
+        spec: &ContainerSpec,
+        pid: Option<u64>,
+        is_root: bool,
+        sandbox: Option<bool>,
+        buf: &mut Vec<u8>,
+    ) -> Self {
+        let Some(number) = pid else {
+            return Self::default();
+        };
+        let folder = spec.procfs.join(number.to_string());
+        let own = network_of(&spec.procfs, &number.to_string());
+        let is_node_network = own == network_of(&spec.procfs, "1");
+        let is_sandbox = sandbox.unwrap_or_else(|| {
+            KernelFile::new(folder.join("stat")).read_if_there(buf)
+                && pid_stat::parse(buf).is_ok_and(|s| s.command == SANDBOX_COMMAND)
+        });
+        let is_shown = is_root || is_sandbox && !is_node_network;
+        Self {
+            pid,
+            sandbox,
+            net_dev: is_shown.then(|| KernelFile::new(folder.join("net/dev"))),
+            limits: Some(KernelFile::new(folder.join("limits"))),
+        }
+    }
+}
+
+/// Whether a container's cgroup is its pod's sandbox: the one that is in no container list once all
+/// containers of the pod have their ids. `None` while the cluster has not told.
+fn listed_as_sandbox(path: &str, pods: &Pods) -> Option<bool> {
+    let identity = identify(path);
+    let id = identity.container_id?;
+    if pods.by_container_id(id).is_some() {
+        return Some(false);
+    }
+    let pod = pods.by_uid(identity.pod_uid.as_deref()?)?;
+    let is_complete = !pod.containers.is_empty() && pod.containers.iter().all(|c| !c.id.is_empty());
+    is_complete.then_some(true)
+}
+
+/// Interfaces that cAdvisor leaves out, because they repeat the traffic of others.
+fn is_virtual(interface: &str) -> bool {
+    interface == "lo"
+        || ["veth", "docker", "nerdctl"]
+            .iter()
+            .any(|prefix| interface.starts_with(prefix))
+}
+
+/// What a cgroup is called in the cluster; empty where that is not known.
+#[derive(Default)]
+struct Names {
+    container: String,
+    image: String,
+    name: String,
+    namespace: String,
+    pod: String,
+}
+
+impl Names {
+    fn of(path: &str, pods: &Pods) -> Self {
+        let identity = identify(path);
+        let mut names = Self {
+            name: identity.container_id.unwrap_or("").to_owned(),
+            ..Self::default()
+        };
+        let found = identity
+            .container_id
+            .and_then(|id| pods.by_container_id(id));
+        if let Some(found) = &found {
+            names.container.clone_from(&found.container().name);
+            names.image.clone_from(&found.container().image);
+        }
+        // A sandbox is in no container list; its pod is known by the path.
+        let pod = found
+            .map(|f| f.pod)
+            .or_else(|| pods.by_uid(identity.pod_uid.as_deref()?));
+        if let Some(pod) = pod {
+            names.pod.clone_from(&pod.name);
+            names.namespace.clone_from(&pod.namespace);
+        }
+        names
+    }
+
+    fn labels<'a>(&'a self, path: &'a str) -> [(&'static str, &'a str); 6] {
+        [
+            ("container", &self.container),
+            ("id", path),
+            ("image", &self.image),
+            ("name", &self.name),
+            ("namespace", &self.namespace),
+            ("pod", &self.pod),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::{Container, Pod};
+
+    #[test]
+    fn a_sandbox_is_what_no_list_of_a_complete_pod_names() {
+        let uid = "11a3312f-c3a7-48af-98b0-92b4e6bf4f3b";
+        let (first, second, other) = ("a".repeat(64), "b".repeat(64), "c".repeat(64));
+        let verdict = |ids: &[&str], asked: &str| {
+            let pods = Pods::default();
+            let containers = ids.iter().map(|id| Container {
+                id: (*id).to_owned(),
+                ..Container::default()
+            });
+            pods.apply(Pod {
+                uid: uid.into(),
+                containers: containers.collect(),
+                ..Pod::default()
+            });
+            listed_as_sandbox(&format!("/kubepods/burstable/pod{uid}/{asked}"), &pods)
+        };
+        assert_eq!(verdict(&[&first, &second], &other), Some(true));
+        assert_eq!(verdict(&[&first, &second], &second), Some(false));
+        assert_eq!(
+            verdict(&[&first, ""], &other),
+            None,
+            "one has not started yet"
+        );
+        assert_eq!(verdict(&[], &other), None);
+        let unknown = Pods::default();
+        assert_eq!(
+            listed_as_sandbox(&format!("/kubepods/pod{uid}/{other}"), &unknown),
+            None
+        );
+    }
+}

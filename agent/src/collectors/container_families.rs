@@ -1,0 +1,455 @@
+//! cAdvisor's families: for each its name, type, help, and how its value comes from a reading.
+//!
+//! The order is of no meaning. A value of `None` leaves the series out.
+
+use kansoku_model::MetricKind::{self, Counter, Gauge};
+use kansoku_parsers::kernel::cgroup::io_stat::Device;
+use kansoku_parsers::kernel::net_dev;
+
+use super::cgroup_usage::{Limits, Usage};
+
+/// All that is known of one cgroup at one time.
+pub struct Reading {
+    pub usage: Usage,
+    pub limits: Limits,
+    /// Unix seconds.
+    pub created_s: u64,
+    pub now_s: u64,
+    /// Name and counters, columns of net/dev.
+    pub interfaces: Vec<(String, [u64; net_dev::N_VALUES])>,
+    /// Soft limit of open files of the first process; -1 when unlimited.
+    pub open_files_limit: Option<f64>,
+}
+
+/// A family with one series per cgroup.
+pub struct Plain {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub help: &'static str,
+    pub value: fn(&Reading) -> Option<f64>,
+}
+
+/// Gives the caller a series' further labels and its value.
+pub type Emit<'a> = &'a mut dyn FnMut(&[(&str, &str)], f64);
+
+/// A family with further labels.
+pub struct Labelled {
+    pub name: &'static str,
+    pub kind: MetricKind,
+    pub help: &'static str,
+    /// Device names by number, the reading, and where its series go.
+    pub each: fn(&DeviceNames, &Reading, Emit<'_>),
+}
+
+/// `/dev/NAME` by major and minor number.
+pub type DeviceNames = std::collections::HashMap<(u32, u32), String>;
+
+const fn plain(
+    name: &'static str,
+    kind: MetricKind,
+    help: &'static str,
+    value: fn(&Reading) -> Option<f64>,
+) -> Plain {
+    Plain {
+        name,
+        kind,
+        help,
+        value,
+    }
+}
+
+/// Throttling is of interest only where there is a quota.
+fn throttled(r: &Reading) -> Option<&super::cgroup_usage::Cpu> {
+    r.limits.cpu.and_then(|c| c.quota_us)?;
+    r.usage.cpu.as_ref()
+}
+
+/// Positions in `Usage::pressure`.
+const CPU: usize = 0;
+const MEMORY: usize = 1;
+const IO: usize = 2;
+
+fn waiting_s(r: &Reading, at: usize) -> Option<f64> {
+    r.usage.pressure[at].map(|p| p.some_us as f64 / 1e6)
+}
+
+fn stalled_s(r: &Reading, at: usize) -> Option<f64> {
+    r.usage.pressure[at]?.full_us.map(|us| us as f64 / 1e6)
+}
+
+/// Families with one series per cgroup.
+pub const PLAIN: &[Plain] = &[
+    plain(
+        "container_last_seen",
+        Gauge,
+        "Last time a container was seen by the exporter",
+        |r| Some(r.now_s as f64),
+    ),
+    plain(
+        "container_start_time_seconds",
+        Gauge,
+        "Start time of the container since unix epoch in seconds.",
+        |r| Some(r.created_s as f64),
+    ),
+    plain(
+        "container_creation_time_seconds",
+        Gauge,
+        "Container creation time since unix epoch in seconds.",
+        |r| Some(r.created_s as f64),
+    ),
+    plain(
+        "container_cpu_user_seconds_total",
+        Counter,
+        "Cumulative user cpu time consumed in seconds.",
+        |r| r.usage.cpu.map(|c| c.user_s),
+    ),
+    plain(
+        "container_cpu_system_seconds_total",
+        Counter,
+        "Cumulative system cpu time consumed in seconds.",
+        |r| r.usage.cpu.map(|c| c.system_s),
+    ),
+    plain(
+        "container_cpu_cfs_periods_total",
+        Counter,
+        "Number of elapsed enforcement period intervals.",
+        |r| throttled(r).map(|c| c.periods as f64),
+    ),
+    plain(
+        "container_cpu_cfs_throttled_periods_total",
+        Counter,
+        "Number of throttled period intervals.",
+        |r| throttled(r).map(|c| c.throttled_periods as f64),
+    ),
+    plain(
+        "container_cpu_cfs_throttled_seconds_total",
+        Counter,
+        "Total time duration the container has been throttled.",
+        |r| throttled(r).map(|c| c.throttled_s),
+    ),
+    plain(
+        "container_cpu_cfs_burst_periods_total",
+        Counter,
+        "Number of periods when burst occurs.",
+        |r| throttled(r).map(|c| c.burst_periods as f64),
+    ),
+    plain(
+        "container_cpu_cfs_burst_seconds_total",
+        Counter,
+        "Total time duration the container has been bursted.",
+        |r| throttled(r).map(|c| c.burst_s),
+    ),
+    plain(
+        "container_memory_usage_bytes",
+        Gauge,
+        "Current memory usage in bytes, including all memory regardless of when it was accessed",
+        |r| r.usage.memory.map(|m| m.usage as f64),
+    ),
+    plain(
+        "container_memory_working_set_bytes",
+        Gauge,
+        "Current working set in bytes.",
+        |r| r.usage.memory.map(|m| m.working_set as f64),
+    ),
+    plain(
+        "container_memory_rss",
+        Gauge,
+        "Size of RSS in bytes.",
+        |r| r.usage.memory.map(|m| m.rss as f64),
+    ),
+    plain(
+        "container_memory_cache",
+        Gauge,
+        "Number of bytes of page cache memory.",
+        |r| r.usage.memory.map(|m| m.cache as f64),
+    ),
+    plain(
+        "container_memory_mapped_file",
+        Gauge,
+        "Size of memory mapped files in bytes.",
+        |r| r.usage.memory.map(|m| m.mapped_file as f64),
+    ),
+    plain(
+        "container_memory_swap",
+        Gauge,
+        "Container swap usage in bytes.",
+        |r| r.usage.memory.map(|m| m.swap as f64),
+    ),
+    plain(
+        "container_memory_kernel_usage",
+        Gauge,
+        "Size of kernel memory allocated in bytes.",
+        |r| r.usage.memory.map(|m| m.kernel as f64),
+    ),
+    plain(
+        "container_memory_max_usage_bytes",
+        Gauge,
+        "Maximum memory usage recorded in bytes",
+        |r| r.usage.memory.map(|m| m.max_usage as f64),
+    ),
+    plain(
+        "container_memory_failcnt",
+        Counter,
+        "Number of memory usage hits limits",
+        |r| r.usage.memory.map(|m| m.fail_count as f64),
+    ),
+    plain(
+        "container_memory_total_active_file_bytes",
+        Gauge,
+        "Current total active file in bytes.",
+        |r| r.usage.memory.map(|m| m.active_file as f64),
+    ),
+    plain(
+        "container_memory_total_inactive_file_bytes",
+        Gauge,
+        "Current total inactive file in bytes.",
+        |r| r.usage.memory.map(|m| m.inactive_file as f64),
+    ),
+    plain(
+        "container_oom_events_total",
+        Counter,
+        "Count of out of memory events observed for the container",
+        |r| r.usage.memory?.oom_kills.map(|n| n as f64),
+    ),
+    plain(
+        "container_processes",
+        Gauge,
+        "Number of processes running inside the container.",
+        |r| r.usage.processes.map(|n| n as f64),
+    ),
+    plain(
+        "container_threads",
+        Gauge,
+        "Number of threads running inside the container",
+        |r| {
+            r.limits
+                .threads
+                .map(|_| r.usage.threads.unwrap_or(0) as f64)
+        },
+    ),
+    plain(
+        "container_threads_max",
+        Gauge,
+        "Maximum number of threads allowed inside the container, infinity if value is zero",
+        |r| r.limits.threads.map(|n| n as f64),
+    ),
+    plain(
+        "container_spec_cpu_period",
+        Gauge,
+        "CPU period of the container.",
+        |r| r.limits.cpu.map(|c| c.period_us as f64),
+    ),
+    plain(
+        "container_spec_cpu_quota",
+        Gauge,
+        "CPU quota of the container.",
+        |r| r.limits.cpu?.quota_us.map(|q| q as f64),
+    ),
+    plain(
+        "container_spec_cpu_shares",
+        Gauge,
+        "CPU share of the container.",
+        |r| r.limits.cpu.map(|c| c.shares as f64),
+    ),
+    plain(
+        "container_spec_memory_limit_bytes",
+        Gauge,
+        "Memory limit for the container.",
+        |r| r.limits.memory.map(|m| m.limit as f64),
+    ),
+    plain(
+        "container_spec_memory_swap_limit_bytes",
+        Gauge,
+        "Memory swap limit for the container.",
+        |r| r.limits.memory.map(|m| m.swap_limit as f64),
+    ),
+    plain(
+        "container_spec_memory_reservation_limit_bytes",
+        Gauge,
+        "Memory reservation limit for the container.",
+        |r| r.limits.memory.map(|m| m.reservation as f64),
+    ),
+    plain(
+        "container_pressure_cpu_waiting_seconds_total",
+        Counter,
+        "Total time duration tasks in the container have waited due to CPU congestion.",
+        |r| waiting_s(r, CPU),
+    ),
+    plain(
+        "container_pressure_cpu_stalled_seconds_total",
+        Counter,
+        "Total time duration no tasks in the container could make progress due to CPU congestion.",
+        |r| stalled_s(r, CPU),
+    ),
+    plain(
+        "container_pressure_memory_waiting_seconds_total",
+        Counter,
+        "Total time duration tasks in the container have waited due to memory congestion.",
+        |r| waiting_s(r, MEMORY),
+    ),
+    plain(
+        "container_pressure_memory_stalled_seconds_total",
+        Counter,
+        "Total time duration no tasks in the container could make progress due to memory congestion.",
+        |r| stalled_s(r, MEMORY),
+    ),
+    plain(
+        "container_pressure_io_waiting_seconds_total",
+        Counter,
+        "Total time duration tasks in the container have waited due to IO congestion.",
+        |r| waiting_s(r, IO),
+    ),
+    plain(
+        "container_pressure_io_stalled_seconds_total",
+        Counter,
+        "Total time duration no tasks in the container could make progress due to IO congestion.",
+        |r| stalled_s(r, IO),
+    ),
+];
+
+const fn counter(
+    name: &'static str,
+    help: &'static str,
+    each: fn(&DeviceNames, &Reading, Emit<'_>),
+) -> Labelled {
+    Labelled {
+        name,
+        kind: Counter,
+        help,
+        each,
+    }
+}
+
+/// A series per block device whose name is known.
+fn by_device(names: &DeviceNames, r: &Reading, emit: Emit<'_>, value: fn(&Device) -> u64) {
+    for device in &r.usage.io {
+        if let Some(name) = names.get(&(device.major, device.minor)) {
+            emit(&[("device", name)], value(device) as f64);
+        }
+    }
+}
+
+/// A series per network interface.
+fn by_interface(r: &Reading, emit: Emit<'_>, column: usize) {
+    for (name, values) in &r.interfaces {
+        emit(&[("interface", name)], values[column] as f64);
+    }
+}
+
+/// Families with further labels.
+pub const LABELLED: &[Labelled] = &[
+    Labelled {
+        name: "container_cpu_usage_seconds_total",
+        kind: Counter,
+        help: "Cumulative cpu time consumed in seconds.",
+        each: |_, r, emit| {
+            if let Some(cpu) = &r.usage.cpu {
+                emit(&[("cpu", "total")], cpu.usage_s);
+            }
+        },
+    },
+    Labelled {
+        name: "container_memory_failures_total",
+        kind: Counter,
+        help: "Cumulative count of memory allocation failures.",
+        each: |_, r, emit| {
+            let Some(m) = &r.usage.memory else { return };
+            // cAdvisor shows the same number for both scopes.
+            for scope in ["container", "hierarchy"] {
+                let of = |kind| [("failure_type", kind), ("scope", scope)];
+                emit(&of("pgfault"), m.page_faults as f64);
+                emit(&of("pgmajfault"), m.major_page_faults as f64);
+            }
+        },
+    },
+    Labelled {
+        name: "container_blkio_device_usage_total",
+        kind: Counter,
+        help: "Blkio Device bytes usage",
+        each: |names, r, emit| {
+            for d in &r.usage.io {
+                let name = names.get(&(d.major, d.minor)).map_or("", String::as_str);
+                let (major, minor) = (d.major.to_string(), d.minor.to_string());
+                for (operation, bytes) in [("Read", d.read_bytes), ("Write", d.write_bytes)] {
+                    let labels = [
+                        ("device", name),
+                        ("major", &major),
+                        ("minor", &minor),
+                        ("operation", operation),
+                    ];
+                    emit(&labels, bytes as f64);
+                }
+            }
+        },
+    },
+    Labelled {
+        name: "container_ulimits_soft",
+        kind: Gauge,
+        help: "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice",
+        each: |_, r, emit| {
+            if let Some(limit) = r.open_files_limit {
+                emit(&[("ulimit", "max_open_files")], limit);
+            }
+        },
+    },
+    counter(
+        "container_fs_reads_bytes_total",
+        "Cumulative count of bytes read",
+        |names, r, emit| by_device(names, r, emit, |d| d.read_bytes),
+    ),
+    counter(
+        "container_fs_writes_bytes_total",
+        "Cumulative count of bytes written",
+        |names, r, emit| by_device(names, r, emit, |d| d.write_bytes),
+    ),
+    counter(
+        "container_fs_reads_total",
+        "Cumulative count of reads completed",
+        |names, r, emit| by_device(names, r, emit, |d| d.reads),
+    ),
+    counter(
+        "container_fs_writes_total",
+        "Cumulative count of writes completed",
+        |names, r, emit| by_device(names, r, emit, |d| d.writes),
+    ),
+    counter(
+        "container_network_receive_bytes_total",
+        "Cumulative count of bytes received",
+        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_BYTES),
+    ),
+    counter(
+        "container_network_receive_packets_total",
+        "Cumulative count of packets received",
+        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_PACKETS),
+    ),
+    counter(
+        "container_network_receive_errors_total",
+        "Cumulative count of errors encountered while receiving",
+        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_ERRORS),
+    ),
+    counter(
+        "container_network_receive_packets_dropped_total",
+        "Cumulative count of packets dropped while receiving",
+        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_DROPPED),
+    ),
+    counter(
+        "container_network_transmit_bytes_total",
+        "Cumulative count of bytes transmitted",
+        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_BYTES),
+    ),
+    counter(
+        "container_network_transmit_packets_total",
+        "Cumulative count of packets transmitted",
+        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_PACKETS),
+    ),
+    counter(
+        "container_network_transmit_errors_total",
+        "Cumulative count of errors encountered while transmitting",
+        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_ERRORS),
+    ),
+    counter(
+        "container_network_transmit_packets_dropped_total",
+        "Cumulative count of packets dropped while transmitting",
+        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_DROPPED),
+    ),
+];

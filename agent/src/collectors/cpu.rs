@@ -1,0 +1,211 @@
+//! CPU time by mode from /proc/stat, and thermal throttling from sysfs. CPU models and flags are
+//! not given, as node_exporter does not give them by default.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use kansoku_model::{MetricBatch, MetricKind};
+use kansoku_parsers::kernel::cpu_list;
+use kansoku_parsers::kernel::stat::{self, GUEST, GUEST_NICE, IDLE, MODES, Stat, TICKS_PER_SECOND};
+
+use super::kernel_file::{KernelFile, read_word};
+use super::{Collector, Entry, NodeSpec};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "cpu",
+    about: "time per CPU and mode, thermal throttling",
+    build: |spec| Box::new(Cpu::new(spec)),
+};
+
+/// An idle time that falls by so much means that the CPU was unplugged and came back.
+const HOTPLUG_TICKS: u64 = 3 * TICKS_PER_SECOND as u64;
+
+struct Cpu {
+    file: KernelFile,
+    buf: Vec<u8>,
+    stat: Stat,
+    /// Ticks given last, by CPU: some of the kernel's counters fall a little now and then.
+    given: BTreeMap<u32, [u64; MODES.len()]>,
+    throttles: Vec<Throttle>,
+    /// CPUs that the scheduler leaves alone; set when the kernel is started.
+    isolated: Vec<u64>,
+}
+
+/// A core's or a package's count of throttling.
+struct Throttle {
+    package: String,
+    /// `None` for the package as a whole.
+    core: Option<String>,
+    file: KernelFile,
+}
+
+impl Cpu {
+    fn new(spec: &NodeSpec) -> Self {
+        Self {
+            file: KernelFile::new(spec.procfs.join("stat")),
+            buf: Vec::new(),
+            stat: Stat::default(),
+            given: BTreeMap::new(),
+            throttles: throttles(&spec.sysfs.join("devices/system/cpu")),
+            isolated: isolated(&spec.sysfs.join("devices/system/cpu/isolated")),
+        }
+    }
+
+    /// Takes over what was read, keeping every counter from falling.
+    fn advance(&mut self) {
+        let read = &self.stat.cpus;
+        self.given
+            .retain(|number, _| read.iter().any(|c| c.number == *number));
+        for cpu in read {
+            let given = self.given.entry(cpu.number).or_default();
+            if given[IDLE] >= cpu.ticks[IDLE] + HOTPLUG_TICKS {
+                *given = cpu.ticks;
+            }
+            for (given, &read) in given.iter_mut().zip(&cpu.ticks) {
+                *given = read.max(*given);
+            }
+        }
+    }
+}
+
+impl Collector for Cpu {
+    fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
+        self.file.read(&mut self.buf)?;
+        stat::parse(&self.buf, &mut self.stat)?;
+        self.advance();
+        let seconds = out.family(
+            "node_cpu_seconds_total",
+            MetricKind::Counter,
+            "Seconds the CPUs spent in each mode.",
+        );
+        let guest = out.family(
+            "node_cpu_guest_seconds_total",
+            MetricKind::Counter,
+            "Seconds the CPUs spent in guests (VMs) for each mode.",
+        );
+        for (number, ticks) in &self.given {
+            let number = number.to_string();
+            let value = |mode: usize| ticks[mode] as f64 / TICKS_PER_SECOND;
+            for (mode, name) in MODES[..GUEST].iter().enumerate() {
+                out.sample(seconds, &[("cpu", &number), ("mode", name)], value(mode));
+            }
+            for (mode, name) in [(GUEST, "user"), (GUEST_NICE, "nice")] {
+                out.sample(guest, &[("cpu", &number), ("mode", name)], value(mode));
+            }
+        }
+        for number in &self.isolated {
+            let family = out.family(
+                "node_cpu_isolated",
+                MetricKind::Gauge,
+                "Whether each core is isolated, information from /sys/devices/system/cpu/isolated.",
+            );
+            out.sample(family, &[("cpu", &number.to_string())], 1.0);
+        }
+        for throttle in &mut self.throttles {
+            throttle.collect(out, &mut self.buf);
+        }
+        Ok(())
+    }
+}
+
+impl Throttle {
+    fn collect(&mut self, out: &mut MetricBatch, buf: &mut Vec<u8>) {
+        if !self.file.read_if_there(buf) {
+            return;
+        }
+        let Some(count) = kansoku_parsers::kernel::scan::number(buf.trim_ascii()) else {
+            return;
+        };
+        if let Some(core) = &self.core {
+            let family = out.family(
+                "node_cpu_core_throttles_total",
+                MetricKind::Counter,
+                "Number of times this CPU core has been throttled.",
+            );
+            let labels = [("core", core.as_str()), ("package", &self.package)];
+            out.sample(family, &labels, count as f64);
+        } else {
+            let family = out.family(
+                "node_cpu_package_throttles_total",
+                MetricKind::Counter,
+                "Number of times this CPU package has been throttled.",
+            );
+            out.sample(family, &[("package", &self.package)], count as f64);
+        }
+    }
+}
+
+/// The throttle counters of the CPUs that are there at start, one per core and one per package.
+fn throttles(folder: &Path) -> Vec<Throttle> {
+    let mut found: BTreeMap<(String, Option<String>), KernelFile> = BTreeMap::new();
+    for cpu in super::machine::cpu_folders(folder) {
+        let topology = |name: &str| read_word(&cpu.join("topology").join(name));
+        let (Some(package), Some(core)) = (topology("physical_package_id"), topology("core_id"))
+        else {
+            continue;
+        };
+        let counts = [
+            (Some(core), "core_throttle_count"),
+            (None, "package_throttle_count"),
+        ];
+        for (core, name) in counts {
+            let path = cpu.join("thermal_throttle").join(name);
+            if path.exists() {
+                found
+                    .entry((package.clone(), core))
+                    .or_insert_with(|| KernelFile::new(path));
+            }
+        }
+    }
+    let throttle = |((package, core), file)| Throttle {
+        package,
+        core,
+        file,
+    };
+    found.into_iter().map(throttle).collect()
+}
+
+fn isolated(path: &Path) -> Vec<u64> {
+    let mut buf = Vec::new();
+    KernelFile::new(path).read_if_there(&mut buf);
+    cpu_list::cpus(&buf).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cpu_after(readings: &[[u64; 4]]) -> [u64; 4] {
+        let mut cpu = Cpu::new(&NodeSpec {
+            sysfs: "/nowhere".into(),
+            ..NodeSpec::default()
+        });
+        for ticks in readings {
+            let mut all = [0; MODES.len()];
+            all[..4].copy_from_slice(ticks);
+            cpu.stat.cpus = vec![stat::Cpu {
+                number: 0,
+                ticks: all,
+            }];
+            cpu.advance();
+        }
+        let given = cpu.given[&0];
+        [given[0], given[1], given[2], given[3]]
+    }
+
+    #[test]
+    fn counters_never_fall_except_after_a_hotplug() {
+        assert_eq!(cpu_after(&[[5, 5, 5, 500], [6, 4, 5, 499]]), [6, 5, 5, 500]);
+        assert_eq!(cpu_after(&[[5, 5, 5, 500], [1, 1, 1, 100]]), [1, 1, 1, 100]);
+    }
+
+    #[test]
+    fn a_cpu_that_is_gone_is_not_given() {
+        let mut cpu = Cpu::new(&NodeSpec::default());
+        cpu.stat.cpus = vec![stat::Cpu::default()];
+        cpu.advance();
+        cpu.stat.cpus.clear();
+        cpu.advance();
+        assert!(cpu.given.is_empty());
+    }
+}

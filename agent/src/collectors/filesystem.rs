@@ -1,0 +1,218 @@
+//! Sizes of the mounted file systems, from the mount list of process 1 and statfs.
+//!
+//! The labels are those of node_exporter up to 1.7: device, fstype, mountpoint.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use kansoku_model::{FamilyId, MetricBatch, MetricKind};
+use kansoku_parsers::kernel::mountinfo::{Mount, mounts, unescape};
+use regex::Regex;
+
+use super::kernel_file::KernelFile;
+use super::statfs::{Answer, Prober};
+use super::{Collector, Entry, NodeSpec};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "filesystem",
+    about: "sizes of mounted file systems",
+    build: |spec| Box::new(Filesystem::new(spec)),
+};
+
+/// Mounts that are looked at: a node has a few per pod volume. More are left out.
+const MAX_MOUNTS: usize = 4096;
+
+struct Filesystem {
+    /// Of process 1, whose mounts are the node's; else our own, where `hidepid` hides that.
+    files: [KernelFile; 2],
+    rootfs: PathBuf,
+    ignore_mount_points: Regex,
+    ignore_fs_types: Regex,
+    prober: Prober,
+    buf: Vec<u8>,
+}
+
+/// A mount that is wanted.
+struct Wanted {
+    device: String,
+    mount_point: String,
+    fs_type: String,
+    is_read_only: bool,
+}
+
+impl Filesystem {
+    fn new(spec: &NodeSpec) -> Self {
+        Self {
+            files: ["1/mountinfo", "self/mountinfo"]
+                .map(|name| KernelFile::new(spec.procfs.join(name))),
+            rootfs: spec.rootfs.clone(),
+            ignore_mount_points: spec.ignore_mount_points.clone(),
+            ignore_fs_types: spec.ignore_fs_types.clone(),
+            prober: Prober::default(),
+            buf: Vec::new(),
+        }
+    }
+
+    /// The mount as the node sees it, unless it is to be left out.
+    fn wanted(&self, mount: &Mount<'_>) -> Option<(Wanted, PathBuf)> {
+        let path = unescape(mount.mount_point);
+        let path = Path::new(OsStr::from_bytes(&path));
+        // Below the node's root as it is mounted here: `/host/root/boot` is `/boot`.
+        let inner = match path.strip_prefix(&self.rootfs) {
+            Ok(inner) => Path::new("/").join(inner),
+            Err(_) => path.to_owned(),
+        };
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let wanted = Wanted {
+            device: text(mount.source),
+            mount_point: text(inner.as_os_str().as_bytes()),
+            fs_type: text(mount.fs_type),
+            is_read_only: mount.is_read_only(),
+        };
+        if self.ignore_mount_points.is_match(&wanted.mount_point)
+            || self.ignore_fs_types.is_match(&wanted.fs_type)
+        {
+            return None;
+        }
+        let relative = inner.strip_prefix("/").unwrap_or(&inner);
+        Some((wanted, self.rootfs.join(relative)))
+    }
+}
+
+impl Collector for Filesystem {
+    fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
+        let [node, own] = &mut self.files;
+        if !node.read_if_there(&mut self.buf) {
+            own.read(&mut self.buf)?;
+        }
+        let (mut all, mut paths) = (Vec::new(), Vec::new());
+        for mount in mounts(&self.buf) {
+            if let Some((wanted, path)) = self.wanted(&mount?) {
+                all.push(wanted);
+                paths.push(path);
+            }
+        }
+        all.truncate(MAX_MOUNTS);
+        paths.truncate(MAX_MOUNTS);
+        let answers = self.prober.ask(&paths);
+        let families = Families::new(out);
+        for (at, (mount, answer)) in all.iter().zip(answers).enumerate() {
+            // What is mounted twice at one place is one series; the first is given.
+            let is_same = |m: &Wanted| {
+                (&m.device, &m.mount_point, &m.fs_type)
+                    == (&mount.device, &mount.mount_point, &mount.fs_type)
+            };
+            if !all[..at].iter().any(is_same) {
+                families.sample(out, mount, answer);
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Families {
+    device_error: FamilyId,
+    read_only: FamilyId,
+    sizes: [FamilyId; 5],
+}
+
+impl Families {
+    fn new(out: &mut MetricBatch) -> Self {
+        let mut gauge = |name, help| out.family(name, MetricKind::Gauge, help);
+        Self {
+            device_error: gauge(
+                "node_filesystem_device_error",
+                "Whether an error occurred while getting statistics for the given device.",
+            ),
+            read_only: gauge("node_filesystem_readonly", "Filesystem read-only status."),
+            sizes: [
+                gauge("node_filesystem_size_bytes", "Filesystem size in bytes."),
+                gauge(
+                    "node_filesystem_free_bytes",
+                    "Filesystem free space in bytes.",
+                ),
+                gauge(
+                    "node_filesystem_avail_bytes",
+                    "Filesystem space available to non-root users in bytes.",
+                ),
+                gauge("node_filesystem_files", "Filesystem total file nodes."),
+                gauge(
+                    "node_filesystem_files_free",
+                    "Filesystem total free file nodes.",
+                ),
+            ],
+        }
+    }
+
+    fn sample(&self, out: &mut MetricBatch, mount: &Wanted, answer: Answer) {
+        let labels = [
+            ("device", mount.device.as_str()),
+            ("fstype", &mount.fs_type),
+            ("mountpoint", &mount.mount_point),
+        ];
+        let sizes = match answer {
+            Answer::NotYet => return,
+            Answer::Sizes(sizes) => Some(sizes),
+            Answer::Failed(_) | Answer::Stuck => None,
+        };
+        let is_error = f64::from(u8::from(sizes.is_none()));
+        out.sample(self.device_error, &labels, is_error);
+        let is_read_only = f64::from(u8::from(mount.is_read_only));
+        out.sample(self.read_only, &labels, is_read_only);
+        if let Some(s) = sizes {
+            let values = [
+                s.size_bytes,
+                s.free_bytes,
+                s.available_bytes,
+                s.files,
+                s.files_free,
+            ];
+            for (family, value) in self.sizes.into_iter().zip(values) {
+                out.sample(family, &labels, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn mount_points_are_seen_from_the_nodes_root() {
+        let line = |path: &str, kind: &str| format!("1 2 3:4 / {path} rw - {kind} /dev/x rw\n");
+        let cases = [
+            ("/", "/", "ext4", Some(("/", "/"))),
+            ("/", "/boot\\040a", "ext4", Some(("/boot a", "/boot a"))),
+            ("/host", "/host", "ext4", Some(("/", "/host/"))),
+            ("/host", "/host/data", "ext4", Some(("/data", "/host/data"))),
+            (
+                "/host",
+                "/hostile",
+                "ext4",
+                Some(("/hostile", "/host/hostile")),
+            ),
+            ("/host", "/host/proc/x", "ext4", None),
+            ("/", "/data", "cgroup2", None),
+            (
+                "/",
+                "/procession",
+                "ext4",
+                Some(("/procession", "/procession")),
+            ),
+        ];
+        for (rootfs, path, kind, expected) in cases {
+            let filesystem = Filesystem::new(&NodeSpec {
+                rootfs: rootfs.into(),
+                ..NodeSpec::default()
+            });
+            let line = line(path, kind);
+            let mount = mounts(line.as_bytes()).next().expect("a line");
+            let got = filesystem.wanted(&mount.expect("a mount"));
+            let got = got.map(|(w, path)| (w.mount_point, path));
+            let expected = expected.map(|(m, p)| (m.to_owned(), PathBuf::from(p)));
+            assert_eq!(got, expected, "{rootfs} {path}");
+        }
+    }
+}

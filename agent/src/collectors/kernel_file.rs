@@ -1,0 +1,163 @@
+//! A file of the kernel that is read again and again: opened once, then one `pread` per reading.
+//!
+//! Opening costs more than reading on procfs and cgroupfs. The rule: a descriptor is kept only while
+//! fewer than [`MAX_KEPT`] are, because the process shares its limit with log files and sockets.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use anyhow::Context;
+
+/// Descriptors kept open by all collectors together: 300 cgroups with 11 files each and the node's
+/// own, and still a fraction of the 1024 to a million that a container may have. Collectors keep
+/// fewer when the process is allowed fewer, see [`allowed`].
+pub const MAX_KEPT: usize = 4096;
+/// The largest file that is read: /proc/stat of a machine with thousands of CPUs and interrupts has
+/// a few MiB.
+const MAX_BYTES: usize = 16 << 20;
+/// The first read asks for so much; nearly all files fit.
+const FIRST_READ_BYTES: usize = 16 << 10;
+
+/// Descriptors kept now, by all files of the process.
+static KEPT: AtomicUsize = AtomicUsize::new(0);
+
+/// One file.
+#[derive(Debug)]
+pub struct KernelFile {
+    path: PathBuf,
+    /// Counted in [`KEPT`] while it is there.
+    file: Option<File>,
+}
+
+impl KernelFile {
+    /// A file that is opened at its first reading.
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            file: None,
+        }
+    }
+
+    /// The file's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Replaces the content of `buf` by that of the file.
+    ///
+    /// # Errors
+    /// When the file cannot be opened or read, or is larger than any kernel file should be.
+    pub fn read(&mut self, buf: &mut Vec<u8>) -> anyhow::Result<()> {
+        self.try_read(buf)
+            .with_context(|| format!("failed to read {}", self.path.display()))
+    }
+
+    /// Like [`read`](Self::read), for files whose absence is nothing special.
+    pub fn read_if_there(&mut self, buf: &mut Vec<u8>) -> bool {
+        self.try_read(buf).is_ok()
+    }
+
+    fn try_read(&mut self, buf: &mut Vec<u8>) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            // A cgroup that was removed and made anew leaves a dead descriptor: open it again.
+            if read_all(file, buf).is_ok() {
+                return Ok(());
+            }
+            self.close();
+        }
+        let file = File::open(&self.path)?;
+        read_all(&file, buf)?;
+        if KEPT.fetch_add(1, Ordering::Relaxed) < allowed() {
+            self.file = Some(file);
+        } else {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    fn close(&mut self) {
+        if self.file.take().is_some() {
+            KEPT.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for KernelFile {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+/// Descriptors that may be kept: a quarter of what the process may have, at most [`MAX_KEPT`].
+fn allowed() -> usize {
+    static ALLOWED: std::sync::OnceLock<usize> = std::sync::OnceLock::new();
+    *ALLOWED.get_or_init(|| {
+        let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
+        let soft = limit.map_or(1024, |(soft, _)| soft);
+        usize::try_from(soft / 4).unwrap_or(MAX_KEPT).min(MAX_KEPT)
+    })
+}
+
+/// Reads from the start to the end, whatever the file's size pretends to be.
+fn read_all(file: &File, buf: &mut Vec<u8>) -> io::Result<()> {
+    let mut filled = 0;
+    buf.resize(buf.capacity().max(FIRST_READ_BYTES), 0);
+    loop {
+        if filled == buf.len() {
+            if filled >= MAX_BYTES {
+                let message = format!("larger than {MAX_BYTES} bytes");
+                return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+            }
+            buf.resize(filled * 2, 0);
+        }
+        match file.read_at(&mut buf[filled..], filled as u64) {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    buf.truncate(filled);
+    Ok(())
+}
+
+/// Reads a small file once, without its trailing newline; `None` when it is not there or no text.
+#[must_use]
+pub fn read_word(path: &Path) -> Option<String> {
+    let mut buf = Vec::new();
+    KernelFile::new(path).try_read(&mut buf).ok()?;
+    Some(std::str::from_utf8(&buf).ok()?.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_file_holds_now() {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let path = dir.path().join("stat");
+        let mut file = KernelFile::new(&path);
+        let mut buf = Vec::new();
+        let error = file.read(&mut buf).expect_err("the file is not there yet");
+        assert!(
+            error.to_string().contains(path.to_str().expect("text")),
+            "{error}"
+        );
+        for content in [
+            vec![b'x'; FIRST_READ_BYTES * 3 + 1],
+            b"short".to_vec(),
+            Vec::new(),
+        ] {
+            std::fs::write(&path, &content).expect("file is written");
+            file.read(&mut buf).expect("file is read");
+            assert_eq!(buf, content);
+        }
+        assert_eq!(read_word(&path).as_deref(), Some(""));
+        assert_eq!(read_word(dir.path()), None);
+    }
+}

@@ -1,0 +1,81 @@
+//! The kernel's counters from /proc/stat: interrupts, context switches, forks, boot time.
+
+use kansoku_model::{MetricBatch, MetricKind};
+use kansoku_parsers::kernel::stat::{self, Stat};
+
+use super::kernel_file::KernelFile;
+use super::{Collector, Entry, NodeSpec};
+
+pub(super) const ENTRY: Entry = Entry {
+    name: "stat",
+    about: "interrupts, context switches, forks, boot time, running and blocked processes",
+    build: |spec| Box::new(Counters::new(spec)),
+};
+
+struct Counters {
+    file: KernelFile,
+    buf: Vec<u8>,
+    stat: Stat,
+}
+
+impl Counters {
+    fn new(spec: &NodeSpec) -> Self {
+        Self {
+            file: KernelFile::new(spec.procfs.join("stat")),
+            buf: Vec::new(),
+            stat: Stat::default(),
+        }
+    }
+}
+
+impl Collector for Counters {
+    fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
+        use MetricKind::{Counter, Gauge};
+        self.file.read(&mut self.buf)?;
+        stat::parse(&self.buf, &mut self.stat)?;
+        let s = &self.stat;
+        let all = [
+            (
+                "node_intr_total",
+                Counter,
+                "Total number of interrupts serviced.",
+                s.interrupts,
+            ),
+            (
+                "node_context_switches_total",
+                Counter,
+                "Total number of context switches.",
+                s.context_switches,
+            ),
+            (
+                "node_forks_total",
+                Counter,
+                "Total number of forks.",
+                s.forks,
+            ),
+            (
+                "node_boot_time_seconds",
+                Gauge,
+                "Node boot time, in unixtime.",
+                s.boot_time_s,
+            ),
+            (
+                "node_procs_running",
+                Gauge,
+                "Number of processes in runnable state.",
+                s.procs_running,
+            ),
+            (
+                "node_procs_blocked",
+                Gauge,
+                "Number of processes blocked waiting for I/O to complete.",
+                s.procs_blocked,
+            ),
+        ];
+        for (name, kind, help, value) in all {
+            let family = out.family(name, kind, help);
+            out.sample(family, &[], value as f64);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,228 @@
+//! statfs(2) with a deadline: a file system whose server is away can hang the call for ever.
+//!
+//! Calls run on threads of their own, at most one per mount at a time. Whoever asks waits a short
+//! while and otherwise takes the last answer. The rule: asking never hangs, and mounts that hang
+//! never use more than [`MAX_THREADS`] threads.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender};
+use nix::errno::Errno;
+
+/// How long an asker waits for answers: local file systems answer in microseconds.
+const PATIENCE: Duration = Duration::from_millis(100);
+/// After so long without an answer a mount counts as hanging, as in node_exporter.
+const STUCK_AFTER: Duration = Duration::from_secs(5);
+/// Threads at the most; with all of them hanging, the rest of the mounts hang with them.
+const MAX_THREADS: usize = 8;
+
+/// Sizes of a file system.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Sizes {
+    pub size_bytes: f64,
+    pub free_bytes: f64,
+    pub available_bytes: f64,
+    pub files: f64,
+    pub files_free: f64,
+}
+
+/// What is known of a mount.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Answer {
+    Sizes(Sizes),
+    Failed(Errno),
+    /// No answer for longer than a file system may take.
+    Stuck,
+    /// Asked a moment ago for the first time.
+    NotYet,
+}
+
+/// What a call gives; a type of its own so that tests can hang.
+type Call = fn(&Path) -> Result<Sizes, Errno>;
+
+/// Asks for sizes.
+pub struct Prober {
+    shared: Arc<Shared>,
+    queue: Sender<PathBuf>,
+    /// Handed to further threads.
+    work: Receiver<PathBuf>,
+    n_threads: usize,
+    call: Call,
+}
+
+#[derive(Default)]
+struct Shared {
+    /// Guards the state of every mount; held for moments only, never during a call.
+    mounts: Mutex<HashMap<PathBuf, Mount>>,
+    answered: Condvar,
+}
+
+#[derive(Default)]
+struct Mount {
+    /// Set while a call is under way.
+    asked: Option<Instant>,
+    last: Option<Result<Sizes, Errno>>,
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self::new(statfs)
+    }
+}
+
+impl Prober {
+    fn new(call: Call) -> Self {
+        let (queue, work) = crossbeam_channel::unbounded(); // one entry per mount at the most
+        Self {
+            shared: Arc::default(),
+            queue,
+            work,
+            n_threads: 0,
+            call,
+        }
+    }
+
+    /// Asks for all `paths` and gives their answers in the same order. Other paths are forgotten.
+    pub fn ask(&mut self, paths: &[PathBuf]) -> Vec<Answer> {
+        let now = Instant::now();
+        let shared = self.shared.clone();
+        let mut mounts = lock(&shared.mounts);
+        mounts.retain(|path, mount| mount.asked.is_some() || paths.contains(path));
+        let mut fresh = Vec::new();
+        for path in paths {
+            let mount = mounts.entry(path.clone()).or_default();
+            if mount.asked.is_none() {
+                mount.asked = Some(now);
+                fresh.push(path);
+                // Fails only when the receiver is gone, and `self` holds it.
+                let _ = self.queue.send(path.clone());
+            }
+        }
+        if self.n_threads == 0 {
+            self.add_thread();
+        }
+        for _ in 0..2 {
+            let start = Instant::now();
+            while !fresh.is_empty() && start.elapsed() < PATIENCE {
+                let left = PATIENCE.saturating_sub(start.elapsed());
+                let wait = shared.answered.wait_timeout(mounts, left);
+                mounts = wait.unwrap_or_else(PoisonError::into_inner).0;
+                fresh.retain(|path| mounts.get(*path).is_some_and(|m| m.asked.is_some()));
+            }
+            if self.queue.is_empty() || self.n_threads >= MAX_THREADS {
+                break;
+            }
+            // All threads hang: the waiting mounts get another one, and time to answer.
+            self.add_thread();
+        }
+        paths.iter().map(|path| answer(mounts.get(path))).collect()
+    }
+
+    fn add_thread(&mut self) {
+        let (work, shared, call) = (self.work.clone(), self.shared.clone(), self.call);
+        let run = move || {
+            // Ends when the prober and with it the queue's sender is gone.
+            for path in work {
+                let result = call(&path);
+                let mut mounts = lock(&shared.mounts);
+                if let Some(mount) = mounts.get_mut(&path) {
+                    mount.asked = None;
+                    mount.last = Some(result);
+                }
+                shared.answered.notify_all();
+            }
+        };
+        let thread = std::thread::Builder::new().name("statfs".to_owned());
+        // Without a thread the mounts count as hanging, which is what they then are.
+        self.n_threads += usize::from(thread.spawn(run).is_ok());
+    }
+}
+
+fn answer(mount: Option<&Mount>) -> Answer {
+    let Some(mount) = mount else {
+        return Answer::NotYet;
+    };
+    match (mount.asked, mount.last) {
+        (Some(asked), _) if asked.elapsed() >= STUCK_AFTER => Answer::Stuck,
+        (_, Some(Ok(sizes))) => Answer::Sizes(sizes),
+        (_, Some(Err(errno))) => Answer::Failed(errno),
+        (_, None) => Answer::NotYet,
+    }
+}
+
+fn lock(mounts: &Mutex<HashMap<PathBuf, Mount>>) -> MutexGuard<'_, HashMap<PathBuf, Mount>> {
+    mounts.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn statfs(path: &Path) -> Result<Sizes, Errno> {
+    let s = nix::sys::statfs::statfs(path)?;
+    let block = s.block_size() as f64;
+    Ok(Sizes {
+        size_bytes: s.blocks() as f64 * block,
+        free_bytes: s.blocks_free() as f64 * block,
+        available_bytes: s.blocks_available() as f64 * block,
+        files: s.files() as f64,
+        files_free: s.files_free() as f64,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: Sizes = Sizes {
+        size_bytes: 1.0,
+        free_bytes: 1.0,
+        available_bytes: 1.0,
+        files: 1.0,
+        files_free: 1.0,
+    };
+
+    fn hang_or_answer(path: &Path) -> Result<Sizes, Errno> {
+        match path.to_str() {
+            Some("hang") => loop {
+                std::thread::park();
+            },
+            Some("fail") => Err(Errno::EACCES),
+            _ => Ok(SIZES),
+        }
+    }
+
+    #[test]
+    fn a_hanging_mount_neither_hangs_the_asker_nor_the_other_mounts() {
+        let mut prober = Prober::new(hang_or_answer);
+        let paths = ["hang", "good", "fail"].map(PathBuf::from);
+        // The second thread, which the hanging of the first has started, serves the others.
+        let good = [
+            Answer::NotYet,
+            Answer::Sizes(SIZES),
+            Answer::Failed(Errno::EACCES),
+        ];
+        let mut rounds = 0;
+        while prober.ask(&paths) != good {
+            rounds += 1;
+            assert!(rounds < 100_000, "the other mounts never answered");
+            std::thread::yield_now();
+        }
+        let mut mounts = lock(&prober.shared.mounts);
+        let hung = mounts
+            .get_mut(Path::new("hang"))
+            .expect("it is being asked");
+        hung.asked = hung.asked.and_then(|at| at.checked_sub(STUCK_AFTER));
+        drop(mounts);
+        assert_eq!(prober.ask(&paths)[0], Answer::Stuck);
+    }
+
+    #[test]
+    fn real_folders_have_sizes() {
+        let answers = Prober::default().ask(&["/".into(), "/no/such/folder".into()]);
+        assert!(
+            matches!(answers[0], Answer::Sizes(s) if s.size_bytes > 0.0),
+            "{answers:?}"
+        );
+        assert_eq!(answers[1], Answer::Failed(Errno::ENOENT));
+    }
+}

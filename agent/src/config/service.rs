@@ -1,0 +1,418 @@
+//! The `[SERVICE]` section: every key with its type, and what became of those that have no meaning here.
+//!
+//! A key that is unknown to Fluent Bit too is a warning, as it is nothing there; a value that cannot
+//! be read is an error, where Fluent Bit would silently take it for `off` or 0.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kansoku_model::plugin::did_you_mean;
+use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
+
+use crate::log::Level;
+
+/// What the `[SERVICE]` sections and the command line say about the agent itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Service {
+    pub flush: Duration,
+    /// How long the outputs may go on delivering after the inputs have stopped.
+    pub grace: Duration,
+    pub log_level: Level,
+    pub log_file: Option<PathBuf>,
+    /// Where the HTTP server listens; `None` = it is off.
+    pub http: Option<SocketAddr>,
+    /// `None` = `/api/v1/health` always answers ok.
+    pub health: Option<HealthCheck>,
+    /// Where filesystem storage and dead letters live.
+    pub storage_path: Option<PathBuf>,
+    pub scheduler_base: Duration,
+    pub scheduler_cap: Duration,
+}
+
+/// `/api/v1/health` answers error when more than these happened within the period.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HealthCheck {
+    pub errors: u64,
+    pub retry_failures: u64,
+    pub period: Duration,
+}
+
+/// Every key with a meaning.
+pub const OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new(
+        "flush",
+        OptionKind::Float,
+        "1",
+        "seconds a record may wait before it is sent",
+    ),
+    OptionSpec::new(
+        "grace",
+        OptionKind::Time,
+        "5",
+        "time for the outputs to finish after a stop signal",
+    ),
+    OptionSpec::new(
+        "daemon",
+        OptionKind::Bool,
+        "off",
+        "only off: a supervisor or container runs the agent",
+    ),
+    OptionSpec::new(
+        "log_level",
+        OptionKind::Choice(Level::WORDS),
+        "info",
+        "how much the agent logs of itself",
+    ),
+    OptionSpec::new(
+        "log_file",
+        OptionKind::Text,
+        "",
+        "file for the agent's log; default standard error",
+    ),
+    OptionSpec::new(
+        "parsers_file",
+        OptionKind::Text,
+        "",
+        "file with [PARSER] sections",
+    )
+    .repeated(),
+    OptionSpec::new(
+        "http_server",
+        OptionKind::Bool,
+        "off",
+        "serve metrics and health over HTTP",
+    ),
+    OptionSpec::new(
+        "http_listen",
+        OptionKind::Text,
+        "0.0.0.0",
+        "address of the HTTP server",
+    ),
+    OptionSpec::new(
+        "http_port",
+        OptionKind::Int,
+        "2020",
+        "port of the HTTP server; 0 lets the system pick one",
+    ),
+    OptionSpec::new(
+        "health_check",
+        OptionKind::Bool,
+        "off",
+        "let /api/v1/health fail on errors",
+    ),
+    OptionSpec::new(
+        "hc_errors_count",
+        OptionKind::Int,
+        "5",
+        "output errors in hc_period that are too many",
+    ),
+    OptionSpec::new(
+        "hc_retry_failure_count",
+        OptionKind::Int,
+        "5",
+        "given up batches in hc_period that are too many",
+    ),
+    OptionSpec::new(
+        "hc_period",
+        OptionKind::Time,
+        "60",
+        "period of the health check",
+    ),
+    OptionSpec::new(
+        "storage.path",
+        OptionKind::Text,
+        "",
+        "folder for filesystem storage and dead letters",
+    ),
+    OptionSpec::new(
+        "scheduler.base",
+        OptionKind::Time,
+        "5",
+        "start of the retry back-off",
+    ),
+    OptionSpec::new(
+        "scheduler.cap",
+        OptionKind::Time,
+        "60",
+        "longest wait between two retries",
+    ),
+];
+
+/// Keys of Fluent Bit that are accepted with a warning, and why they do nothing.
+const WITHOUT_EFFECT: &[(&str, &str)] = &[
+    (
+        "plugins_file",
+        "no shared objects are loaded; a plugin from one will be unknown",
+    ),
+    (
+        "hot_reload",
+        "there is no reload yet: restart the agent instead",
+    ),
+    ("hot_reload.ensure_thread_safety", "there is no reload yet"),
+    ("hot_reload.timeout", "there is no reload yet"),
+    ("dns.mode", "names are resolved by the system"),
+    ("dns.resolver", "names are resolved by the system"),
+    ("dns.prefer_ipv4", "names are resolved by the system"),
+    ("dns.prefer_ipv6", "names are resolved by the system"),
+    ("storage.sync", "what is acknowledged is always synced"),
+    ("storage.checksum", "stored frames always carry a checksum"),
+    ("storage.metrics", "storage metrics are always served"),
+    (
+        "storage.max_chunks_up",
+        "memory is bounded by mem_buf_limit",
+    ),
+    ("storage.backlog.mem_limit", "a backlog is read lazily"),
+    (
+        "storage.backlog.flush_on_shutdown",
+        "a backlog stays on disk until it is delivered",
+    ),
+    (
+        "storage.delete_irrecoverable_chunks",
+        "damaged frames are skipped and counted",
+    ),
+    ("storage.trim_files", "stored files have no slack"),
+    ("storage.type", "set storage.type in the [INPUT] sections"),
+    (
+        "storage.inherit",
+        "set storage.type in the [INPUT] sections",
+    ),
+    (
+        "storage.keep.rejected",
+        "rejected records always go to the dead letters",
+    ),
+    (
+        "storage.rejected.path",
+        "dead letters go below storage.path",
+    ),
+    ("storage.rejected.limit", "dead letters have a fixed limit"),
+    ("coro_stack_size", "there are no coroutines"),
+    ("multiline_buffer_limit", "set buffer_max_size of the input"),
+    ("json.escape_unicode", "JSON is written as UTF-8"),
+    ("json.convert_nan_to_null", "NaN is always written as null"),
+    ("sp.convert_from_str_to_num", "there is no stream processor"),
+    ("enable_chunk_trace", "there is no chunk trace"),
+    ("flush.adaptive", "a full batch never waits for flush"),
+];
+
+/// Keys that a configuration relies on and that cannot be honoured.
+const REFUSED: &[(&str, &str)] = &[
+    (
+        "streams_file",
+        "the stream processor is not supported; remove streams_file",
+    ),
+    (
+        "security.fips_mode",
+        "there is no FIPS mode; remove security.fips_mode",
+    ),
+];
+
+impl Service {
+    /// Reads the keys of all `[SERVICE]` sections together; the last value of a key wins.
+    /// Mistakes that change nothing are added to `warnings`.
+    ///
+    /// # Errors
+    /// The first value that cannot be used.
+    pub fn of(settings: &Settings, warnings: &mut Vec<ConfigError>) -> Result<Self, ConfigError> {
+        let mut known = Settings {
+            plugin: "SERVICE".into(),
+            place: settings.place.clone(),
+            settings: Vec::new(),
+        };
+        for s in &settings.settings {
+            if let Some(spec) = OPTIONS.iter().find(|o| o.name == s.key) {
+                if !spec.repeats {
+                    known.settings.retain(|k| k.key != s.key);
+                }
+                known.settings.push(s.clone());
+            } else if let Some((_, why)) = REFUSED.iter().find(|(key, _)| *key == s.key) {
+                return Err(ConfigError::new(&s.place, *why));
+            } else if let Some((key, why)) = WITHOUT_EFFECT
+                .iter()
+                .find(|(key, _)| s.key.starts_with(key))
+            {
+                warnings.push(ConfigError::new(
+                    &s.place,
+                    format!("'{key}' has no effect: {why}"),
+                ));
+            } else {
+                let names = OPTIONS.iter().map(|o| o.name);
+                let hint = did_you_mean(&s.key, names);
+                let message = format!("unknown key '{}' in SERVICE is ignored{hint}", s.key);
+                warnings.push(ConfigError::new(&s.place, message));
+            }
+        }
+        known.check(OPTIONS)?;
+        Self::of_checked(&known)
+    }
+
+    fn of_checked(s: &Settings) -> Result<Self, ConfigError> {
+        let refused = |key: &str, message: &str| {
+            let place = s.get(key).map_or(&s.place, |found| &found.place);
+            ConfigError::new(place, message)
+        };
+        if s.bool("daemon", false)? {
+            return Err(refused(
+                "daemon",
+                "'daemon' can only be off: let a supervisor or a container run the agent",
+            ));
+        }
+        let flush = s.float("flush", 1.0)?;
+        if !(flush > 0.0 && flush <= MAX_FLUSH_SECONDS) {
+            return Err(refused(
+                "flush",
+                "'flush' must be more than 0 and at most 3600 seconds",
+            ));
+        }
+        let count = |key: &str| -> Result<u64, ConfigError> {
+            u64::try_from(s.int(key, 5)?)
+                .map_err(|_| refused(key, &format!("'{key}' must not be negative")))
+        };
+        let seconds =
+            |key: &str, default: f64| s.seconds(key, default).map(Duration::from_secs_f64);
+        let health = HealthCheck {
+            errors: count("hc_errors_count")?,
+            retry_failures: count("hc_retry_failure_count")?,
+            period: seconds("hc_period", 60.0)?,
+        };
+        Ok(Self {
+            flush: Duration::from_secs_f64(flush),
+            grace: seconds("grace", 5.0)?,
+            log_level: Level::parse(s.text("log_level", "info")).unwrap_or(Level::Info),
+            log_file: s.get("log_file").map(|s| s.value.clone().into()),
+            http: if s.bool("http_server", false)? {
+                Some(address(s)?)
+            } else {
+                None
+            },
+            health: s.bool("health_check", false)?.then_some(health),
+            storage_path: s.get("storage.path").map(|s| s.value.clone().into()),
+            scheduler_base: seconds("scheduler.base", 5.0)?,
+            scheduler_cap: seconds("scheduler.cap", 60.0)?,
+        })
+    }
+}
+
+/// More would look like a hang.
+const MAX_FLUSH_SECONDS: f64 = 3600.0;
+
+fn address(s: &Settings) -> Result<SocketAddr, ConfigError> {
+    let at = |key: &str| s.get(key).map_or(&s.place, |found| &found.place).clone();
+    let port = u16::try_from(s.int("http_port", 2020)?).map_err(|_| {
+        ConfigError::new(&at("http_port"), "'http_port' must be between 0 and 65535")
+    })?;
+    let host = s.text("http_listen", "0.0.0.0");
+    let bare = host.trim_start_matches('[').trim_end_matches(']');
+    let ip = match bare {
+        "localhost" => "127.0.0.1",
+        other => other,
+    };
+    let ip = ip.parse().map_err(|_| {
+        let message = format!(
+            "'http_listen' is '{host}', but must be an address such as 0.0.0.0, 127.0.0.1 or ::"
+        );
+        ConfigError::new(&at("http_listen"), message)
+    })?;
+    Ok(SocketAddr::new(ip, port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<(Service, Vec<String>), String> {
+        let mut warnings = Vec::new();
+        let service = Service::of(&Settings::of("SERVICE", pairs), &mut warnings)
+            .map_err(|e| e.to_string())?;
+        Ok((service, warnings.iter().map(ToString::to_string).collect()))
+    }
+
+    #[test]
+    fn keys_are_typed_and_the_last_wins() {
+        let (service, warnings) = read(&[
+            ("flush", "5"),
+            ("flush", "0.2"),
+            ("HTTP_Server", "On"),
+            ("http_port", "0"),
+            ("http_listen", "[::]"),
+            ("health_check", "on"),
+            ("hc_period", "5m"),
+            ("parsers_file", "a"),
+            ("parsers_file", "b"),
+            ("log_level", "Warning"),
+        ])
+        .expect("valid");
+        assert_eq!(service.flush, Duration::from_millis(200));
+        assert_eq!(
+            service.http.map(|a| a.to_string()).as_deref(),
+            Some("[::]:0")
+        );
+        assert_eq!(service.health.map(|h| h.period.as_secs()), Some(300));
+        assert_eq!(service.log_level, Level::Warn);
+        assert!(warnings.is_empty());
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        let cases = [
+            (
+                "flush",
+                "0",
+                "'flush' must be more than 0 and at most 3600 seconds",
+            ),
+            ("flush", "x", "'flush' is 'x', but must be a number"),
+            (
+                "daemon",
+                "on",
+                "'daemon' can only be off: let a supervisor or a container run the agent",
+            ),
+            (
+                "http_server",
+                "1",
+                "'http_server' is '1', but must be true, on, yes, false, off or no",
+            ),
+            (
+                "log_level",
+                "loud",
+                "'log_level' is 'loud', but must be one of off, error, warn, warning, info, debug, trace",
+            ),
+            (
+                "hc_errors_count",
+                "-1",
+                "'hc_errors_count' must not be negative",
+            ),
+            (
+                "streams_file",
+                "x",
+                "the stream processor is not supported; remove streams_file",
+            ),
+        ];
+        for (key, value, message) in cases {
+            assert_eq!(
+                read(&[(key, value)]).unwrap_err(),
+                format!("command line: {message}")
+            );
+        }
+        assert!(read(&[("http_server", "on"), ("http_port", "70000")]).is_err());
+        assert!(read(&[("http_server", "on"), ("http_listen", "here")]).is_err());
+    }
+
+    #[test]
+    fn what_means_nothing_is_a_warning() {
+        let (_, warnings) = read(&[
+            ("flsh", "1"),
+            ("storage.sync", "normal"),
+            ("Config_Watch", "on"),
+        ])
+        .expect("valid");
+        assert_eq!(
+            warnings[0],
+            "command line: unknown key 'flsh' in SERVICE is ignored; did you mean 'flush'?"
+        );
+        assert_eq!(
+            warnings[1],
+            "command line: 'storage.sync' has no effect: what is acknowledged is always synced"
+        );
+        assert!(warnings[2].contains("unknown key 'config_watch' in SERVICE is ignored; known: "));
+    }
+}

@@ -1,0 +1,164 @@
+//! Configurations by example: fixtures/config/*.case, a file of texts and what becomes of them.
+//!
+//! A case file starts with the main configuration; `--- NAME` starts another file beside it and
+//! `=== expected` what the agent makes of it. UPDATE=1 rewrites the last part.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+
+use super::*;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/config")
+}
+
+fn show(outcome: &Outcome, root: &str) -> String {
+    let mut out = String::new();
+    for warning in &outcome.warnings {
+        writeln!(out, "warning {warning}").expect("text");
+    }
+    match &outcome.result {
+        Err(mistakes) => {
+            for m in mistakes {
+                writeln!(
+                    out,
+                    "{} {}",
+                    if m.in_plugin { "refused" } else { "error" },
+                    m.error
+                )
+                .expect("text");
+            }
+        }
+        Ok(c) => {
+            writeln!(
+                out,
+                "service flush={:?} grace={:?} http={} storage={}",
+                c.service.flush,
+                c.service.grace,
+                c.service
+                    .http
+                    .map_or_else(|| "off".into(), |a| a.to_string()),
+                c.service
+                    .storage_path
+                    .as_ref()
+                    .map_or_else(|| "none".into(), |p| p.display().to_string())
+            )
+            .expect("text");
+            for (i, own) in c.pipeline.inputs.iter().zip(&c.inputs) {
+                let keys: Vec<String> = own
+                    .settings
+                    .iter()
+                    .map(|s| format!("{}={}", s.key, s.value))
+                    .collect();
+                writeln!(
+                    out,
+                    "input {} tag={} mem_buf_limit={:?} {}",
+                    i.name,
+                    i.tag,
+                    i.mem_buf_limit,
+                    keys.join(" ")
+                )
+                .expect("text");
+            }
+            for f in &c.pipeline.filters {
+                writeln!(out, "filter {} {:?}", f.name, f.matches).expect("text");
+            }
+            for o in &c.pipeline.outputs {
+                writeln!(
+                    out,
+                    "output {} {:?} retries={:?} workers={}",
+                    o.name, o.matches, o.retry.limit, o.workers
+                )
+                .expect("text");
+            }
+        }
+    }
+    out.replace(&format!("{root}/"), "")
+}
+
+fn run(input: &str) -> String {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path().to_str().expect("a name").to_owned();
+    for (i, part) in input.split("\n--- ").enumerate() {
+        let (name, text) = if i == 0 {
+            ("main.conf", part)
+        } else {
+            part.split_once('\n').expect("a name and a text")
+        };
+        std::fs::write(
+            dir.path().join(name),
+            text.replace("ROOT", &root).replace("\\t", "\t"),
+        )
+        .expect("written");
+    }
+    let invocation = Invocation {
+        config_file: Some(format!("{root}/main.conf")),
+        ..Invocation::default()
+    };
+    show(&load(&invocation), &root)
+}
+
+#[test]
+fn cases() {
+    let mut n = 0;
+    let mut paths: Vec<PathBuf> = std::fs::read_dir(folder())
+        .expect("fixtures/config")
+        .map(|e| e.expect("an entry").path())
+        .collect();
+    paths.sort();
+    for path in paths
+        .iter()
+        .filter(|p| p.extension().is_some_and(|e| e == "case"))
+    {
+        let text = std::fs::read_to_string(path).expect("a case file");
+        let mut rewritten = String::new();
+        for case in text.split("\n##### ").enumerate().map(|(i, c)| {
+            if i == 0 {
+                c.trim_start_matches("##### ")
+            } else {
+                c
+            }
+        }) {
+            let (title, rest) = case.split_once('\n').expect("a title");
+            let (input, expected) = rest.split_once("\n=== expected").unwrap_or((rest, ""));
+            let got = run(input);
+            write!(rewritten, "##### {title}\n{input}\n=== expected\n{got}\n").expect("text");
+            n += 1;
+            if std::env::var_os("UPDATE").is_none() {
+                assert_eq!(got.trim(), expected.trim(), "{}: {title}", path.display());
+            }
+        }
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path, rewritten).expect("the case file can be written");
+        }
+    }
+    assert!(n >= 20, "only {n} cases were found");
+}
+
+#[test]
+fn the_command_line_wins_and_one_pair_needs_no_match() {
+    let args = "-i dummy -p rate=2 -o null -f 3 -q";
+    let command_line::CommandLine::Run(invocation) =
+        command_line::parse(args.split(' ').map(str::to_owned)).expect("valid")
+    else {
+        panic!("runs")
+    };
+    let shown = show(&load(&invocation), "");
+    assert_eq!(
+        shown,
+        "service flush=3s grace=5s http=off storage=none\ninput dummy.0 tag=dummy.0 mem_buf_limit=None rate=2\noutput null.0 Wildcard(\"*\") retries=None workers=1\n"
+    );
+}
+
+#[test]
+fn names_are_counted_like_fluent_bits() {
+    for (name, counted) in [
+        ("tail.0", true),
+        ("tail.12", true),
+        ("tail", false),
+        ("tail.x", false),
+        ("tailor.0", false),
+    ] {
+        assert_eq!(is_of(name, "tail"), counted, "{name}");
+    }
+}

@@ -1,0 +1,564 @@
+//! One generation of one file: an open descriptor, how far it is read, and what is under way.
+//!
+//! The descriptor stays open until the generation is read to its end, whatever happens to its name.
+//! A quiet generation owns no buffer: an unfinished line is read again when more of it is there.
+//! Every turn begins with the bytes before the offset, so that a truncation is noticed even when the
+//! file has grown past the offset again.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use kansoku_model::{Position, RecordBatch, Resource};
+
+use super::identity::{self, HEAD_BYTES, MARKER_BYTES};
+use super::lines::{Feed, LineRules, LineScratch, Lines, OpenBatch};
+use super::options::{LongLines, TailOptions};
+use super::window::{READ_BYTES, Window, first_long_line, utf8_border};
+use crate::offsets::{Checkpoint, Cut, Print};
+use crate::pipeline::InputCounters;
+
+/// A batch is closed when it holds this much: the size of a good request.
+pub(super) const BATCH_BYTES: usize = 1 << 20;
+/// An unfinished line longer than this is searched for its end before it is read again.
+const SEARCH_FROM_BYTES: u64 = 64 << 10;
+
+/// What a turn brought.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing new.
+    Quiet,
+    /// Something was read, up to the end of the file.
+    AtEnd,
+    /// There is more to read: the batch is full or the turn's bytes are used up.
+    More,
+    /// The file no longer holds what was read from it.
+    Truncated,
+}
+
+/// What all turns share.
+pub(super) struct TurnContext<'a> {
+    pub(super) options: &'a TailOptions,
+    pub(super) counters: &'a InputCounters,
+    pub(super) buffer: &'a mut Vec<u8>,
+    pub(super) scratch: &'a mut LineScratch,
+    pub(super) now: Instant,
+    pub(super) now_ns: i64,
+    /// The most bytes to read.
+    pub(super) limit_bytes: u64,
+    /// Nothing will follow: the end of the file ends its last line, too.
+    pub(super) last: bool,
+}
+
+/// A stretch of the file that has been handed on and not yet been acknowledged.
+struct Flight {
+    /// Where reading resumes once it is.
+    offset: u64,
+    marker: Print,
+    sent: Position,
+    acknowledged: bool,
+}
+
+pub(super) struct Generation {
+    /// What is (to be) stored: only what has been acknowledged.
+    pub(super) checkpoint: Checkpoint,
+    pub(super) file: File,
+    /// The name behind symbolic links.
+    pub(super) real: PathBuf,
+    tag: Arc<str>,
+    resource: Arc<Resource>,
+    lines: Lines,
+    /// The start of the first line that has not been read.
+    offset: u64,
+    /// The bytes before `offset`.
+    before: Vec<u8>,
+    /// In the middle of a line that was too long: where it began.
+    long_line: Option<u64>,
+    /// The unfinished line is known to have no end before this offset.
+    searched: u64,
+    open: Option<OpenBatch>,
+    flights: VecDeque<Flight>,
+    /// Number of the first flight in the queue.
+    first_flight: u64,
+    /// The last batch was closed because it was full.
+    full: bool,
+    /// Since when the name stands for another file, or for none.
+    pub(super) rotated: Option<Instant>,
+    /// Turns in a row without news.
+    pub(super) quiet_turns: u32,
+    /// It is to be read at the next tick.
+    pub(super) hot: bool,
+    /// The row must be stored before anything is sent.
+    pub(super) must_save: bool,
+    /// The checkpoint differs from the stored row.
+    pub(super) dirty: bool,
+    /// Its content no longer exists anywhere.
+    pub(super) gone: bool,
+    /// Read to its end and let go; waits for acknowledgements only.
+    pub(super) closed: bool,
+}
+
+impl Generation {
+    /// Goes on where the checkpoint says.
+    pub(super) fn new(
+        checkpoint: Checkpoint,
+        file: File,
+        real: PathBuf,
+        tag: Arc<str>,
+        resource: Arc<Resource>,
+    ) -> io::Result<Self> {
+        let offset = checkpoint.offset;
+        let before = bytes_before(&file, offset)?;
+        Ok(Self {
+            lines: Lines::new(offset, checkpoint.sent, checkpoint.cuts.clone()),
+            must_save: checkpoint.id == 0 || checkpoint.foreign,
+            dirty: true,
+            checkpoint,
+            file,
+            real,
+            tag,
+            resource,
+            offset,
+            before,
+            long_line: None,
+            searched: 0,
+            open: None,
+            flights: VecDeque::new(),
+            first_flight: 0,
+            full: false,
+            rotated: None,
+            quiet_turns: 0,
+            hot: true,
+            gone: false,
+            closed: false,
+        })
+    }
+
+    /// Whether a later generation may be read: this one has another name and nothing new comes.
+    pub(super) fn is_drained(&self) -> bool {
+        self.closed || (self.rotated.is_some() && self.quiet_turns >= 2)
+    }
+
+    /// Whether everything handed on has been acknowledged and nothing waits to be.
+    pub(super) fn is_settled(&self) -> bool {
+        self.flights.is_empty() && self.open.is_none()
+    }
+
+    /// Whether something was sent that has not been acknowledged.
+    pub(super) fn has_flights(&self) -> bool {
+        !self.flights.is_empty()
+    }
+
+    /// What the row would say if all that was read had been acknowledged.
+    pub(super) fn read_checkpoint(&self) -> Checkpoint {
+        Checkpoint {
+            offset: self.offset,
+            marker: Print::of(&self.before),
+            ..self.checkpoint.clone()
+        }
+    }
+
+    /// How far it has been read.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Whether the batch must be sent before more is read.
+    pub(super) fn is_full(&self) -> bool {
+        self.full
+    }
+
+    /// Whether there is a batch to send.
+    pub(super) fn has_batch(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// Memory of the batch that waits for more lines.
+    pub(super) fn open_bytes(&self) -> usize {
+        self.open
+            .as_ref()
+            .map_or(0, |open| open.logs.reserved_bytes())
+    }
+
+    /// Since when a partial line waits for its rest.
+    pub(super) fn pending_since(&self) -> Option<Instant> {
+        self.lines.pending_since()
+    }
+
+    /// The first position that reading must be able to come back to.
+    fn resume_offset(&self) -> u64 {
+        let pending = self.lines.oldest_pending().unwrap_or(self.offset);
+        pending.min(self.long_line.unwrap_or(self.offset))
+    }
+
+    /// Reads what is new.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn turn(&mut self, context: &mut TurnContext<'_>) -> io::Result<Turn> {
+        if self.full {
+            return Ok(Turn::More);
+        }
+        let turn = self.read(context);
+        self.quiet_turns = match turn {
+            Ok(Turn::Quiet) => self.quiet_turns.saturating_add(1),
+            _ => 0,
+        };
+        let n_cut = self.lines.take_n_truncated();
+        context.counters.multiline_truncated.add(n_cut);
+        turn
+    }
+
+    fn read(&mut self, context: &mut TurnContext<'_>) -> io::Result<Turn> {
+        if self.searched > self.offset + SEARCH_FROM_BYTES
+            && !context.last
+            && let Some(turn) = self.search_line_end(context)?
+        {
+            return Ok(turn);
+        }
+        let buffer = std::mem::take(context.buffer);
+        let mut window = Window {
+            buffer,
+            start: self.before.len(),
+            end: 0,
+        };
+        let turn = self.read_window(&mut window, context);
+        // A line of megabytes must not keep its buffer.
+        window.buffer.truncate(READ_BYTES + MARKER_BYTES);
+        window.buffer.shrink_to(READ_BYTES + MARKER_BYTES);
+        *context.buffer = window.buffer;
+        turn
+    }
+
+    fn read_window(
+        &mut self,
+        window: &mut Window,
+        context: &mut TurnContext<'_>,
+    ) -> io::Result<Turn> {
+        let first = self.offset - self.before.len() as u64;
+        let mut n_read = window.fill(&self.file, first)?;
+        if window.end < self.before.len() || window.buffer[..self.before.len()] != self.before {
+            return Ok(Turn::Truncated);
+        }
+        // At offset 0 nothing stands before; a truncation shows in the first bytes.
+        let head = self.checkpoint.head;
+        if self.offset == 0 && head.size > 0 {
+            let begin = window.unread().get(..head.size as usize);
+            if begin.map(Print::of) != Some(head) {
+                return Ok(Turn::Truncated);
+            }
+        }
+        let mut budget = context.limit_bytes;
+        let old_offset = self.offset;
+        loop {
+            let at_end = n_read == 0 || window.end < window.buffer.len();
+            self.take_lines(window, context);
+            if self.full {
+                return Ok(Turn::More);
+            }
+            let unfinished = window.end - window.start;
+            if unfinished > context.options.line_max_bytes {
+                self.begin_long_line(window, context);
+                continue;
+            }
+            if at_end {
+                return Ok(self.end_of_file(window, old_offset, context));
+            }
+            budget = budget.saturating_sub(n_read as u64);
+            if budget == 0 {
+                return Ok(Turn::More);
+            }
+            window.make_room(context.options.line_max_bytes);
+            n_read = window.fill(&self.file, self.offset + (window.end - window.start) as u64)?;
+        }
+    }
+
+    fn end_of_file(
+        &mut self,
+        window: &mut Window,
+        old_offset: u64,
+        context: &mut TurnContext<'_>,
+    ) -> Turn {
+        let unfinished = (window.end - window.start) as u64;
+        if context.last && unfinished > 0 {
+            if self.long_line.is_none() {
+                self.feed(window, window.end, context);
+            } else {
+                self.consume(window, window.end);
+                self.long_line = None;
+            }
+        }
+        let seen = self.offset + (window.end - window.start) as u64;
+        let news = self.offset > old_offset || seen > self.searched.max(old_offset);
+        self.searched = seen;
+        if news { Turn::AtEnd } else { Turn::Quiet }
+    }
+
+    /// Feeds all whole lines of the window.
+    fn take_lines(&mut self, window: &mut Window, context: &mut TurnContext<'_>) {
+        if self.long_line.is_some() {
+            let Some(n) = memchr::memchr(b'\n', window.unread()) else {
+                self.consume(window, window.end);
+                return;
+            };
+            self.consume(window, window.start + n + 1);
+            self.long_line = None;
+        }
+        while let Some(n) = window.lines_end() {
+            let end = window.start + n;
+            let longest = context.options.line_max_bytes;
+            // Only when the window is larger than a line may be can it hold too long a line.
+            let end = if end - window.start > longest {
+                match first_long_line(window.unread(), longest) {
+                    Some(0) => {
+                        self.begin_long_line(window, context);
+                        self.take_lines(window, context);
+                        return;
+                    }
+                    Some(before) => window.start + before,
+                    None => end,
+                }
+            } else {
+                end
+            };
+            self.feed(window, end, context);
+            if self.full {
+                return;
+            }
+        }
+    }
+
+    fn feed(&mut self, window: &mut Window, end: usize, context: &mut TurnContext<'_>) {
+        let start = self.offset;
+        let region = &window.buffer[window.start..end];
+        if start == 0 && self.checkpoint.head.size == 0 {
+            self.checkpoint.head = Print::of(&region[..region.len().min(HEAD_BYTES)]);
+            self.dirty = true;
+            self.must_save = true;
+        }
+        let from = self.lines.last();
+        let reserve = if region.len() >= READ_BYTES / 2 {
+            BATCH_BYTES
+        } else {
+            0
+        };
+        let open = self.open.get_or_insert_with(|| {
+            OpenBatch::new(self.tag.clone(), self.resource.clone(), reserve, from)
+        });
+        let mut feed = Feed {
+            rules: &context.options.rules,
+            path: &self.checkpoint.path,
+            now: context.now,
+            now_ns: context.now_ns,
+            scratch: context.scratch,
+        };
+        self.lines.feed(open, &mut feed, region, start);
+        self.full = open.logs.size_bytes() >= BATCH_BYTES;
+        self.consume(window, end);
+    }
+
+    /// Moves on to `end` of the window.
+    fn consume(&mut self, window: &mut Window, end: usize) {
+        self.offset += (end - window.start) as u64;
+        let news = &window.buffer[window.start..end];
+        let news = &news[news.len().saturating_sub(MARKER_BYTES)..];
+        let n_old = self.before.len().min(MARKER_BYTES - news.len());
+        self.before.drain(..self.before.len() - n_old);
+        self.before.extend_from_slice(news);
+        window.start = end;
+    }
+
+    /// The window begins with a line over the bound: take its beginning, or nothing of it, and skip
+    /// to its end.
+    fn begin_long_line(&mut self, window: &mut Window, context: &mut TurnContext<'_>) {
+        let start = self.offset;
+        match context.options.long_lines {
+            LongLines::Truncate => {
+                context.counters.long_line_truncated.add(1);
+                let longest = context.options.line_max_bytes;
+                let keep = utf8_border(&window.unread()[..longest]);
+                self.feed(window, window.start + keep, context);
+            }
+            LongLines::Skip => {
+                context.counters.long_line_skipped.add(1);
+                // One byte, so that the line is not begun again.
+                self.consume(window, window.start + 1);
+            }
+        }
+        self.long_line = Some(start);
+    }
+
+    /// Looks only for the end of a long unfinished line; `None` when it is worth reading the line.
+    fn search_line_end(&mut self, context: &mut TurnContext<'_>) -> io::Result<Option<Turn>> {
+        let old = self.searched;
+        loop {
+            context.buffer.resize(READ_BYTES, 0);
+            let n = identity::read_full(&self.file, context.buffer, self.searched)?;
+            let size = self.file.metadata()?.len();
+            if size < self.searched {
+                return Ok(Some(Turn::Truncated));
+            }
+            let found = memchr::memchr(b'\n', &context.buffer[..n]).is_some();
+            let length = self.searched + n as u64 - self.offset;
+            if found || length > context.options.line_max_bytes as u64 {
+                self.searched = 0;
+                return Ok(None);
+            }
+            self.searched += n as u64;
+            if n < READ_BYTES {
+                let news = self.searched > old;
+                return Ok(Some(if news { Turn::AtEnd } else { Turn::Quiet }));
+            }
+        }
+    }
+
+    /// Parts that have waited too long go out as they are; the cut is noted so that a second reading
+    /// after a crash cuts alike.
+    pub(super) fn cut_pending(
+        &mut self,
+        rules: &LineRules,
+        scratch: &mut LineScratch,
+        now: (Instant, i64),
+        waited: impl Fn(Instant) -> bool,
+    ) {
+        let from = self.lines.last();
+        let open = self.open.get_or_insert_with(|| {
+            OpenBatch::new(self.tag.clone(), self.resource.clone(), 0, from)
+        });
+        let feed = Feed {
+            rules,
+            path: &self.checkpoint.path,
+            now: now.0,
+            now_ns: now.1,
+            scratch,
+        };
+        let streams = self.lines.cut_pending(open, &feed, self.offset, waited);
+        if streams != 0 {
+            self.checkpoint.cuts.push(Cut {
+                offset: self.offset,
+                streams,
+            });
+            self.must_save = true;
+        }
+    }
+
+    /// Nothing more will come: everything that waits goes out as it is.
+    pub(super) fn cut_all(
+        &mut self,
+        rules: &LineRules,
+        scratch: &mut LineScratch,
+        now: (Instant, i64),
+    ) {
+        if self.pending_since().is_some() {
+            self.cut_pending(rules, scratch, now, |_| true);
+        }
+    }
+
+    /// Takes the batch out for sending, with the number of its flight. `None` when it has no record;
+    /// the way is then cleared at once.
+    ///
+    /// # Errors
+    /// When the bytes before the offset cannot be read.
+    pub(super) fn take_batch(&mut self) -> io::Result<Option<(RecordBatch, u64)>> {
+        let Some(mut open) = self.open.take() else {
+            return Ok(None);
+        };
+        self.full = false;
+        self.lines.seal(&mut open, self.checkpoint.source);
+        let offset = self.resume_offset();
+        let marker = if offset == self.offset {
+            Print::of(&self.before)
+        } else {
+            identity::marker_print(&self.file, offset)?
+        };
+        let is_empty = open.logs.is_empty();
+        self.flights.push_back(Flight {
+            offset,
+            marker,
+            sent: self.lines.last(),
+            acknowledged: is_empty,
+        });
+        let number = self.first_flight + self.flights.len() as u64 - 1;
+        if is_empty {
+            self.land();
+            return Ok(None);
+        }
+        Ok(Some((RecordBatch::Logs(open.logs), number)))
+    }
+
+    /// A flight has been acknowledged.
+    pub(super) fn acknowledge(&mut self, number: u64) {
+        let index = number.wrapping_sub(self.first_flight) as usize;
+        if let Some(flight) = self.flights.get_mut(index) {
+            flight.acknowledged = true;
+        }
+        self.land();
+    }
+
+    /// Moves the checkpoint over what is acknowledged without a gap.
+    fn land(&mut self) {
+        while let Some(flight) = self.flights.front().filter(|f| f.acknowledged) {
+            self.checkpoint.offset = flight.offset;
+            self.checkpoint.marker = flight.marker;
+            self.checkpoint.sent = flight.sent;
+            self.checkpoint.cuts.retain(|c| c.offset > flight.offset);
+            self.dirty = true;
+            self.flights.pop_front();
+            self.first_flight += 1;
+        }
+    }
+
+    /// Brings the print of the first bytes up to date; true when it changed.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn update_head(&mut self) -> io::Result<bool> {
+        let old = self.checkpoint.head;
+        let is_long_enough =
+            old.size as usize == HEAD_BYTES || (old.size > 0 && u64::from(old.size) >= self.offset);
+        // After a truncation the first bytes are those of another generation.
+        if is_long_enough || !identity::begins_with(&self.file, old)? {
+            return Ok(false);
+        }
+        self.checkpoint.head = identity::head_print(&self.file)?;
+        self.dirty |= self.checkpoint.head != old;
+        Ok(self.checkpoint.head != old)
+    }
+
+    /// Whether the file holds nothing now.
+    pub(super) fn is_empty(&self) -> bool {
+        self.file.metadata().is_ok_and(|m| m.len() == 0)
+    }
+
+    /// Whether the file has no name any more.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub(super) fn is_deleted(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.nlink() == 0)
+    }
+
+    /// The same content lies in another file (a copy made before truncation): go on there.
+    pub(super) fn move_to(&mut self, file: File, device: u64, inode: u64) {
+        self.file = file;
+        self.checkpoint.device = device;
+        self.checkpoint.inode = inode;
+        self.dirty = true;
+        self.must_save = true;
+        self.searched = 0;
+        self.quiet_turns = 0;
+        self.hot = true;
+    }
+}
+
+fn bytes_before(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+    let size = offset.min(MARKER_BYTES as u64);
+    let mut bytes = vec![0; size as usize];
+    let n = identity::read_full(file, &mut bytes, offset - size)?;
+    bytes.truncate(n);
+    Ok(bytes)
+}

@@ -1,0 +1,55 @@
+//! `tail`: follows log files through rotation, truncation and restarts.
+//!
+//! The log file is the buffer: what is not acknowledged is read again, under the same source and at
+//! the same positions, so that a receiver can tell a repeat from news. See [`tailer`] for the loop,
+//! [`generation`] for one file, [`lines`] for what becomes of its lines, [`discover`] for which
+//! files there are.
+
+mod columns;
+mod discover;
+mod generation;
+mod identity;
+mod lines;
+mod options;
+mod tag;
+mod tailer;
+mod watch;
+mod window;
+
+use std::sync::Arc;
+
+use crate::pipeline::Link;
+use crate::plugin::{Input, InputPlugin};
+use options::TailOptions;
+
+/// The plugin.
+pub const PLUGIN: InputPlugin = InputPlugin {
+    name: "tail",
+    about: "follows log files",
+    options: options::OPTIONS,
+    example: "\
+[INPUT]
+    Name              tail
+    Tag               kube.*
+    Path              /var/log/containers/*.log
+    multiline.parser  cri, docker
+    DB                /var/lib/kansoku/tail.db
+    Skip_Long_Lines   On
+",
+    build: |settings, environment| {
+        Ok(Box::new(Tail {
+            options: Arc::new(TailOptions::new(settings, environment)?),
+        }))
+    },
+};
+
+struct Tail {
+    options: Arc<TailOptions>,
+}
+
+impl Input for Tail {
+    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
+        tailer::Tailer::new(self.options, link)?.run();
+        Ok(())
+    }
+}

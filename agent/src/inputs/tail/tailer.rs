@@ -1,0 +1,216 @@
+//! The tail's thread: which files there are, whose turn it is, what may be sent and saved.
+//!
+//! Events and rescans only make it look; what it then does follows from what it finds. A file that
+//! was written to is hot and read once per tick until two ticks bring nothing. The generations of
+//! one name are read one after the other. Nothing blocks but the wait at the top of the loop: while
+//! the pipeline is full nothing is read, but new files are still opened, so that they cannot vanish.
+//!
+//! Here are its state and the loop; each thing the loop does has a file of its own: [`looking`],
+//! [`opening`], [`reading`], [`sending`], [`saving`].
+
+mod looking;
+mod opening;
+mod reading;
+mod saving;
+mod sending;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use crossbeam_channel::{Receiver, Sender};
+
+use super::generation::Generation;
+use super::identity::FileId;
+use super::lines::LineScratch;
+use super::options::TailOptions;
+use super::watch::Watch;
+use crate::offsets::{Checkpoint, Offsets, nanoseconds};
+use crate::pipeline::{Link, Stopped};
+
+/// How much of one file is read before the next has its turn.
+const TURN_BYTES: u64 = 4 << 20;
+/// Batches that wait for more lines, of all files together, hold at most this much: hundreds of busy
+/// files must not each keep a batch open until the flush.
+const OPEN_MAX_BYTES: usize = 4 << 20;
+/// Offsets are saved this often, not with every acknowledgement.
+const SAVE_EVERY: Duration = Duration::from_millis(200);
+/// How often rotated files that wait to be closed, and waiting partial lines, are looked at.
+const CHORES_EVERY: Duration = Duration::from_millis(250);
+/// How often everything is looked at when events cannot be had.
+const POLL_EVERY: Duration = Duration::from_secs(1);
+/// A file younger than the last sign of life of the agent before, less this, was never seen by it.
+const ALIVE_SLACK: Duration = Duration::from_secs(60);
+
+/// Times of files come from a coarser clock than ours.
+const CLOCK_SLACK: Duration = Duration::from_millis(20);
+
+/// A number for a generation while it is open.
+type Key = u64;
+
+/// The generations of one name, oldest first.
+#[derive(Default)]
+struct Followed {
+    generations: Vec<Key>,
+    /// Files of this log written after this time and never seen are unread generations.
+    since_ns: Option<i64>,
+    /// A generation of this name has been opened.
+    tracked: bool,
+    real: PathBuf,
+}
+
+pub(super) struct Tailer {
+    options: Arc<TailOptions>,
+    link: Link,
+    component: String,
+    offsets: Offsets,
+    watch: Watch,
+    generations: BTreeMap<Key, Generation>,
+    next_key: Key,
+    followed: HashMap<PathBuf, Followed>,
+    by_file: HashMap<FileId, Key>,
+    by_real: HashMap<PathBuf, Key>,
+    /// Rows without an open generation: of the agent's earlier life, or read to their end.
+    rows: HashMap<u64, Vec<Checkpoint>>,
+    /// Generations of a name that was never seen count as unread when they were written after this:
+    /// the start, or the last sign of life of the agent before. `None` during the very first scan.
+    unseen_since_ns: Option<i64>,
+    /// Rows to be deleted with the next save.
+    removed_rows: Vec<i64>,
+    /// Compressed generations that have been warned of.
+    warned: HashSet<FileId>,
+    buffer: Vec<u8>,
+    scratch: LineScratch,
+    acknowledged: Receiver<(Key, u64)>,
+    acknowledge: Sender<(Key, u64)>,
+    started: bool,
+    started_ns: i64,
+    tick: Duration,
+    next_tick: Instant,
+    next_flush: Option<Instant>,
+    next_save: Option<Instant>,
+    next_chores: Option<Instant>,
+    next_scan: Instant,
+}
+
+impl Tailer {
+    /// # Errors
+    /// When the offset database cannot be used.
+    pub(super) fn new(options: Arc<TailOptions>, link: Link) -> anyhow::Result<Self> {
+        let offsets = match &options.db {
+            Some(db) => Offsets::open(db)?,
+            None => Offsets::in_memory(),
+        };
+        let now = Instant::now();
+        let (acknowledge, acknowledged) = crossbeam_channel::unbounded();
+        let tick = (link.flush / 20).clamp(Duration::from_millis(10), Duration::from_millis(50));
+        let mut rows: HashMap<u64, Vec<Checkpoint>> = HashMap::new();
+        for row in offsets.load()? {
+            rows.entry(row.inode).or_default().push(row);
+        }
+        Ok(Self {
+            component: format!("input:{}", link.counters.name),
+            watch: Watch::new(options.inotify),
+            options,
+            link,
+            generations: BTreeMap::new(),
+            next_key: 0,
+            followed: HashMap::new(),
+            by_file: HashMap::new(),
+            by_real: HashMap::new(),
+            rows,
+            unseen_since_ns: offsets.last_alive.map(nanoseconds),
+            offsets,
+            removed_rows: Vec::new(),
+            warned: HashSet::new(),
+            buffer: Vec::new(),
+            scratch: LineScratch::default(),
+            acknowledged,
+            acknowledge,
+            started: false,
+            started_ns: nanoseconds(SystemTime::now() - CLOCK_SLACK),
+            tick,
+            next_tick: now,
+            next_flush: None,
+            next_save: None,
+            next_chores: None,
+            next_scan: now,
+        })
+    }
+
+    /// Follows files until the agent stops, or until all are read when that was asked for.
+    pub(super) fn run(&mut self) {
+        while self.step(true) {}
+        self.leave();
+    }
+
+    /// One round: wait, look, read, send, save. False when there is nothing left to do.
+    fn step(&mut self, wait: bool) -> bool {
+        if wait && !self.wait() {
+            return false;
+        }
+        self.take_acknowledgements();
+        let now = Instant::now();
+        if now >= self.next_tick {
+            self.next_tick = now + self.tick;
+            let changes = self.watch.take();
+            self.look(changes);
+            if now >= self.next_scan {
+                self.scan();
+            }
+            if self.read_hot() == Err(Stopped) {
+                return false;
+            }
+        }
+        if self.next_chores.is_some_and(|at| now >= at) {
+            self.chores();
+        }
+        if self.next_flush.is_some_and(|at| now >= at) && self.flush() == Err(Stopped) {
+            return false;
+        }
+        if self.next_save.is_some_and(|at| now >= at) {
+            self.save();
+        }
+        !(self.options.exit_on_eof && self.all_read())
+    }
+
+    /// Sleeps until there is something to do; false when the agent stops.
+    fn wait(&mut self) -> bool {
+        let hot = self.link.has_room() && self.generations.values().any(|g| g.hot);
+        let times = [
+            self.next_flush.filter(|_| self.link.has_room()),
+            self.next_save,
+            self.next_chores,
+            Some(self.next_scan.max(self.next_tick)),
+            hot.then_some(self.next_tick),
+        ];
+        let until = times.into_iter().flatten().min().unwrap_or(self.next_scan);
+        // Events that come more often than ticks are not worth a wake-up each.
+        let resting = Instant::now() < self.next_tick;
+        let (until, wake) = if resting {
+            (until.min(self.next_tick), crossbeam_channel::never())
+        } else {
+            (until, self.watch.wake.clone())
+        };
+        crossbeam_channel::select! {
+            recv(self.link.stop) -> _ => return false,
+            recv(self.acknowledged) -> message => {
+                if let Ok((key, flight)) = message {
+                    self.acknowledge_one(key, flight);
+                }
+            }
+            recv(wake) -> _ => {}
+            recv(crossbeam_channel::at(until)) -> _ => {}
+        }
+        true
+    }
+}
+
+fn now() -> (Instant, i64) {
+    (Instant::now(), nanoseconds(SystemTime::now()))
+}
+
+#[cfg(test)]
+#[path = "tests.rs"]
+mod tests;

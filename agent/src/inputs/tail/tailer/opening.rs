@@ -1,0 +1,373 @@
+//! Opening a generation: the row that speaks of a file, and where reading of it begins.
+//!
+//! It does not decide when to look (that is `looking`) and reads no lines. The rule: a row is
+//! believed only when the file still holds what the row speaks of, whatever its name or inode says.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use kansoku_model::{Position, Resource};
+
+use super::{ALIVE_SLACK, CLOCK_SLACK, Key, Tailer};
+use crate::inputs::tail::discover::{self, Sibling};
+use crate::inputs::tail::generation::Generation;
+use crate::inputs::tail::identity::{self, FileId};
+use crate::inputs::tail::tag::tag_of;
+use crate::log;
+use crate::offsets::{Checkpoint, nanoseconds};
+
+impl Tailer {
+    /// Opens the generations of a log that have other names by now and are not read to their end.
+    pub(super) fn open_siblings(
+        &mut self,
+        name: &Path,
+        real: &Path,
+        since_ns: i64,
+        target: Option<FileId>,
+    ) {
+        for sibling in discover::siblings(real) {
+            if self.by_file.contains_key(&sibling.id) || Some(sibling.id) == target {
+                continue;
+            }
+            if sibling.compressed {
+                self.warn_compressed(name, &sibling, since_ns);
+                continue;
+            }
+            let Ok(file) = File::open(&sibling.path) else {
+                continue;
+            };
+            if let Some(row) = self.take_row(sibling.id, &file, name) {
+                if row.finished && row.offset >= sibling.size {
+                    self.keep_row(row);
+                } else {
+                    self.open_rotated(name, &sibling, file, row);
+                }
+                continue;
+            }
+            if let Some(row) = self.take_copied_row(name, &file) {
+                self.open_rotated(name, &sibling, file, row);
+            } else if sibling.modified_ns >= since_ns && !self.is_copy(name, &file) {
+                match self.new_checkpoint(name, sibling.id, 0) {
+                    Ok(row) => self.open_rotated(name, &sibling, file, row),
+                    Err(e) => self.complain(&sibling.path, &e),
+                }
+            }
+        }
+    }
+
+    /// A generation may have been copied and truncated between two looks: then only the copy tells
+    /// of it. A file that begins like a known generation, or may be the beginning of a copy of the
+    /// file that has the name now, is left alone.
+    pub(super) fn open_missed(&mut self, name: &Path) {
+        let Some(followed) = self.followed.get(name) else {
+            return;
+        };
+        let (real, Some(since_ns)) = (followed.real.clone(), followed.since_ns) else {
+            return;
+        };
+        let current = self
+            .current(name)
+            .and_then(|(key, _)| self.generations.get(&key));
+        let unnamed = |g: &Generation| g.checkpoint.head.size == 0 && !g.is_empty();
+        if current.is_some_and(unnamed) {
+            return;
+        }
+        let current_head = current.map_or(0, |g| u64::from(g.checkpoint.head.size));
+        for sibling in discover::siblings(&real) {
+            let known = self.by_file.contains_key(&sibling.id)
+                || self.rows.contains_key(&sibling.id.inode)
+                || self.followed.contains_key(&sibling.path);
+            if known || sibling.compressed || sibling.modified_ns < since_ns {
+                continue;
+            }
+            if sibling.size == 0 || sibling.size < current_head {
+                continue;
+            }
+            let Ok(file) = File::open(&sibling.path) else {
+                continue;
+            };
+            let alike = |c: &Checkpoint| {
+                c.path == name
+                    && c.head.size > 0
+                    && identity::begins_with(&file, c.head).unwrap_or(true)
+            };
+            let open = self.generations.values().map(|g| &g.checkpoint);
+            if self.rows.values().flatten().chain(open).any(alike) {
+                continue;
+            }
+            match self.new_checkpoint(name, sibling.id, 0) {
+                Ok(row) => self.open_rotated(name, &sibling, file, row),
+                Err(e) => self.complain(&sibling.path, &e),
+            }
+        }
+    }
+
+    pub(super) fn open_rotated(
+        &mut self,
+        name: &Path,
+        sibling: &Sibling,
+        file: File,
+        mut row: Checkpoint,
+    ) {
+        row.device = sibling.id.device;
+        row.inode = sibling.id.inode;
+        row.finished = false;
+        log::info(
+            &self.component,
+            format_args!(
+                "reading rotated {} from offset {}",
+                sibling.path.display(),
+                row.offset
+            ),
+        );
+        let Some(key) = self.open(name, &sibling.path, file, row) else {
+            return;
+        };
+        self.mark_rotated(key);
+        // It is older than the file that has the name now.
+        let generations = &self.generations;
+        if let Some(followed) = self.followed.get_mut(name) {
+            let is_rotated = |k: &Key| generations.get(k).is_none_or(|g| g.rotated.is_some());
+            followed.generations.sort_by_key(|k| !is_rotated(k));
+        }
+    }
+
+    pub(super) fn warn_compressed(&mut self, name: &Path, sibling: &Sibling, since_ns: i64) {
+        let unread = self.rows.values().flatten();
+        let unread = unread.filter(|r| r.path == name && !r.finished).count();
+        if sibling.modified_ns < since_ns || unread == 0 || !self.warned.insert(sibling.id) {
+            return;
+        }
+        self.link.counters.files_lost.add(1);
+        log::warn(
+            &self.component,
+            format_args!(
+                "{} was compressed before all of it was read; the rest is not read",
+                sibling.path.display()
+            ),
+        );
+    }
+
+    pub(super) fn open_target(
+        &mut self,
+        name: &Path,
+        real: &Path,
+        metadata: &fs::Metadata,
+        file: File,
+    ) {
+        let id = FileId::of(metadata);
+        if self.by_file.contains_key(&id) {
+            return;
+        }
+        if let Some(row) = self.take_row(id, &file, name) {
+            if row.finished && row.offset >= metadata.len() && row.rotated {
+                self.keep_row(row);
+                return;
+            }
+            let row = Checkpoint {
+                device: id.device,
+                finished: false,
+                ..row
+            };
+            self.open(name, real, file, row);
+            return;
+        }
+        let Some(start) = self.start_offset(name, metadata) else {
+            return;
+        };
+        match self.new_checkpoint(name, id, start) {
+            Ok(row) => {
+                self.replace_rows(name, id);
+                self.open(name, real, file, row);
+            }
+            Err(e) => self.complain(name, &e),
+        }
+    }
+
+    /// Where to begin with a file that was never seen; `None` = not at all.
+    pub(super) fn start_offset(&self, name: &Path, metadata: &fs::Metadata) -> Option<u64> {
+        let modified = metadata.modified().ok();
+        if let (Some(limit), Some(modified)) = (self.options.ignore_older, modified)
+            && modified.elapsed().is_ok_and(|age| age > limit)
+        {
+            return None;
+        }
+        let seen_before = self.was_tracked(name);
+        let from_head = if self.started || seen_before {
+            self.options.read_new_from_head || seen_before
+        } else {
+            // Where the file system knows no birth the whole file is read: rather too much than too
+            // little.
+            let born_since = |alive: SystemTime| {
+                metadata
+                    .created()
+                    .map_or(true, |born| born + ALIVE_SLACK >= alive)
+            };
+            self.options.read_from_head || self.offsets.last_alive.is_some_and(born_since)
+        };
+        Some(if from_head { 0 } else { metadata.len() })
+    }
+
+    pub(super) fn new_checkpoint(
+        &self,
+        name: &Path,
+        id: FileId,
+        offset: u64,
+    ) -> io::Result<Checkpoint> {
+        Ok(Checkpoint {
+            id: 0,
+            path: name.to_owned(),
+            device: id.device,
+            inode: id.inode,
+            source: identity::new_source()?,
+            // File times may lag behind the clock by a timer tick.
+            created_ns: nanoseconds(SystemTime::now() - CLOCK_SLACK),
+            offset,
+            sent: Position::at(offset),
+            head: crate::offsets::Print::default(),
+            marker: crate::offsets::Print::default(),
+            cuts: Vec::new(),
+            rotated: false,
+            finished: false,
+            foreign: false,
+        })
+    }
+
+    /// The row of a file, if the file still holds what the row speaks of.
+    pub(super) fn take_row(&mut self, id: FileId, file: &File, name: &Path) -> Option<Checkpoint> {
+        let rows = self.rows.get_mut(&id.inode)?;
+        let compare = self.options.compare_filename;
+        let fits = |r: &Checkpoint| {
+            (!compare || r.path == name) && identity::holds(file, r).unwrap_or(false)
+        };
+        let index = rows.iter().position(fits)?;
+        let mut row = rows.swap_remove(index);
+        if rows.is_empty() {
+            self.rows.remove(&id.inode);
+        }
+        if !row.source.is_some() {
+            // From a database of Fluent Bit's.
+            row.source = identity::new_source().ok()?;
+        }
+        Some(row)
+    }
+
+    /// A row of `name` whose own file was truncated and whose content lies in `file`.
+    pub(super) fn take_copied_row(&mut self, name: &Path, file: &File) -> Option<Checkpoint> {
+        let original = File::open(name).ok();
+        let is_copy = |r: &Checkpoint| {
+            let intact = original.as_ref().is_some_and(|o| {
+                let same_file = o.metadata().is_ok_and(|m| m.ino() == r.inode);
+                same_file && identity::holds(o, r).unwrap_or(true)
+            });
+            r.path == name
+                && r.head.size > 0
+                && r.offset > 0
+                && !intact
+                && identity::holds(file, r).unwrap_or(false)
+        };
+        let inode = self
+            .rows
+            .values()
+            .flatten()
+            .find(|r| is_copy(r))
+            .map(|r| r.inode)?;
+        let rows = self.rows.get_mut(&inode)?;
+        let index = rows.iter().position(is_copy)?;
+        let row = rows.swap_remove(index);
+        if rows.is_empty() {
+            self.rows.remove(&inode);
+        }
+        Some(row)
+    }
+
+    /// Whether the file is a copy of a generation of `name` that is known under another file.
+    pub(super) fn is_copy(&self, name: &Path, file: &File) -> bool {
+        let same = |c: &Checkpoint| {
+            c.path == name
+                && c.head.size > 0
+                && c.marker.size > 0
+                && identity::holds(file, c).unwrap_or(false)
+        };
+        let open = self.generations.values().map(|g| &g.checkpoint);
+        self.rows.values().flatten().chain(open).any(same)
+    }
+
+    /// Forgets rows of this name and file whose content is no longer there.
+    pub(super) fn replace_rows(&mut self, name: &Path, id: FileId) {
+        let Some(rows) = self.rows.get_mut(&id.inode) else {
+            return;
+        };
+        let stale = rows.extract_if(.., |r| r.path == name).map(|r| r.id);
+        self.removed_rows.extend(stale);
+        if rows.is_empty() {
+            self.rows.remove(&id.inode);
+        }
+    }
+
+    pub(super) fn keep_row(&mut self, row: Checkpoint) {
+        self.rows.entry(row.inode).or_default().push(row);
+    }
+
+    pub(super) fn open(
+        &mut self,
+        name: &Path,
+        real: &Path,
+        file: File,
+        row: Checkpoint,
+    ) -> Option<Key> {
+        let shown = name.to_string_lossy();
+        let tag = tag_of(&self.link.tag, self.options.tag_regex.as_ref(), &shown)?;
+        let attribute = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let resource = Resource {
+            attributes: vec![
+                attribute("host.name", &self.options.host_name),
+                attribute("log.file.path", &shown),
+            ],
+            ..Resource::default()
+        };
+        let id = FileId {
+            device: row.device,
+            inode: row.inode,
+        };
+        let created_ns = row.created_ns;
+        let opened = Generation::new(row, file, real.to_owned(), tag.into(), Arc::new(resource));
+        let mut generation = match opened {
+            Ok(generation) => generation,
+            Err(e) => {
+                self.complain(name, &e);
+                return None;
+            }
+        };
+        if let Err(e) = generation.update_head() {
+            self.complain(name, &e);
+        }
+        let key = self.next_key;
+        self.next_key += 1;
+        log::debug(
+            &self.component,
+            format_args!("following {shown} from offset {}", generation.offset()),
+        );
+        self.generations.insert(key, generation);
+        self.by_file.insert(id, key);
+        self.by_real.insert(real.to_owned(), key);
+        let followed = self.followed.entry(name.to_owned()).or_default();
+        followed.generations.push(key);
+        followed.since_ns.get_or_insert(created_ns);
+        followed.tracked = true;
+        self.link.counters.files_opened.add(1);
+        self.want_save();
+        Some(key)
+    }
+
+    pub(super) fn complain(&self, path: &Path, error: &io::Error) {
+        log::error(
+            &self.component,
+            format_args!("cannot read {}: {error}", path.display()),
+        );
+    }
+}

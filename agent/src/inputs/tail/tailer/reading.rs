@@ -1,0 +1,185 @@
+//! Whose turn it is: reading hot files one after the other, and what a truncation means.
+//!
+//! How the bytes of one file become lines is the generation's affair. The rules: no file is read
+//! while the pipeline has no room, and none before the older generations of its name are drained.
+
+use std::fs::File;
+use std::time::{Instant, SystemTime};
+
+use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, TURN_BYTES, Tailer, now};
+use crate::inputs::tail::discover;
+use crate::inputs::tail::generation::{Generation, Turn, TurnContext};
+use crate::inputs::tail::identity::{self, FileId};
+use crate::log;
+use crate::offsets::nanoseconds;
+use crate::pipeline::Stopped;
+
+impl Tailer {
+    /// Gives every hot file its turn.
+    pub(super) fn read_hot(&mut self) -> Result<(), Stopped> {
+        let hot: Vec<Key> = (self.generations.iter())
+            .filter(|(key, g)| g.hot && !g.closed && self.may_read(**key, g))
+            .map(|(key, _)| *key)
+            .collect();
+        let mut open_bytes: usize = self.generations.values().map(Generation::open_bytes).sum();
+        for key in hot {
+            if !self.link.has_room() {
+                // Whatever was not read stays hot; the next acknowledgement brings us back.
+                return Ok(());
+            }
+            let before = self.open_bytes_of(key);
+            self.read_one(key, false)?;
+            open_bytes = open_bytes - before + self.open_bytes_of(key);
+            if open_bytes > OPEN_MAX_BYTES {
+                self.flush()?;
+                open_bytes = self.generations.values().map(Generation::open_bytes).sum();
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn open_bytes_of(&self, key: Key) -> usize {
+        self.generations.get(&key).map_or(0, Generation::open_bytes)
+    }
+
+    /// Whether all older generations of the same name are at their end.
+    pub(super) fn may_read(&self, key: Key, generation: &Generation) -> bool {
+        let Some(followed) = self.followed.get(&generation.checkpoint.path) else {
+            return true;
+        };
+        let older = followed.generations.iter().take_while(|k| **k != key);
+        older
+            .filter_map(|k| self.generations.get(k))
+            .all(Generation::is_drained)
+    }
+
+    /// One turn of one file, and the batches that it fills.
+    pub(super) fn read_one(&mut self, key: Key, last: bool) -> Result<(), Stopped> {
+        let mut left = TURN_BYTES;
+        loop {
+            let Some(generation) = self.generations.get_mut(&key) else {
+                return Ok(());
+            };
+            let before = generation.offset();
+            let mut context = TurnContext {
+                options: &self.options,
+                counters: &self.link.counters,
+                buffer: &mut self.buffer,
+                scratch: &mut self.scratch,
+                now: Instant::now(),
+                now_ns: nanoseconds(SystemTime::now()),
+                limit_bytes: left,
+                last,
+            };
+            let turn = generation.turn(&mut context);
+            left = left.saturating_sub(generation.offset() - before);
+            if generation.has_batch() && self.next_flush.is_none() {
+                self.next_flush = Some(Instant::now() + self.link.flush);
+            }
+            if generation.pending_since().is_some() {
+                self.next_chores
+                    .get_or_insert(Instant::now() + CHORES_EVERY);
+            }
+            match turn {
+                Ok(Turn::More) if generation.is_full() => {
+                    if !self.send_batch(key)? {
+                        return Ok(());
+                    }
+                }
+                // There is more in the file: no pause.
+                Ok(Turn::More) => {
+                    self.next_tick = Instant::now();
+                    return Ok(());
+                }
+                Ok(Turn::AtEnd) => return Ok(()),
+                Ok(Turn::Quiet) => {
+                    if generation.quiet_turns >= 2 {
+                        generation.hot = false;
+                        // The next generation of this name may begin now.
+                        self.next_tick = self.next_tick.min(Instant::now() + self.tick);
+                    }
+                    return Ok(());
+                }
+                Ok(Turn::Truncated) => {
+                    self.truncated(key);
+                    return Ok(());
+                }
+                Err(e) => {
+                    generation.hot = false;
+                    let name = generation.checkpoint.path.clone();
+                    self.complain(&name, &e);
+                    return Ok(());
+                }
+            }
+            if left == 0 || !self.link.has_room() {
+                self.next_tick = Instant::now();
+                return Ok(());
+            }
+        }
+    }
+
+    /// The file was truncated: its old content may lie in a copy beside it, the new one begins at 0.
+    pub(super) fn truncated(&mut self, key: Key) {
+        let Some(generation) = self.generations.get_mut(&key) else {
+            return;
+        };
+        let name = generation.checkpoint.path.clone();
+        let real = generation.real.clone();
+        let was_rotated = generation.rotated.is_some();
+        let old = FileId {
+            device: generation.checkpoint.device,
+            inode: generation.checkpoint.inode,
+        };
+        // What was read, acknowledged or not.
+        let read = generation.read_checkpoint();
+        let siblings = discover::siblings(&real);
+        let copy = siblings
+            .iter()
+            .rev()
+            .filter(|s| !s.compressed)
+            .find_map(|s| {
+                let file = File::open(&s.path).ok()?;
+                let is_copy = identity::holds(&file, &read).unwrap_or(false);
+                is_copy.then(|| (s.clone(), file))
+            });
+        self.by_file.remove(&old);
+        match copy {
+            Some((sibling, file)) if !self.by_file.contains_key(&sibling.id) => {
+                log::info(
+                    &self.component,
+                    format_args!(
+                        "{} was truncated; its copy {} is read on",
+                        name.display(),
+                        sibling.path.display()
+                    ),
+                );
+                if let Some(generation) = self.generations.get_mut(&key) {
+                    generation.move_to(file, sibling.id.device, sibling.id.inode);
+                }
+                self.by_file.insert(sibling.id, key);
+            }
+            _ => {
+                log::info(
+                    &self.component,
+                    format_args!(
+                        "{} was truncated after {} bytes were read",
+                        name.display(),
+                        read.offset
+                    ),
+                );
+                if let Some(generation) = self.generations.get_mut(&key) {
+                    generation.gone = true;
+                    generation.closed = true;
+                    generation.hot = false;
+                    generation.cut_all(&self.options.rules, &mut self.scratch, now());
+                }
+            }
+        }
+        self.mark_rotated(key);
+        if !was_rotated {
+            self.reconcile(&name);
+        }
+        self.next_chores
+            .get_or_insert(Instant::now() + CHORES_EVERY);
+    }
+}

@@ -1,0 +1,110 @@
+//! Handing batches to the pipeline.
+//!
+//! It reads no lines and moves no offset: that waits for the acknowledgement, in `saving`. The rule:
+//! nothing is sent of a generation whose row is not stored, because after a crash it would come
+//! again under another source and could not be told from news.
+
+use std::time::{Instant, SystemTime};
+
+use super::{Key, Tailer};
+use crate::log;
+use crate::offsets::Checkpoint;
+use crate::pipeline::Stopped;
+
+impl Tailer {
+    /// Sends a generation's batch, after its row has been stored if it must be. False when it could
+    /// not be stored: then nothing is sent, because it could come twice.
+    pub(super) fn send_batch(&mut self, key: Key) -> Result<bool, Stopped> {
+        if !self.store_before_sending(&[key]) {
+            return Ok(false);
+        }
+        self.send_stored(key)?;
+        Ok(true)
+    }
+
+    pub(super) fn store_before_sending(&mut self, keys: &[Key]) -> bool {
+        // Cloned, as rows are stored together; it happens once or twice in a generation's life.
+        let mut rows: Vec<(Key, Checkpoint)> = Vec::new();
+        for key in keys {
+            let Some(generation) = self.generations.get_mut(key) else {
+                continue;
+            };
+            if let Err(e) = generation.update_head() {
+                log::warn(
+                    &self.component,
+                    format_args!("cannot read a file's first bytes: {e}"),
+                );
+            }
+            if generation.must_save {
+                rows.push((*key, generation.checkpoint.clone()));
+            }
+        }
+        if rows.is_empty() {
+            return true;
+        }
+        let checkpoints = rows.iter_mut().map(|(_, row)| row);
+        if let Err(e) = self.offsets.save(checkpoints, SystemTime::now()) {
+            log::error(
+                &self.component,
+                format_args!("cannot save offsets, so nothing is sent: {e:#}"),
+            );
+            return false;
+        }
+        for (key, row) in rows {
+            if let Some(generation) = self.generations.get_mut(&key) {
+                generation.checkpoint.id = row.id;
+                generation.checkpoint.foreign = false;
+                generation.must_save = false;
+            }
+        }
+        true
+    }
+
+    pub(super) fn send_stored(&mut self, key: Key) -> Result<(), Stopped> {
+        let Some(generation) = self.generations.get_mut(&key) else {
+            return Ok(());
+        };
+        match generation.take_batch() {
+            Ok(Some((batch, flight))) => {
+                let acknowledge = self.acknowledge.clone();
+                let done = Box::new(move || {
+                    // The tail may have left already.
+                    let _ = acknowledge.send((key, flight));
+                });
+                self.link.send(batch, Some(done))
+            }
+            Ok(None) => {
+                self.want_save();
+                Ok(())
+            }
+            Err(e) => {
+                log::error(
+                    &self.component,
+                    format_args!("cannot read back a file: {e}"),
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// Sends every open batch, as far as there is room.
+    pub(super) fn flush(&mut self) -> Result<(), Stopped> {
+        self.next_flush = None;
+        let keys: Vec<Key> = (self.generations.iter())
+            .filter(|(_, g)| g.has_batch())
+            .map(|(key, _)| *key)
+            .collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let stored = self.link.has_room() && self.store_before_sending(&keys);
+        for key in keys {
+            if !stored || !self.link.has_room() {
+                self.next_flush = Some(Instant::now() + self.tick);
+                break;
+            }
+            self.send_stored(key)?;
+        }
+        Ok(())
+    }
+}

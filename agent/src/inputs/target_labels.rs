@@ -1,0 +1,63 @@
+//! The labels that a scraper would have added to a target: pushed series need them, or the usual
+//! rules and dashboards find nothing.
+
+use kansoku_model::{ConfigError, Labels, Resource, Settings};
+
+/// A resource with `defaults`, and the settings' `add_label` in their place or beside them.
+///
+/// # Errors
+/// When a label's name is none that Prometheus takes.
+pub fn target_labels(
+    defaults: &[(&str, &str)],
+    settings: &Settings,
+) -> Result<Resource, ConfigError> {
+    let mut pairs: Vec<(&str, &str)> = defaults.to_vec();
+    for setting in settings.all("add_label") {
+        let (name, value) = setting
+            .value
+            .trim()
+            .split_once(|c: char| c.is_ascii_whitespace())
+            .unwrap_or((&setting.value, ""));
+        if !is_label_name(name) {
+            return Err(ConfigError::new(
+                &setting.place,
+                format!("add_label: '{name}' is no label name; use letters, digits and _"),
+            ));
+        }
+        pairs.push((name, value.trim()));
+    }
+    Ok(Resource {
+        // The last pair of a name counts.
+        labels: Labels::from_pairs(pairs),
+        ..Resource::default()
+    })
+}
+
+fn is_label_name(name: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
+    name.starts_with(is_letter)
+        && !name.starts_with("__")
+        && name.chars().all(|c| is_letter(c) || c.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_replace_and_add() {
+        let settings = Settings::of(
+            "x",
+            &[("add_label", "job  my job"), ("add_label", "zone a")],
+        );
+        let resource = target_labels(&[("job", "node-exporter"), ("node", "n1")], &settings);
+        assert_eq!(
+            resource.expect("labels are valid").labels,
+            Labels::from_pairs([("job", "my job"), ("node", "n1"), ("zone", "a")])
+        );
+        for bad in ["a-b 1", "__name__ x", "1a x"] {
+            let settings = Settings::of("x", &[("add_label", bad)]);
+            assert!(target_labels(&[], &settings).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,321 @@
+//! The one watch on the API: pods of this node into the table.
+//!
+//! It runs on the tokio runtime and never ends by itself: kube's watcher reconnects with back-off.
+//! Every pod is cut down to what the table keeps as soon as it is decoded.
+
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures_util::StreamExt;
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod as ApiPod};
+use kube::runtime::watcher::{self, Event};
+use kube::runtime::{WatchStreamExt, watcher as watch_pods};
+use kube::{Api, Client, Config};
+
+use super::{Container, Pod, Pods, WatchState};
+use crate::log;
+
+const COMPONENT: &str = "kubernetes";
+/// The most pods per page of the first list; a node runs 110 by default.
+const PAGE_SIZE: u32 = 200;
+
+/// How to reach the API; what is not set comes from the kubeconfig or the service account.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    pub url: Option<String>,
+    pub ca_file: Option<PathBuf>,
+    pub token_file: Option<PathBuf>,
+    pub verify: bool,
+    /// The name that the API's certificate must hold, when it is not the URL's.
+    pub server_name: Option<String>,
+}
+
+impl Default for Access {
+    fn default() -> Self {
+        Self {
+            url: None,
+            ca_file: None,
+            token_file: None,
+            verify: true,
+            server_name: None,
+        }
+    }
+}
+
+impl Access {
+    async fn config(&self) -> anyhow::Result<Config> {
+        // A given address must not be joined with the credentials of another cluster's kubeconfig.
+        let mut config = match &self.url {
+            None => Config::infer().await?,
+            Some(url) => {
+                let mut config = Config::incluster()
+                    .unwrap_or_else(|_| Config::new(url.parse().unwrap_or_default()));
+                config.cluster_url = url.parse()?;
+                config
+            }
+        };
+        if let Some(file) = &self.ca_file {
+            config.root_cert_file = Some(file.clone());
+        }
+        if let Some(file) = &self.token_file {
+            config.auth_info.token_file = Some(file.to_string_lossy().into_owned());
+        }
+        if self.server_name.is_some() {
+            config.tls_server_name.clone_from(&self.server_name);
+        }
+        config.accept_invalid_certs |= !self.verify;
+        Ok(config)
+    }
+}
+
+/// Fills the table for as long as the task lives. Returns early when there is no cluster.
+pub async fn watch(pods: Arc<Pods>, access: Access, node: String) {
+    let client = match access
+        .config()
+        .await
+        .and_then(|config| Ok(Client::try_from(config)?))
+    {
+        Ok(client) => client,
+        Err(error) => {
+            log::info(
+                COMPONENT,
+                format_args!(
+                    "no cluster to ask, so records carry only what file names tell: {error}"
+                ),
+            );
+            return;
+        }
+    };
+    pods.set_state(WatchState::Starting);
+    log::info(COMPONENT, format_args!("watching the pods of node {node}"));
+    let config = watcher::Config::default()
+        .fields(&format!("spec.nodeName={node}"))
+        .page_size(PAGE_SIZE);
+    let stream = watch_pods(Api::<ApiPod>::all(client), config).default_backoff();
+    let mut stream = pin!(stream);
+    let mut listed = Vec::new();
+    while let Some(event) = stream.next().await {
+        match event {
+            Ok(Event::Init) => listed.clear(),
+            Ok(Event::InitApply(pod)) => listed.push(reduce(pod)),
+            Ok(Event::InitDone) => {
+                log::debug(COMPONENT, format_args!("{} pods listed", listed.len()));
+                pods.replace(std::mem::take(&mut listed), Instant::now());
+            }
+            Ok(Event::Apply(pod)) => {
+                pods.apply(reduce(pod));
+                pods.set_state(WatchState::Synced);
+            }
+            Ok(Event::Delete(pod)) => {
+                pods.delete(&pod.metadata.uid.unwrap_or_default(), Instant::now());
+            }
+            Err(error) => {
+                pods.set_state(WatchState::Failing);
+                log::warn(
+                    COMPONENT,
+                    format_args!("cannot watch pods, trying again: {error}"),
+                );
+            }
+        }
+    }
+}
+
+/// What the table keeps of a pod.
+fn reduce(pod: ApiPod) -> Pod {
+    let (meta, spec, status) = (
+        pod.metadata,
+        pod.spec.unwrap_or_default(),
+        pod.status.unwrap_or_default(),
+    );
+    let annotations: Vec<(String, String)> =
+        meta.annotations.unwrap_or_default().into_iter().collect();
+    let statuses = [
+        status.container_statuses,
+        status.init_container_statuses,
+        status.ephemeral_container_statuses,
+    ];
+    let hash = annotations
+        .iter()
+        .find(|(name, _)| name == "kubernetes.io/config.hash");
+    Pod {
+        namespace: meta.namespace.unwrap_or_default(),
+        name: meta.name.unwrap_or_default(),
+        uid: meta.uid.unwrap_or_default(),
+        config_hash: hash.map(|(_, v)| v.clone()).unwrap_or_default(),
+        node: spec.node_name.unwrap_or_default(),
+        ip: status.pod_ip.unwrap_or_default(),
+        labels: meta.labels.unwrap_or_default().into_iter().collect(),
+        annotations,
+        containers: statuses
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(container)
+            .collect(),
+    }
+}
+
+fn container(status: ContainerStatus) -> Container {
+    let last = status
+        .last_state
+        .and_then(|s| s.terminated)
+        .and_then(|t| t.container_id);
+    Container {
+        name: status.name,
+        id: bare(&status.container_id.unwrap_or_default()),
+        last_id: bare(&last.unwrap_or_default()),
+        image: status.image,
+        image_id: bare(&status.image_id),
+    }
+}
+
+/// `containerd://ID` without the scheme.
+fn bare(id: &str) -> String {
+    id.split_once("://").map_or(id, |(_, bare)| bare).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_cut_down_to_what_records_need() {
+        let text = include_str!("../../../fixtures/kubernetes/pod.json");
+        let pod = reduce(serde_json::from_str(text).expect("a pod as the API writes it"));
+        assert_eq!(
+            (pod.namespace.as_str(), pod.name.as_str()),
+            ("shop", "web-7d4b9c-x2x7k")
+        );
+        assert_eq!(
+            (pod.node.as_str(), pod.ip.as_str()),
+            ("node-1", "10.244.1.17")
+        );
+        assert_eq!(
+            pod.labels,
+            [
+                ("app".to_owned(), "web".to_owned()),
+                ("pod-template-hash".to_owned(), "7d4b9c".to_owned())
+            ]
+        );
+        assert_eq!(pod.annotation("fluentbit.io/parser"), Some("nginx"));
+        let web = pod.container("web").expect("the container");
+        assert_eq!(web.id, "1f".repeat(32));
+        assert_eq!(web.last_id, "2e".repeat(32));
+        assert_eq!(web.image, "docker.io/library/nginx:1.27");
+        assert!(web.image_id.starts_with("docker.io/library/nginx@sha256:"));
+        assert!(pod.container("setup").is_some());
+    }
+
+    /// An API server on the loopback that gives one pod in the list and one in the watch, and then
+    /// hangs up on everyone.
+    fn api_server(listener: std::net::TcpListener) -> Vec<String> {
+        use std::io::{BufRead, BufReader, Write};
+        let pod: serde_json::Value =
+            serde_json::from_str(include_str!("../../../fixtures/kubernetes/pod.json"))
+                .expect("a pod");
+        let mut second = pod.clone();
+        second["metadata"]["name"] = "late".into();
+        second["metadata"]["uid"] = "second".into();
+        let list = serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {"resourceVersion": "7"}, "items": [pod]});
+        let event = serde_json::json!({"type": "ADDED", "object": second});
+        let mut requests = Vec::new();
+        // The connection may be kept or not; the watch is the last request.
+        while !requests.iter().any(|r: &String| r.contains("watch=true")) {
+            let (stream, _) = listener.accept().expect("a client");
+            let mut out = stream.try_clone().expect("a socket");
+            let mut lines = BufReader::new(stream).lines();
+            while let Some(Ok(line)) = lines.next() {
+                if line.starts_with("GET ") {
+                    requests.push(line);
+                } else if line.is_empty() {
+                    let is_watch = requests.last().is_some_and(|r| r.contains("watch=true"));
+                    let body = if is_watch {
+                        format!("{event}\n")
+                    } else {
+                        list.to_string()
+                    };
+                    let head = format!(
+                        "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n",
+                        body.len()
+                    );
+                    out.write_all(format!("{head}{body}").as_bytes())
+                        .expect("a client that reads");
+                    if is_watch {
+                        break;
+                    }
+                }
+            }
+        }
+        requests
+    }
+
+    #[test]
+    fn the_table_is_filled_by_list_and_watch_of_this_node() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let access = Access {
+            url: Some(format!(
+                "http://{}",
+                listener.local_addr().expect("an address")
+            )),
+            ..Access::default()
+        };
+        let server = std::thread::spawn(move || api_server(listener));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let pods = Arc::new(Pods::default());
+        pods.set_state(WatchState::Starting);
+        let task = runtime.spawn(watch(pods.clone(), access, "node-1".into()));
+        assert_eq!(
+            pods.wait_by_name("shop", "web-7d4b9c-x2x7k")
+                .map(|p| p.node.clone())
+                .as_deref(),
+            Some("node-1")
+        );
+        assert_eq!(
+            pods.wait_by_name("shop", "late")
+                .map(|p| p.uid.clone())
+                .as_deref(),
+            Some("second")
+        );
+        assert!(pods.by_container_id(&"1f".repeat(32)).is_some());
+        task.abort();
+        let requests = server.join().expect("a server that ended");
+        assert!(
+            requests.len() >= 2
+                && requests
+                    .iter()
+                    .all(|r| r.contains("fieldSelector=spec.nodeName%3Dnode-1")),
+            "{requests:?}"
+        );
+    }
+
+    /// Asks for nothing over the network: only what the client is built from.
+    #[test]
+    fn a_named_api_takes_its_own_files() {
+        let access = Access {
+            url: Some("https://10.0.0.1:6443".into()),
+            ca_file: Some("/ca.pem".into()),
+            token_file: Some("/token".into()),
+            verify: false,
+            server_name: Some("kubernetes".into()),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let config = runtime.block_on(access.config()).expect("a config");
+        assert_eq!(config.cluster_url.to_string(), "https://10.0.0.1:6443/");
+        assert_eq!(config.root_cert_file, Some("/ca.pem".into()));
+        assert_eq!(config.auth_info.token_file.as_deref(), Some("/token"));
+        assert!(config.accept_invalid_certs);
+        let bad = Access {
+            url: Some("no url at all".into()),
+            ..Access::default()
+        };
+        assert!(runtime.block_on(bad.config()).is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The node agent: inputs, collectors, filters and the pipeline that delivers what they give.
+//!
+//! Threads for bytes, tokio for sockets: inputs, parsing and filtering run on plain threads; the
+//! outputs, the HTTP server and the Kubernetes watch run on one small tokio runtime.
+
+pub mod collectors;
+pub mod command_line;
+pub mod config;
+pub mod exposition;
+pub mod filters;
+pub mod inputs;
+pub mod kubernetes;
+pub mod log;
+pub mod manual;
+pub mod offsets;
+pub mod pipeline;
+pub mod plugin;
+pub mod server;

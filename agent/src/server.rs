@@ -1,0 +1,342 @@
+//! The agent's HTTP server: metrics, health, and Fluent Bit's monitoring API.
+//!
+//! It answers GET and HEAD and reads no bodies. The rule: whatever is sent to the port, the server
+//! holds at most [`MAX_CONNECTIONS`] connections, each for a bounded time and with bounded memory.
+
+mod health;
+mod own_metrics;
+mod targets;
+
+use std::convert::Infallible;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use kansoku_outputs::metric_text;
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinHandle;
+
+use crate::config::service::HealthCheck;
+use crate::pipeline::Metrics;
+use crate::{exposition, log};
+
+use health::Health;
+use own_metrics::OwnMetrics;
+pub use targets::Targets;
+
+/// Connections at a time: a few scrapers, probes and curious people. More wait to be accepted.
+const MAX_CONNECTIONS: usize = 64;
+/// A request's head must be complete within this time; idle connections end with it too, and a
+/// scraper opens another one for its next scrape.
+const HEAD_PATIENCE: Duration = Duration::from_secs(15);
+/// After so long a connection is asked to end, and its client opens another.
+const CONNECTION_LIFE: Duration = Duration::from_secs(600);
+/// Time to finish the answer under way after that.
+const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// Request heads are a few hundred bytes.
+const MAX_HEAD_BYTES: usize = 16 << 10;
+/// How long to wait when no connection can be accepted, for want of descriptors mostly.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// The names of all plugins, for `/api/v1/plugins`.
+#[derive(Debug, Clone, Default)]
+pub struct PluginNames {
+    pub inputs: Vec<&'static str>,
+    pub filters: Vec<&'static str>,
+    pub outputs: Vec<&'static str>,
+}
+
+/// What the server shows and where.
+pub struct ServerSpec {
+    /// Port 0 lets the system choose.
+    pub listen: SocketAddr,
+    /// The counters of the running pipeline.
+    pub metrics: Arc<Metrics>,
+    /// What `/metrics` collects besides.
+    pub targets: Targets,
+    /// `None` makes `/api/v1/health` always say ok.
+    pub health: Option<HealthCheck>,
+    pub plugins: PluginNames,
+    pub host_name: Arc<str>,
+}
+
+/// A server at work. It ends when this is dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// Where it listens.
+    pub address: SocketAddr,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+/// What all requests share.
+struct Shared {
+    own: OwnMetrics,
+    /// Held while collecting: one scrape at a time, the others wait.
+    targets: Arc<Mutex<Targets>>,
+    health: Health,
+    plugins: PluginNames,
+    start: Instant,
+}
+
+/// Starts to listen, on the current tokio runtime.
+///
+/// # Errors
+/// When the address cannot be had.
+pub async fn start(spec: ServerSpec) -> anyhow::Result<Server> {
+    let listener = TcpListener::bind(spec.listen).await.with_context(|| {
+        format!(
+            "failed to listen on {}; choose another http_listen or http_port",
+            spec.listen
+        )
+    })?;
+    let address = listener.local_addr()?;
+    let shared = Arc::new(Shared {
+        own: OwnMetrics::new(spec.metrics.clone(), spec.host_name),
+        targets: Arc::new(Mutex::new(spec.targets)),
+        health: Health::new(spec.health, spec.metrics),
+        plugins: spec.plugins,
+        start: Instant::now(),
+    });
+    let watch = shared.clone();
+    let tasks = vec![
+        tokio::spawn(async move { watch.health.watch().await }),
+        tokio::spawn(accept(listener, shared)),
+    ];
+    Ok(Server { address, tasks })
+}
+
+async fn accept(listener: TcpListener, shared: Arc<Shared>) {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(permit) = room.clone().acquire_owned().await else {
+            return; // never: the semaphore is not closed
+        };
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(serve(stream, shared.clone(), permit));
+            }
+            Err(error) => {
+                log::debug("http_server", format!("failed to accept: {error}"));
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+async fn serve(stream: TcpStream, shared: Arc<Shared>, permit: OwnedSemaphorePermit) {
+    let service = service_fn(move |request: Request<Incoming>| {
+        let shared = shared.clone();
+        async move { Ok::<_, Infallible>(answer(&shared, &request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_PATIENCE)
+        .max_buf_size(MAX_HEAD_BYTES)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    // An error means that the client sent no HTTP or went away: nothing to do about it.
+    tokio::select! {
+        _ = connection.as_mut() => {}
+        () = tokio::time::sleep(CONNECTION_LIFE) => {
+            connection.as_mut().graceful_shutdown();
+            let _ = tokio::time::timeout(LAST_ANSWER, connection).await;
+        }
+    }
+    drop(permit);
+}
+
+/// What a path gives, before compression.
+struct Answer {
+    status: StatusCode,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn text(status: StatusCode, body: impl Into<Vec<u8>>) -> Self {
+        Self {
+            status,
+            content_type: "text/plain; charset=utf-8",
+            body: body.into(),
+        }
+    }
+
+    fn json(value: &serde_json::Value) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: "application/json",
+            body: value.to_string().into_bytes(),
+        }
+    }
+
+    fn exposition(body: Vec<u8>) -> Self {
+        Self {
+            status: StatusCode::OK,
+            content_type: exposition::CONTENT_TYPE,
+            body,
+        }
+    }
+}
+
+async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    if request.method() != Method::GET && request.method() != Method::HEAD {
+        let answer = Answer::text(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "only GET is answered here\n",
+        );
+        let mut response = respond(answer, false);
+        let allowed = HeaderValue::from_static("GET, HEAD");
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
+    }
+    let path = request.uri().path();
+    let answer = match path.strip_suffix('/').unwrap_or(path) {
+        "" => root(),
+        "/metrics" => all_metrics(shared).await,
+        "/api/v1/health" => health(shared),
+        "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
+        "/api/v1/metrics" => Answer::json(&shared.own.json()),
+        "/api/v1/metrics/prometheus" => Answer::exposition(shared.own.v1_exposition()),
+        "/api/v1/plugins" => plugins(&shared.plugins),
+        "/api/v2/metrics" => {
+            let mut body = Vec::new();
+            metric_text::write(&mut body, &shared.own.batch());
+            Answer::text(StatusCode::OK, body)
+        }
+        "/api/v2/metrics/prometheus" => {
+            let mut body = Vec::new();
+            exposition::write(&mut body, &[&shared.own.batch()]);
+            Answer::exposition(body)
+        }
+        _ => Answer::text(StatusCode::NOT_FOUND, "not found; try /metrics\n"),
+    };
+    respond(answer, takes_gzip(request))
+}
+
+fn takes_gzip(request: &Request<Incoming>) -> bool {
+    let headers = request.headers().get_all(ACCEPT_ENCODING);
+    let mut codings = headers
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    codings.any(|coding| {
+        let mut parts = coding.split(';').map(str::trim);
+        let is_gzip = parts
+            .next()
+            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
+        is_gzip && !parts.any(|weight| matches!(weight, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
+    })
+}
+
+fn respond(answer: Answer, gzip: bool) -> Response<Full<Bytes>> {
+    let packed = gzip.then(|| pack(&answer.body)).flatten();
+    let is_packed = packed.is_some();
+    let mut response = Response::new(Full::new(Bytes::from(packed.unwrap_or(answer.body))));
+    *response.status_mut() = answer.status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
+    if is_packed {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// Compressed at the lowest level: a scrape repeats itself so much that more gains little.
+fn pack(body: &[u8]) -> Option<Vec<u8>> {
+    let out = Vec::with_capacity(body.len() / 4);
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok()
+}
+
+fn root() -> Answer {
+    // Fluent Bit's shape, which probes look for.
+    Answer::json(&json!({
+        "fluent-bit": {
+            "version": env!("CARGO_PKG_VERSION"),
+            "edition": "kansoku",
+            "flags": [],
+        }
+    }))
+}
+
+fn health(shared: &Shared) -> Answer {
+    if shared.health.is_ok() {
+        Answer::text(StatusCode::OK, "ok\n")
+    } else {
+        Answer::text(StatusCode::INTERNAL_SERVER_ERROR, "error\n")
+    }
+}
+
+fn uptime(seconds: u64) -> Answer {
+    let (days, hours, minutes) = (seconds / 86400, seconds / 3600 % 24, seconds / 60 % 60);
+    let part = |n: u64, unit: &str| format!("{n} {unit}{}", if n > 1 { "s" } else { "" });
+    let text = format!(
+        "kansoku has been running:  {}, {}, {} and {}",
+        part(days, "day"),
+        part(hours, "hour"),
+        part(minutes, "minute"),
+        part(seconds % 60, "second"),
+    );
+    Answer::json(&json!({ "uptime_sec": seconds, "uptime_hr": text }))
+}
+
+fn plugins(names: &PluginNames) -> Answer {
+    Answer::json(&json!({
+        "plugins": {
+            "inputs": names.inputs,
+            "filters": names.filters,
+            "outputs": names.outputs,
+        }
+    }))
+}
+
+/// Node, containers and the agent itself, read now.
+async fn all_metrics(shared: &Shared) -> Answer {
+    let own = shared.own.batch();
+    let mut targets = shared.targets.clone().lock_owned().await;
+    // Reading files blocks, for about a millisecond, so it does not belong on a runtime's thread.
+    let collecting = tokio::task::spawn_blocking(move || {
+        let mut body = Vec::new();
+        let batch = targets.collect();
+        let n_duplicates = exposition::write(&mut body, &[batch, &own]);
+        (body, n_duplicates)
+    });
+    match collecting.await {
+        Ok((body, n_duplicates)) => {
+            shared.own.duplicate_series.add(n_duplicates);
+            Answer::exposition(body)
+        }
+        Err(error) => {
+            log::error("http_server", format!("failed to collect metrics: {error}"));
+            Answer::text(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "failed to collect metrics\n",
+            )
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

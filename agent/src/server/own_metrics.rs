@@ -1,0 +1,403 @@
+//! The agent's own counters under Fluent Bit's names, and what it uses of the machine.
+
+use std::sync::Arc;
+
+use kansoku_model::{MetricBatch, MetricKind};
+use kansoku_parsers::kernel::pid_stat;
+use kansoku_parsers::kernel::stat::TICKS_PER_SECOND;
+use serde_json::{Map, Value, json};
+
+use crate::collectors::kernel_file::KernelFile;
+use crate::exposition;
+use crate::inputs::unix_ms;
+use crate::pipeline::{Counter, FilterCounters, InputCounters, Metrics, OutputCounters};
+
+pub(super) struct OwnMetrics {
+    metrics: Arc<Metrics>,
+    host_name: Arc<str>,
+    start_ms: u64,
+    /// Series left out of `/metrics` because they were there already.
+    pub(super) duplicate_series: Counter,
+}
+
+/// A family of counters of one kind of part: key in the JSON answer, name after the prefix, help.
+type Family<C> = (
+    &'static str,
+    &'static str,
+    MetricKind,
+    &'static str,
+    fn(&C) -> &Counter,
+);
+
+const INPUT: &[Family<InputCounters>] = {
+    use MetricKind::{Counter, Gauge};
+    &[
+        (
+            "records",
+            "fluentbit_input_records_total",
+            Counter,
+            "Number of input records.",
+            |c| &c.records,
+        ),
+        (
+            "bytes",
+            "fluentbit_input_bytes_total",
+            Counter,
+            "Number of input bytes.",
+            |c| &c.bytes,
+        ),
+        (
+            "ingestion_paused",
+            "fluentbit_input_ingestion_paused",
+            Gauge,
+            "Is the input paused or not?",
+            |c| &c.ingestion_paused,
+        ),
+        (
+            "memory_bytes",
+            "fluentbit_input_storage_memory_bytes",
+            Gauge,
+            "Memory bytes used by the chunks.",
+            |c| &c.memory_bytes,
+        ),
+        (
+            "files_opened",
+            "fluentbit_input_files_opened_total",
+            Counter,
+            "Total number of opened files",
+            |c| &c.files_opened,
+        ),
+        (
+            "files_closed",
+            "fluentbit_input_files_closed_total",
+            Counter,
+            "Total number of closed files",
+            |c| &c.files_closed,
+        ),
+        (
+            "files_rotated",
+            "fluentbit_input_files_rotated_total",
+            Counter,
+            "Total number of rotated files",
+            |c| &c.files_rotated,
+        ),
+        (
+            "long_line_skipped",
+            "fluentbit_input_long_line_skipped_total",
+            Counter,
+            "Total number of skipped occurrences for long lines",
+            |c| &c.long_line_skipped,
+        ),
+        (
+            "long_line_truncated",
+            "fluentbit_input_long_line_truncated_total",
+            Counter,
+            "Total number of truncated occurrences for long lines",
+            |c| &c.long_line_truncated,
+        ),
+        (
+            "multiline_truncated",
+            "fluentbit_input_multiline_truncated_total",
+            Counter,
+            "Total number of truncated occurences for multilines",
+            |c| &c.multiline_truncated,
+        ),
+        (
+            "files_lost",
+            "kansoku_agent_input_files_lost_total",
+            Counter,
+            "Files that were gone before they were read to their end.",
+            |c| &c.files_lost,
+        ),
+    ]
+};
+
+const FILTER: &[Family<FilterCounters>] = {
+    use MetricKind::Counter;
+    &[
+        (
+            "records",
+            "fluentbit_filter_records_total",
+            Counter,
+            "Total number of new processed records.",
+            |c| &c.records,
+        ),
+        (
+            "bytes",
+            "fluentbit_filter_bytes_total",
+            Counter,
+            "Total number of new processed bytes.",
+            |c| &c.bytes,
+        ),
+        (
+            "add_records",
+            "fluentbit_filter_add_records_total",
+            Counter,
+            "Total number of new added records.",
+            |c| &c.add_records,
+        ),
+        (
+            "drop_records",
+            "fluentbit_filter_drop_records_total",
+            Counter,
+            "Total number of dropped records.",
+            |c| &c.drop_records,
+        ),
+    ]
+};
+
+const OUTPUT: &[Family<OutputCounters>] = {
+    use MetricKind::Counter;
+    &[
+        (
+            "proc_records",
+            "fluentbit_output_proc_records_total",
+            Counter,
+            "Number of processed output records.",
+            |c| &c.proc_records,
+        ),
+        (
+            "proc_bytes",
+            "fluentbit_output_proc_bytes_total",
+            Counter,
+            "Number of processed output bytes.",
+            |c| &c.proc_bytes,
+        ),
+        (
+            "errors",
+            "fluentbit_output_errors_total",
+            Counter,
+            "Number of output errors.",
+            |c| &c.errors,
+        ),
+        (
+            "retries",
+            "fluentbit_output_retries_total",
+            Counter,
+            "Number of output retries.",
+            |c| &c.retries,
+        ),
+        (
+            "retries_failed",
+            "fluentbit_output_retries_failed_total",
+            Counter,
+            "Number of abandoned batches because the maximum number of re-tries was reached.",
+            |c| &c.retries_failed,
+        ),
+        (
+            "dropped_records",
+            "fluentbit_output_dropped_records_total",
+            Counter,
+            "Number of dropped records.",
+            |c| &c.dropped_records,
+        ),
+        (
+            "retried_records",
+            "fluentbit_output_retried_records_total",
+            Counter,
+            "Number of retried records.",
+            |c| &c.retried_records,
+        ),
+        (
+            "dead_letter_records",
+            "kansoku_agent_output_dead_letter_records_total",
+            Counter,
+            "Dropped records that were kept in the dead-letter file.",
+            |c| &c.dead_letter_records,
+        ),
+    ]
+};
+
+impl OwnMetrics {
+    pub(super) fn new(metrics: Arc<Metrics>, host_name: Arc<str>) -> Self {
+        Self {
+            metrics,
+            host_name,
+            start_ms: unix_ms(),
+            duplicate_series: Counter::default(),
+        }
+    }
+
+    /// Everything the agent knows of itself.
+    pub(super) fn batch(&self) -> MetricBatch {
+        let mut out = MetricBatch::default();
+        out.time_ms = unix_ms() as i64;
+        self.counters(&mut out);
+        self.agent(&mut out);
+        // What cannot be read of the own process is left out.
+        let _ = process(&mut out);
+        out
+    }
+
+    /// The counters of all parts, each sample with its time, as Fluent Bit's first API has it.
+    pub(super) fn v1_exposition(&self) -> Vec<u8> {
+        let mut counters = MetricBatch::default();
+        self.counters(&mut counters);
+        let now_ms = unix_ms() as i64;
+        let mut timed = MetricBatch::default();
+        for point in counters.points() {
+            let family = counters.family_of(point);
+            let (name, help) = (counters.text(family.name), counters.text(family.help));
+            let id = timed.family(name, family.kind, help);
+            let labels = timed.label_set(counters.labels_of(point));
+            timed.push(kansoku_model::metric::Point {
+                family: id,
+                labels,
+                time_ms: Some(now_ms),
+                ..*point
+            });
+        }
+        let mut out = Vec::new();
+        exposition::write(&mut out, &[&timed]);
+        out
+    }
+
+    /// The counters of all parts as JSON.
+    pub(super) fn json(&self) -> Value {
+        fn part<C>(families: &[Family<C>], counters: &C) -> Value {
+            let values = families
+                .iter()
+                .map(|(key, _, _, _, get)| ((*key).to_owned(), json!(get(counters).get())));
+            Value::Object(values.collect())
+        }
+        let metrics = &self.metrics;
+        let inputs: Map<_, _> = (metrics.inputs.iter())
+            .map(|c| (c.name.clone(), part(INPUT, c)))
+            .collect();
+        let filters: Map<_, _> = (metrics.filters.iter())
+            .map(|c| (c.name.clone(), part(FILTER, c)))
+            .collect();
+        let outputs: Map<_, _> = (metrics.outputs.iter())
+            .map(|c| (c.name.clone(), part(OUTPUT, c)))
+            .collect();
+        json!({ "input": inputs, "filter": filters, "output": outputs })
+    }
+
+    fn counters(&self, out: &mut MetricBatch) {
+        write(out, INPUT, &self.metrics.inputs, |c| &c.name);
+        write(out, FILTER, &self.metrics.filters, |c| &c.name);
+        write(out, OUTPUT, &self.metrics.outputs, |c| &c.name);
+    }
+
+    fn agent(&self, out: &mut MetricBatch) {
+        let uptime_s = unix_ms().saturating_sub(self.start_ms) / 1000;
+        let version = env!("CARGO_PKG_VERSION");
+        let host = [("hostname", &*self.host_name)];
+        let family = out.family(
+            "fluentbit_uptime",
+            MetricKind::Counter,
+            "Number of seconds that Fluent Bit has been running.",
+        );
+        out.sample(family, &host, uptime_s as f64);
+        let family = out.family(
+            "fluentbit_process_start_time_seconds",
+            MetricKind::Gauge,
+            "Start time of the process since unix epoch in seconds.",
+        );
+        out.sample(family, &host, (self.start_ms / 1000) as f64);
+        let family = out.family(
+            "fluentbit_build_info",
+            MetricKind::Gauge,
+            "Build version information.",
+        );
+        let labels = [host[0], ("os", std::env::consts::OS), ("version", version)];
+        out.sample(family, &labels, 1.0);
+        let family = out.family(
+            "kansoku_agent_build_info",
+            MetricKind::Gauge,
+            "Version of the agent.",
+        );
+        out.sample(family, &[("version", version)], 1.0);
+        let family = out.family(
+            "kansoku_agent_duplicate_series_total",
+            MetricKind::Counter,
+            "Series left out of /metrics because they were there already.",
+        );
+        out.sample(family, &[], self.duplicate_series.get() as f64);
+        let (errors, warnings) = crate::log::counts();
+        let family = out.family(
+            "kansoku_agent_log_messages_total",
+            MetricKind::Counter,
+            "Messages that the agent logged about itself.",
+        );
+        out.sample(family, &[("level", "error")], errors as f64);
+        out.sample(family, &[("level", "warn")], warnings as f64);
+    }
+}
+
+fn write<C>(
+    out: &mut MetricBatch,
+    families: &[Family<C>],
+    parts: &[Arc<C>],
+    name: fn(&C) -> &String,
+) {
+    for (_, family, kind, help, get) in families {
+        let family = out.new_family(family, *kind, help);
+        for part in parts {
+            out.sample(family, &[("name", name(part))], get(part).get() as f64);
+        }
+    }
+}
+
+/// The usual `process_*`.
+fn process(out: &mut MetricBatch) -> anyhow::Result<()> {
+    use nix::sys::resource::{Resource, getrlimit};
+    use nix::unistd::{SysconfVar, sysconf};
+    let mut buf = Vec::new();
+    KernelFile::new("/proc/self/stat").read(&mut buf)?;
+    let stat = pid_stat::parse(&buf)?;
+    let page_bytes = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096) as f64;
+    let n_descriptors = std::fs::read_dir("/proc/self/fd")?
+        .count()
+        .saturating_sub(1);
+    let (soft_limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let cpu_s = (stat.user_ticks + stat.system_ticks) as f64 / TICKS_PER_SECOND;
+    let values = [
+        (
+            "process_cpu_seconds_total",
+            MetricKind::Counter,
+            "Total user and system CPU time spent in seconds.",
+            cpu_s,
+        ),
+        (
+            "process_max_fds",
+            MetricKind::Gauge,
+            "Maximum number of open file descriptors.",
+            soft_limit as f64,
+        ),
+        (
+            "process_open_fds",
+            MetricKind::Gauge,
+            "Number of open file descriptors.",
+            n_descriptors as f64,
+        ),
+        (
+            "process_resident_memory_bytes",
+            MetricKind::Gauge,
+            "Resident memory size in bytes.",
+            stat.resident_pages as f64 * page_bytes,
+        ),
+        (
+            "process_virtual_memory_bytes",
+            MetricKind::Gauge,
+            "Virtual memory size in bytes.",
+            stat.virtual_bytes as f64,
+        ),
+    ];
+    for (name, kind, help, value) in values {
+        let family = out.family(name, kind, help);
+        out.sample(family, &[], value);
+    }
+    let start_ticks = stat.start_ticks as f64;
+    KernelFile::new("/proc/stat").read(&mut buf)?;
+    let mut node = kansoku_parsers::kernel::stat::Stat::default();
+    kansoku_parsers::kernel::stat::parse(&buf, &mut node)?;
+    let family = out.family(
+        "process_start_time_seconds",
+        MetricKind::Gauge,
+        "Start time of the process since unix epoch in seconds.",
+    );
+    let start_s = node.boot_time_s as f64 + start_ticks / TICKS_PER_SECOND;
+    out.sample(family, &[], start_s);
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! What a scrape of `/metrics` reads besides the agent's own counters: the node and its containers.
+
+use std::sync::Arc;
+
+use kansoku_model::{ConfigError, MetricBatch, Settings};
+
+use crate::collectors::container::{ContainerCollector, ContainerSpec};
+use crate::collectors::node::NodeCollectors;
+use crate::collectors::{COLLECTORS, NodeSpec};
+use crate::inputs::{container_metrics, node_exporter_metrics};
+use crate::kubernetes::Pods;
+use crate::log;
+
+/// Collectors of their own, apart from those of the inputs.
+pub struct Targets {
+    node: NodeCollectors,
+    /// `None` on a machine without cgroups.
+    containers: Option<ContainerCollector>,
+    /// Reused from scrape to scrape.
+    batch: MetricBatch,
+}
+
+impl Targets {
+    /// The files that the inputs read, with their options: those of the first
+    /// `node_exporter_metrics` and of the first `container_metrics`, else the defaults.
+    ///
+    /// # Errors
+    /// When an option cannot be read.
+    pub fn of_inputs<'a>(
+        inputs: impl IntoIterator<Item = &'a Settings>,
+        pods: Arc<Pods>,
+    ) -> Result<Self, ConfigError> {
+        let (mut node, mut containers) = (None, None);
+        for settings in inputs {
+            if settings.plugin == node_exporter_metrics::PLUGIN.name && node.is_none() {
+                node = Some(settings);
+            } else if settings.plugin == container_metrics::PLUGIN.name && containers.is_none() {
+                containers = Some(settings);
+            }
+        }
+        let (spec, names) = match node {
+            Some(settings) => (
+                node_exporter_metrics::spec(settings)?,
+                node_exporter_metrics::collector_names(settings)?,
+            ),
+            None => (
+                NodeSpec::default(),
+                COLLECTORS.iter().map(|e| e.name).collect(),
+            ),
+        };
+        let containers = containers.map(container_metrics::spec);
+        Ok(Self::new(
+            &spec,
+            &names,
+            containers.unwrap_or_default(),
+            pods,
+        ))
+    }
+
+    /// The given node collectors and the containers.
+    #[must_use]
+    pub fn new(
+        node: &NodeSpec,
+        names: &[&str],
+        containers: ContainerSpec,
+        pods: Arc<Pods>,
+    ) -> Self {
+        let containers = ContainerCollector::new(containers, pods);
+        if let Err(error) = &containers {
+            log::warn(
+                "http_server",
+                format!("/metrics is without containers: {error:#}"),
+            );
+        }
+        Self {
+            node: NodeCollectors::new(node, names),
+            containers: containers.ok(),
+            batch: MetricBatch::default(),
+        }
+    }
+
+    /// Reads everything now.
+    pub(super) fn collect(&mut self) -> &MetricBatch {
+        self.batch.clear();
+        self.node.collect(|_| true, &mut self.batch);
+        if let Some(containers) = &mut self.containers {
+            let now_s = crate::inputs::unix_ms() / 1000;
+            containers.collect(now_s, &mut self.batch);
+        }
+        &self.batch
+    }
+}
