@@ -1,0 +1,112 @@
+//! Single bits in and out of bytes, lowest bit first.
+//!
+//! No layout of its own: `ints` and `floats` say what the bits mean.
+
+use crate::bytes::Malformed;
+
+/// Appends bit fields to a byte vector.
+#[derive(Debug)]
+pub struct BitWriter<'a> {
+    out: &'a mut Vec<u8>,
+    pending: u128,
+    n_pending: u32,
+}
+
+impl<'a> BitWriter<'a> {
+    pub fn new(out: &'a mut Vec<u8>) -> Self {
+        Self {
+            out,
+            pending: 0,
+            n_pending: 0,
+        }
+    }
+
+    /// Appends the lowest `width` bits of `value` (0..=64).
+    pub fn put(&mut self, value: u64, width: u32) {
+        debug_assert!(width <= 64 && (width == 64 || value >> width == 0));
+        self.pending |= u128::from(value) << self.n_pending;
+        self.n_pending += width;
+        while self.n_pending >= 64 {
+            self.out
+                .extend_from_slice(&(self.pending as u64).to_le_bytes());
+            self.pending >>= 64;
+            self.n_pending -= 64;
+        }
+    }
+
+    /// Fills the last byte with zero bits.
+    pub fn finish(self) {
+        let n_bytes = self.n_pending.div_ceil(8) as usize;
+        let bytes = (self.pending as u64).to_le_bytes();
+        self.out.extend_from_slice(&bytes[..n_bytes]);
+    }
+}
+
+/// Reads bit fields.
+#[derive(Debug)]
+pub struct BitReader<'a> {
+    bytes: &'a [u8],
+    pending: u128,
+    n_pending: u32,
+}
+
+impl<'a> BitReader<'a> {
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self {
+            bytes,
+            pending: 0,
+            n_pending: 0,
+        }
+    }
+
+    pub fn take(&mut self, width: u32) -> Result<u64, Malformed> {
+        debug_assert!(width <= 64);
+        while self.n_pending < width {
+            if let Some((head, tail)) = self.bytes.split_first_chunk::<8>() {
+                self.pending |= u128::from(u64::from_le_bytes(*head)) << self.n_pending;
+                self.n_pending += 64;
+                self.bytes = tail;
+            } else {
+                let (&head, tail) = self
+                    .bytes
+                    .split_first()
+                    .ok_or(Malformed("bits end early"))?;
+                self.pending |= u128::from(head) << self.n_pending;
+                self.n_pending += 8;
+                self.bytes = tail;
+            }
+        }
+        let value = self.pending as u64 & mask(width);
+        self.pending >>= width;
+        self.n_pending -= width;
+        Ok(value)
+    }
+}
+
+fn mask(width: u32) -> u64 {
+    if width == 64 {
+        u64::MAX
+    } else {
+        (1 << width) - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_of_every_width_come_back() {
+        let mut out = Vec::new();
+        let mut w = BitWriter::new(&mut out);
+        let value = |width: u32| 0x9e37_79b9_7f4a_7c15_u64 & mask(width);
+        (0..=64).for_each(|width| w.put(value(width), width));
+        w.finish();
+        assert_eq!(out.len(), (64usize * 65 / 2).div_ceil(8));
+        let mut r = BitReader::new(&out);
+        for width in 0..=64 {
+            assert_eq!(r.take(width), Ok(value(width)), "{width}");
+        }
+        assert!(r.take(8).is_err());
+    }
+}

@@ -1,0 +1,38 @@
+//! The store: WAL, head, immutable parts, merge and retention, for samples and log entries.
+//!
+//! It is synchronous, knows no HTTP, no JSON and no clock (time is an argument), and only `fs.rs`
+//! touches the disk. The rule above all others: what `append` has acknowledged is on the disk and
+//! is there exactly once. The files are drawn in FORMAT.md.
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod cache;
+mod column;
+mod commit;
+mod error;
+mod flush;
+mod fs;
+mod head;
+mod intern;
+mod maintain;
+mod manifest;
+mod marks;
+mod merge;
+mod options;
+mod part;
+mod recovery;
+mod rows;
+mod samples;
+mod snapshot;
+mod state;
+mod store;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod wal;
+
+pub use error::StoreError;
+pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
+pub use snapshot::{MetricMetadata, Snapshot};
+pub use store::{Incoming, Store};

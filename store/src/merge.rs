@@ -1,0 +1,338 @@
+//! Merging parts of one signal and day into one larger part.
+//!
+//! `choose` says what to merge, `write` makes the new part; `store.rs` makes it visible. Only
+//! neighbours in flush order are merged, so that "the later flush counts" keeps its meaning, and
+//! only runs that at least double their largest part, so that a byte is rewritten at most once per
+//! doubling. What cannot be read is left out and counted; the caller sets such parts aside.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use kansoku_model::Labels;
+use kansoku_model::select::LogBlock;
+
+use crate::StoreError;
+use crate::column::Effort;
+use crate::fs::Disk;
+use crate::manifest::{Day, Entry, Signal};
+use crate::part::logs::{Block, LogIndex, LogPartWriter};
+use crate::part::samples::{SampleIndex, SamplePartWriter, SeriesRow};
+use crate::part::{Body, Part, PartFile, SampleReader};
+use crate::samples;
+
+/// Fewer parts than this are not worth a merge.
+const RUN_MIN: usize = 4;
+/// More at once would hold too many open blocks in memory.
+const RUN_MAX: usize = 16;
+/// No merge makes a larger part.
+const PART_MAX_BYTES: u64 = 8 << 30;
+
+/// The parts that are best merged next, in flush order. Empty when there is nothing to do.
+pub fn choose(parts: &[Arc<Part>]) -> Vec<Arc<Part>> {
+    let mut groups: BTreeMap<(Signal, Day), Vec<&Arc<Part>>> = BTreeMap::new();
+    for part in parts {
+        let entry = part.entry();
+        groups
+            .entry((entry.signal, entry.day))
+            .or_default()
+            .push(part);
+    }
+    let mut best: Option<(u64, &[&Arc<Part>])> = None;
+    for group in groups.values_mut() {
+        group.sort_by_key(|p| p.entry().flushes);
+        let sizes: Vec<u64> = group.iter().map(|p| p.file.len()).collect();
+        for run in runs(&sizes) {
+            let mean = sizes[run.clone()].iter().sum::<u64>() / run.len() as u64;
+            if best.is_none_or(|(least, _)| mean < least) {
+                best = Some((mean, &group[run]));
+            }
+        }
+    }
+    best.map(|(_, run)| run.iter().map(|p| Arc::clone(p)).collect())
+        .unwrap_or_default()
+}
+
+/// All runs of neighbours that may be merged.
+fn runs(sizes: &[u64]) -> Vec<std::ops::Range<usize>> {
+    let mut found = Vec::new();
+    for start in 0..sizes.len() {
+        for end in start + RUN_MIN..=sizes.len().min(start + RUN_MAX) {
+            let total: u64 = sizes[start..end].iter().sum();
+            let largest = sizes[start..end].iter().copied().max().unwrap_or(0);
+            if total >= 2 * largest && total <= PART_MAX_BYTES {
+                found.push(start..end);
+            }
+        }
+    }
+    found
+}
+
+/// Writes one part with the content of all `parts`, which are in flush order. `breathe` is called
+/// now and then, so that a long merge does not hold up the flushes.
+pub fn write(
+    disk: &Disk,
+    parts: &[Arc<Part>],
+    entry: Entry,
+    breathe: &dyn Fn(),
+) -> Result<(), StoreError> {
+    match entry.signal {
+        Signal::Logs => write_logs(disk, parts, entry, breathe),
+        Signal::Samples => write_samples(disk, parts, entry, breathe),
+    }
+}
+
+/// Passes what was read; a damaged piece is counted and gives `None`, other failures end the merge.
+fn readable<T>(
+    file: &PartFile,
+    at: u64,
+    result: Result<T, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(StoreError::Damaged { .. }) => {
+            file.count_damage(at);
+            Ok(None)
+        }
+        Err(e) => Err(e),
+    }
+}
+
+// ---- logs ----
+
+/// The blocks of one part from some place on, and the rows of the block that is being read.
+struct LogCursor<'a> {
+    file: &'a PartFile,
+    index: &'a LogIndex,
+    next: usize,
+    rows: LogBlock,
+    row: usize,
+}
+
+impl<'a> LogCursor<'a> {
+    /// The stream of the next entry.
+    fn labels(&self) -> Option<&'a Arc<Labels>> {
+        self.block().map(|b| &self.index.streams[b.stream as usize])
+    }
+
+    fn block(&self) -> Option<&'a Block> {
+        self.index.blocks.get(self.next)
+    }
+
+    /// The time of the next entry of the stream, without reading its block.
+    fn time(&self, labels: &Labels) -> Option<i64> {
+        if self.labels().is_none_or(|l| **l != *labels) {
+            return None;
+        }
+        self.rows
+            .times
+            .get(self.row)
+            .copied()
+            .or(self.block().map(|b| b.min_ns))
+    }
+
+    /// Adds the entries of the block that are not newer than `until_ns` to the new part.
+    fn give(&mut self, part: &mut LogPartWriter, until_ns: i64) -> Result<(), StoreError> {
+        let Some(block) = self.block() else {
+            return Ok(());
+        };
+        if self.rows.times.is_empty() {
+            let read = self.index.read(self.file, block, &mut self.rows);
+            if readable(self.file, self.next as u64, read)?.is_none() {
+                self.advance();
+                return Ok(());
+            }
+        }
+        let rest = &self.rows.times[self.row..];
+        // At least one: the caller chose this cursor because its next entry is the oldest.
+        let n = rest
+            .partition_point(|&t| t <= until_ns)
+            .max(1)
+            .min(rest.len());
+        let labels = &self.index.streams[block.stream as usize];
+        part.add(labels, &self.rows, self.row..self.row + n)?;
+        self.row += n;
+        if self.row >= self.rows.times.len() {
+            self.advance();
+        }
+        Ok(())
+    }
+
+    fn advance(&mut self) {
+        self.rows.clear();
+        self.row = 0;
+        self.next += 1;
+    }
+}
+
+fn write_logs(
+    disk: &Disk,
+    parts: &[Arc<Part>],
+    entry: Entry,
+    breathe: &dyn Fn(),
+) -> Result<(), StoreError> {
+    let mut out = LogPartWriter::create(disk, entry, Effort::Merge)?;
+    let mut cursors: Vec<LogCursor<'_>> = parts
+        .iter()
+        .filter_map(|part| match &part.body {
+            Body::Logs(index) => Some(LogCursor {
+                file: &part.file,
+                index,
+                next: 0,
+                rows: LogBlock::default(),
+                row: 0,
+            }),
+            Body::Samples(_) => None,
+        })
+        .collect();
+    while let Some(labels) = cursors.iter().filter_map(LogCursor::labels).min().cloned() {
+        loop {
+            let mut times: Vec<(i64, usize)> = Vec::with_capacity(cursors.len());
+            for (at, cursor) in cursors.iter().enumerate() {
+                times.extend(cursor.time(&labels).map(|t| (t, at)));
+            }
+            times.sort_unstable();
+            let Some(&(_, oldest)) = times.first() else {
+                break;
+            };
+            let until = times.get(1).map_or(i64::MAX, |(t, _)| *t);
+            cursors[oldest].give(&mut out, until)?;
+            breathe();
+        }
+    }
+    out.finish().map(drop)
+}
+
+// ---- samples ----
+
+struct SampleCursor<'a> {
+    file: &'a PartFile,
+    index: &'a SampleIndex,
+    reader: SampleReader<'a>,
+    next_section: usize,
+    /// Rows of the section that is being read, last one first.
+    rows: Vec<SeriesRow>,
+}
+
+impl SampleCursor<'_> {
+    fn fill(&mut self) -> Result<(), StoreError> {
+        while self.rows.is_empty() {
+            let section = self.next_section;
+            self.next_section += 1;
+            let read = self.index.section_rows(self.file, section);
+            match readable(self.file, section as u64, read)? {
+                Some(Some(rows)) => {
+                    self.rows = rows;
+                    self.rows.reverse();
+                }
+                Some(None) => {
+                    self.next_section = section;
+                    return Ok(());
+                }
+                None => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_samples(
+    disk: &Disk,
+    parts: &[Arc<Part>],
+    entry: Entry,
+    breathe: &dyn Fn(),
+) -> Result<(), StoreError> {
+    let mut out = SamplePartWriter::create(disk, entry, Effort::Merge)?;
+    let mut cursors: Vec<SampleCursor<'_>> = parts
+        .iter()
+        .filter_map(|part| match &part.body {
+            Body::Samples(index) => Some(SampleCursor {
+                file: &part.file,
+                index,
+                reader: SampleReader::new(&part.file, index),
+                next_section: 0,
+                rows: Vec::new(),
+            }),
+            Body::Logs(_) => None,
+        })
+        .collect();
+    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let (mut more_times, mut more_values) = (Vec::new(), Vec::new());
+    loop {
+        for cursor in &mut cursors {
+            cursor.fill()?;
+        }
+        let least = cursors
+            .iter()
+            .filter_map(|c| c.rows.last())
+            .map(|r| &r.labels)
+            .min()
+            .cloned();
+        let Some(labels) = least else { break };
+        times.clear();
+        values.clear();
+        for cursor in &mut cursors {
+            let Some(row) = cursor.rows.pop_if(|row| row.labels == labels) else {
+                continue;
+            };
+            more_times.clear();
+            more_values.clear();
+            let read = cursor.reader.read(
+                &row,
+                (i64::MIN, i64::MAX),
+                &mut more_times,
+                &mut more_values,
+            );
+            if readable(cursor.file, u64::MAX, read)?.is_some() {
+                samples::lay_over(&mut times, &mut values, (&more_times, &more_values));
+            }
+        }
+        out.add(&labels, &times, &values)?;
+        breathe();
+    }
+    out.finish().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_double_their_largest_part_at_least() {
+        // (sizes, some run is allowed)
+        let cases: &[(&[u64], bool)] = &[
+            (&[10, 10, 10], false),
+            (&[10, 10, 10, 10], true),
+            (&[100, 1, 1, 1, 1], true),
+            (&[1000, 1, 1, 1], false),
+            (&[64, 16, 16, 16, 16], true),
+            (&[PART_MAX_BYTES; 4], false),
+            (&[], false),
+        ];
+        for (sizes, allowed) in cases {
+            let found = runs(sizes);
+            assert_eq!(!found.is_empty(), *allowed, "{sizes:?}");
+            for run in found {
+                let largest = sizes[run.clone()].iter().max().unwrap();
+                assert!(sizes[run].iter().sum::<u64>() >= 2 * largest);
+            }
+        }
+    }
+
+    #[test]
+    fn a_day_of_flushes_is_rewritten_few_times() {
+        let (mut sizes, mut written): (Vec<u64>, u64) = (Vec::new(), 0);
+        for flush in 0..1000 {
+            sizes.push(10 + flush % 3);
+            while let Some(run) = runs(&sizes)
+                .into_iter()
+                .min_by_key(|r| sizes[r.clone()].iter().sum::<u64>() / r.len() as u64)
+            {
+                let total = sizes[run.clone()].iter().sum();
+                written += total;
+                sizes.splice(run, [total]);
+            }
+        }
+        assert!(written / 10_000 < 12, "amplification {}", written / 10_000);
+        assert!(sizes.len() < 30, "{} parts stay", sizes.len());
+    }
+}

@@ -1,0 +1,170 @@
+//! What the store is told when it is opened, what it found, and the counts it gives about itself.
+//!
+//! Plain values only; the bounds that follow from the memory limit are derived here and nowhere
+//! else.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// The smallest memory limit: below it every flush would be a handful of lines.
+pub(crate) const MEMORY_LIMIT_MIN_BYTES: usize = 4 << 20;
+
+/// The largest head: replaying its WAL must not take long, and its text counts in 32 bits.
+const HEAD_MAX_BYTES: usize = 1 << 30;
+
+/// How to open a store.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The store's own folder; made when missing.
+    pub path: PathBuf,
+    /// Bound of what the store keeps in memory: heads, caches, merge buffers.
+    pub memory_limit_bytes: usize,
+    /// Parts older than this are dropped; `None` keeps everything.
+    pub retention_ms: Option<i64>,
+    /// A head is written out when it is this old, however small it is.
+    pub head_max_age_ms: i64,
+    /// A WAL segment is ended when it is this long.
+    pub wal_segment_bytes: u64,
+    /// How long an append waits for room before it is refused as busy.
+    pub busy_wait: Duration,
+}
+
+impl Options {
+    /// The usual settings for the folder `path`: 512 MiB of memory, nothing expires, heads of at
+    /// most ten minutes (long enough for good blocks, short enough for a quick recovery).
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self {
+            path: path.into(),
+            memory_limit_bytes: 512 << 20,
+            retention_ms: None,
+            head_max_age_ms: 10 * 60 * 1000,
+            wal_segment_bytes: 64 << 20,
+            busy_wait: Duration::from_secs(2),
+        }
+    }
+
+    /// A head larger than this is written out: a quarter, so that a second one can fill meanwhile.
+    pub(crate) fn head_limit_bytes(&self) -> usize {
+        (self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 4).min(HEAD_MAX_BYTES)
+    }
+
+    /// Appends are refused when all heads together are larger than this.
+    pub(crate) fn heads_limit_bytes(&self) -> usize {
+        self.head_limit_bytes() * 3
+    }
+
+    /// What decoded pages and index blocks may take.
+    pub(crate) fn cache_limit_bytes(&self) -> usize {
+        self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 8
+    }
+}
+
+/// What an append did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Appended {
+    /// Records stored (entries or samples).
+    pub accepted: u64,
+    /// Records that the source had delivered before, and which were dropped.
+    pub duplicates: u64,
+}
+
+/// A place that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Damage {
+    pub path: PathBuf,
+    pub offset_bytes: u64,
+    pub len_bytes: u64,
+    /// What is wrong there and what was done about it.
+    pub what: String,
+}
+
+/// What opening found and did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Recovery {
+    /// Parts opened.
+    pub parts: usize,
+    /// WAL segments read.
+    pub wal_segments: usize,
+    /// Whole WAL entries read.
+    pub wal_entries: u64,
+    /// Records that came back out of the WAL.
+    pub wal_records: u64,
+    /// Bytes cut off after the last whole entry: an append that was never acknowledged.
+    pub torn_bytes: u64,
+    /// What was lost or set aside. Empty after any clean stop or crash.
+    pub damaged: Vec<Damage>,
+    /// Unfinished files of an interrupted flush or merge that were removed.
+    pub leftovers_removed: usize,
+}
+
+/// What one call of `maintain` did.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Maintained {
+    /// Parts written from a head.
+    pub parts_flushed: usize,
+    /// Parts replaced by one larger part.
+    pub parts_merged: usize,
+    /// Parts dropped by retention.
+    pub parts_dropped: usize,
+}
+
+impl Maintained {
+    /// Whether there was nothing to do, so the caller may rest.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Numbers about the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Stats {
+    /// Metric series in the heads.
+    pub head_series: u64,
+    /// Log streams in the heads.
+    pub head_streams: u64,
+    /// Log entries in the heads.
+    pub head_entries: u64,
+    /// Samples in the heads.
+    pub head_samples: u64,
+    /// Memory that the heads take.
+    pub head_bytes: u64,
+    pub log_parts: u64,
+    pub metric_parts: u64,
+    /// Log entries in parts.
+    pub part_entries: u64,
+    /// Samples in parts.
+    pub part_samples: u64,
+    /// Text of the log entries in parts, uncompressed.
+    pub part_raw_bytes: u64,
+    /// Log streams in the parts, summed part by part.
+    pub part_streams: u64,
+    /// Series in the parts, summed part by part.
+    pub part_series: u64,
+    /// Bytes of all part files.
+    pub disk_bytes: u64,
+    pub wal_bytes: u64,
+    pub wal_segments: u64,
+    /// Times the WAL was synced since opening.
+    pub wal_syncs: u64,
+    /// Bytes written to the WAL since opening.
+    pub wal_bytes_written: u64,
+    /// Records accepted since opening.
+    pub records_appended: u64,
+    /// Records dropped as repeats since opening.
+    pub duplicates: u64,
+    /// Sources with a high-water mark.
+    pub marks: u64,
+    /// Blocks that failed their check since opening.
+    pub damaged_blocks: u64,
+    pub flushes: u64,
+    pub merges: u64,
+    /// Bytes of parts written by flushes and merges since opening.
+    pub part_bytes_written: u64,
+    /// Parts dropped by retention since opening.
+    pub parts_expired: u64,
+    pub cache_bytes: u64,
+    /// Whether writes are refused after a failed write.
+    pub poisoned: bool,
+}

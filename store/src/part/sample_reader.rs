@@ -1,0 +1,152 @@
+//! Reading samples of a sample part: pages, shared times, value blocks.
+//!
+//! `samples.rs` finds the series and draws the format; this decodes what they hold. A damaged page
+//! or block is an error of the series that need it, not of the others.
+
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use super::file::{PartFile, Section};
+use super::samples::{SampleIndex, SeriesRow, TimesRef};
+use crate::StoreError;
+use crate::bytes::{Malformed, Reader};
+use crate::column::{floats, ints};
+use crate::samples;
+
+/// Many times what a writer puts in a block: more is damage, and must not become memory.
+const BLOCK_ROWS_MAX: u32 = 1 << 16;
+/// Decoded times that one query keeps, so that each scrape's times are decoded once.
+const TIMES_KEPT: usize = 4096;
+
+/// Reads samples of series of one part; keeps the page and the times that it read last.
+pub struct SampleReader<'a> {
+    file: &'a PartFile,
+    index: &'a SampleIndex,
+    page: Option<u32>,
+    page_times: Vec<TimesRef>,
+    bytes: Vec<u8>,
+    /// Where the entries start in `bytes`.
+    entries_at: usize,
+    times: HashMap<u64, Rc<Vec<i64>>>,
+    values: Vec<f64>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> SampleReader<'a> {
+    pub fn new(file: &'a PartFile, index: &'a SampleIndex) -> Self {
+        Self {
+            file,
+            index,
+            page: None,
+            page_times: Vec::new(),
+            bytes: Vec::new(),
+            entries_at: 0,
+            times: HashMap::new(),
+            values: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Appends the samples of `row` with `from_ms <= time <= to_ms`.
+    pub fn read(
+        &mut self,
+        row: &SeriesRow,
+        (from_ms, to_ms): (i64, i64),
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) -> Result<(), StoreError> {
+        if self.page != Some(row.page) {
+            self.load_page(row.page)?;
+        }
+        let bytes = std::mem::take(&mut self.bytes);
+        let entry = bytes
+            .get(self.entries_at + row.offset as usize..)
+            .unwrap_or_default();
+        let result = self.read_entry(Reader::new(entry), (from_ms, to_ms), times, values);
+        self.bytes = bytes;
+        result
+    }
+
+    fn read_entry(
+        &mut self,
+        mut r: Reader<'_>,
+        (from_ms, to_ms): (i64, i64),
+        times: &mut Vec<i64>,
+        values: &mut Vec<f64>,
+    ) -> Result<(), StoreError> {
+        let file = self.file;
+        let damaged = |e: Malformed| file.damaged(&format!("samples: {}", e.0));
+        for _ in 0..r.count(2).map_err(damaged)? {
+            let at = r.varint32().map_err(damaged)? as usize;
+            let packed = r.text().map_err(damaged)?;
+            let block = *self
+                .page_times
+                .get(at)
+                .ok_or_else(|| damaged(Malformed("unknown times")))?;
+            if block.first > to_ms || block.last < from_ms {
+                continue;
+            }
+            let block_times = self.times_of(&block)?;
+            floats::decode(
+                &mut Reader::new(packed),
+                block_times.len(),
+                &mut self.values,
+            )
+            .map_err(damaged)?;
+            let rows = samples::range(&block_times, from_ms, to_ms);
+            times.extend_from_slice(&block_times[rows.clone()]);
+            values.extend_from_slice(&self.values[rows]);
+        }
+        Ok(())
+    }
+
+    fn times_of(&mut self, wanted: &TimesRef) -> Result<Rc<Vec<i64>>, StoreError> {
+        let offset = wanted.section.offset;
+        if let Some(known) = self.times.get(&offset) {
+            return Ok(Rc::clone(known));
+        }
+        self.file.read(&wanted.section, &mut self.scratch)?;
+        let mut times = Vec::new();
+        ints::decode(
+            &mut Reader::new(&self.scratch),
+            wanted.n_rows as usize,
+            &mut times,
+        )
+        .map_err(|e| self.file.damaged(&format!("times at {offset}: {}", e.0)))?;
+        if self.times.len() >= TIMES_KEPT {
+            self.times.clear();
+        }
+        let times = Rc::new(times);
+        self.times.insert(offset, Rc::clone(&times));
+        Ok(times)
+    }
+
+    fn load_page(&mut self, page: u32) -> Result<(), StoreError> {
+        self.page = None;
+        let section = self.index.pages.get(page as usize);
+        let section = section.ok_or_else(|| self.file.damaged("series on an unknown page"))?;
+        self.file.read(section, &mut self.bytes)?;
+        let mut r = Reader::new(&self.bytes);
+        let mut take = || {
+            let mut times = Vec::new();
+            for _ in 0..r.count(10)? {
+                let (section, n_rows, first) = (Section::take(&mut r)?, r.varint32()?, r.signed()?);
+                if n_rows > BLOCK_ROWS_MAX {
+                    return Err(Malformed("more rows than a column may have"));
+                }
+                let last = first.wrapping_add(r.varint()? as i64);
+                times.push(TimesRef {
+                    section,
+                    n_rows,
+                    first,
+                    last,
+                });
+            }
+            Ok(times)
+        };
+        self.page_times = take().map_err(|e| self.file.damaged(&format!("page: {}", e.0)))?;
+        self.entries_at = self.bytes.len() - r.rest().len();
+        self.page = Some(page);
+        Ok(())
+    }
+}

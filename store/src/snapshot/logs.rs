@@ -1,0 +1,211 @@
+//! Log entries of a snapshot: blocks of parts and chunks of heads, in the order that a query wants.
+//!
+//! Only places and time ranges are collected at first; text is read when the visitor loads a block.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, SelectError, VisitBlock};
+use kansoku_model::{Labels, LogSource, Matcher};
+
+use super::{Notes, Snapshot};
+use crate::head::{Chunk, LOCK};
+use crate::part::logs::{Block, LogIndex};
+use crate::part::{Body, Part};
+use crate::rows;
+
+/// Where a block's entries are.
+enum Place<'a> {
+    Head(Arc<Chunk>),
+    Part {
+        part: &'a Part,
+        index: &'a LogIndex,
+        block: &'a Block,
+    },
+}
+
+/// A block that has not been decoded yet.
+struct BlockRef<'a> {
+    labels: Arc<Labels>,
+    min_ns: i64,
+    max_ns: i64,
+    place: Place<'a>,
+    /// The selected range.
+    from_ns: i64,
+    to_ns: i64,
+    notes: &'a Notes,
+}
+
+impl LogSource for Snapshot {
+    fn select(&self, wanted: &LogSelect, visit: &mut VisitBlock<'_>) -> Result<(), SelectError> {
+        let mut blocks = self.log_blocks(wanted);
+        // Stable, and blocks are collected in flush order: ties keep the order of arrival.
+        match wanted.direction {
+            Direction::Backward => blocks.sort_by_key(|b| std::cmp::Reverse(b.max_ns)),
+            Direction::Forward => blocks.sort_by_key(|b| b.min_ns),
+        }
+        for block in blocks {
+            if block.lacks(&wanted.needles) {
+                continue;
+            }
+            if visit(&block)?.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Snapshot {
+    fn log_blocks(&self, wanted: &LogSelect) -> Vec<BlockRef<'_>> {
+        let mut blocks = Vec::new();
+        let mut passes = Passes::new(&wanted.matchers);
+        let (from_ns, to_ns) = (wanted.from_ns, wanted.to_ns);
+        let touches = |min: i64, max: i64| min < to_ns && max >= from_ns;
+        let block_ref = |labels: &Arc<Labels>, min_ns, max_ns, place| BlockRef {
+            labels: Arc::clone(labels),
+            min_ns,
+            max_ns,
+            place,
+            from_ns,
+            to_ns,
+            notes: &self.notes,
+        };
+        for part in &self.view.parts {
+            let Body::Logs(index) = &part.body else {
+                continue;
+            };
+            if !touches(part.totals().min_time, part.totals().max_time) {
+                continue;
+            }
+            for block in index.blocks.iter().filter(|b| touches(b.min_ns, b.max_ns)) {
+                let labels = &index.streams[block.stream as usize];
+                if passes.check(labels) {
+                    let place = Place::Part { part, index, block };
+                    blocks.push(block_ref(labels, block.min_ns, block.max_ns, place));
+                }
+            }
+        }
+        for head in self.heads() {
+            let logs = head.logs.read().expect(LOCK);
+            for stream in logs.streams.iter().filter(|s| passes.check(&s.labels)) {
+                for chunk in stream.chunks.iter().filter(|c| touches(c.min_ns, c.max_ns)) {
+                    let place = Place::Head(Arc::clone(chunk));
+                    blocks.push(block_ref(&stream.labels, chunk.min_ns, chunk.max_ns, place));
+                }
+            }
+        }
+        blocks
+    }
+}
+
+/// Remembers which label sets pass: the same copy is in many parts.
+pub(super) struct Passes<'a> {
+    matchers: &'a [Matcher],
+    known: HashMap<*const Labels, bool>,
+}
+
+impl<'a> Passes<'a> {
+    pub fn new(matchers: &'a [Matcher]) -> Self {
+        Self {
+            matchers,
+            known: HashMap::new(),
+        }
+    }
+
+    pub fn check(&mut self, labels: &Arc<Labels>) -> bool {
+        let matchers = self.matchers;
+        let check = || matchers.iter().all(|m| m.matches_labels(labels));
+        *self.known.entry(Arc::as_ptr(labels)).or_insert_with(check)
+    }
+}
+
+impl BlockRef<'_> {
+    fn lacks(&self, needles: &[Vec<u8>]) -> bool {
+        match &self.place {
+            Place::Part { part, index, block } => index.lacks(&part.file, block, needles),
+            Place::Head(_) => false,
+        }
+    }
+
+    fn range(&self, times: &[i64]) -> std::ops::Range<usize> {
+        rows::range(times, self.from_ns, self.to_ns)
+    }
+}
+
+impl LogBlockRef for BlockRef<'_> {
+    fn labels(&self) -> &Labels {
+        &self.labels
+    }
+
+    fn time_range_ns(&self) -> (i64, i64) {
+        (self.min_ns, self.max_ns)
+    }
+
+    fn load(&self, out: &mut LogBlock) -> Result<(), SelectError> {
+        out.clear();
+        match &self.place {
+            Place::Head(chunk) => chunk.copy_range(self.from_ns, self.to_ns, out),
+            Place::Part { part, index, block } => {
+                if let Err(error) = index.read(&part.file, block, out) {
+                    part.file.count_damage(block.place_key());
+                    self.notes.note(&error);
+                    out.clear();
+                    return Ok(());
+                }
+                let wanted = self.range(&out.times);
+                if wanted.len() < out.times.len() {
+                    out.times = out.times[wanted.clone()].to_vec();
+                    out.lines = out.lines[wanted.clone()].to_vec();
+                    for (_, values) in &mut out.metadata {
+                        *values = values[wanted.clone()].to_vec();
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn has_metadata(&self) -> bool {
+        match &self.place {
+            Place::Head(chunk) => !chunk.block.metadata.is_empty(),
+            Place::Part { index, block, .. } => index.has_metadata(block),
+        }
+    }
+
+    fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
+        lens.clear();
+        match &self.place {
+            Place::Head(chunk) => {
+                times.clear();
+                let (all, lines) = (&chunk.block.times, &chunk.block.lines);
+                let mut rows: Vec<usize> = if chunk.is_sorted {
+                    self.range(all).collect()
+                } else {
+                    (0..all.len())
+                        .filter(|&r| (self.from_ns..self.to_ns).contains(&all[r]))
+                        .collect()
+                };
+                if !chunk.is_sorted {
+                    rows.sort_by_key(|&row| all[row]);
+                }
+                times.extend(rows.iter().map(|&row| all[row]));
+                lens.extend(rows.iter().map(|&row| lines[row].len));
+            }
+            Place::Part { part, index, block } => {
+                let mut all_lens = Vec::new();
+                if let Err(error) = index.read_times(&part.file, block, times, &mut all_lens) {
+                    part.file.count_damage(block.place_key());
+                    self.notes.note(&error);
+                    times.clear();
+                    return Ok(());
+                }
+                let wanted = self.range(times);
+                lens.extend(all_lens[wanted.clone()].iter().map(|&len| len as u32));
+                times.truncate(wanted.end);
+                times.drain(..wanted.start);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,89 @@
+//! One consistent view of heads and parts, for queries.
+//!
+//! It holds what it reads: heads that are written out and parts that are merged or expired
+//! meanwhile stay until it is dropped. The rule: an entry is given once, whether it lies in a head
+//! or in a part when the snapshot is taken. What is damaged is left out and noted.
+
+mod logs;
+mod names;
+mod samples;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, RwLock};
+
+use kansoku_model::MetricKind;
+
+use crate::StoreError;
+use crate::head::Head;
+use crate::state::Metadata;
+use crate::store::{LOCK, View};
+
+/// Notes kept of what could not be read; more would say nothing new.
+const NOTES_MAX: usize = 100;
+
+/// Name, type and help of a metric family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MetricMetadata {
+    pub name: String,
+    pub kind: MetricKind,
+    pub help: String,
+}
+
+/// One consistent view of the store. Cheap to take; keeps the files it reads alive.
+#[derive(Debug, Clone)]
+pub struct Snapshot {
+    view: Arc<View>,
+    metadata: Arc<RwLock<Metadata>>,
+    notes: Arc<Notes>,
+}
+
+/// What could not be read.
+#[derive(Debug, Default)]
+struct Notes(Mutex<BTreeSet<String>>);
+
+impl Notes {
+    /// Leaves out what failed, with a note.
+    fn note(&self, error: &StoreError) {
+        let mut notes = self.0.lock().expect(LOCK);
+        if notes.len() < NOTES_MAX {
+            notes.insert(error.to_string());
+        }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn new(view: Arc<View>, metadata: Arc<RwLock<Metadata>>) -> Self {
+        Self {
+            view,
+            metadata,
+            notes: Arc::default(),
+        }
+    }
+
+    /// What is known of the metric families, sorted by name.
+    #[must_use]
+    pub fn metric_metadata(&self) -> Vec<MetricMetadata> {
+        let metadata = self.metadata.read().expect(LOCK);
+        let all = metadata
+            .0
+            .iter()
+            .map(|(name, (kind, help))| MetricMetadata {
+                name: name.to_string(),
+                kind: *kind,
+                help: help.to_string(),
+            });
+        all.collect()
+    }
+
+    /// What could not be read while this snapshot (or a clone of it) was queried: the answers lack it.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        self.notes.0.lock().expect(LOCK).iter().cloned().collect()
+    }
+
+    /// All heads, oldest first.
+    fn heads(&self) -> impl Iterator<Item = &Head> {
+        let sealed = self.view.sealed.iter().map(|s| &*s.head);
+        sealed.chain([&*self.view.active])
+    }
+}

@@ -1,0 +1,126 @@
+//! Samples of a snapshot: runs from parts and heads, laid over each other series by series.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
+use kansoku_model::select::{SelectError, SeriesData};
+use kansoku_model::{Labels, Matcher, SeriesSource};
+
+use super::Snapshot;
+use crate::StoreError;
+use crate::head::LOCK;
+use crate::part::samples::SampleIndex;
+use crate::part::{Body, PartFile, SampleReader};
+use crate::samples;
+
+/// The series found so far.
+struct Found {
+    by_labels: HashMap<Labels, usize>,
+    series: Vec<SeriesData>,
+    n_samples: usize,
+    max_samples: usize,
+}
+
+impl Found {
+    /// Adds a newer run of a series.
+    fn add(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<(), SelectError> {
+        if times.is_empty() {
+            return Ok(());
+        }
+        let at = match self.by_labels.get(labels) {
+            Some(at) => *at,
+            None => {
+                let Entry::Vacant(free) = self.by_labels.entry(labels.clone()) else {
+                    unreachable!("looked up just now")
+                };
+                self.series.push(SeriesData {
+                    labels: labels.clone(),
+                    ..SeriesData::default()
+                });
+                *free.insert(self.series.len() - 1)
+            }
+        };
+        let one = &mut self.series[at];
+        let before = one.times.len();
+        samples::lay_over(&mut one.times, &mut one.values, (times, values));
+        self.n_samples += one.times.len() - before;
+        if self.n_samples > self.max_samples {
+            return Err(SelectError::Limit(format!(
+                "the query needs more than {} samples; select fewer series or a shorter time",
+                self.max_samples
+            )));
+        }
+        Ok(())
+    }
+}
+
+impl SeriesSource for Snapshot {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+        max_samples: usize,
+    ) -> Result<Vec<SeriesData>, SelectError> {
+        let mut found = Found {
+            by_labels: HashMap::new(),
+            series: Vec::new(),
+            n_samples: 0,
+            max_samples,
+        };
+        // Oldest first: a later run overrides an earlier one.
+        for part in &self.view.parts {
+            let Body::Samples(index) = &part.body else {
+                continue;
+            };
+            if part.totals().min_time <= to_ms && part.totals().max_time >= from_ms {
+                self.select_in_part(&part.file, index, matchers, (from_ms, to_ms), &mut found)?;
+            }
+        }
+        for head in self.heads() {
+            let head = head.series.read().expect(LOCK);
+            for one in head.matching(matchers) {
+                let (times, values) = one.copy_range(from_ms, to_ms);
+                found.add(&one.labels, &times, &values)?;
+            }
+        }
+        Ok(found.series)
+    }
+}
+
+impl Snapshot {
+    fn select_in_part(
+        &self,
+        file: &PartFile,
+        index: &SampleIndex,
+        matchers: &[Matcher],
+        range: (i64, i64),
+        found: &mut Found,
+    ) -> Result<(), SelectError> {
+        let mut reader = SampleReader::new(file, index);
+        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut refused = None;
+        let result = index.select_series(file, matchers, range.0, range.1, &mut |row| {
+            if refused.is_some() {
+                return Ok(());
+            }
+            times.clear();
+            values.clear();
+            match reader.read(&row, range, &mut times, &mut values) {
+                Ok(()) => refused = found.add(&row.labels, &times, &values).err(),
+                // A damaged page takes only its own series with it.
+                Err(error) => self.note_damage(file, &error),
+            }
+            Ok(())
+        });
+        if let Err(error) = result {
+            self.note_damage(file, &error);
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    fn note_damage(&self, file: &PartFile, error: &StoreError) {
+        file.count_damage(u64::MAX);
+        self.notes.note(error);
+    }
+}

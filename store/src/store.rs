@@ -1,0 +1,414 @@
+//! The store's front door: open, append, snapshot, numbers.
+//!
+//! Maintenance is in `maintain.rs`, opening in `recovery.rs`. Locks are taken in the order in which
+//! the fields of `Inner` stand, and only the first two are held across a write to the disk by
+//! appends. The rule: what `append` acknowledged is durable, visible, and there once.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::time::Duration;
+
+use kansoku_model::{Frame, RecordBatch, frame};
+
+use crate::commit::{Lead, Queue, Request};
+use crate::fs::{Disk, Lock};
+use crate::head::Head;
+use crate::intern::Interner;
+use crate::manifest::Manifest;
+use crate::marks::Marks;
+use crate::part::{Body, Part, Shared};
+use crate::snapshot::Snapshot;
+use crate::state::{Metadata, State};
+use crate::wal::{self, AppendError, Wal};
+use crate::{Appended, Maintained, Options, Recovery, Stats, StoreError};
+
+/// Data to store.
+#[derive(Debug)]
+pub enum Incoming<'a> {
+    /// A frame as it was received.
+    Frame(Frame<'a>),
+    /// A batch made in this process.
+    Batch(RecordBatch),
+}
+
+/// A head that takes no more data and waits to be written out.
+#[derive(Debug)]
+pub(crate) struct Sealed {
+    pub head: Arc<Head>,
+    /// The last WAL segment with data of it.
+    pub wal_to: u64,
+    /// Marks and metadata as of the seal.
+    pub state: State,
+}
+
+/// What a query sees.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub active: Arc<Head>,
+    /// In the order in which they were sealed.
+    pub sealed: Vec<Arc<Sealed>>,
+    /// In flush order.
+    pub parts: Vec<Arc<Part>>,
+}
+
+impl View {
+    /// Memory of all heads.
+    pub fn head_bytes(&self) -> usize {
+        self.active.bytes() + self.sealed.iter().map(|s| s.head.bytes()).sum::<usize>()
+    }
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub wal_syncs: AtomicU64,
+    pub wal_bytes_written: AtomicU64,
+    pub records_appended: AtomicU64,
+    pub duplicates: AtomicU64,
+    pub flushes: AtomicU64,
+    pub merges: AtomicU64,
+    pub part_bytes_written: AtomicU64,
+    pub parts_expired: AtomicU64,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub options: Options,
+    pub disk: Disk,
+    pub shared: Arc<Shared>,
+    pub interner: Interner,
+    pub queue: Queue,
+    /// Held by the one merge or expiry that runs.
+    pub merging: Mutex<()>,
+    /// Held by the one flush that runs.
+    pub flushing: Mutex<()>,
+    /// The running segment. Held while a group is written and synced, and while a head is sealed.
+    pub wal: Mutex<OpenWal>,
+    /// High-water marks. Held while a group is applied; taken before `wal` is let go, so groups are
+    /// applied in the order of the WAL.
+    pub marks: Mutex<Marks>,
+    /// The files of the store. Held while a new manifest is written.
+    pub manifest: Mutex<Manifest>,
+    /// Held only to read or swap the pointer.
+    pub view: Mutex<Arc<View>>,
+    pub metadata: Arc<RwLock<Metadata>>,
+    /// Signalled when a head has grown beyond its limit or one was written out.
+    pub pressure: (Mutex<()>, Condvar),
+    /// Why writes are refused, once they are.
+    pub poison: OnceLock<String>,
+    pub counters: Counters,
+    pub _lock: Lock,
+}
+
+/// The running segment, and how large the head was when it was started.
+#[derive(Debug)]
+pub(crate) struct OpenWal {
+    pub wal: Wal,
+    pub head_bytes_at_start: usize,
+    /// Bytes of the ended segments that are still needed.
+    pub ended: Vec<(u64, u64)>,
+}
+
+/// The aggregator's durable store. All methods may be called from many threads at once.
+#[derive(Debug)]
+pub struct Store {
+    pub(crate) inner: Inner,
+}
+
+pub(crate) const LOCK: &str = "no thread panicked while it changed the store";
+
+impl Store {
+    /// Opens the store, replays its WAL and takes the folder's lock.
+    ///
+    /// # Errors
+    /// `Locked` when another process has it open; otherwise what is wrong with which file.
+    pub fn open(options: Options) -> Result<(Self, Recovery), StoreError> {
+        let disk = Disk::new(&options.path);
+        Self::open_on(disk, options)
+    }
+
+    /// Stores the batches and returns when they are on the disk and visible to queries. All of a
+    /// call is accepted or nothing; the order of one source is the order of the calls.
+    ///
+    /// # Errors
+    /// `Invalid`: the data is at fault, do not repeat. `Full`, `Busy`: repeat later. `Poisoned`:
+    /// refused until a restart.
+    pub fn append(&self, incoming: Vec<Incoming<'_>>) -> Result<Appended, StoreError> {
+        self.refuse_when_poisoned()?;
+        let (mut entries, mut batches) = (Vec::new(), Vec::new());
+        let (mut n_covered, mut duplicates) = (0, 0);
+        for one in incoming {
+            let batch = take_in(one, &mut entries)?;
+            if batch.source().id.is_some()
+                && self.inner.marks.lock().expect(LOCK).covers(batch.source())
+            {
+                // Delivered, applied and therefore durable: nothing to write.
+                n_covered += 1;
+                duplicates += batch.n_records() as u64;
+            }
+            batches.push(batch);
+        }
+        if n_covered == batches.len() {
+            self.inner
+                .counters
+                .duplicates
+                .fetch_add(duplicates, Ordering::Relaxed);
+            return Ok(Appended {
+                accepted: 0,
+                duplicates,
+            });
+        }
+        self.wait_for_room()?;
+        self.inner
+            .queue
+            .submit(Request::new(entries, batches), |group, lead| {
+                self.commit(group, lead);
+            })
+    }
+
+    /// Blocks until a head wants to be written out or `timeout` has passed. True: there is work now.
+    /// Call `maintain` in both cases: age, merges and retention do not wake anybody.
+    pub fn wait_for_work(&self, timeout: Duration) -> bool {
+        let (lock, condition) = &self.inner.pressure;
+        let guard = lock.lock().expect(LOCK);
+        let (_guard, result) = condition
+            .wait_timeout_while(guard, timeout, |()| !self.wants_flush(None))
+            .expect(LOCK);
+        !result.timed_out()
+    }
+
+    /// One consistent view of all that was appended so far.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot::new(self.inner.view(), Arc::clone(&self.inner.metadata))
+    }
+
+    /// Writes all heads out as parts, for a clean stop and for tests. Not needed for durability.
+    ///
+    /// # Errors
+    /// When writing fails; the data stays in WAL and head.
+    pub fn flush(&self) -> Result<Maintained, StoreError> {
+        self.flush_all()
+    }
+
+    /// Numbers about the store.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let view = self.inner.view();
+        let c = &self.inner.counters;
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        let mut stats = Stats {
+            head_bytes: view.head_bytes() as u64,
+            wal_syncs: get(&c.wal_syncs),
+            wal_bytes_written: get(&c.wal_bytes_written),
+            records_appended: get(&c.records_appended),
+            duplicates: get(&c.duplicates),
+            flushes: get(&c.flushes),
+            merges: get(&c.merges),
+            part_bytes_written: get(&c.part_bytes_written),
+            parts_expired: get(&c.parts_expired),
+            damaged_blocks: get(&self.inner.shared.damaged_blocks),
+            cache_bytes: self.inner.shared.cache.bytes() as u64,
+            poisoned: self.inner.poison.get().is_some(),
+            marks: self.inner.marks.lock().expect(LOCK).len() as u64,
+            ..Stats::default()
+        };
+        {
+            let wal = self.inner.wal.lock().expect(LOCK);
+            stats.wal_segments = wal.ended.len() as u64 + 1;
+            stats.wal_bytes = wal.wal.len() + wal.ended.iter().map(|(_, bytes)| bytes).sum::<u64>();
+        }
+        for head in view.sealed.iter().map(|s| &s.head).chain([&view.active]) {
+            let logs = head.logs.read().expect(LOCK);
+            stats.head_streams += logs.streams.len() as u64;
+            stats.head_entries += logs.n_entries;
+            drop(logs);
+            let series = head.series.read().expect(LOCK);
+            stats.head_series += series.series.len() as u64;
+            stats.head_samples += series.n_samples;
+        }
+        for part in &view.parts {
+            stats.disk_bytes += part.file.len();
+            match &part.body {
+                Body::Logs(index) => {
+                    stats.log_parts += 1;
+                    stats.part_entries += part.totals().n_rows;
+                    stats.part_raw_bytes += part.totals().extra;
+                    stats.part_streams += index.streams.len() as u64;
+                }
+                Body::Samples(index) => {
+                    stats.metric_parts += 1;
+                    stats.part_samples += part.totals().n_rows;
+                    stats.part_series += u64::from(index.n_series);
+                }
+            }
+        }
+        stats
+    }
+
+    pub(crate) fn refuse_when_poisoned(&self) -> Result<(), StoreError> {
+        match self.inner.poison.get() {
+            Some(why) => Err(StoreError::Poisoned(why.clone())),
+            None => Ok(()),
+        }
+    }
+
+    /// Refuses all writes from now on.
+    pub(crate) fn poison(&self, error: &StoreError) -> StoreError {
+        let why = self.inner.poison.get_or_init(|| error.to_string());
+        StoreError::Poisoned(why.clone())
+    }
+
+    /// Waits while the heads are far beyond their bound.
+    fn wait_for_room(&self) -> Result<(), StoreError> {
+        let limit_bytes = self.inner.options.heads_limit_bytes();
+        let is_full = || self.inner.view().head_bytes() >= limit_bytes;
+        if !is_full() {
+            return Ok(());
+        }
+        self.signal_pressure();
+        let (lock, condition) = &self.inner.pressure;
+        let guard = lock.lock().expect(LOCK);
+        let wait = self.inner.options.busy_wait;
+        let (_guard, result) = condition
+            .wait_timeout_while(guard, wait, |()| is_full())
+            .expect(LOCK);
+        if result.timed_out() {
+            let held_bytes = self.inner.view().head_bytes();
+            return Err(StoreError::Busy {
+                held_bytes,
+                limit_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    /// Writes, syncs and applies a group of requests.
+    fn commit(&self, group: Vec<Request>, lead: Lead<'_>) {
+        let inner = &self.inner;
+        let fail = |error: &StoreError| group.iter().for_each(|r| r.answer(Err(error.clone())));
+        let mut open = inner.wal.lock().expect(LOCK);
+        if let Err(error) = self
+            .refuse_when_poisoned()
+            .and_then(|()| self.end_long_segment(&mut open))
+        {
+            return fail(&error);
+        }
+        match open.wal.append(group.iter().map(|r| &r.entries[..])) {
+            Ok(()) => {}
+            Err(AppendError::Refused(error)) => return fail(&error),
+            Err(AppendError::Broken(error)) => return fail(&self.poison(&error)),
+        }
+        let bytes: usize = group.iter().map(|r| r.entries.len()).sum();
+        inner
+            .counters
+            .wal_bytes_written
+            .fetch_add(bytes as u64, Ordering::Relaxed);
+        inner.counters.wal_syncs.fetch_add(1, Ordering::Relaxed);
+
+        let mut marks = inner.marks.lock().expect(LOCK);
+        drop(open);
+        drop(lead);
+        let head = Arc::clone(&inner.view().active);
+        for mut request in group {
+            let mut done = Appended::default();
+            for batch in &mut request.batches {
+                done.duplicates += inner.apply(&mut marks, &head, batch);
+                done.accepted += batch.n_records() as u64;
+            }
+            inner
+                .counters
+                .records_appended
+                .fetch_add(done.accepted, Ordering::Relaxed);
+            inner
+                .counters
+                .duplicates
+                .fetch_add(done.duplicates, Ordering::Relaxed);
+            request.answer(Ok(done));
+        }
+        drop(marks);
+        if self.wants_flush(None) {
+            self.signal_pressure();
+        }
+    }
+
+    /// Wakes those that wait for room or for work.
+    pub(crate) fn signal_pressure(&self) {
+        let (lock, condition) = &self.inner.pressure;
+        // Taken and let go, so that nobody is between its check and its sleep.
+        drop(lock.lock().expect(LOCK));
+        condition.notify_all();
+    }
+
+    /// Starts a new segment when the running one is long, or when its data in the head is: a replay
+    /// can write the head out only between segments.
+    fn end_long_segment(&self, open: &mut OpenWal) -> Result<(), StoreError> {
+        let head_bytes = self.inner.view().active.bytes();
+        let in_head = head_bytes.saturating_sub(open.head_bytes_at_start);
+        let is_long = open.wal.len() >= self.inner.options.wal_segment_bytes
+            || in_head >= self.inner.options.head_limit_bytes() / 2;
+        if open.wal.is_empty() || !is_long {
+            return Ok(());
+        }
+        match open.rotate(head_bytes) {
+            Err(error @ StoreError::Full { .. }) => Err(error),
+            Err(error) => Err(self.poison(&error)),
+            Ok(()) => Ok(()),
+        }
+    }
+}
+
+impl OpenWal {
+    /// Ends the segment and starts the next one.
+    pub fn rotate(&mut self, head_bytes: usize) -> Result<(), StoreError> {
+        let ended = (self.wal.number, self.wal.len());
+        self.wal.rotate()?;
+        self.ended.push(ended);
+        self.head_bytes_at_start = head_bytes;
+        Ok(())
+    }
+}
+
+impl Inner {
+    pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.lock().expect(LOCK))
+    }
+
+    /// Trims a batch by the marks and adds it to the head; returns how many records were repeats.
+    pub fn apply(&self, marks: &mut Marks, head: &Head, batch: &mut RecordBatch) -> u64 {
+        let duplicates = marks.admit(batch);
+        // Remote write sends types and help texts in requests without samples.
+        if let RecordBatch::Metrics(metrics) = &*batch {
+            self.learn(metrics);
+        }
+        if batch.n_records() > 0 {
+            head.apply(batch);
+        }
+        duplicates
+    }
+
+    fn learn(&self, batch: &kansoku_model::MetricBatch) {
+        // Nearly always nothing is new, and readers do not wait for each other.
+        if self.metadata.read().expect(LOCK).knows(batch) {
+            return;
+        }
+        self.metadata.write().expect(LOCK).learn(batch);
+    }
+}
+
+/// Checks one piece of data, writes its WAL entry, and returns it decoded.
+fn take_in(incoming: Incoming<'_>, entries: &mut Vec<u8>) -> Result<RecordBatch, StoreError> {
+    let invalid = |e: kansoku_model::FrameError| StoreError::Invalid(e.to_string());
+    match incoming {
+        Incoming::Frame(frame) => {
+            let batch = frame.decode().map_err(invalid)?;
+            wal::put_entry(entries, frame.as_bytes());
+            Ok(batch)
+        }
+        Incoming::Batch(batch) => {
+            let mut bytes = Vec::new();
+            frame::encode(&batch, &mut bytes).map_err(invalid)?;
+            wal::put_entry(entries, &bytes);
+            Ok(batch)
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! Tests of the whole store: what is acknowledged is there, once, whatever happens.
+
+mod concurrency;
+mod crash;
+mod damage;
+mod parts;
+mod store;
+
+use std::ops::ControlFlow;
+use std::path::Path;
+
+use kansoku_model::select::{Direction, LogBlock, LogSelect};
+use kansoku_model::{LogSource, Matcher, SeriesSource};
+
+use crate::testing::options;
+use crate::{Recovery, Snapshot, Store};
+
+/// Opens a store that must open.
+fn open(path: &Path) -> (Store, Recovery) {
+    Store::open(options(path)).unwrap()
+}
+
+fn wanted(direction: Direction) -> LogSelect {
+    LogSelect {
+        matchers: Vec::new(),
+        from_ns: i64::MIN,
+        to_ns: i64::MAX,
+        direction,
+        needles: Vec::new(),
+    }
+}
+
+/// Labels, time, metadata and line of every entry, in a canonical order.
+fn entries_of(snapshot: &Snapshot, wanted: &LogSelect) -> Vec<String> {
+    let mut all = Vec::new();
+    let mut block = LogBlock::default();
+    let mut last: Option<i64> = None;
+    let (mut times, mut lens) = (Vec::new(), Vec::new());
+    LogSource::select(snapshot, wanted, &mut |b| {
+        let (min, max) = b.time_range_ns();
+        match wanted.direction {
+            Direction::Forward => assert!(last.replace(min).is_none_or(|l| l <= min)),
+            Direction::Backward => assert!(last.replace(max).is_none_or(|l| l >= max)),
+        }
+        b.load(&mut block).unwrap();
+        b.load_times(&mut times, &mut lens).unwrap();
+        if !block.times.is_empty() {
+            assert_eq!(times, block.times, "both ways of loading agree");
+        }
+        assert!(
+            lens.iter()
+                .zip(&block.lines)
+                .all(|(len, line)| *len == line.len)
+        );
+        assert!(crate::rows::is_sorted(&block.times));
+        for (row, time) in block.times.iter().enumerate() {
+            assert!((min..=max).contains(time) && (wanted.from_ns..wanted.to_ns).contains(time));
+            let mut text = format!("{} {time} ", b.labels());
+            // The order of columns is not defined.
+            let mut pairs = Vec::new();
+            for (name, values) in &block.metadata {
+                let value = values[row].map(|v| String::from_utf8_lossy(block.bytes(v)));
+                pairs.extend(value.map(|v| format!("{name}={v} ")));
+            }
+            pairs.sort();
+            text += &pairs.concat();
+            all.push(text + &String::from_utf8_lossy(block.bytes(block.lines[row])));
+        }
+        Ok(ControlFlow::Continue(()))
+    })
+    .unwrap();
+    all.sort();
+    all
+}
+
+/// All entries, read in both directions.
+fn entries(snapshot: &Snapshot) -> Vec<String> {
+    let forward = entries_of(snapshot, &wanted(Direction::Forward));
+    assert_eq!(forward, entries_of(snapshot, &wanted(Direction::Backward)));
+    forward
+}
+
+/// Two long lists are equal, or the first difference is shown.
+#[track_caller]
+fn assert_same(got: &[String], expected: &[String], what: &str) {
+    let at = got.iter().zip(expected).position(|(g, e)| g != e);
+    let at = at.unwrap_or(got.len().min(expected.len()));
+    let (g, e) = (got.get(at), expected.get(at));
+    assert!(
+        g == e,
+        "{what}: item {at} of {} is {g:?}, expected {e:?} of {}",
+        got.len(),
+        expected.len()
+    );
+}
+
+/// Labels, times and value bits of every series.
+fn series_of(snapshot: &Snapshot, matchers: &[Matcher]) -> Vec<String> {
+    let found = SeriesSource::select(snapshot, matchers, i64::MIN, i64::MAX, usize::MAX).unwrap();
+    let mut all: Vec<String> = found
+        .iter()
+        .map(|s| {
+            assert!(
+                s.times.windows(2).all(|w| w[0] < w[1]),
+                "each time once, in order"
+            );
+            let bits: Vec<u64> = s.values.iter().map(|v| v.to_bits()).collect();
+            format!("{} {:?} {bits:?}", s.labels, s.times)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn series(snapshot: &Snapshot) -> Vec<String> {
+    series_of(snapshot, &[])
+}

@@ -1,0 +1,338 @@
+//! The write-ahead log: numbered segment files of checksummed entries, each one frame.
+//!
+//! It knows neither marks nor heads. The rule: an entry is acknowledged only after `append`
+//! returned, and then every later reading of the segment gives it back.
+//!
+//! ```text
+//! segment file wal/000000000001.wal
+//!  0  4  magic "KSWL"
+//!  4  4  version, 1
+//!  8  8  segment number                                (integers little-endian)
+//! 16     entries:
+//!          0  4  n, bytes of the frame
+//!          4  4  CRC32C of the 4 bytes before and of the frame
+//!          8  n  a frame (magic "KSF1"), as it was received
+//! ```
+
+use kansoku_model::Frame;
+use kansoku_model::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
+
+use crate::bytes::put_u32;
+use crate::fs::{Disk, Output};
+use crate::{Damage, StoreError};
+
+pub const FOLDER: &str = "wal";
+const MAGIC: &[u8; 4] = b"KSWL";
+const VERSION: u32 = 1;
+const SEGMENT_HEADER_BYTES: usize = 16;
+const ENTRY_HEADER_BYTES: usize = 8;
+/// The largest frame, so that a damaged length is told from a true one.
+const FRAME_MAX_BYTES: usize = HEADER_BYTES + MAX_PAYLOAD_BYTES;
+
+/// The file of a segment.
+pub fn segment_name(number: u64) -> String {
+    format!("{FOLDER}/{number:012}.wal")
+}
+
+/// The number in a segment's file name.
+pub fn segment_number(file_name: &str) -> Option<u64> {
+    file_name.strip_suffix(".wal")?.parse().ok()
+}
+
+/// Appends the entry of `frame` to `out`.
+pub fn put_entry(out: &mut Vec<u8>, frame: &[u8]) {
+    let len = (frame.len() as u32).to_le_bytes();
+    out.extend_from_slice(&len);
+    put_u32(out, entry_checksum(len, frame));
+    out.extend_from_slice(frame);
+}
+
+fn entry_checksum(len: [u8; 4], frame: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&len), frame)
+}
+
+/// Why entries were not written.
+#[derive(Debug)]
+pub enum AppendError {
+    /// Nothing was written; the log is as before.
+    Refused(StoreError),
+    /// The log's state is unknown: nothing may be appended to it any more.
+    Broken(StoreError),
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+pub struct Wal {
+    disk: Disk,
+    segment: Output,
+    pub number: u64,
+}
+
+impl Wal {
+    /// Starts segment `number`.
+    pub fn start(disk: &Disk, number: u64) -> Result<Self, StoreError> {
+        let mut segment = disk.create(&segment_name(number))?;
+        let mut header = MAGIC.to_vec();
+        put_u32(&mut header, VERSION);
+        header.extend_from_slice(&number.to_le_bytes());
+        segment.write(&header)?;
+        segment.sync()?;
+        disk.sync_folder(FOLDER)?;
+        Ok(Self {
+            disk: disk.clone(),
+            segment,
+            number,
+        })
+    }
+
+    /// Bytes of the running segment.
+    pub fn len(&self) -> u64 {
+        self.segment.len()
+    }
+
+    /// Whether the running segment holds no entry.
+    pub fn is_empty(&self) -> bool {
+        self.len() == SEGMENT_HEADER_BYTES as u64
+    }
+
+    /// Appends whole entries and makes them durable with one sync.
+    pub fn append<'a>(
+        &mut self,
+        entries: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<(), AppendError> {
+        let good = self.segment.len();
+        for bytes in entries {
+            if let Err(error) = self.segment.write(bytes) {
+                // A full disk must not leave half an entry in front of the next one.
+                let cut = self.segment.cut_back(good);
+                return Err(match (&error, cut) {
+                    (StoreError::Full { .. }, Ok(())) => AppendError::Refused(error),
+                    _ => AppendError::Broken(error),
+                });
+            }
+        }
+        self.segment.sync().map_err(AppendError::Broken)
+    }
+
+    /// Ends the segment and starts the next. The old one stays until its data is in parts.
+    pub fn rotate(&mut self) -> Result<(), StoreError> {
+        *self = Self::start(&self.disk, self.number + 1)?;
+        Ok(())
+    }
+}
+
+/// What reading a segment gave besides its entries.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct SegmentReport {
+    pub entries: u64,
+    /// Length up to which the file is whole, when it ends in a torn entry.
+    pub torn_at: Option<u64>,
+    /// Places that could not be read; (offset, length, what).
+    pub damaged: Vec<(u64, u64, &'static str)>,
+}
+
+impl SegmentReport {
+    /// The damage as the recovery report tells it.
+    pub fn damage_of(&self, disk: &Disk, number: u64) -> impl Iterator<Item = Damage> {
+        let path = disk.path(&segment_name(number));
+        self.damaged
+            .iter()
+            .map(move |&(offset_bytes, len_bytes, what)| Damage {
+                path: path.clone(),
+                offset_bytes,
+                len_bytes,
+                what: format!("{what}; the segment is kept in quarantine/"),
+            })
+    }
+}
+
+/// Calls `each` with every whole entry of a segment in order. What lies between is reported; the
+/// search for the next whole entry goes on behind it.
+pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Frame<'a>)) -> SegmentReport {
+    let mut report = SegmentReport::default();
+    let header_is_good = bytes.len() >= SEGMENT_HEADER_BYTES
+        && &bytes[..4] == MAGIC
+        && bytes[4..8] == VERSION.to_le_bytes();
+    if !header_is_good {
+        if bytes.len() < SEGMENT_HEADER_BYTES {
+            // A crash while the segment was being started: it can hold no entry.
+            report.torn_at = Some(0);
+            return report;
+        }
+        report
+            .damaged
+            .push((0, SEGMENT_HEADER_BYTES as u64, "segment header is damaged"));
+    }
+    let mut at = SEGMENT_HEADER_BYTES;
+    while at < bytes.len() {
+        if let Some(frame) = entry_at(bytes, at) {
+            each(frame);
+            report.entries += 1;
+            at += ENTRY_HEADER_BYTES + frame.as_bytes().len();
+            continue;
+        }
+        let next = (at + 1..bytes.len()).find(|&next| entry_at(bytes, next).is_some());
+        let end = next.unwrap_or(bytes.len());
+        if next.is_none() && is_torn(&bytes[at..]) {
+            report.torn_at = Some(at as u64);
+        } else {
+            report
+                .damaged
+                .push((at as u64, (end - at) as u64, "entry is damaged"));
+        }
+        at = end;
+    }
+    report
+}
+
+/// The whole entry that starts at `at`.
+fn entry_at(bytes: &[u8], at: usize) -> Option<Frame<'_>> {
+    // The frame's magic first: it makes the search through damaged bytes cheap.
+    if bytes.get(at + 8..at + 12)? != b"KSF1" {
+        return None;
+    }
+    let len_bytes: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
+    let crc = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four bytes"));
+    let len = u32::from_le_bytes(len_bytes) as usize;
+    if !(HEADER_BYTES..=FRAME_MAX_BYTES).contains(&len) {
+        return None;
+    }
+    let frame = bytes.get(at + 8..)?.get(..len)?;
+    if entry_checksum(len_bytes, frame) != crc {
+        return None;
+    }
+    Frame::parse(frame)
+        .ok()
+        .filter(|f| f.as_bytes().len() == len)
+}
+
+/// Whether the last bytes of a segment are an entry whose end was never written: shorter than they
+/// promise, or pages that the file system left as zeros.
+fn is_torn(tail: &[u8]) -> bool {
+    let Some(len) = tail.first_chunk::<4>() else {
+        return true;
+    };
+    let len = u32::from_le_bytes(*len) as usize;
+    let zeros_at_end = tail.iter().rev().take_while(|b| **b == 0).count();
+    tail.len() < ENTRY_HEADER_BYTES
+        || (len <= FRAME_MAX_BYTES && tail.len() < ENTRY_HEADER_BYTES + len)
+        || zeros_at_end == tail.len()
+        || zeros_at_end >= 512
+}
+
+#[cfg(test)]
+mod tests {
+    use kansoku_model::{RecordBatch, frame};
+
+    use super::*;
+    use crate::fs::{Fault, Operation};
+    use crate::testing::{FailOnce, T0_NS, logs};
+
+    fn entry(n: u64) -> Vec<u8> {
+        let batch = RecordBatch::Logs(logs(7, "a", n, &[(T0_NS, "a line of some length")]));
+        let (mut bytes, mut out) = (Vec::new(), Vec::new());
+        frame::encode(&batch, &mut bytes).unwrap();
+        put_entry(&mut out, &bytes);
+        out
+    }
+
+    fn segment(n: u64) -> Vec<u8> {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        disk.make_folder(FOLDER).unwrap();
+        let mut wal = Wal::start(&disk, 3).unwrap();
+        for i in 0..n {
+            wal.append([&entry(i)[..]].into_iter()).unwrap();
+        }
+        disk.read(&segment_name(3), 1 << 20).unwrap().unwrap()
+    }
+
+    fn offsets(bytes: &[u8]) -> (Vec<u64>, SegmentReport) {
+        let mut got = Vec::new();
+        let report = read_segment(bytes, |f| got.push(f.source.from.offset));
+        (got, report)
+    }
+
+    #[test]
+    fn a_tail_torn_at_any_byte_gives_back_all_entries_before_it() {
+        let bytes = segment(3);
+        let last = bytes.len() - entry(2).len();
+        assert_eq!(offsets(&bytes).0, [0, 1, 2]);
+        for cut in last + 1..bytes.len() {
+            let (got, report) = offsets(&bytes[..cut]);
+            assert_eq!(got, [0, 1], "{cut}");
+            assert_eq!(report.torn_at, Some(last as u64), "{cut}");
+            assert!(report.damaged.is_empty(), "{cut}");
+        }
+        let mut zeros = bytes[..last].to_vec();
+        zeros.resize(last + 5000, 0);
+        assert_eq!(offsets(&zeros).1.torn_at, Some(last as u64));
+        for cut in 0..SEGMENT_HEADER_BYTES {
+            assert_eq!(offsets(&bytes[..cut]).1.torn_at, Some(0));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_loses_one_entry_and_is_reported() {
+        let bytes = segment(3);
+        let len = entry(1).len();
+        let second = SEGMENT_HEADER_BYTES + entry(0).len();
+        for bit in 0..len * 8 {
+            let mut bad = bytes.clone();
+            bad[second + bit / 8] ^= 1 << (bit % 8);
+            let (got, report) = offsets(&bad);
+            assert_eq!(got, [0, 2], "bit {bit}");
+            assert_eq!(report.damaged.len(), 1);
+            assert_eq!(report.damaged[0].0, second as u64);
+            assert_eq!(report.torn_at, None);
+        }
+        let mut bad = bytes.clone();
+        bad[1] ^= 1;
+        assert_eq!(offsets(&bad).0, [0, 1, 2], "a damaged header loses nothing");
+        let mut bad = bytes;
+        let end = bad.len();
+        bad[end - 3] ^= 1;
+        let (got, report) = offsets(&bad);
+        assert_eq!(
+            (got, report.damaged.len(), report.torn_at),
+            (vec![0, 1], 1, None)
+        );
+    }
+
+    #[test]
+    fn a_full_disk_leaves_the_log_as_it_was() {
+        let dir = tempfile::tempdir().unwrap();
+        // Write 0 is the segment's header.
+        let (disk, once) = FailOnce::disk(dir.path(), Operation::Write, 2, Fault::Short(9, 28));
+        disk.make_folder(FOLDER).unwrap();
+        let mut wal = Wal::start(&disk, 1).unwrap();
+        wal.append([&entry(0)[..]].into_iter()).unwrap();
+        let refused = wal.append([&entry(1)[..]].into_iter());
+        assert!(
+            matches!(refused, Err(AppendError::Refused(StoreError::Full { .. }))),
+            "{refused:?}"
+        );
+        assert!(once.happened());
+        wal.append([&entry(2)[..]].into_iter()).unwrap();
+        let bytes = disk.read(&segment_name(1), 1 << 20).unwrap().unwrap();
+        assert_eq!(offsets(&bytes).0, [0, 2]);
+        assert_eq!(offsets(&bytes).1.damaged, []);
+    }
+
+    #[test]
+    fn other_failures_break_the_log() {
+        for (operation, n, fault) in [
+            (Operation::Write, 1, Fault::Short(9, 5)),
+            (Operation::Write, 1, Fault::Errno(5)),
+            (Operation::Sync, 1, Fault::Errno(5)),
+            (Operation::Sync, 1, Fault::Errno(28)),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let (disk, _) = FailOnce::disk(dir.path(), operation, n, fault);
+            disk.make_folder(FOLDER).unwrap();
+            let mut wal = Wal::start(&disk, 1).unwrap();
+            let broken = wal.append([&entry(0)[..]].into_iter());
+            assert!(matches!(broken, Err(AppendError::Broken(_))), "{fault:?}");
+        }
+    }
+}
