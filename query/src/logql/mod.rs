@@ -1,0 +1,59 @@
+//! LogQL as Loki defines it: parse, evaluate over [`kansoku_model::LogSource`], write the answer.
+//!
+//! A query is parsed once into an [`Expr`] in which everything that needs no data is already
+//! checked; the [`Engine`] then runs its stages over decoded blocks. No file, socket or clock.
+
+mod aggregate;
+pub mod ast;
+mod binary;
+mod engine;
+mod error;
+pub mod json;
+mod lexer;
+mod log_query;
+mod metric_parser;
+mod metric_query;
+pub mod output;
+mod parser;
+mod pattern_syntax;
+mod pipeline;
+pub mod range;
+mod range_query;
+mod record;
+pub mod stages;
+mod table;
+mod template;
+mod units;
+
+#[cfg(test)]
+mod tests;
+
+use kansoku_model::Matcher;
+
+pub use ast::{Expr, LogExpr, MetricExpr};
+pub use engine::{Context, Engine, Limits};
+pub use error::{ParseError, QueryError};
+
+/// What an instant query for log lines is answered with, as Loki words it.
+pub const LOG_INSTANT_ERROR: &str = "log queries are not supported as an instant query type, please change your query to a range query type";
+
+/// Reads a query.
+///
+/// # Errors
+/// When the text is no LogQL query or uses what is not supported.
+pub fn parse(query: &str) -> Result<Expr, ParseError> {
+    let expr = parser::parse_whole(query, |parser| metric_parser::parse_expr(parser, 0))?;
+    if let Expr::Log(log) = &expr {
+        parser::check_matchers(&log.matchers)?;
+    }
+    Ok(expr)
+}
+
+/// Reads a bare stream selector such as `{app="api"}`, as `match[]` parameters hold it. Unlike a
+/// query it may match everything.
+///
+/// # Errors
+/// When the text is no selector.
+pub fn matchers_of_selector(selector: &str) -> Result<Vec<Matcher>, ParseError> {
+    parser::parse_whole(selector, parser::selector)
+}

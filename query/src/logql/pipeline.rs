@@ -1,0 +1,223 @@
+//! The stages of a query as they are run over decoded blocks.
+//!
+//! Filters on the line that stand before anything changes it come first, whatever their place: a
+//! literal is searched in the text of the whole block at once, and only lines that pass are looked
+//! at by the stages.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use kansoku_model::log::Slice;
+use kansoku_model::select::LogBlock;
+use memchr::memmem::Finder;
+
+use super::ast::{Grouping, LogExpr};
+use super::record::{DUPLICATE_SUFFIX, Record, clean_text};
+use super::stages::unwrap::Unwrap;
+use super::stages::{LabelsRead, LineFilter, Stage};
+
+/// Stages in the order they are run.
+pub struct Pipeline {
+    /// Filters on the line as it is stored.
+    filters: Vec<Arc<dyn Stage>>,
+    stages: Vec<Arc<dyn Stage>>,
+    /// The only labels worth extracting, when that is known.
+    wanted: Option<HashSet<String>>,
+}
+
+impl Pipeline {
+    /// For a log query: every label is in the answer.
+    #[must_use]
+    pub fn new(log: &LogExpr) -> Self {
+        let (mut filters, mut stages) = (Vec::new(), Vec::new());
+        let mut line_changed = false;
+        for stage in &log.stages {
+            line_changed |= stage.changes_line();
+            if stage.as_line_filter().is_some() && !line_changed {
+                filters.push(Arc::clone(stage));
+            } else {
+                stages.push(Arc::clone(stage));
+            }
+        }
+        // Plain literals first: they are cheapest and may be searched in the whole block.
+        filters.sort_by_key(|f| needle_of(f.as_ref()).is_none());
+        Self {
+            filters,
+            stages,
+            wanted: None,
+        }
+    }
+
+    /// For a metric query, whose grouping may need few labels.
+    #[must_use]
+    pub fn for_metric(log: &LogExpr, unwrap: Option<&Unwrap>, grouping: Option<&Grouping>) -> Self {
+        let mut pipeline = Self::new(log);
+        let Some(grouping) = grouping.filter(|g| !g.without) else {
+            return pipeline;
+        };
+        let mut read = LabelsRead {
+            names: grouping.names.clone(),
+            all: false,
+        };
+        for stage in &log.stages {
+            stage.labels_read(&mut read);
+        }
+        if let Some(unwrap) = unwrap {
+            unwrap.labels_read(&mut read);
+        }
+        if !read.all {
+            let mut wanted: HashSet<String> = read.names.into_iter().collect();
+            let plain: Vec<String> = wanted
+                .iter()
+                .filter_map(|n| n.strip_suffix(DUPLICATE_SUFFIX).map(str::to_owned))
+                .collect();
+            wanted.extend(plain);
+            pipeline.wanted = Some(wanted);
+        }
+        pipeline
+    }
+
+    /// Whether entries pass untouched.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.filters.is_empty() && self.stages.is_empty()
+    }
+
+    /// Whether the labels of an entry are those of its stream and its metadata.
+    #[must_use]
+    pub fn keeps_labels(&self) -> bool {
+        self.stages.is_empty()
+    }
+
+    /// The only labels that parsers need to extract.
+    #[must_use]
+    pub fn wanted(&self) -> Option<&HashSet<String>> {
+        self.wanted.as_ref()
+    }
+
+    /// Literals that every entry of the answer contains.
+    #[must_use]
+    pub fn needles(&self) -> Vec<Vec<u8>> {
+        let needles = self.filters.iter().filter_map(|f| needle_of(f.as_ref()));
+        needles.map(|finder| finder.needle().to_vec()).collect()
+    }
+
+    /// The rows of a block whose lines pass the filters.
+    pub fn surviving_rows(&self, block: &LogBlock, rows: &mut Vec<u32>) {
+        rows.clear();
+        let mut filters = self.filters.as_slice();
+        match filters.first().and_then(|f| needle_of(f.as_ref())) {
+            Some(finder) => {
+                rows_containing(finder, block, rows);
+                filters = &filters[1..];
+            }
+            None => rows.extend(0..block.lines.len() as u32),
+        }
+        let filters: Vec<&LineFilter> = filters.iter().filter_map(|f| f.as_line_filter()).collect();
+        if !filters.is_empty() {
+            rows.retain(|row| {
+                let line = block.bytes(block.lines[*row as usize]);
+                filters.iter().all(|f| f.keeps(line))
+            });
+        }
+    }
+
+    /// Runs the stages that are left after `surviving_rows`.
+    pub fn process(&self, record: &mut Record<'_>) -> bool {
+        self.stages.iter().all(|stage| stage.process(record))
+    }
+}
+
+/// The literal of a filter that has one worth searching for.
+fn needle_of(stage: &dyn Stage) -> Option<&Finder<'static>> {
+    let finder = stage.as_line_filter()?.needle()?;
+    (!finder.needle().is_empty()).then_some(finder)
+}
+
+/// Searches the text of the block, not line by line, when the lines lie in it one after the other.
+fn rows_containing(finder: &Finder<'_>, block: &LogBlock, rows: &mut Vec<u32>) {
+    let end = |line: &Slice| line.start as usize + line.len as usize;
+    let in_order = block
+        .lines
+        .windows(2)
+        .all(|pair| end(&pair[0]) <= pair[1].start as usize);
+    if !in_order {
+        let lines = block.lines.iter().enumerate();
+        rows.extend(
+            lines
+                .filter(|(_, line)| finder.find(block.bytes(**line)).is_some())
+                .map(|(row, _)| row as u32),
+        );
+        return;
+    }
+    let len = finder.needle().len();
+    let mut hit: Option<usize> = None;
+    for (row, line) in block.lines.iter().enumerate() {
+        let start = line.start as usize;
+        let at = match hit {
+            Some(at) if at >= start => at,
+            _ => match finder.find(&block.text[start..]) {
+                Some(offset) => start + offset,
+                None => return,
+            },
+        };
+        hit = Some(at);
+        // A hit that reaches past the line lies across two lines, or in what is between them.
+        if at + len <= end(line) {
+            rows.push(row as u32);
+        }
+    }
+}
+
+/// Makes the record hold entry number `row` with its metadata. Gives the bytes of the metadata.
+pub fn load_record<'a>(record: &mut Record<'a>, block: &'a LogBlock, row: usize) -> usize {
+    record.reset(block.times[row], block.bytes(block.lines[row]));
+    let mut bytes = 0;
+    for (name, values) in &block.metadata {
+        if let Some(Some(slice)) = values.get(row) {
+            let value = block.bytes(*slice);
+            bytes += value.len();
+            record.labels.add_metadata(name, &clean_text(value));
+        }
+    }
+    bytes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn block(text: &str, lines: &[(u32, u32)]) -> LogBlock {
+        LogBlock {
+            times: (0..lines.len() as i64).collect(),
+            lines: lines
+                .iter()
+                .map(|(start, len)| Slice {
+                    start: *start,
+                    len: *len,
+                })
+                .collect(),
+            metadata: Vec::new(),
+            text: text.as_bytes().to_vec(),
+        }
+    }
+
+    #[test]
+    fn hits_across_lines_and_between_them_do_not_count() {
+        let finder = Finder::new("ab");
+        for (text, lines, expected) in [
+            ("xaby abz b", &[(0, 4), (5, 3), (9, 1)][..], &[0, 1][..]),
+            ("xa bab", &[(0, 2), (2, 1), (3, 3)], &[2]),
+            ("xabx", &[(0, 2), (2, 2)], &[]),
+            ("ab ab ab", &[(0, 2), (6, 2)], &[0, 1]),
+            ("x ab x", &[(0, 1), (5, 1)], &[]),
+            // Lines that share their text or lie in another order.
+            ("ab x", &[(0, 2), (3, 1), (0, 2)], &[0, 2]),
+            ("", &[], &[]),
+        ] {
+            let mut rows = Vec::new();
+            rows_containing(&finder, &block(text, lines), &mut rows);
+            assert_eq!(rows, expected, "{text:?}");
+        }
+    }
+}

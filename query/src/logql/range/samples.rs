@@ -1,0 +1,116 @@
+//! Functions that need every value of a range.
+
+use super::Range;
+
+/// The quantile by linear interpolation between the two nearest values.
+pub fn quantile(samples: &[(i64, f64)], range: Range) -> f64 {
+    let q = range.parameter;
+    if samples.is_empty() || q.is_nan() {
+        return f64::NAN;
+    }
+    if q < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if q > 1.0 {
+        return f64::INFINITY;
+    }
+    let mut values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
+    // NaN counts as less than anything.
+    values.sort_by(|a, b| {
+        a.partial_cmp(b)
+            .unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
+    });
+    let rank = q * (values.len() - 1) as f64;
+    let low = rank.floor() as usize;
+    let high = (low + 1).min(values.len() - 1);
+    let weight = rank - rank.floor();
+    values[low] * (1.0 - weight) + values[high] * weight
+}
+
+/// The per-second increase of a counter, carried on to the ends of the range where its first and
+/// last values lie near enough, as Prometheus's `rate`.
+pub fn rate_counter(samples: &[(i64, f64)], range: Range) -> f64 {
+    let (Some(first), Some(last)) = (samples.first(), samples.last()) else {
+        return 0.0;
+    };
+    if samples.len() < 2 || first.0 == last.0 {
+        return 0.0;
+    }
+    let mut increase = last.1 - first.1;
+    for pair in samples.windows(2) {
+        if pair[1].1 < pair[0].1 {
+            increase += pair[0].1;
+        }
+    }
+    let seconds = |ns: i64| ns as f64 / 1e9;
+    let sampled = seconds(last.0 - first.0);
+    let between = sampled / (samples.len() - 1) as f64;
+    let near = between * 1.1;
+    let mut to_start = seconds(first.0 - (range.end_ns - range.range_ns));
+    let mut to_end = seconds(range.end_ns - last.0);
+    if to_start >= near {
+        to_start = between / 2.0;
+    }
+    if to_end >= near {
+        to_end = between / 2.0;
+    }
+    if increase > 0.0 && first.1 >= 0.0 {
+        // A counter is never below zero: do not carry it back further than that.
+        to_start = to_start.min(sampled * (first.1 / increase));
+    }
+    increase * ((sampled + to_start + to_end) / sampled) / seconds(range.range_ns)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    fn range(parameter: f64) -> Range {
+        Range {
+            end_ns: 60 * SECOND,
+            range_ns: 60 * SECOND,
+            parameter,
+        }
+    }
+
+    #[test]
+    fn quantiles() {
+        let samples = [(1, 4.0), (2, 1.0), (3, 3.0), (4, 2.0)];
+        for (q, expected) in [
+            (0.0, 1.0),
+            (0.5, 2.5),
+            (1.0, 4.0),
+            (-1.0, f64::NEG_INFINITY),
+            (2.0, f64::INFINITY),
+        ] {
+            assert_eq!(quantile(&samples, range(q)), expected);
+        }
+        assert!(quantile(&samples, range(f64::NAN)).is_nan());
+        assert_eq!(quantile(&[(1, f64::NAN), (2, 1.0)], range(1.0)), 1.0);
+    }
+
+    #[test]
+    fn counters() {
+        let at = |s: i64, v: f64| (s * SECOND, v);
+        let steady = [
+            at(10, 100.0),
+            at(20, 110.0),
+            at(30, 120.0),
+            at(40, 130.0),
+            at(50, 140.0),
+        ];
+        assert!((rate_counter(&steady, range(0.0)) - 1.0).abs() < 1e-12);
+        let reset = [
+            at(10, 5.0),
+            at(20, 10.0),
+            at(30, 5.0),
+            at(40, 10.0),
+            at(50, 15.0),
+        ];
+        // 5 to 10, 0 to 5 and so on: 20 in 40 seconds, carried on by 10 seconds at each side.
+        assert!((rate_counter(&reset, range(0.0)) - 0.5).abs() < 1e-12);
+        assert_eq!(rate_counter(&steady[..1], range(0.0)), 0.0);
+    }
+}

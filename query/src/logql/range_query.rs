@@ -1,0 +1,435 @@
+//! Evaluates one range function over the entries of its selector.
+//!
+//! Entries stream by once. What is kept is bounded by series and steps; a query without stages
+//! whose labels cannot depend on the entry reads nothing but times.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, MatchOp};
+use kansoku_model::{Labels, LogSource};
+
+use super::ast::{Grouping, RangeExpr};
+use super::engine::{Limits, Watch};
+use super::error::QueryError;
+use super::output::Statistics;
+use super::pipeline::{Pipeline, load_record};
+use super::range::{Body, Cell, Range, Steps, Total, WindowCursor};
+use super::record::{ERROR_LABEL, Record};
+use super::table::{ABSENT, Row, Table};
+
+/// What is kept for one series.
+enum State {
+    /// Differences: a value counts from its first step up to where it is taken off again.
+    Totals(Vec<Total>),
+    Cells(Vec<Cell>),
+    Samples(Vec<(i64, f64)>),
+}
+
+struct Series {
+    labels: Labels,
+    state: State,
+}
+
+/// Evaluates a range function; `outer` is the grouping of a `sum` around it that may be applied to
+/// the entries themselves.
+pub fn run(
+    source: &dyn LogSource,
+    expr: &RangeExpr,
+    outer: Option<&Grouping>,
+    steps: Steps,
+    limits: &Limits,
+    watch: &mut Watch<'_>,
+    statistics: &mut Statistics,
+) -> Result<Table, QueryError> {
+    let Some(body) = expr.function.body(expr.unwrap.is_some()) else {
+        let name = expr.function.name;
+        return Err(QueryError::Evaluation(format!(
+            "{name} takes no such input"
+        )));
+    };
+    let grouping = grouping_of(expr, outer, body);
+    let pipeline = Pipeline::for_metric(&expr.log, expr.unwrap.as_ref(), grouping.as_ref());
+    let shifted = steps.earlier(expr.offset_ns);
+    let wanted = LogSelect {
+        matchers: expr.log.matchers.clone(),
+        from_ns: shifted
+            .start_ns
+            .saturating_sub(expr.range_ns)
+            .saturating_add(1),
+        to_ns: shifted.last_ns().saturating_add(1),
+        direction: Direction::Forward,
+        needles: pipeline.needles(),
+    };
+    let mut scan = Scan {
+        expr,
+        body,
+        grouping: grouping.as_ref(),
+        pipeline: &pipeline,
+        steps: shifted,
+        cursor: WindowCursor::new(shifted, expr.range_ns),
+        limits,
+        series: Vec::new(),
+        index: HashMap::new(),
+        n_samples: 0,
+        statistics,
+        block: LogBlock::default(),
+        rows: Vec::new(),
+        key: Vec::new(),
+    };
+    watch.select(source, &wanted, &mut |block, watch| {
+        scan.visit(block, watch)
+    })?;
+    Ok(scan.finish())
+}
+
+/// By what entries are grouped into series.
+fn grouping_of(expr: &RangeExpr, outer: Option<&Grouping>, body: Body) -> Option<Grouping> {
+    if matches!(body, Body::Absent) {
+        return Some(Grouping {
+            without: false,
+            names: Vec::new(),
+        });
+    }
+    let mut grouping = outer.or(expr.grouping.as_ref()).cloned();
+    if let Some(unwrap) = &expr.unwrap {
+        let without = grouping.get_or_insert(Grouping {
+            without: true,
+            names: Vec::new(),
+        });
+        // The unwrapped label differs from entry to entry and names no series.
+        if without.without {
+            without.names.push(unwrap.label.clone());
+        }
+    }
+    grouping
+}
+
+struct Scan<'a> {
+    expr: &'a RangeExpr,
+    body: Body,
+    grouping: Option<&'a Grouping>,
+    pipeline: &'a Pipeline,
+    steps: Steps,
+    cursor: WindowCursor,
+    limits: &'a Limits,
+    series: Vec<Series>,
+    index: HashMap<Box<[u8]>, usize>,
+    n_samples: usize,
+    statistics: &'a mut Statistics,
+    /// Memory that is used again for every block.
+    block: LogBlock,
+    rows: Vec<u32>,
+    key: Vec<u8>,
+}
+
+impl Scan<'_> {
+    fn visit(
+        &mut self,
+        block_ref: &dyn LogBlockRef,
+        watch: &mut Watch<'_>,
+    ) -> Result<ControlFlow<()>, QueryError> {
+        self.statistics.blocks_read += 1;
+        if self.needs_times_only(block_ref) {
+            self.take_times(block_ref, watch)?;
+            return Ok(ControlFlow::Continue(()));
+        }
+        let mut block = std::mem::take(&mut self.block);
+        let visited = match block_ref.load(&mut block) {
+            Ok(()) => self.take_block(&block, block_ref, watch),
+            Err(error) => Err(error.into()),
+        };
+        self.block = block;
+        visited.map(ControlFlow::Continue)
+    }
+
+    /// Neither lines nor metadata can change what an entry counts for.
+    fn needs_times_only(&self, block_ref: &dyn LogBlockRef) -> bool {
+        let no_labels = self
+            .grouping
+            .is_some_and(|g| !g.without && g.names.is_empty());
+        self.pipeline.is_empty()
+            && self.expr.unwrap.is_none()
+            && (no_labels || !block_ref.has_metadata())
+    }
+
+    fn take_times(
+        &mut self,
+        block_ref: &dyn LogBlockRef,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), QueryError> {
+        let (mut times, mut lens) = (Vec::new(), Vec::new());
+        block_ref.load_times(&mut times, &mut lens)?;
+        watch.check()?;
+        self.statistics.entries_read += times.len() as u64;
+        self.statistics.entries_passed += times.len() as u64;
+        self.statistics.bytes_read += lens.iter().map(|l| u64::from(*l)).sum::<u64>();
+        let record = Record::new(block_ref.labels());
+        let mut series = None;
+        for (time_ns, len) in times.iter().zip(&lens) {
+            let Some(at) = self.cursor.steps_of(*time_ns) else {
+                continue;
+            };
+            let series = match series {
+                Some(series) => series,
+                None => *series.insert(self.series_of(&record)?),
+            };
+            self.add(series, at, *time_ns, 1.0, *len as usize)?;
+        }
+        Ok(())
+    }
+
+    fn take_block(
+        &mut self,
+        block: &LogBlock,
+        block_ref: &dyn LogBlockRef,
+        watch: &mut Watch<'_>,
+    ) -> Result<(), QueryError> {
+        self.statistics.entries_read += block.times.len() as u64;
+        self.statistics.bytes_read += block.lines.iter().map(|l| u64::from(l.len)).sum::<u64>();
+        let mut rows = std::mem::take(&mut self.rows);
+        self.pipeline.surviving_rows(block, &mut rows);
+        let mut record = Record::new(block_ref.labels());
+        record.labels.want_only(self.pipeline.wanted());
+        // The same labels for every entry: find the series once.
+        let same_labels =
+            self.pipeline.keeps_labels() && block.metadata.is_empty() && self.expr.unwrap.is_none();
+        let mut series = None;
+        let mut result = Ok(());
+        for row in &rows {
+            result = watch.tick().and_then(|()| {
+                self.take_row(block, *row as usize, &mut record, same_labels, &mut series)
+            });
+            if result.is_err() {
+                break;
+            }
+        }
+        self.rows = rows;
+        result
+    }
+
+    fn take_row<'b>(
+        &mut self,
+        block: &'b LogBlock,
+        row: usize,
+        record: &mut Record<'b>,
+        same_labels: bool,
+        series: &mut Option<usize>,
+    ) -> Result<(), QueryError> {
+        let time_ns = block.times[row];
+        let Some(at) = self.cursor.steps_of(time_ns) else {
+            return Ok(());
+        };
+        if let (true, Some(series)) = (same_labels, *series) {
+            self.statistics.entries_passed += 1;
+            return self.add(series, at, time_ns, 1.0, block.lines[row].len as usize);
+        }
+        let metadata_bytes = load_record(record, block, row) as u64;
+        self.statistics.metadata_bytes_read += metadata_bytes;
+        self.statistics.bytes_read += metadata_bytes;
+        if !self.pipeline.process(record) {
+            return Ok(());
+        }
+        let value = match &self.expr.unwrap {
+            Some(unwrap) => match unwrap.value(record) {
+                Some(value) => value,
+                None => return Ok(()),
+            },
+            None => 1.0,
+        };
+        self.statistics.entries_passed += 1;
+        self.check_error(record)?;
+        let found = self.series_of(record)?;
+        *series = Some(found);
+        self.add(found, at, time_ns, value, record.line.len())
+    }
+
+    /// An entry with `__error__` fails the query, unless the query groups by that label.
+    fn check_error(&self, record: &Record<'_>) -> Result<(), QueryError> {
+        let error = record.labels.error();
+        let asked_for = || {
+            self.grouping
+                .is_some_and(|g| !g.without && g.names.iter().any(|n| n == ERROR_LABEL))
+        };
+        if error.is_empty() || asked_for() {
+            return Ok(());
+        }
+        Err(QueryError::Pipeline(format!(
+            "pipeline error: '{error}' for series: '{}'.\n\
+             Use a label filter to intentionally skip this error. (e.g | __error__!=\"{error}\").\n\
+             To skip all potential errors you can match empty errors.(e.g __error__=\"\")\n\
+             The label filter can also be specified after unwrap. (e.g | unwrap latency | __error__=\"\" )\n",
+            record.labels.all()
+        )))
+    }
+
+    fn series_of(&mut self, record: &Record<'_>) -> Result<usize, QueryError> {
+        record.labels.write_key(self.grouping, &mut self.key);
+        if let Some(series) = self.index.get(self.key.as_slice()) {
+            return Ok(*series);
+        }
+        let n = self.steps.n;
+        let n_points = (self.series.len() + 1).saturating_mul(n);
+        if n_points > self.limits.max_points {
+            return Err(QueryError::Limit(format!(
+                "the query would hold more than {} points ({} series at {n} steps); consider a longer step, a shorter time range or fewer series",
+                self.limits.max_points,
+                self.series.len() + 1
+            )));
+        }
+        let state = match self.body {
+            // One more than there are steps, for what ends with the last one.
+            Body::Total(_) | Body::Absent => State::Totals(vec![Total::default(); n + 1]),
+            Body::Fold(_) => State::Cells(vec![Cell::default(); n]),
+            Body::Samples(_) => State::Samples(Vec::new()),
+        };
+        self.series.push(Series {
+            labels: record.labels.grouped(self.grouping),
+            state,
+        });
+        let series = self.series.len() - 1;
+        self.index.insert(self.key.as_slice().into(), series);
+        Ok(series)
+    }
+
+    fn add(
+        &mut self,
+        series: usize,
+        (first, last): (usize, usize),
+        time_ns: i64,
+        value: f64,
+        bytes: usize,
+    ) -> Result<(), QueryError> {
+        match &mut self.series[series].state {
+            State::Totals(differences) => {
+                let bytes = bytes as i64;
+                differences[first].entries += 1;
+                differences[first].bytes += bytes;
+                differences[last + 1].entries -= 1;
+                differences[last + 1].bytes -= bytes;
+            }
+            State::Cells(cells) => {
+                if let Body::Fold(fold) = self.body {
+                    for cell in &mut cells[first..=last] {
+                        fold.add(cell, time_ns, value);
+                    }
+                }
+            }
+            State::Samples(samples) => {
+                if self.n_samples >= self.limits.max_samples {
+                    return Err(QueryError::Limit(format!(
+                        "{} would hold more than {} values; consider a shorter time range or fewer entries",
+                        self.expr.function.name, self.limits.max_samples
+                    )));
+                }
+                self.n_samples += 1;
+                samples.push((time_ns, value));
+            }
+        }
+        Ok(())
+    }
+
+    fn finish(self) -> Table {
+        let range_seconds = self.expr.range_ns as f64 / 1e9;
+        if matches!(self.body, Body::Absent) {
+            return self.finish_absent();
+        }
+        let rows = self
+            .series
+            .into_iter()
+            .map(|series| {
+                let values = match (series.state, self.body) {
+                    (State::Totals(differences), Body::Total(finish)) => {
+                        running_totals(&differences)
+                            .map(|total| match total.entries {
+                                0 => ABSENT,
+                                _ => finish(total, range_seconds),
+                            })
+                            .collect()
+                    }
+                    (State::Cells(cells), Body::Fold(fold)) => cells
+                        .iter()
+                        .map(|cell| match cell.count {
+                            0 => ABSENT,
+                            _ => fold.finish(cell, range_seconds),
+                        })
+                        .collect(),
+                    (State::Samples(samples), Body::Samples(finish)) => {
+                        over_samples(samples, self.expr, self.steps, finish)
+                    }
+                    _ => vec![ABSENT; self.steps.n],
+                };
+                Row {
+                    labels: series.labels,
+                    values,
+                }
+            })
+            .collect();
+        let mut table = Table { rows };
+        table.drop_empty();
+        table
+    }
+
+    /// One where no entry is, labelled with what the selector says exactly.
+    fn finish_absent(self) -> Table {
+        let mut values = vec![1.0; self.steps.n];
+        for series in &self.series {
+            if let State::Totals(differences) = &series.state {
+                for (value, total) in values.iter_mut().zip(running_totals(differences)) {
+                    if total.entries > 0 {
+                        *value = ABSENT;
+                    }
+                }
+            }
+        }
+        let matchers = &self.expr.log.matchers;
+        let pairs = matchers.iter().filter(|m| {
+            let n = matchers.iter().filter(|other| other.name == m.name).count();
+            m.op == MatchOp::Equal && n == 1
+        });
+        let mut table = Table {
+            rows: vec![Row {
+                labels: Labels::from_pairs(pairs.map(|m| (&m.name, &m.value))),
+                values,
+            }],
+        };
+        table.drop_empty();
+        table
+    }
+}
+
+/// The totals of the steps from their differences.
+fn running_totals(differences: &[Total]) -> impl Iterator<Item = Total> + '_ {
+    let steps = &differences[..differences.len().saturating_sub(1)];
+    steps.iter().scan(Total::default(), |total, difference| {
+        total.entries += difference.entries;
+        total.bytes += difference.bytes;
+        Some(*total)
+    })
+}
+
+fn over_samples(
+    mut samples: Vec<(i64, f64)>,
+    expr: &RangeExpr,
+    steps: Steps,
+    finish: fn(&[(i64, f64)], Range) -> f64,
+) -> Vec<f64> {
+    samples.sort_by_key(|(time, _)| *time);
+    (0..steps.n)
+        .map(|k| {
+            let end_ns = steps.time_ns(k);
+            let start_ns = end_ns.saturating_sub(expr.range_ns);
+            let from = samples.partition_point(|(time, _)| *time <= start_ns);
+            let to = samples.partition_point(|(time, _)| *time <= end_ns);
+            if from >= to {
+                return ABSENT;
+            }
+            let range = Range {
+                end_ns,
+                range_ns: expr.range_ns,
+                parameter: expr.parameter.unwrap_or(f64::NAN),
+            };
+            finish(&samples[from..to], range)
+        })
+        .collect()
+}

@@ -1,0 +1,121 @@
+//! `| json`: every scalar of a JSON object becomes a label, nested names joined by `_`.
+//!
+//! Arrays and nulls are left out, as in Loki. `| json a="b.c"` is in `json_expression`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::json_expression;
+use super::json_scan::{MALFORMED, NO_OBJECT, Scanner, Value, unescape};
+use super::{JSON_ERROR, Stage, StageWord};
+use crate::logql::record::{
+    ADDED_MAX, DUPLICATE_SUFFIX, Record, RecordLabels, append_sanitized, clean_text,
+};
+
+pub const WORD: StageWord = StageWord {
+    word: "json",
+    about: "fields of a JSON object become labels, all of them or those asked for by path",
+    parse: |parser| {
+        if parser.at_identifier() {
+            return json_expression::parse(parser);
+        }
+        Ok(Arc::new(Json))
+    },
+};
+
+/// The deepest object whose fields are read: label names grow with every level.
+const DEPTH_MAX: usize = 64;
+
+#[derive(Debug)]
+struct Json;
+
+impl Stage for Json {
+    fn process(&self, record: &mut Record<'_>) -> bool {
+        let Record { line, labels, .. } = record;
+        if let Err(reason) = extract(line, labels) {
+            labels.set_error(JSON_ERROR, &reason);
+        }
+        true
+    }
+}
+
+impl fmt::Display for Json {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("| json")
+    }
+}
+
+fn extract(line: &[u8], labels: &mut RecordLabels<'_>) -> Result<(), String> {
+    let mut scanner = Scanner::new(line);
+    if !scanner.accept(b'{') {
+        return Err(NO_OBJECT.into());
+    }
+    let mut name = String::new();
+    // Length of the name before each open object.
+    let mut open: Vec<usize> = vec![0];
+    let mut first = true;
+    while let Some(prefix_len) = open.last().copied() {
+        if scanner.accept(b'}') {
+            open.pop();
+            name.truncate(prefix_len);
+            first = false;
+            continue;
+        }
+        if scanner.peek().is_none() {
+            return Err(NO_OBJECT.into());
+        }
+        if !first && !scanner.accept(b',') {
+            return Err(MALFORMED.into());
+        }
+        first = false;
+        let key = scanner.key()?;
+        let before = name.len();
+        push_key(&mut name, key);
+        if scanner.peek() == Some(b'{') {
+            scanner.accept(b'{');
+            if open.len() >= DEPTH_MAX {
+                return Err(format!("objects nested deeper than {DEPTH_MAX}"));
+            }
+            open.push(before);
+            first = true;
+            continue;
+        }
+        let value = scanner.value()?;
+        let kept = name.is_empty() || set(labels, &name, value);
+        if !kept {
+            return Err(format!("more than {ADDED_MAX} labels"));
+        }
+        name.truncate(before);
+    }
+    Ok(())
+}
+
+/// Appends a key to the name of the object it is in.
+fn push_key(name: &mut String, key: &[u8]) {
+    let key = unescape(key);
+    let key = key.trim();
+    if key.is_empty() {
+        return;
+    }
+    if name.is_empty() {
+        if key.starts_with(|c: char| c.is_ascii_digit()) {
+            name.push('_');
+        }
+    } else {
+        name.push('_');
+    }
+    append_sanitized(name, key);
+}
+
+fn set(labels: &mut RecordLabels<'_>, name: &str, value: Value<'_>) -> bool {
+    // Resolving escapes costs; do it only for what somebody reads.
+    if !labels.wants(name) && !labels.wants(&format!("{name}{DUPLICATE_SUFFIX}")) {
+        return true;
+    }
+    match value {
+        Value::Text(raw) => labels.extract(name, &unescape(raw)),
+        Value::Number(raw) => labels.extract(name, &clean_text(raw)),
+        Value::Bool(b) => labels.extract(name, if b { "true" } else { "false" }),
+        Value::Null | Value::Object(_) | Value::Array(_) => true,
+    }
+}

@@ -1,0 +1,286 @@
+//! `| level="error" and duration > 10ms or size <= 5KB`: keeps records by their labels.
+//!
+//! A value that cannot be compared does not drop the record but marks it with `__error__`.
+
+use std::fmt;
+use std::sync::Arc;
+
+use kansoku_model::select::{MatchOp, Matcher};
+
+use super::ip::IpFilter;
+use super::{LABEL_FILTER_ERROR, LabelsRead, Stage};
+use crate::logql::error::ParseError;
+use crate::logql::lexer::{Kind, Quoted};
+use crate::logql::parser::Parser;
+use crate::logql::record::Record;
+use crate::logql::units;
+
+/// How two numbers compare.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Comparison {
+    Equal,
+    NotEqual,
+    Greater,
+    GreaterEqual,
+    Less,
+    LessEqual,
+}
+
+const COMPARISONS: &[(&str, Comparison)] = &[
+    ("==", Comparison::Equal),
+    ("!=", Comparison::NotEqual),
+    (">=", Comparison::GreaterEqual),
+    (">", Comparison::Greater),
+    ("<=", Comparison::LessEqual),
+    ("<", Comparison::Less),
+];
+
+impl Comparison {
+    fn holds<T: PartialOrd>(self, left: T, right: T) -> bool {
+        match self {
+            Self::Equal => left == right,
+            Self::NotEqual => left != right,
+            Self::Greater => left > right,
+            Self::GreaterEqual => left >= right,
+            Self::Less => left < right,
+            Self::LessEqual => left <= right,
+        }
+    }
+
+    fn as_str(self) -> &'static str {
+        COMPARISONS
+            .iter()
+            .find(|(_, c)| *c == self)
+            .map_or("", |(text, _)| text)
+    }
+}
+
+/// What a label is compared with.
+#[derive(Debug, Clone, PartialEq)]
+enum Operand {
+    Number(f64),
+    Duration(i64),
+    Bytes(u64),
+}
+
+/// A condition on labels.
+#[derive(Debug, Clone)]
+pub enum LabelFilter {
+    Text(Arc<Matcher>),
+    Compare(Arc<Compare>),
+    Ip(Arc<IpLabel>),
+    And(Box<(LabelFilter, LabelFilter)>),
+    Or(Box<(LabelFilter, LabelFilter)>),
+}
+
+/// `label > 5ms`
+#[derive(Debug)]
+pub struct Compare {
+    label: String,
+    comparison: Comparison,
+    operand: Operand,
+}
+
+/// `label = ip("10.0.0.0/8")`
+#[derive(Debug)]
+pub struct IpLabel {
+    label: String,
+    equal: bool,
+    pattern: String,
+    filter: IpFilter,
+}
+
+impl Stage for LabelFilter {
+    fn process(&self, record: &mut Record<'_>) -> bool {
+        match self {
+            Self::Text(matcher) => matcher.matches(record.labels.get(&matcher.name).unwrap_or("")),
+            Self::Compare(compare) => compare.process(record),
+            Self::Ip(ip) => match record.labels.get(&ip.label) {
+                Some(value) => ip.filter.matches(value) == ip.equal,
+                None => false,
+            },
+            // Both sides of `and` are evaluated, so that a failure on either is seen.
+            Self::And(sides) => {
+                let left = sides.0.process(record);
+                sides.1.process(record) && left
+            }
+            Self::Or(sides) => sides.0.process(record) || sides.1.process(record),
+        }
+    }
+
+    fn labels_read(&self, read: &mut LabelsRead) {
+        match self {
+            Self::Text(matcher) => read.names.push(matcher.name.clone()),
+            Self::Compare(compare) => read.names.push(compare.label.clone()),
+            Self::Ip(ip) => read.names.push(ip.label.clone()),
+            Self::And(sides) | Self::Or(sides) => {
+                sides.0.labels_read(read);
+                sides.1.labels_read(read);
+            }
+        }
+    }
+}
+
+impl Compare {
+    fn process(&self, record: &mut Record<'_>) -> bool {
+        let Some(text) = record.labels.get(&self.label) else {
+            return false;
+        };
+        let holds = match self.operand {
+            Operand::Number(n) => units::go_float(text).map(|v| self.comparison.holds(v, n)),
+            Operand::Duration(n) => units::go_duration(text).map(|v| self.comparison.holds(v, n)),
+            Operand::Bytes(n) => units::byte_size(text).map(|v| self.comparison.holds(v, n)),
+        };
+        holds.unwrap_or_else(|reason| {
+            // What went wrong first says more.
+            if record.labels.error().is_empty() {
+                record.labels.set_error(LABEL_FILTER_ERROR, &reason);
+            }
+            true
+        })
+    }
+}
+
+/// Reads what follows the `|`.
+pub fn parse(parser: &mut Parser<'_>) -> Result<LabelFilter, ParseError> {
+    parse_joined(parser, 0)
+}
+
+/// Loki's grammar gives `and` and `or` their precedence and none to a comma or to plain
+/// juxtaposition, which therefore take everything that follows as their right side.
+fn parse_joined(parser: &mut Parser<'_>, above: u8) -> Result<LabelFilter, ParseError> {
+    const OR: u8 = 1;
+    const AND: u8 = 2;
+    parser.enter()?;
+    let mut left = parse_one(parser)?;
+    loop {
+        if above < OR && parser.accept_keyword("or") {
+            let right = parse_joined(parser, OR)?;
+            left = LabelFilter::Or(Box::new((left, right)));
+        } else if above < AND && parser.accept_keyword("and") {
+            let right = parse_joined(parser, AND)?;
+            left = LabelFilter::And(Box::new((left, right)));
+        } else if parser.accept(",") || parser.at_identifier() || parser.at("(") {
+            let right = parse_joined(parser, 0)?;
+            left = LabelFilter::And(Box::new((left, right)));
+        } else {
+            parser.leave();
+            return Ok(left);
+        }
+    }
+}
+
+fn parse_one(parser: &mut Parser<'_>) -> Result<LabelFilter, ParseError> {
+    if parser.accept("(") {
+        let filter = parse_joined(parser, 0)?;
+        parser.expect(")")?;
+        return Ok(filter);
+    }
+    let label = parser.identifier()?;
+    if let Some(op) = parser.match_op() {
+        return parse_matched(parser, label, op);
+    }
+    let Some((_, comparison)) = COMPARISONS
+        .iter()
+        .copied()
+        .find(|(text, _)| parser.accept(text))
+    else {
+        return Err(parser.unexpected(""));
+    };
+    let operand = parse_operand(parser)?;
+    Ok(compare(label, comparison, operand))
+}
+
+fn compare(label: String, comparison: Comparison, operand: Operand) -> LabelFilter {
+    LabelFilter::Compare(Arc::new(Compare {
+        label,
+        comparison,
+        operand,
+    }))
+}
+
+/// After `=`, `!=`, `=~` or `!~`: a text, an address, or a number.
+fn parse_matched(
+    parser: &mut Parser<'_>,
+    label: String,
+    op: MatchOp,
+) -> Result<LabelFilter, ParseError> {
+    let equality = matches!(op, MatchOp::Equal | MatchOp::NotEqual);
+    if parser.at_text() || !equality {
+        let matcher = parser.matcher(&label, op)?;
+        return Ok(LabelFilter::Text(Arc::new(matcher)));
+    }
+    if parser.accept_keyword("ip") {
+        parser.expect("(")?;
+        let pattern = parser.text()?;
+        parser.expect(")")?;
+        let filter = IpFilter::new(&pattern)
+            .map_err(|e| ParseError::in_stage(format!("| {label}=ip({pattern:?})"), e))?;
+        return Ok(LabelFilter::Ip(Arc::new(IpLabel {
+            label,
+            equal: op == MatchOp::Equal,
+            pattern,
+            filter,
+        })));
+    }
+    let operand = parse_operand(parser)?;
+    let comparison = if op == MatchOp::Equal {
+        Comparison::Equal
+    } else {
+        Comparison::NotEqual
+    };
+    Ok(compare(label, comparison, operand))
+}
+
+fn parse_operand(parser: &mut Parser<'_>) -> Result<Operand, ParseError> {
+    match parser.kind() {
+        Kind::Duration(ns) => {
+            let ns = *ns;
+            parser.advance();
+            Ok(Operand::Duration(ns))
+        }
+        Kind::Bytes(n) => {
+            let n = *n;
+            parser.advance();
+            Ok(Operand::Bytes(n))
+        }
+        _ => parser.number().map(Operand::Number),
+    }
+}
+
+impl fmt::Display for LabelFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "| ")?;
+        write_filter(f, self)
+    }
+}
+
+fn write_filter(f: &mut fmt::Formatter<'_>, filter: &LabelFilter) -> fmt::Result {
+    match filter {
+        LabelFilter::Text(m) => write!(f, "{}{}{}", m.name, m.op.as_str(), Quoted(&m.value)),
+        LabelFilter::Compare(c) => {
+            write!(f, "{}{}", c.label, c.comparison.as_str())?;
+            match &c.operand {
+                Operand::Number(n) => write!(f, "{n}"),
+                Operand::Duration(ns) => f.write_str(&units::write_duration(*ns)),
+                Operand::Bytes(n) => write!(f, "{n}B"),
+            }
+        }
+        LabelFilter::Ip(ip) => {
+            let op = if ip.equal { "=" } else { "!=" };
+            write!(f, "{}{op}ip({})", ip.label, Quoted(&ip.pattern))
+        }
+        LabelFilter::And(sides) | LabelFilter::Or(sides) => {
+            let word = if matches!(filter, LabelFilter::And(_)) {
+                ","
+            } else {
+                "or"
+            };
+            f.write_str("( ")?;
+            write_filter(f, &sides.0)?;
+            write!(f, " {word} ")?;
+            write_filter(f, &sides.1)?;
+            f.write_str(" )")
+        }
+    }
+}

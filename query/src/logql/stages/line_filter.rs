@@ -1,0 +1,146 @@
+//! `|= "x"`, `!= "x"`, `|~ "x"`, `!~ "x"`, `|> "<_> x"`, `!> "<_> x"`, each with `or` chains.
+//!
+//! A filter looks at the line and nothing else, so that a plain `|=` can be searched in the text
+//! of a whole block at once and its literal handed to the store.
+
+use std::fmt;
+use std::sync::Arc;
+
+use memchr::memmem::Finder;
+
+use super::Stage;
+use super::ip::IpFilter;
+use super::pattern::LinePattern;
+use crate::logql::error::ParseError;
+use crate::logql::lexer::Quoted;
+use crate::logql::parser::Parser;
+use crate::logql::pattern_syntax;
+use crate::logql::record::Record;
+
+/// Operators: text, whether a match keeps the line.
+const OPERATORS: &[(&str, Kind, bool)] = &[
+    ("|=", Kind::Contains, true),
+    ("!=", Kind::Contains, false),
+    ("|~", Kind::Regex, true),
+    ("!~", Kind::Regex, false),
+    ("|>", Kind::Pattern, true),
+    ("!>", Kind::Pattern, false),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Contains,
+    Regex,
+    Pattern,
+}
+
+/// One alternative.
+#[derive(Debug)]
+enum Test {
+    Contains(Box<Finder<'static>>),
+    Regex(regex::bytes::Regex),
+    Pattern(LinePattern),
+    Ip(IpFilter),
+}
+
+/// A line filter: the line is kept when any alternative matches, or when none does.
+#[derive(Debug)]
+pub struct LineFilter {
+    operator: &'static str,
+    keep: bool,
+    /// Each with its text as LogQL.
+    tests: Vec<(Test, String)>,
+}
+
+impl LineFilter {
+    /// Whether the line is kept.
+    pub fn keeps(&self, line: &[u8]) -> bool {
+        let matched = self.tests.iter().any(|(test, _)| match test {
+            Test::Contains(finder) => finder.find(line).is_some(),
+            Test::Regex(regex) => pattern_syntax::matches_line(regex, line),
+            Test::Pattern(pattern) => pattern.matches(line),
+            Test::Ip(filter) => filter.matches_in(line),
+        });
+        matched == self.keep
+    }
+
+    /// What every kept line contains, when the filter is that simple.
+    pub fn needle(&self) -> Option<&Finder<'static>> {
+        match self.tests.as_slice() {
+            [(Test::Contains(finder), _)] if self.keep => Some(finder),
+            _ => None,
+        }
+    }
+}
+
+impl Stage for LineFilter {
+    fn process(&self, record: &mut Record<'_>) -> bool {
+        self.keeps(&record.line)
+    }
+
+    fn as_line_filter(&self) -> Option<&LineFilter> {
+        Some(self)
+    }
+}
+
+impl fmt::Display for LineFilter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.operator)?;
+        for (i, (_, text)) in self.tests.iter().enumerate() {
+            write!(f, "{} {text}", if i > 0 { " or" } else { "" })?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads a line filter if one comes next.
+pub fn parse(parser: &mut Parser<'_>) -> Result<Option<Arc<dyn Stage>>, ParseError> {
+    let Some((operator, kind, keep)) = OPERATORS
+        .iter()
+        .copied()
+        .find(|(text, ..)| parser.accept(text))
+    else {
+        return Ok(None);
+    };
+    let mut tests = Vec::new();
+    loop {
+        tests.push(parse_test(parser, kind)?);
+        if !parser.accept_or_before_text() {
+            break;
+        }
+    }
+    Ok(Some(Arc::new(LineFilter {
+        operator,
+        keep,
+        tests,
+    })))
+}
+
+fn parse_test(parser: &mut Parser<'_>, kind: Kind) -> Result<(Test, String), ParseError> {
+    if parser.accept_keyword("ip") {
+        parser.expect("(")?;
+        let text = parser.text()?;
+        parser.expect(")")?;
+        let shown = format!("ip({})", Quoted(&text));
+        if kind != Kind::Contains {
+            return Err(ParseError::of("ip: invalid operation"));
+        }
+        let filter = IpFilter::new(&text).map_err(|e| ParseError::in_stage(&shown, e))?;
+        return Ok((Test::Ip(filter), shown));
+    }
+    let text = parser.text_expecting("STRING or ip")?;
+    let shown = Quoted(&text).to_string();
+    let test = match kind {
+        Kind::Contains => Test::Contains(Box::new(Finder::new(text.as_bytes()).into_owned())),
+        Kind::Regex => {
+            let regex = pattern_syntax::compile_bytes(&text)
+                .map_err(|e| ParseError::in_stage(&shown, e))?;
+            Test::Regex(regex)
+        }
+        Kind::Pattern => {
+            let pattern = LinePattern::new(&text).map_err(|e| ParseError::in_stage(&shown, e))?;
+            Test::Pattern(pattern)
+        }
+    };
+    Ok((test, shown))
+}

@@ -1,0 +1,225 @@
+//! Limits, interruption and early stop.
+
+use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use kansoku_model::Labels;
+use kansoku_model::select::{
+    Direction, LogBlockRef, LogSelect, LogSource, SelectError, VisitBlock,
+};
+
+use super::source::{MemorySource, TestEntry};
+use crate::logql::{Context, Engine, Expr, Limits, LogExpr, MetricExpr, QueryError, parse};
+
+const SECOND: i64 = 1_000_000_000;
+
+fn source(n_streams: usize, n_entries: usize, block_size: usize) -> MemorySource {
+    let mut source = MemorySource::default();
+    for stream in 0..n_streams {
+        source.add_stream(Labels::from_pairs([
+            ("app", "api"),
+            ("n", stream.to_string().as_str()),
+        ]));
+        for i in 0..n_entries {
+            source.push(TestEntry {
+                time_ns: (i as i64 + 1) * SECOND,
+                line: format!("v={i}").into_bytes(),
+                metadata: Labels::default(),
+            });
+        }
+    }
+    source.in_blocks_of(block_size)
+}
+
+fn metric(query: &str) -> MetricExpr {
+    match parse(query).unwrap() {
+        Expr::Metric(metric) => metric,
+        Expr::Log(_) => panic!("{query} is a log query"),
+    }
+}
+
+fn log(query: &str) -> LogExpr {
+    match parse(query).unwrap() {
+        Expr::Log(log) => log,
+        Expr::Metric(_) => panic!("{query} is a metric query"),
+    }
+}
+
+#[test]
+fn limits_end_a_query_with_what_to_do() {
+    let source = source(5, 10, 3);
+    let limits = Limits {
+        max_series: 4,
+        max_entries: 10,
+        max_steps: 100,
+        max_points: 1000,
+        max_samples: 20,
+    };
+    let engine = Engine { limits };
+    let ctx = Context::uninterrupted();
+    let instant = |query: &str| {
+        let answer = engine.metric_instant(&source, &metric(query), 60 * SECOND, &ctx);
+        answer.map(|_| ()).unwrap_err()
+    };
+    let QueryError::Limit(message) = instant(r#"count_over_time({app="api"}[1m])"#) else {
+        panic!("no limit error");
+    };
+    assert!(message.starts_with("maximum number of series (4) reached for a single query;"));
+    assert!(matches!(
+        instant(r#"quantile_over_time(0.5, {app="api"} | logfmt | unwrap v [1m])"#),
+        QueryError::Limit(m) if m.contains("more than 20 values")
+    ));
+    let range = |step: i64| {
+        let expr = metric(r#"avg_over_time({app="api"} | logfmt | unwrap v [1m])"#);
+        engine
+            .metric_range(&source, &expr, 0, 99 * SECOND, step, &ctx)
+            .map(|_| ())
+            .unwrap_err()
+    };
+    assert!(
+        matches!(range(SECOND / 2), QueryError::BadRequest(m) if m.contains("maximum resolution of 100"))
+    );
+    assert!(matches!(range(0), QueryError::BadRequest(_)));
+    assert!(matches!(range(-1), QueryError::BadRequest(_)));
+    let few_points = Engine {
+        limits: Limits {
+            max_points: 399,
+            ..Limits::default()
+        },
+    };
+    let expr = metric(r#"rate({app="api"}[1m])"#);
+    let answer = few_points.metric_range(&source, &expr, 0, 99 * SECOND, SECOND, &ctx);
+    assert!(matches!(answer, Err(QueryError::Limit(m)) if m.contains("more than 399 points")));
+    let expr = log(r#"{app="api"}"#);
+    let answer = engine.log_query(
+        &source,
+        &expr,
+        0,
+        100 * SECOND,
+        Direction::Forward,
+        11,
+        &ctx,
+    );
+    assert_eq!(
+        answer.unwrap_err().to_string(),
+        "max entries limit per query exceeded, limit > max_entries_limit_per_query (11 > 10)"
+    );
+}
+
+#[test]
+fn the_caller_may_interrupt_between_blocks_and_within_them() {
+    for (n_entries, block_size) in [(100, 1), (20_000, 20_000)] {
+        let source = source(1, n_entries, block_size);
+        let asked = AtomicUsize::new(0);
+        let check = || match asked.fetch_add(1, Ordering::Relaxed) {
+            0..=1 => Ok(()),
+            _ => Err(QueryError::Cancelled("enough".into())),
+        };
+        let ctx = Context { check: &check };
+        let engine = Engine::default();
+        let answer = engine.metric_instant(
+            &source,
+            &metric(r#"sum(count_over_time({app="api"} | logfmt [1d]))"#),
+            86_400 * SECOND,
+            &ctx,
+        );
+        assert_eq!(answer, Err(QueryError::Cancelled("enough".into())));
+        asked.store(0, Ordering::Relaxed);
+        let answer = engine.log_query(
+            &source,
+            &log(r#"{app="api"} | logfmt | v="none""#),
+            0,
+            i64::MAX,
+            Direction::Backward,
+            10,
+            &ctx,
+        );
+        assert_eq!(answer, Err(QueryError::Cancelled("enough".into())));
+        assert_eq!(
+            asked.load(Ordering::Relaxed),
+            3,
+            "asked again after the error"
+        );
+    }
+}
+
+#[test]
+fn reading_stops_when_no_block_can_hold_a_better_entry() {
+    let source = source(3, 100, 5);
+    let engine = Engine::default();
+    let ctx = Context::uninterrupted();
+    for direction in [Direction::Forward, Direction::Backward] {
+        let answer = engine
+            .log_query(
+                &source,
+                &log(r#"{app="api"}"#),
+                0,
+                i64::MAX,
+                direction,
+                6,
+                &ctx,
+            )
+            .unwrap();
+        assert_eq!(answer.statistics.entries_returned, 6);
+        assert!(
+            answer.statistics.blocks_read <= 6,
+            "read {} of 60 blocks",
+            answer.statistics.blocks_read
+        );
+    }
+}
+
+/// A source that fails when a block is read in full.
+struct TimesOnly<'a>(&'a MemorySource, Cell<usize>);
+
+// Only one thread at a time uses a source in these tests.
+struct Shared<'a>(std::sync::Mutex<TimesOnly<'a>>);
+
+struct NoLoad<'a>(&'a dyn LogBlockRef);
+
+impl LogBlockRef for NoLoad<'_> {
+    fn labels(&self) -> &Labels {
+        self.0.labels()
+    }
+    fn time_range_ns(&self) -> (i64, i64) {
+        self.0.time_range_ns()
+    }
+    fn load(&self, _: &mut kansoku_model::select::LogBlock) -> Result<(), SelectError> {
+        Err(SelectError::Storage("a full block was asked for".into()))
+    }
+    fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
+        self.0.load_times(times, lens)
+    }
+    fn has_metadata(&self) -> bool {
+        self.0.has_metadata()
+    }
+}
+
+impl LogSource for Shared<'_> {
+    fn select(&self, wanted: &LogSelect, visit: &mut VisitBlock<'_>) -> Result<(), SelectError> {
+        let inner = self.0.lock().unwrap();
+        inner.0.select(wanted, &mut |block| {
+            inner.1.set(inner.1.get() + 1);
+            visit(&NoLoad(block))
+        })
+    }
+}
+
+#[test]
+fn counting_reads_times_only() {
+    let source = source(2, 10, 4);
+    let shared = Shared(std::sync::Mutex::new(TimesOnly(&source, Cell::new(0))));
+    let engine = Engine::default();
+    let ctx = Context::uninterrupted();
+    for (query, full) in [
+        (r#"sum(count_over_time({app="api"}[1m]))"#, false),
+        (r#"sum by (n) (bytes_rate({app="api"}[1m]))"#, false),
+        (r#"rate({app="api"}[1m])"#, false),
+        (r#"absent_over_time({app="api"}[1m])"#, false),
+        (r#"count_over_time({app="api"} |= "v" [1m])"#, true),
+    ] {
+        let answer = engine.metric_instant(&shared, &metric(query), 60 * SECOND, &ctx);
+        assert_eq!(answer.is_err(), full, "{query}");
+    }
+    assert!(shared.0.lock().unwrap().1.get() > 0);
+}

@@ -1,0 +1,151 @@
+//! A log source over vectors that keeps the contract of [`LogSource`] to the letter.
+
+use kansoku_model::Labels;
+use kansoku_model::log::Slice;
+use kansoku_model::select::{
+    Direction, LogBlock, LogBlockRef, LogSelect, LogSource, SelectError, VisitBlock,
+};
+
+/// An entry as a test writes it.
+#[derive(Debug, Clone)]
+pub struct TestEntry {
+    pub time_ns: i64,
+    pub line: Vec<u8>,
+    pub metadata: Labels,
+}
+
+/// Streams and their entries in order of time.
+#[derive(Debug, Clone, Default)]
+pub struct MemorySource {
+    streams: Vec<(Labels, Vec<TestEntry>)>,
+    block_size: usize,
+}
+
+impl MemorySource {
+    pub fn add_stream(&mut self, labels: Labels) {
+        self.streams.push((labels, Vec::new()));
+    }
+
+    /// Adds an entry to the last stream.
+    pub fn push(&mut self, entry: TestEntry) {
+        let (_, entries) = self.streams.last_mut().unwrap();
+        entries.push(entry);
+        entries.sort_by_key(|e| e.time_ns);
+    }
+
+    /// The same entries in blocks of so many.
+    pub fn in_blocks_of(&self, block_size: usize) -> Self {
+        Self {
+            block_size,
+            ..self.clone()
+        }
+    }
+}
+
+struct Block<'a> {
+    labels: &'a Labels,
+    entries: &'a [TestEntry],
+    wanted: &'a LogSelect,
+}
+
+impl Block<'_> {
+    fn wanted(&self) -> impl Iterator<Item = &TestEntry> {
+        let range = self.wanted.from_ns..self.wanted.to_ns;
+        self.entries
+            .iter()
+            .filter(move |e| range.contains(&e.time_ns))
+    }
+}
+
+impl LogBlockRef for Block<'_> {
+    fn labels(&self) -> &Labels {
+        self.labels
+    }
+
+    fn time_range_ns(&self) -> (i64, i64) {
+        let last = self.entries.len() - 1;
+        (self.entries[0].time_ns, self.entries[last].time_ns)
+    }
+
+    fn load(&self, out: &mut LogBlock) -> Result<(), SelectError> {
+        out.clear();
+        let n = self.wanted().count();
+        for (row, entry) in self.wanted().enumerate() {
+            out.times.push(entry.time_ns);
+            let line = store(&mut out.text, &entry.line);
+            out.lines.push(line);
+            for (name, value) in &entry.metadata {
+                let slice = store(&mut out.text, value.as_bytes());
+                let column = out.metadata.iter().position(|(n, _)| &**n == name);
+                let column = column.unwrap_or_else(|| {
+                    out.metadata.push((name.into(), vec![None; n]));
+                    out.metadata.len() - 1
+                });
+                out.metadata[column].1[row] = Some(slice);
+            }
+        }
+        Ok(())
+    }
+
+    fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
+        times.clear();
+        lens.clear();
+        for entry in self.wanted() {
+            times.push(entry.time_ns);
+            lens.push(entry.line.len() as u32);
+        }
+        Ok(())
+    }
+
+    fn has_metadata(&self) -> bool {
+        self.entries.iter().any(|e| !e.metadata.is_empty())
+    }
+}
+
+fn store(text: &mut Vec<u8>, bytes: &[u8]) -> Slice {
+    let start = text.len() as u32;
+    text.extend_from_slice(bytes);
+    Slice {
+        start,
+        len: bytes.len() as u32,
+    }
+}
+
+impl LogSource for MemorySource {
+    fn select(&self, wanted: &LogSelect, visit: &mut VisitBlock<'_>) -> Result<(), SelectError> {
+        let lacks_needle = |entries: &[TestEntry]| {
+            wanted.needles.iter().any(|needle| {
+                let found = |e: &TestEntry| memchr::memmem::find(&e.line, needle).is_some();
+                !entries.iter().any(found)
+            })
+        };
+        let mut blocks: Vec<Block<'_>> = self
+            .streams
+            .iter()
+            .filter(|(labels, _)| wanted.matchers.iter().all(|m| m.matches_labels(labels)))
+            .flat_map(|(labels, entries)| {
+                entries
+                    .chunks(self.block_size.max(1))
+                    .map(move |entries| Block {
+                        labels,
+                        entries,
+                        wanted,
+                    })
+            })
+            .filter(|b| {
+                let (oldest, newest) = b.time_range_ns();
+                oldest < wanted.to_ns && newest >= wanted.from_ns && !lacks_needle(b.entries)
+            })
+            .collect();
+        match wanted.direction {
+            Direction::Forward => blocks.sort_by_key(|b| b.time_range_ns().0),
+            Direction::Backward => blocks.sort_by_key(|b| std::cmp::Reverse(b.time_range_ns().1)),
+        }
+        for block in &blocks {
+            if visit(block)?.is_break() {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,279 @@
+//! Walks a tree and computes each node over all steps at once.
+//!
+//! The one rule: every value held is counted, and every loop over samples asks `check`.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+
+use kansoku_model::labels::METRIC_NAME;
+use kansoku_model::{Labels, SeriesSource};
+
+use super::aggregations;
+use super::ast::{Expr, ExprKind, Span};
+use super::binary;
+use super::duration::QueryTimes;
+use super::engine::Options;
+use super::error::QueryError;
+use super::functions::{self, Call};
+use super::notes::{Notes, Severity};
+use super::value::{Column, Grid, Value, is_absent};
+
+/// Tells a query to stop: its error ends it.
+pub type Stop<'a> = &'a dyn Fn() -> Result<(), QueryError>;
+
+pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
+
+const TOO_MANY_SAMPLES: &str =
+    "query processing would load too many samples into memory in query execution";
+
+/// The state of one running query.
+pub(crate) struct Evaluator<'a> {
+    pub options: &'a Options,
+    pub source: &'a dyn SeriesSource,
+    /// The times of the whole query, for `@ start()` and `@ end()`.
+    pub query_start_ms: i64,
+    pub query_end_ms: i64,
+    pub times: QueryTimes,
+    pub check: Stop<'a>,
+    pub notes: RefCell<Notes>,
+    pub samples_read: Cell<u64>,
+    current_samples: Cell<usize>,
+    pub peak_samples: Cell<usize>,
+}
+
+impl<'a> Evaluator<'a> {
+    pub(crate) fn new(
+        options: &'a Options,
+        source: &'a dyn SeriesSource,
+        grid: Grid,
+        times: QueryTimes,
+        check: Stop<'a>,
+    ) -> Self {
+        Self {
+            options,
+            source,
+            query_start_ms: grid.start_ms,
+            query_end_ms: grid.end_ms(),
+            times,
+            check,
+            notes: RefCell::default(),
+            samples_read: Cell::new(0),
+            current_samples: Cell::new(0),
+            peak_samples: Cell::new(0),
+        }
+    }
+
+    /// The end that the client named, which may lie after the last step.
+    pub(crate) fn until(mut self, end_ms: i64) -> Self {
+        self.query_end_ms = end_ms;
+        self
+    }
+
+    /// Evaluates a scalar, string or instant vector.
+    pub(crate) fn eval(&self, expr: &Expr, grid: &Grid) -> Result<Value, QueryError> {
+        (self.check)()?;
+        let held_before = self.current_samples.get();
+        let value = if grid.n_steps > 1 && is_step_invariant(expr) && has_selector(expr) {
+            let once = Grid {
+                n_steps: 1,
+                ..*grid
+            };
+            let value = self.eval_node(expr, &once)?;
+            self.hold(value.n_values().saturating_mul(grid.n_steps))?;
+            repeat(value, grid.n_steps)
+        } else {
+            self.eval_node(expr, grid)?
+        };
+        // What the children held is gone by now; only the result remains.
+        self.current_samples.set(held_before);
+        self.hold(value.n_values())?;
+        Ok(value)
+    }
+
+    fn eval_node(&self, expr: &Expr, grid: &Grid) -> Result<Value, QueryError> {
+        match &expr.kind {
+            ExprKind::Number { value, .. } => Ok(Value::Scalar(vec![*value; grid.n_steps])),
+            ExprKind::String(text) => Ok(Value::String(text.clone())),
+            ExprKind::Paren(inner) => self.eval(inner, grid),
+            ExprKind::Unary { negative, operand } => self.unary(*negative, operand, grid),
+            ExprKind::Binary(node) => binary::eval(self, node, grid),
+            ExprKind::Aggregate(node) => aggregations::eval(self, node, grid).map(Value::Vector),
+            ExprKind::Call { function, args } => functions::eval(&Call {
+                evaluator: self,
+                grid,
+                function,
+                args,
+                span: expr.span,
+            }),
+            ExprKind::Vector(selector) => self.instant_selector(selector, grid).map(Value::Vector),
+            ExprKind::Matrix { .. } | ExprKind::Subquery(_) => Err(QueryError::Execution(
+                "range vector where a vector or scalar is needed".to_owned(),
+            )),
+        }
+    }
+
+    /// Evaluates what the type check knows to be an instant vector.
+    pub(crate) fn vector(&self, expr: &Expr, grid: &Grid) -> Result<Vec<Column>, QueryError> {
+        match self.eval(expr, grid)? {
+            Value::Vector(columns) => Ok(columns),
+            _ => Err(QueryError::Execution(
+                "expected an instant vector".to_owned(),
+            )),
+        }
+    }
+
+    /// Evaluates what the type check knows to be a scalar.
+    pub(crate) fn scalar(&self, expr: &Expr, grid: &Grid) -> Result<Vec<f64>, QueryError> {
+        match self.eval(expr, grid)? {
+            Value::Scalar(values) => Ok(values),
+            _ => Err(QueryError::Execution("expected a scalar".to_owned())),
+        }
+    }
+
+    fn unary(&self, negative: bool, operand: &Expr, grid: &Grid) -> Result<Value, QueryError> {
+        let value = self.eval(operand, grid)?;
+        if !negative {
+            return Ok(value);
+        }
+        match value {
+            Value::Scalar(mut values) => {
+                values.iter_mut().for_each(|v| *v = -*v);
+                Ok(Value::Scalar(values))
+            }
+            Value::Vector(mut columns) => {
+                for column in &mut columns {
+                    self.drop_name(column);
+                    for value in column.values.iter_mut().filter(|v| !is_absent(**v)) {
+                        *value = -*value;
+                    }
+                }
+                self.merge(columns, SAME_LABELSET).map(Value::Vector)
+            }
+            Value::String(_) => Ok(value),
+        }
+    }
+
+    /// Counts values that are about to be held.
+    pub(crate) fn hold(&self, n_values: usize) -> Result<(), QueryError> {
+        let now = self.current_samples.get().saturating_add(n_values);
+        if now > self.options.max_samples {
+            return Err(QueryError::Limit(TOO_MANY_SAMPLES.to_owned()));
+        }
+        self.current_samples.set(now);
+        self.peak_samples.set(self.peak_samples.get().max(now));
+        Ok(())
+    }
+
+    /// How many more values may be held.
+    pub(crate) fn samples_left(&self) -> usize {
+        self.options.max_samples - self.current_samples.get().min(self.options.max_samples)
+    }
+
+    pub(crate) fn too_many_samples() -> QueryError {
+        QueryError::Limit(TOO_MANY_SAMPLES.to_owned())
+    }
+
+    pub(crate) fn warn(&self, span: Span, text: String) {
+        self.notes.borrow_mut().add(Severity::Warning, text, span);
+    }
+
+    pub(crate) fn inform(&self, span: Span, text: String) {
+        self.notes.borrow_mut().add(Severity::Info, text, span);
+    }
+
+    /// The metric name no longer fits: removes it, now or at the end.
+    pub(crate) fn drop_name(&self, column: &mut Column) {
+        if self.options.delayed_name_removal {
+            column.drop_name = true;
+        } else if column.labels.iter().any(|(name, _)| describes_metric(name)) {
+            column.labels = column.labels.filtered(|name| !describes_metric(name));
+        }
+    }
+
+    /// Joins columns of one label set.
+    ///
+    /// # Errors
+    /// With `conflict` when two of them have a sample at the same step.
+    pub(crate) fn merge(
+        &self,
+        columns: Vec<Column>,
+        conflict: &str,
+    ) -> Result<Vec<Column>, QueryError> {
+        let mut seen: HashMap<Labels, usize> = HashMap::with_capacity(columns.len());
+        let mut merged: Vec<Column> = Vec::with_capacity(columns.len());
+        for column in columns {
+            let Some(&at) = seen.get(&column.labels) else {
+                seen.insert(column.labels.clone(), merged.len());
+                merged.push(column);
+                continue;
+            };
+            let into = &mut merged[at];
+            into.drop_name |= column.drop_name;
+            for (held, value) in into.values.iter_mut().zip(column.values) {
+                if is_absent(value) {
+                    continue;
+                }
+                if !is_absent(*held) {
+                    return Err(QueryError::Execution(conflict.to_owned()));
+                }
+                *held = value;
+            }
+        }
+        Ok(merged)
+    }
+
+    /// Removes names whose removal was delayed; the last thing done to a result.
+    pub(crate) fn finish(&self, mut columns: Vec<Column>) -> Result<Vec<Column>, QueryError> {
+        for column in columns.iter_mut().filter(|c| c.drop_name) {
+            column.labels = column.labels.filtered(|name| !describes_metric(name));
+        }
+        self.merge(columns, SAME_LABELSET)
+    }
+}
+
+/// Labels that say what a metric is: its name, type and unit. They go together.
+pub(crate) fn describes_metric(name: &str) -> bool {
+    matches!(name, METRIC_NAME | "__type__" | "__unit__")
+}
+
+fn repeat(value: Value, n_steps: usize) -> Value {
+    let spread = |values: Vec<f64>| vec![values[0]; n_steps];
+    match value {
+        Value::Scalar(values) => Value::Scalar(spread(values)),
+        Value::String(_) => value,
+        Value::Vector(columns) => Value::Vector(
+            columns
+                .into_iter()
+                .map(|column| Column {
+                    values: spread(column.values),
+                    ..column
+                })
+                .collect(),
+        ),
+    }
+}
+
+/// Whether an expression gives the same at every step: all its selectors are fixed by `@`, and
+/// nothing in it asks for the time.
+fn is_step_invariant(expr: &Expr) -> bool {
+    match &expr.kind {
+        ExprKind::Number { .. } | ExprKind::String(_) => true,
+        ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => is_step_invariant(inner),
+        ExprKind::Binary(b) => is_step_invariant(&b.left) && is_step_invariant(&b.right),
+        ExprKind::Aggregate(a) => {
+            is_step_invariant(&a.operand) && a.parameter.as_ref().is_none_or(is_step_invariant)
+        }
+        ExprKind::Call { function, args } => {
+            !function.uses_time && args.iter().all(is_step_invariant)
+        }
+        ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => {
+            selector.modifiers.at.is_some()
+        }
+        // Its own `@` fixes the times of everything inside.
+        ExprKind::Subquery(subquery) => subquery.modifiers.at.is_some(),
+    }
+}
+
+fn has_selector(expr: &Expr) -> bool {
+    !expr.selectors().is_empty()
+}

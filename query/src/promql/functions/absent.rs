@@ -1,0 +1,74 @@
+//! Is there anything at all: absent, absent_over_time, present_over_time.
+
+use kansoku_model::labels::METRIC_NAME;
+use kansoku_model::{Labels, MatchOp};
+
+use super::super::ast::{Expr, ExprKind, ValueType};
+use super::super::error::QueryError;
+use super::super::value::{ABSENT, Column, Value, is_absent};
+use super::{Call, Function};
+
+pub(super) const ABSENT_FUNCTION: Function = Function::whole(
+    "absent",
+    &[ValueType::Vector],
+    ValueType::Vector,
+    "1, with the labels that the selector demands, when the vector is empty.",
+    |call| {
+        let columns = call.vector(0)?;
+        let present = |step: usize| columns.iter().any(|c| !is_absent(c.values[step]));
+        absent(call, present)
+    },
+);
+
+pub(super) const ABSENT_OVER_TIME: Function = Function::whole(
+    "absent_over_time",
+    &[ValueType::Matrix],
+    ValueType::Vector,
+    "1, with the labels that the selector demands, when the range has no sample.",
+    |call| {
+        let (data, _) = call.range()?;
+        let present = |step: usize| {
+            let end_ms = data.reference.time(call.grid.time(step));
+            let start_ms = end_ms.saturating_sub(data.range_ms);
+            data.series.iter().any(|series| {
+                let last = series.times.partition_point(|t| *t <= end_ms);
+                last > 0 && series.times[last - 1] > start_ms
+            })
+        };
+        absent(call, present)
+    },
+);
+
+pub(super) const PRESENT_OVER_TIME: Function = Function::window(
+    "present_over_time",
+    "1 for each series with a sample in the range.",
+    |_| Some(1.0),
+);
+
+fn absent(call: &Call<'_, '_>, present: impl Fn(usize) -> bool) -> Result<Value, QueryError> {
+    let mut values = Vec::with_capacity(call.grid.n_steps);
+    for step in 0..call.grid.n_steps {
+        (call.evaluator.check)()?;
+        values.push(if present(step) { ABSENT } else { 1.0 });
+    }
+    let labels = labels_of(&call.args[0]);
+    call.joined(vec![Column {
+        labels,
+        drop_name: false,
+        values,
+    }])
+}
+
+/// The labels that a selector fixes to one value.
+fn labels_of(expr: &Expr) -> Labels {
+    let (ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. }) =
+        &expr.unwrap_parens().kind
+    else {
+        return Labels::default();
+    };
+    let fixed = selector.matchers.iter().filter(|matcher| {
+        let n_of_name = selector.matchers.iter().filter(|m| m.name == matcher.name);
+        matcher.op == MatchOp::Equal && matcher.name != METRIC_NAME && n_of_name.count() == 1
+    });
+    Labels::from_pairs(fixed.map(|m| (m.name.as_str(), m.value.as_str())))
+}

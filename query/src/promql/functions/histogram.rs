@@ -1,0 +1,365 @@
+//! Quantiles and shares from classic histograms: histogram_quantile, histogram_quantiles,
+//! histogram_fraction.
+//!
+//! Buckets are the series of one label set that differ in `le`; counts are cumulative.
+
+use std::collections::HashMap;
+
+use kansoku_model::Labels;
+use kansoku_model::labels::METRIC_NAME;
+
+use super::super::ast::Span;
+use super::super::ast::ValueType::{Scalar, String as Text, Vector};
+use super::super::error::QueryError;
+use super::super::notes::for_metric;
+use super::super::value::{ABSENT, Column, Value, is_absent};
+use super::{Call, Function, quantile_warning};
+use crate::number::{format_g, parse_float, quote};
+
+pub(super) const HISTOGRAM_QUANTILE: Function = Function::whole(
+    "histogram_quantile",
+    &[Scalar, Vector],
+    Vector,
+    "The φ-quantile of classic histograms, interpolated within a bucket.",
+    |call| {
+        let phis = call.evaluator.scalar(&call.args[0], call.grid)?;
+        for phi in &phis {
+            quantile_warning(call.evaluator, *phi, call.args[0].span);
+        }
+        over_histograms(call, 1, None, &mut |buckets, step, fixed| {
+            quantile(phis[step], buckets, fixed)
+        })
+    },
+);
+
+pub(super) const HISTOGRAM_QUANTILES: Function = Function {
+    variadic: 10,
+    ..Function::whole(
+        "histogram_quantiles",
+        &[Vector, Text, Scalar],
+        Vector,
+        "Several quantiles of classic histograms; each stands in the named label.",
+        histogram_quantiles,
+    )
+};
+
+pub(super) const HISTOGRAM_FRACTION: Function = Function::whole(
+    "histogram_fraction",
+    &[Scalar, Scalar, Vector],
+    Vector,
+    "Share of the observations of classic histograms between two values.",
+    |call| {
+        let lower = call.evaluator.scalar(&call.args[0], call.grid)?;
+        let upper = call.evaluator.scalar(&call.args[1], call.grid)?;
+        over_histograms(call, 2, None, &mut |buckets, step, _| {
+            fraction(lower[step], upper[step], buckets)
+        })
+    },
+);
+
+fn histogram_quantiles(call: &Call<'_, '_>) -> Result<Value, QueryError> {
+    let label = call.text(1)?;
+    if label.is_empty() {
+        let message = format!("invalid label name {}", quote(&label));
+        return Err(QueryError::Execution(message));
+    }
+    let mut columns = Vec::new();
+    for arg in &call.args[2..] {
+        let phis = call.evaluator.scalar(arg, call.grid)?;
+        let Some(phi) = phis.first() else {
+            continue;
+        };
+        quantile_warning(call.evaluator, *phi, arg.span);
+        let text = open_metrics_float(*phi);
+        let result = over_histograms(
+            call,
+            0,
+            Some((&label, &text)),
+            &mut |buckets, step, fixed| quantile(phis[step], buckets, fixed),
+        )?;
+        if let Value::Vector(mut more) = result {
+            columns.append(&mut more);
+        }
+    }
+    call.joined(columns)
+}
+
+/// A float as OpenMetrics writes it: whole numbers with `.0`.
+fn open_metrics_float(value: f64) -> String {
+    let text = format_g(value);
+    if value.is_finite() && !text.contains(['.', 'e']) {
+        format!("{text}.0")
+    } else {
+        text
+    }
+}
+
+/// A bucket: its upper bound and the number of observations up to it.
+type Bucket = (f64, f64);
+
+/// The columns of one histogram.
+struct Histogram {
+    labels: Labels,
+    drop_name: bool,
+    name: String,
+    /// Upper bound and column, by bound.
+    buckets: Vec<(f64, usize)>,
+}
+
+/// What computes a value from the buckets at a step. It sets the flag when it had to correct
+/// counts that fall.
+type Compute<'f> = &'f mut dyn FnMut(&mut Vec<Bucket>, usize, &mut bool) -> f64;
+
+fn over_histograms(
+    call: &Call<'_, '_>,
+    index: usize,
+    extra: Option<(&str, &str)>,
+    compute: Compute<'_>,
+) -> Result<Value, QueryError> {
+    let columns = call.vector(index)?;
+    let span = call.args[index].span;
+    let mut out = Vec::new();
+    let mut buckets: Vec<Bucket> = Vec::new();
+    for histogram in histograms(call, &columns, span) {
+        (call.evaluator.check)()?;
+        call.evaluator.hold(call.grid.n_steps)?;
+        let mut fixed = false;
+        let values = (0..call.grid.n_steps)
+            .map(|step| {
+                buckets.clear();
+                buckets.extend(
+                    histogram
+                        .buckets
+                        .iter()
+                        .map(|(bound, column)| (*bound, columns[*column].values[step]))
+                        .filter(|(_, count)| !is_absent(*count)),
+                );
+                if buckets.is_empty() {
+                    ABSENT
+                } else {
+                    compute(&mut buckets, step, &mut fixed)
+                }
+            })
+            .collect();
+        if fixed {
+            call.evaluator.inform(
+                span,
+                format!(
+                    "input to histogram_quantile needed to be fixed for monotonicity (see \
+                     https://prometheus.io/docs/prometheus/latest/querying/functions/#histogram_quantile){}",
+                    for_metric(&histogram.name)
+                ),
+            );
+        }
+        let mut column = Column {
+            labels: match extra {
+                Some((label, text)) => histogram.labels.with(label, text),
+                None => histogram.labels,
+            },
+            drop_name: histogram.drop_name,
+            values,
+        };
+        call.evaluator.drop_name(&mut column);
+        out.push(column);
+    }
+    call.joined(out)
+}
+
+/// Groups bucket series by their labels without `le`; series without a number there are left out.
+fn histograms(call: &Call<'_, '_>, columns: &[Column], span: Span) -> Vec<Histogram> {
+    let mut found: HashMap<Labels, usize> = HashMap::new();
+    let mut histograms: Vec<Histogram> = Vec::new();
+    for (index, column) in columns.iter().enumerate() {
+        let le = column.labels.get("le").unwrap_or("");
+        let name = column.labels.metric_name();
+        let Some(bound) = parse_float(le) else {
+            let message = format!(
+                "bucket label \"le\" is missing or has a malformed value of {}{}",
+                quote(le),
+                for_metric(name)
+            );
+            call.evaluator.warn(span, message);
+            continue;
+        };
+        let labels = column.labels.filtered(|label| label != "le");
+        let at = *found.entry(labels).or_insert_with_key(|labels| {
+            histograms.push(Histogram {
+                labels: labels.clone(),
+                drop_name: column.drop_name,
+                name: labels.get(METRIC_NAME).unwrap_or("").to_owned(),
+                buckets: Vec::new(),
+            });
+            histograms.len() - 1
+        });
+        histograms[at].buckets.push((bound, index));
+    }
+    for histogram in &mut histograms {
+        histogram.buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    histograms
+}
+
+/// Adds up counts of equal bounds (`1` and `1.0`).
+fn join_equal_bounds(buckets: &mut Vec<Bucket>) {
+    buckets.dedup_by(|later, earlier| {
+        let equal = later.0 == earlier.0;
+        if equal {
+            earlier.1 += later.1;
+        }
+        equal
+    });
+}
+
+/// A relative difference of counts that can only be rounding.
+const ROUNDING: f64 = 1e-12;
+
+/// Lifts counts that fall. Returns whether any fell by more than rounding.
+fn make_monotonic(buckets: &mut [Bucket]) -> bool {
+    let mut fell = false;
+    let Some(mut before) = buckets.first().map(|b| b.1) else {
+        return false;
+    };
+    for (_, count) in &mut buckets[1..] {
+        let difference = (*count - before).abs();
+        if *count == before || difference <= ROUNDING * (before.abs() + count.abs()) {
+            *count = before;
+        } else if *count < before {
+            *count = before;
+            fell = true;
+        } else {
+            before = *count;
+        }
+    }
+    fell
+}
+
+fn quantile(phi: f64, buckets: &mut Vec<Bucket>, fixed: &mut bool) -> f64 {
+    if phi.is_nan() {
+        return f64::NAN;
+    }
+    if phi < 0.0 {
+        return f64::NEG_INFINITY;
+    }
+    if phi > 1.0 {
+        return f64::INFINITY;
+    }
+    if buckets.last().is_none_or(|b| b.0 != f64::INFINITY) {
+        return f64::NAN;
+    }
+    join_equal_bounds(buckets);
+    *fixed |= make_monotonic(buckets);
+    let observations = buckets[buckets.len() - 1].1;
+    if buckets.len() < 2 || observations == 0.0 || observations.is_nan() {
+        return f64::NAN;
+    }
+    let rank = phi * observations;
+    let finite = &buckets[..buckets.len() - 1];
+    let at = finite.partition_point(|b| b.1 < rank);
+    if at == finite.len() {
+        return finite[at - 1].0;
+    }
+    let (end, count) = finite[at];
+    if at == 0 {
+        return if end <= 0.0 {
+            end
+        } else {
+            end * (rank / count)
+        };
+    }
+    let (start, below) = finite[at - 1];
+    start + (end - start) * ((rank - below) / (count - below))
+}
+
+fn fraction(lower: f64, upper: f64, buckets: &mut Vec<Bucket>) -> f64 {
+    if buckets.last().is_none_or(|b| b.0 != f64::INFINITY) {
+        return f64::NAN;
+    }
+    join_equal_bounds(buckets);
+    let observations = buckets[buckets.len() - 1].1;
+    if observations == 0.0 || observations.is_nan() || lower.is_nan() || upper.is_nan() {
+        return f64::NAN;
+    }
+    if lower >= upper {
+        return 0.0;
+    }
+    let rank = |value| rank_of(value, buckets).min(observations);
+    (rank(upper) - rank(lower)) / observations
+}
+
+/// How many observations lie at or below `value`.
+fn rank_of(value: f64, buckets: &[Bucket]) -> f64 {
+    let mut below = 0.0;
+    for (i, (end, count)) in buckets.iter().enumerate() {
+        let start = match i.checked_sub(1) {
+            Some(before) => buckets[before].0,
+            // Nothing is observed below zero when the first bound is above it.
+            None if *end > 0.0 => 0.0,
+            None => f64::NEG_INFINITY,
+        };
+        if start >= value {
+            return below;
+        }
+        if *end > value {
+            // Nothing can be interpolated in a bucket without a lower end; in one without an
+            // upper end the quotient is zero.
+            let share = if start.is_infinite() {
+                1.0
+            } else {
+                (value - start) / (end - start)
+            };
+            return below + (count - below) * share;
+        }
+        below = *count;
+    }
+    f64::INFINITY
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_of_buckets() {
+        let inf = f64::INFINITY;
+        let cases: [(f64, &[Bucket], f64, bool); 7] = [
+            (0.5, &[(1.0, 2.0), (2.0, 4.0), (inf, 4.0)], 1.0, false),
+            (0.75, &[(1.0, 2.0), (2.0, 4.0), (inf, 4.0)], 1.5, false),
+            (1.0, &[(1.0, 2.0), (inf, 4.0)], 1.0, false),
+            (0.5, &[(-1.0, 2.0), (inf, 2.0)], -1.0, false),
+            (0.25, &[(1.0, 4.0), (inf, 4.0)], 0.25, false),
+            (0.5, &[(1.0, 4.0), (2.0, 3.0), (inf, 8.0)], 1.0, true),
+            (0.5, &[(1.0, 1.0), (1.0, 3.0), (inf, 8.0)], 1.0, false),
+        ];
+        for (phi, buckets, expected, expected_fixed) in cases {
+            let mut fixed = false;
+            let got = quantile(phi, &mut buckets.to_vec(), &mut fixed);
+            assert_eq!(
+                (got, fixed),
+                (expected, expected_fixed),
+                "{phi} {buckets:?}"
+            );
+        }
+        let mut fixed = false;
+        assert!(quantile(0.5, &mut vec![(1.0, 2.0)], &mut fixed).is_nan());
+        assert!(quantile(0.5, &mut vec![(1.0, 0.0), (inf, 0.0)], &mut fixed).is_nan());
+    }
+
+    #[test]
+    fn fractions_of_buckets() {
+        let buckets = || vec![(1.0, 2.0), (2.0, 4.0), (f64::INFINITY, 8.0)];
+        let cases = [
+            (0.0, 1.0, 0.25),
+            (0.5, 1.5, 0.25),
+            (f64::NEG_INFINITY, f64::INFINITY, 1.0),
+            (2.0, f64::INFINITY, 0.5),
+            (3.0, 2.0, 0.0),
+        ];
+        for (lower, upper, expected) in cases {
+            assert_eq!(
+                fraction(lower, upper, &mut buckets()),
+                expected,
+                "{lower} {upper}"
+            );
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Times: of the step, of samples, and the parts of dates in UTC.
+
+use kansoku_model::Labels;
+
+use super::super::ast::ExprKind;
+use super::super::ast::ValueType::{Scalar, Vector};
+use super::super::error::QueryError;
+use super::super::value::{Column, Value, is_absent};
+use super::{Body, Call, Function};
+
+pub(super) const TIME: Function = Function {
+    uses_time: true,
+    ..Function::whole(
+        "time",
+        &[],
+        Scalar,
+        "Time of the step in seconds.",
+        |call| Ok(Value::Scalar(step_seconds(call))),
+    )
+};
+
+pub(super) const TIMESTAMP: Function = Function {
+    uses_time: true,
+    ..Function::whole(
+        "timestamp",
+        &[Vector],
+        Vector,
+        "Time in seconds of each sample.",
+        timestamp,
+    )
+};
+
+pub(super) const YEAR: Function = date("year", "Year in UTC.", |d| d.year as f64);
+pub(super) const MONTH: Function = date("month", "Month in UTC, from 1.", |d| d.month as f64);
+pub(super) const DAY_OF_MONTH: Function =
+    date("day_of_month", "Day of the month in UTC, from 1.", |d| {
+        d.day as f64
+    });
+pub(super) const DAY_OF_YEAR: Function =
+    date("day_of_year", "Day of the year in UTC, from 1.", |d| {
+        let first = days_of(d.year, 1);
+        (d.days - first + 1) as f64
+    });
+pub(super) const DAY_OF_WEEK: Function = date(
+    "day_of_week",
+    "Day of the week in UTC, 0 for Sunday.",
+    // 1970-01-01 was a Thursday.
+    |d| (d.days + 4).rem_euclid(7) as f64,
+);
+pub(super) const DAYS_IN_MONTH: Function = date(
+    "days_in_month",
+    "Number of days of the month in UTC.",
+    |d| {
+        let next = if d.month == 12 {
+            days_of(d.year + 1, 1)
+        } else {
+            days_of(d.year, d.month + 1)
+        };
+        (next - days_of(d.year, d.month)) as f64
+    },
+);
+pub(super) const HOUR: Function = date("hour", "Hour of the day in UTC.", |d| {
+    (d.second_of_day / 3600) as f64
+});
+pub(super) const MINUTE: Function = date("minute", "Minute of the hour in UTC.", |d| {
+    (d.second_of_day / 60 % 60) as f64
+});
+
+/// Year and days stay far inside 64 bits: times beyond this are cut.
+const MAX_SECONDS: f64 = 1e15;
+
+/// A time taken apart.
+pub(in super::super) struct Date {
+    year: i64,
+    month: i64,
+    day: i64,
+    /// Days since 1970-01-01.
+    days: i64,
+    second_of_day: i64,
+}
+
+impl Date {
+    /// The proleptic Gregorian date, counted in eras of 400 years that begin in March.
+    fn at(seconds: f64) -> Self {
+        let seconds = seconds.clamp(-MAX_SECONDS, MAX_SECONDS) as i64;
+        let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
+        let shifted = days + 719_468;
+        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
+        let year_of_era =
+            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+        let from_march = (5 * day_of_year + 2) / 153;
+        let month = if from_march < 10 {
+            from_march + 3
+        } else {
+            from_march - 9
+        };
+        Self {
+            year: year_of_era + era * 400 + i64::from(month <= 2),
+            month,
+            day: day_of_year - (153 * from_march + 2) / 5 + 1,
+            days,
+            second_of_day,
+        }
+    }
+}
+
+/// Days from 1970-01-01 to the first of a month.
+fn days_of(year: i64, month: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let from_march = if month > 2 { month - 3 } else { month + 9 };
+    let day_of_year = (153 * from_march + 2) / 5;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
+}
+
+fn step_seconds(call: &Call<'_, '_>) -> Vec<f64> {
+    call.grid.times().map(|t| t as f64 / 1000.0).collect()
+}
+
+fn timestamp(call: &Call<'_, '_>) -> Result<Value, QueryError> {
+    let arg = call.args[0].unwrap_parens();
+    let mut columns = if let ExprKind::Vector(selector) = &arg.kind {
+        call.evaluator.sample_times(selector, call.grid)?
+    } else {
+        let times = step_seconds(call);
+        let mut columns = call.vector(0)?;
+        for column in &mut columns {
+            for (value, time) in column.values.iter_mut().zip(&times) {
+                if !is_absent(*value) {
+                    *value = *time;
+                }
+            }
+        }
+        columns
+    };
+    for column in &mut columns {
+        call.evaluator.drop_name(column);
+    }
+    call.joined(columns)
+}
+
+/// A function of a date: of each value, or of the step's time without an argument.
+const fn date(name: &'static str, doc: &'static str, part: fn(&Date) -> f64) -> Function {
+    Function {
+        name,
+        args: &[Vector],
+        variadic: 1,
+        returns: Vector,
+        uses_time: true,
+        doc,
+        body: Body::Date(part),
+    }
+}
+
+pub(super) fn date_part(call: &Call<'_, '_>, part: fn(&Date) -> f64) -> Result<Value, QueryError> {
+    if !call.args.is_empty() {
+        return call.map(|value, _| part(&Date::at(value)));
+    }
+    let values = step_seconds(call).into_iter().map(|s| part(&Date::at(s)));
+    Ok(Value::Vector(vec![Column {
+        labels: Labels::default(),
+        drop_name: false,
+        values: values.collect(),
+    }]))
+}

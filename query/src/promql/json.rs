@@ -1,0 +1,161 @@
+//! The `data` object of Prometheus's HTTP API: result type and result.
+//!
+//! Times are seconds, whole or with three decimals; values are strings, as JSON has no NaN.
+
+use kansoku_model::Labels;
+use kansoku_model::json::write_str;
+
+use super::output::{QueryOutput, QueryValue};
+use crate::number::{format_f, format_sample};
+
+/// Appends `{"resultType":…,"result":…}`.
+pub fn write_data(out: &mut Vec<u8>, output: &QueryOutput) {
+    match &output.value {
+        QueryValue::Scalar { time_ms, value } => {
+            out.extend_from_slice(br#"{"resultType":"scalar","result":["#);
+            write_time(out, *time_ms);
+            out.extend_from_slice(b",\"");
+            out.extend_from_slice(format_f(*value).as_bytes());
+            out.extend_from_slice(b"\"]}");
+        }
+        QueryValue::String { time_ms, value } => {
+            out.extend_from_slice(br#"{"resultType":"string","result":["#);
+            write_time(out, *time_ms);
+            out.push(b',');
+            write_str(out, value.as_bytes());
+            out.extend_from_slice(b"]}");
+        }
+        QueryValue::Vector(samples) => {
+            out.extend_from_slice(br#"{"resultType":"vector","result":["#);
+            for (i, sample) in samples.iter().enumerate() {
+                out.extend_from_slice(if i == 0 {
+                    b"{\"metric\":"
+                } else {
+                    b",{\"metric\":"
+                });
+                write_labels(out, &sample.labels);
+                out.extend_from_slice(b",\"value\":");
+                write_point(out, sample.time_ms, sample.value);
+                out.push(b'}');
+            }
+            out.extend_from_slice(b"]}");
+        }
+        QueryValue::Matrix(series) => {
+            out.extend_from_slice(br#"{"resultType":"matrix","result":["#);
+            for (i, one) in series.iter().enumerate() {
+                out.extend_from_slice(if i == 0 {
+                    b"{\"metric\":"
+                } else {
+                    b",{\"metric\":"
+                });
+                write_labels(out, &one.labels);
+                out.extend_from_slice(b",\"values\":[");
+                for (j, (time_ms, value)) in one.times.iter().zip(&one.values).enumerate() {
+                    if j > 0 {
+                        out.push(b',');
+                    }
+                    write_point(out, *time_ms, *value);
+                }
+                out.extend_from_slice(b"]}");
+            }
+            out.extend_from_slice(b"]}");
+        }
+    }
+}
+
+/// Appends a label set as an object.
+pub fn write_labels(out: &mut Vec<u8>, labels: &Labels) {
+    out.push(b'{');
+    for (i, (name, value)) in labels.iter().enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_str(out, name.as_bytes());
+        out.push(b':');
+        write_str(out, value.as_bytes());
+    }
+    out.push(b'}');
+}
+
+/// Appends `[time,"value"]`.
+pub fn write_point(out: &mut Vec<u8>, time_ms: i64, value: f64) {
+    out.push(b'[');
+    write_time(out, time_ms);
+    out.extend_from_slice(b",\"");
+    out.extend_from_slice(format_sample(value).as_bytes());
+    out.extend_from_slice(b"\"]");
+}
+
+/// Appends seconds: whole, or with three decimals.
+pub fn write_time(out: &mut Vec<u8>, time_ms: i64) {
+    let (seconds, rest) = (time_ms.unsigned_abs() / 1000, time_ms.unsigned_abs() % 1000);
+    let sign = if time_ms < 0 { "-" } else { "" };
+    let text = if rest == 0 {
+        format!("{sign}{seconds}")
+    } else {
+        format!("{sign}{seconds}.{rest:03}")
+    };
+    out.extend_from_slice(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::promql::output::{QueryStats, Sample, Series};
+
+    fn text(value: QueryValue) -> String {
+        let mut out = Vec::new();
+        let output = QueryOutput {
+            value,
+            warnings: Vec::new(),
+            infos: Vec::new(),
+            stats: QueryStats::default(),
+        };
+        write_data(&mut out, &output);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn writes_what_prometheus_writes() {
+        let labels = Labels::from_pairs([("__name__", "up"), ("job", "a\"b")]);
+        let cases = [
+            (
+                QueryValue::Scalar {
+                    time_ms: 1500,
+                    value: 1e-7,
+                },
+                r#"{"resultType":"scalar","result":[1.500,"0.0000001"]}"#,
+            ),
+            (
+                QueryValue::String {
+                    time_ms: -1,
+                    value: "x\n".into(),
+                },
+                r#"{"resultType":"string","result":[-0.001,"x\n"]}"#,
+            ),
+            (
+                QueryValue::Vector(vec![Sample {
+                    labels: labels.clone(),
+                    time_ms: 2000,
+                    value: f64::INFINITY,
+                }]),
+                r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a\"b"},"value":[2,"+Inf"]}]}"#,
+            ),
+            (
+                QueryValue::Matrix(vec![Series {
+                    labels: Labels::default(),
+                    times: vec![0, 10],
+                    values: vec![1e21, -0.5],
+                }]),
+                r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1e+21"],[0.010,"-0.5"]]}]}"#,
+            ),
+            (
+                QueryValue::Matrix(vec![]),
+                r#"{"resultType":"matrix","result":[]}"#,
+            ),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(text(value), expected);
+        }
+    }
+}

@@ -1,0 +1,531 @@
+//! Cuts a PromQL text into tokens with their byte ranges.
+//!
+//! It knows three states (plain, in braces, in brackets) because names, colons and operators mean
+//! different things in each. It keeps no meaning: numbers and strings are decoded by the parser.
+
+use super::ast::{BinaryOp, Span};
+use crate::number::quote;
+
+/// What a token is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TokenKind {
+    End,
+    LeftParen,
+    RightParen,
+    LeftBrace,
+    RightBrace,
+    LeftBracket,
+    RightBracket,
+    Comma,
+    Colon,
+    /// `=`
+    Assign,
+    /// `=~`
+    MatchRegex,
+    /// `!~`
+    MatchNotRegex,
+    At,
+    Op(BinaryOp),
+    Number,
+    Duration,
+    String,
+    /// A name without colon; keywords and aggregations are told apart by the parser.
+    Identifier,
+    /// A name with a colon.
+    MetricIdentifier,
+    /// The text is not PromQL from here on.
+    Error(String),
+}
+
+/// A token and where it is.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Token {
+    pub kind: TokenKind,
+    pub span: Span,
+}
+
+/// Words that are no metric name in some places; any case is accepted.
+pub const KEYWORDS: [&str; 15] = [
+    "offset",
+    "by",
+    "without",
+    "on",
+    "ignoring",
+    "group_left",
+    "group_right",
+    "bool",
+    "start",
+    "end",
+    "step",
+    "range",
+    "fill",
+    "fill_left",
+    "fill_right",
+];
+
+/// Cuts the whole text. The last token is `End` or `Error`.
+#[must_use]
+pub fn tokens(text: &str) -> Vec<Token> {
+    let mut lexer = Lexer {
+        text,
+        bytes: text.as_bytes(),
+        at: 0,
+        in_braces: false,
+        in_brackets: false,
+        had_colon: false,
+        n_parens: 0,
+    };
+    let mut out = Vec::new();
+    loop {
+        let token = lexer.next();
+        let done = matches!(token.kind, TokenKind::End | TokenKind::Error(_));
+        out.push(token);
+        if done {
+            return out;
+        }
+    }
+}
+
+struct Lexer<'a> {
+    text: &'a str,
+    bytes: &'a [u8],
+    at: usize,
+    in_braces: bool,
+    in_brackets: bool,
+    /// A colon was seen in these brackets; there is at most one.
+    had_colon: bool,
+    n_parens: usize,
+}
+
+fn is_name_start(b: u8) -> bool {
+    b.is_ascii_alphabetic() || b == b'_'
+}
+
+fn is_name(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b == b'_'
+}
+
+impl Lexer<'_> {
+    fn peek(&self, ahead: usize) -> u8 {
+        self.bytes.get(self.at + ahead).copied().unwrap_or(0)
+    }
+
+    fn next(&mut self) -> Token {
+        self.skip_space_and_comments();
+        let start = self.at;
+        let kind = if start >= self.bytes.len() {
+            self.end()
+        } else if self.in_braces {
+            self.in_braces()
+        } else {
+            self.plain()
+        };
+        // An error points at one place, not at what follows it.
+        let end = self.at.max(start);
+        let is_right_paren = matches!(kind, TokenKind::Error(_)) && self.text[start..end] == *")";
+        let start = if is_right_paren { end } else { start };
+        Token {
+            kind,
+            span: Span { start, end },
+        }
+    }
+
+    fn skip_space_and_comments(&mut self) {
+        loop {
+            match self.peek(0) {
+                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                b'#' => {
+                    let rest = &self.bytes[self.at..];
+                    self.at += memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+                }
+                _ => return,
+            }
+        }
+    }
+
+    fn end(&self) -> TokenKind {
+        let message = if self.in_braces {
+            "unexpected end of input inside braces"
+        } else if self.n_parens > 0 {
+            "unclosed left parenthesis"
+        } else if self.in_brackets {
+            "unclosed left bracket"
+        } else {
+            return TokenKind::End;
+        };
+        TokenKind::Error(message.to_owned())
+    }
+
+    fn current_char(&self) -> char {
+        self.text[self.at..]
+            .chars()
+            .next()
+            .unwrap_or(char::REPLACEMENT_CHARACTER)
+    }
+
+    fn unexpected(&self, place: &str) -> TokenKind {
+        TokenKind::Error(format!(
+            "unexpected character{place}: {:?}",
+            self.current_char()
+        ))
+    }
+
+    fn take(&mut self, n_bytes: usize, kind: TokenKind) -> TokenKind {
+        self.at += n_bytes;
+        kind
+    }
+
+    fn in_braces(&mut self) -> TokenKind {
+        match (self.peek(0), self.peek(1)) {
+            (b'}', _) => {
+                self.in_braces = false;
+                self.take(1, TokenKind::RightBrace)
+            }
+            (b'{', _) => TokenKind::Error("unexpected left brace '{'".to_owned()),
+            (b',', _) => self.take(1, TokenKind::Comma),
+            (b'=', b'~') => self.take(2, TokenKind::MatchRegex),
+            (b'=', _) => self.take(1, TokenKind::Assign),
+            (b'!', b'~') => self.take(2, TokenKind::MatchNotRegex),
+            (b'!', b'=') => self.take(2, TokenKind::Op(BinaryOp::NotEqual)),
+            (b'!', _) => {
+                self.at += 1;
+                TokenKind::Error(format!(
+                    "unexpected character after '!' inside braces: {:?}",
+                    self.current_char()
+                ))
+            }
+            (b'"' | b'\'' | b'`', _) => self.string(),
+            (b, _) if is_name_start(b) => {
+                while is_name(self.peek(0)) {
+                    self.at += 1;
+                }
+                TokenKind::Identifier
+            }
+            _ => self.unexpected(" inside braces"),
+        }
+    }
+
+    fn plain(&mut self) -> TokenKind {
+        use TokenKind::Op;
+        match (self.peek(0), self.peek(1)) {
+            (b',', _) => self.take(1, TokenKind::Comma),
+            (b'(', _) => {
+                self.n_parens += 1;
+                self.take(1, TokenKind::LeftParen)
+            }
+            (b')', _) => {
+                if self.n_parens == 0 {
+                    self.at += 1;
+                    return TokenKind::Error("unexpected right parenthesis ')'".to_owned());
+                }
+                self.n_parens -= 1;
+                self.take(1, TokenKind::RightParen)
+            }
+            (b'{', _) => {
+                self.in_braces = true;
+                self.take(1, TokenKind::LeftBrace)
+            }
+            (b'[', _) => {
+                if self.in_brackets {
+                    return TokenKind::Error("unexpected left bracket '['".to_owned());
+                }
+                self.in_brackets = true;
+                self.had_colon = false;
+                self.take(1, TokenKind::LeftBracket)
+            }
+            (b']', _) => {
+                if !self.in_brackets {
+                    return TokenKind::Error("unexpected right bracket ']'".to_owned());
+                }
+                self.in_brackets = false;
+                self.take(1, TokenKind::RightBracket)
+            }
+            (b':', _) if self.in_brackets => {
+                if self.had_colon {
+                    return TokenKind::Error("unexpected colon ':'".to_owned());
+                }
+                self.had_colon = true;
+                self.take(1, TokenKind::Colon)
+            }
+            (b'@', _) => self.take(1, TokenKind::At),
+            (b'+', _) => self.take(1, Op(BinaryOp::Add)),
+            (b'-', _) => self.take(1, Op(BinaryOp::Sub)),
+            (b'*', _) => self.take(1, Op(BinaryOp::Mul)),
+            (b'/', _) => self.take(1, Op(BinaryOp::Div)),
+            (b'%', _) => self.take(1, Op(BinaryOp::Mod)),
+            (b'^', _) => self.take(1, Op(BinaryOp::Pow)),
+            (b'=', b'=') => self.take(2, Op(BinaryOp::Equal)),
+            (b'=', b'~') => {
+                self.at += 1;
+                TokenKind::Error("unexpected character after '=': '~'".to_owned())
+            }
+            (b'=', _) => self.take(1, TokenKind::Assign),
+            (b'!', b'=') => self.take(2, Op(BinaryOp::NotEqual)),
+            (b'!', _) => {
+                self.at += 1;
+                TokenKind::Error(format!(
+                    "unexpected character after '!': {:?}",
+                    self.current_char()
+                ))
+            }
+            (b'<', b'=') => self.take(2, Op(BinaryOp::LessEqual)),
+            (b'<' | b'>', b'/') => TokenKind::Error(
+                "trimming operators need native histograms, which are not supported".to_owned(),
+            ),
+            (b'<', _) => self.take(1, Op(BinaryOp::Less)),
+            (b'>', b'=') => self.take(2, Op(BinaryOp::GreaterEqual)),
+            (b'>', _) => self.take(1, Op(BinaryOp::Greater)),
+            (b'"' | b'\'' | b'`', _) => self.string(),
+            (b'0'..=b'9', _) | (b'.', b'0'..=b'9') => self.number_or_duration(),
+            (b, _) if is_name_start(b) || b == b':' => self.word(),
+            _ => self.unexpected(""),
+        }
+    }
+
+    fn word(&mut self) -> TokenKind {
+        let start = self.at;
+        let mut has_colon = false;
+        while is_name(self.peek(0)) || (self.peek(0) == b':' && !self.in_brackets) {
+            has_colon |= self.peek(0) == b':';
+            self.at += 1;
+        }
+        if has_colon {
+            return TokenKind::MetricIdentifier;
+        }
+        match self.text[start..self.at].to_ascii_lowercase().as_str() {
+            "and" => TokenKind::Op(BinaryOp::And),
+            "or" => TokenKind::Op(BinaryOp::Or),
+            "unless" => TokenKind::Op(BinaryOp::Unless),
+            "atan2" => TokenKind::Op(BinaryOp::Atan2),
+            "inf" | "nan" => TokenKind::Number,
+            _ => TokenKind::Identifier,
+        }
+    }
+
+    fn digits(&mut self, hex: bool) {
+        while {
+            let b = self.peek(0);
+            b.is_ascii_digit() || b == b'_' || (hex && b.is_ascii_hexdigit())
+        } {
+            self.at += 1;
+        }
+    }
+
+    fn number_or_duration(&mut self) -> TokenKind {
+        let start = self.at;
+        if self.peek(0) == b'0' && matches!(self.peek(1), b'x' | b'X') {
+            self.at += 2;
+            self.digits(true);
+            return self.end_of_number(start, TokenKind::Number);
+        }
+        self.digits(false);
+        let whole = self.at > start;
+        if whole && self.duration_unit() > 0 {
+            loop {
+                self.at += self.duration_unit();
+                let before = self.at;
+                self.digits(false);
+                if self.at == before {
+                    return self.end_of_number(start, TokenKind::Duration);
+                }
+                if self.duration_unit() == 0 {
+                    return self.bad_number(start);
+                }
+            }
+        }
+        if self.peek(0) == b'.' {
+            self.at += 1;
+            self.digits(false);
+        }
+        if matches!(self.peek(0), b'e' | b'E') {
+            self.at += 1;
+            if matches!(self.peek(0), b'+' | b'-') {
+                self.at += 1;
+            }
+            self.digits(false);
+        }
+        self.end_of_number(start, TokenKind::Number)
+    }
+
+    /// Bytes of the duration unit here, 0 when there is none.
+    fn duration_unit(&self) -> usize {
+        match (self.peek(0), self.peek(1)) {
+            (b'm', b's') => 2,
+            (b's' | b'm' | b'h' | b'd' | b'w' | b'y', _) => 1,
+            _ => 0,
+        }
+    }
+
+    /// A number must not run into a letter, digit or point.
+    fn end_of_number(&mut self, start: usize, kind: TokenKind) -> TokenKind {
+        let next = self.peek(0);
+        if is_name(next) {
+            self.at += 1;
+            return self.bad_number(start);
+        }
+        kind
+    }
+
+    fn bad_number(&self, start: usize) -> TokenKind {
+        TokenKind::Error(format!(
+            "bad number or duration syntax: {}",
+            quote(&self.text[start..self.at])
+        ))
+    }
+
+    fn string(&mut self) -> TokenKind {
+        let delimiter = self.peek(0);
+        self.at += 1;
+        loop {
+            let Some(&b) = self.bytes.get(self.at) else {
+                let kind = if delimiter == b'`' { "raw" } else { "quoted" };
+                return TokenKind::Error(format!("unterminated {kind} string"));
+            };
+            self.at += 1;
+            if b == delimiter {
+                return TokenKind::String;
+            }
+            if delimiter == b'`' {
+                continue;
+            }
+            match b {
+                b'\n' => return TokenKind::Error("unterminated quoted string".to_owned()),
+                // What is escaped cannot end the string; the parser reads the escape itself.
+                b'\\' if self.at == self.bytes.len() => {
+                    return TokenKind::Error("escape sequence not terminated".to_owned());
+                }
+                b'\\' => self.at += 1,
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Decodes a quoted string token: Go's escapes in `"` and `'`, none in backticks.
+///
+/// # Errors
+/// When an escape is not known or what it gives is not UTF-8.
+pub fn unquote(token: &str) -> Result<String, String> {
+    let delimiter = token.as_bytes().first().copied().unwrap_or(0);
+    let body = token
+        .len()
+        .checked_sub(1)
+        .and_then(|end| token.get(1..end))
+        .unwrap_or("");
+    if delimiter == b'`' {
+        return Ok(body.to_owned());
+    }
+    let mut out = Vec::with_capacity(body.len());
+    let mut rest = body.as_bytes();
+    while let Some((&b, tail)) = rest.split_first() {
+        rest = tail;
+        if b == b'\\' {
+            rest = escape(rest, delimiter, &mut out)?;
+        } else {
+            out.push(b);
+        }
+    }
+    String::from_utf8(out).map_err(|_| "invalid UTF-8 in string".to_owned())
+}
+
+fn escape<'a>(rest: &'a [u8], delimiter: u8, out: &mut Vec<u8>) -> Result<&'a [u8], String> {
+    let bad = || "unknown escape sequence".to_owned();
+    let (&b, tail) = rest.split_first().ok_or_else(bad)?;
+    let simple = match b {
+        b'a' => 0x07,
+        b'b' => 0x08,
+        b'f' => 0x0c,
+        b'n' => b'\n',
+        b'r' => b'\r',
+        b't' => b'\t',
+        b'v' => 0x0b,
+        b'\\' => b'\\',
+        b if b == delimiter => b,
+        b'x' | b'u' | b'U' => {
+            let n_digits = match b {
+                b'x' => 2,
+                b'u' => 4,
+                _ => 8,
+            };
+            let code = code_point(tail.get(..n_digits).ok_or_else(bad)?, 16).ok_or_else(bad)?;
+            if b == b'x' {
+                out.push(code as u8);
+            } else {
+                let c = char::from_u32(code).ok_or_else(bad)?;
+                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
+            }
+            return Ok(&tail[n_digits..]);
+        }
+        b'0'..=b'7' => {
+            let code = code_point(rest.get(..3).ok_or_else(bad)?, 8).ok_or_else(bad)?;
+            out.push(u8::try_from(code).map_err(|_| bad())?);
+            return Ok(&rest[3..]);
+        }
+        _ => return Err(bad()),
+    };
+    out.push(simple);
+    Ok(tail)
+}
+
+fn code_point(digits: &[u8], radix: u32) -> Option<u32> {
+    let text = std::str::from_utf8(digits).ok()?;
+    // `from_str_radix` takes a sign; an escape has none.
+    if text.starts_with(['+', '-']) {
+        return None;
+    }
+    u32::from_str_radix(text, radix).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strings_decode_as_go_decodes_them() {
+        let cases = [
+            (r#""a\"b""#, Ok("a\"b")),
+            (r"'it\'s'", Ok("it's")),
+            (r"`raw\n`", Ok(r"raw\n")),
+            (r#""\x41\u00e9\U0001F600\101""#, Ok("Aé😀A")),
+            (r#""\q""#, Err("unknown escape sequence")),
+            (r#""\xc5z""#, Err("invalid UTF-8 in string")),
+            (r#""\x4""#, Err("unknown escape sequence")),
+        ];
+        for (token, expected) in cases {
+            assert_eq!(
+                unquote(token),
+                expected.map(str::to_owned).map_err(str::to_owned),
+                "{token}"
+            );
+        }
+    }
+
+    #[test]
+    fn words_numbers_and_durations() {
+        use TokenKind::*;
+        let kinds =
+            |text: &str| -> Vec<TokenKind> { tokens(text).into_iter().map(|t| t.kind).collect() };
+        assert_eq!(kinds("a:b 1h30m"), [MetricIdentifier, Duration, End]);
+        assert_eq!(
+            kinds("0x1F .5 1e-3 1_000"),
+            [Number, Number, Number, Number, End]
+        );
+        assert_eq!(kinds("Inf # tail"), [Number, End]);
+        assert_eq!(
+            kinds("x[5m:1m]"),
+            [
+                Identifier,
+                LeftBracket,
+                Duration,
+                Colon,
+                Duration,
+                RightBracket,
+                End
+            ]
+        );
+        assert_eq!(
+            kinds("5mm"),
+            [Error("bad number or duration syntax: \"5mm\"".into())]
+        );
+    }
+}

@@ -1,0 +1,56 @@
+//! What a query gives back: values, notes and what it cost.
+
+use kansoku_model::Labels;
+
+/// The result of a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct QueryOutput {
+    pub value: QueryValue,
+    /// Results that may be wrong, with their place in the query: `PromQL warning: ... (1:5)`.
+    pub warnings: Vec<String>,
+    /// Results that may surprise, likewise.
+    pub infos: Vec<String>,
+    pub stats: QueryStats,
+}
+
+/// The kinds of results.
+#[derive(Debug, Clone, PartialEq)]
+pub enum QueryValue {
+    Scalar {
+        time_ms: i64,
+        value: f64,
+    },
+    String {
+        time_ms: i64,
+        value: String,
+    },
+    /// In the engine's order; sorted only by `sort*`, `topk` and `bottomk`.
+    Vector(Vec<Sample>),
+    /// Sorted by labels.
+    Matrix(Vec<Series>),
+}
+
+/// One series at one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    pub labels: Labels,
+    pub time_ms: i64,
+    pub value: f64,
+}
+
+/// One series over time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Series {
+    pub labels: Labels,
+    pub times: Vec<i64>,
+    pub values: Vec<f64>,
+}
+
+/// What a query cost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct QueryStats {
+    /// Samples that the store gave.
+    pub samples_read: u64,
+    /// The most samples and intermediate values held at once.
+    pub peak_samples: u64,
+}

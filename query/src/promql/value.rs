@@ -1,0 +1,141 @@
+//! What the engine computes with: the times of a query and columns of values over them.
+//!
+//! A column holds one value per step. A step without a sample holds [`ABSENT`], whose bits are
+//! those of a staleness marker: no computation yields them and no sample in a vector has them.
+
+use kansoku_model::Labels;
+
+use super::ast::Extension;
+
+/// The bits of a staleness marker.
+const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
+
+/// "No sample at this step."
+pub(crate) const ABSENT: f64 = f64::from_bits(STALE_BITS);
+
+/// Whether a stored value ends a series, or a column has no sample at a step.
+pub(crate) fn is_absent(value: f64) -> bool {
+    value.to_bits() == STALE_BITS
+}
+
+/// The times at which an expression is evaluated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Grid {
+    pub start_ms: i64,
+    pub step_ms: i64,
+    pub n_steps: usize,
+}
+
+impl Grid {
+    pub(crate) fn time(&self, step: usize) -> i64 {
+        self.start_ms + self.step_ms * step as i64
+    }
+
+    pub(crate) fn end_ms(&self) -> i64 {
+        self.time(self.n_steps.saturating_sub(1))
+    }
+
+    pub(crate) fn times(&self) -> impl Iterator<Item = i64> + '_ {
+        (0..self.n_steps).map(|step| self.time(step))
+    }
+}
+
+/// One series of an instant vector at all steps.
+#[derive(Debug, Clone)]
+pub(crate) struct Column {
+    pub labels: Labels,
+    /// The metric name is to be removed at the end (delayed name removal).
+    pub drop_name: bool,
+    /// One per step; [`ABSENT`] where there is no sample.
+    pub values: Vec<f64>,
+}
+
+/// Steps of a vector that could not be held at once would not be answered at all.
+#[derive(Debug, Clone)]
+pub(crate) enum Value {
+    /// One per step, none absent.
+    Scalar(Vec<f64>),
+    String(String),
+    Vector(Vec<Column>),
+}
+
+impl Value {
+    /// Values held.
+    pub(crate) fn n_values(&self) -> usize {
+        match self {
+            Self::Scalar(values) => values.len(),
+            Self::String(_) => 1,
+            Self::Vector(columns) => columns.iter().map(|c| c.values.len()).sum(),
+        }
+    }
+}
+
+/// Samples of one series for range functions, without staleness markers.
+#[derive(Debug, Clone)]
+pub(crate) struct RangeSeries {
+    pub labels: Labels,
+    pub drop_name: bool,
+    pub times: Vec<i64>,
+    pub values: Vec<f64>,
+}
+
+/// The argument of a range function: series and the window over them at each step.
+#[derive(Debug, Clone)]
+pub(crate) struct RangeData {
+    pub series: Vec<RangeSeries>,
+    pub range_ms: i64,
+    pub reference: Reference,
+    /// Windows also hold the sample at or before their start and, when smoothed, the next one after
+    /// their end.
+    pub extension: Option<Extension>,
+    /// How far such samples may be away.
+    pub lookback_ms: i64,
+}
+
+/// The time that a selector looks at when the query is at `t`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reference {
+    /// `t` less the offset.
+    Offset(i64),
+    /// Always this time: `@` less the offset.
+    Fixed(i64),
+}
+
+impl Reference {
+    pub(crate) fn time(self, t_ms: i64) -> i64 {
+        match self {
+            Self::Offset(offset_ms) => t_ms - offset_ms,
+            Self::Fixed(time_ms) => time_ms,
+        }
+    }
+}
+
+/// What a range function sees at one step: samples in `start_ms < time <= end_ms`, at least one.
+#[derive(Debug)]
+pub(crate) struct Window<'a> {
+    /// Index in the series of the first sample here.
+    pub first: usize,
+    pub times: &'a [i64],
+    pub values: &'a [f64],
+    pub start_ms: i64,
+    pub end_ms: i64,
+    /// The time of the step.
+    pub eval_ms: i64,
+    /// Samples beyond the ends are there too.
+    pub extension: Option<Extension>,
+    /// The scalar arguments of the function at this step, in order.
+    pub scalars: &'a [f64],
+}
+
+impl Window<'_> {
+    /// The last sample's value and time, when there are at least two samples: also the one before.
+    pub(crate) fn last_two(&self) -> Option<[(i64, f64); 2]> {
+        let n = self.values.len();
+        (n >= 2).then(|| {
+            [
+                (self.times[n - 2], self.values[n - 2]),
+                (self.times[n - 1], self.values[n - 1]),
+            ]
+        })
+    }
+}

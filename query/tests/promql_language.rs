@@ -1,0 +1,681 @@
+//! Runs `.test` files in Prometheus's test language: `load` series, `eval` expressions, compare.
+//!
+//! The files in fixtures/promql are ours and must all pass. A folder named by the environment
+//! variable KANSOKU_PROMQL_TESTS is run as a measure instead: it prints passes and failures per
+//! file, KANSOKU_PROMQL_SHOW failures of each in full.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use kansoku_model::select::{SelectError, SeriesData};
+use kansoku_model::{Labels, Matcher, SeriesSource};
+use kansoku_query::number::{parse_duration_ms, parse_float};
+use kansoku_query::promql::{
+    self, Engine, Options, QueryError, QueryOutput, QueryValue, Sample, Series,
+};
+use regex::Regex;
+
+const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+#[test]
+fn own_cases_pass() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/promql");
+    let mut n_passed = 0;
+    let mut failures = String::new();
+    for path in test_files(&folder) {
+        let report = run_file(&path, false);
+        n_passed += report.n_passed;
+        assert_eq!(report.n_skipped, 0, "{}: nothing to skip", path.display());
+        for failure in report.failures {
+            let _ = writeln!(failures, "{}:{failure}", path.display());
+        }
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+    assert!(n_passed > 0, "no case found in {}", folder.display());
+}
+
+#[test]
+fn measure_a_named_folder() {
+    let Ok(folder) = std::env::var("KANSOKU_PROMQL_TESTS") else {
+        return;
+    };
+    let n_shown = std::env::var("KANSOKU_PROMQL_SHOW")
+        .ok()
+        .and_then(|n| n.parse().ok())
+        .unwrap_or(0);
+    let (mut passed, mut failed, mut skipped) = (0, 0, 0);
+    for path in test_files(Path::new(&folder)) {
+        let report = run_file(&path, true);
+        println!(
+            "{:32} passed {:4} failed {:4} skipped {:4}",
+            path.file_name().unwrap_or_default().to_string_lossy(),
+            report.n_passed,
+            report.failures.len(),
+            report.n_skipped
+        );
+        for failure in report.failures.iter().take(n_shown) {
+            println!("    {failure}");
+        }
+        passed += report.n_passed;
+        failed += report.failures.len();
+        skipped += report.n_skipped;
+    }
+    println!("all: passed {passed} failed {failed} skipped {skipped}");
+    assert!(passed > 0, "no case passed in {folder}");
+}
+
+fn test_files(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder)
+        .unwrap_or_else(|e| panic!("{}: {e}", folder.display()))
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| path.extension().is_some_and(|e| e == "test"))
+        .collect();
+    files.sort();
+    files
+}
+
+/// Series held in vectors.
+#[derive(Default)]
+struct Memory {
+    series: Vec<SeriesData>,
+}
+
+impl SeriesSource for Memory {
+    fn select(
+        &self,
+        matchers: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+        max_samples: usize,
+    ) -> Result<Vec<SeriesData>, SelectError> {
+        let mut found = Vec::new();
+        let mut n_samples = 0;
+        for one in &self.series {
+            if !matchers.iter().all(|m| m.matches_labels(&one.labels)) {
+                continue;
+            }
+            let from = one.times.partition_point(|t| *t < from_ms);
+            let to = one.times.partition_point(|t| *t <= to_ms).max(from);
+            n_samples += to - from;
+            if n_samples > max_samples {
+                return Err(SelectError::Limit("too many samples".into()));
+            }
+            if from < to {
+                found.push(SeriesData {
+                    labels: one.labels.clone(),
+                    times: one.times[from..to].to_vec(),
+                    values: one.values[from..to].to_vec(),
+                });
+            }
+        }
+        // The engine must not rely on an order.
+        found.reverse();
+        Ok(found)
+    }
+}
+
+impl Memory {
+    fn add(&mut self, labels: Labels, step_ms: i64, values: &[Option<f64>]) {
+        let at = self.series.iter().position(|s| s.labels == labels);
+        let at = at.unwrap_or_else(|| {
+            self.series.push(SeriesData {
+                labels,
+                ..SeriesData::default()
+            });
+            self.series.len() - 1
+        });
+        let one = &mut self.series[at];
+        for (i, value) in values.iter().enumerate() {
+            let Some(value) = value else { continue };
+            let time_ms = i as i64 * step_ms;
+            match one.times.binary_search(&time_ms) {
+                Ok(_) => {}
+                Err(at) => {
+                    one.times.insert(at, time_ms);
+                    one.values.insert(at, *value);
+                }
+            }
+        }
+    }
+}
+
+#[derive(Default)]
+struct Report {
+    n_passed: usize,
+    n_skipped: usize,
+    failures: Vec<String>,
+}
+
+struct Runner {
+    memory: Memory,
+    engine: Engine,
+    /// Names of metrics that hold native histograms or start timestamps, which we do not load.
+    blocked: BTreeSet<String>,
+    report: Report,
+}
+
+fn run_file(path: &Path, delayed_name_removal: bool) -> Report {
+    let text = std::fs::read_to_string(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .map(|line| if line.starts_with('#') { "" } else { line })
+        .collect();
+    let options = Options {
+        delayed_name_removal,
+        ..Options::default()
+    };
+    let mut runner = Runner {
+        memory: Memory::default(),
+        engine: Engine::new(options),
+        blocked: BTreeSet::new(),
+        report: Report::default(),
+    };
+    let mut at = 0;
+    while at < lines.len() {
+        let block_end = |from: usize| {
+            let n = lines[from..].iter().take_while(|l| !l.is_empty()).count();
+            from + n
+        };
+        let word = lines[at].split_whitespace().next().unwrap_or("");
+        if word.is_empty() {
+            at += 1;
+        } else if word == "clear" {
+            runner.memory = Memory::default();
+            runner.blocked.clear();
+            at += 1;
+        } else if lines[at] == "option delayed_name_removal" {
+            runner.engine.options.delayed_name_removal = true;
+            at += 1;
+        } else if word.starts_with("load") {
+            let end = block_end(at);
+            runner.load(&lines[at..end]);
+            at = end;
+        } else if word.starts_with("eval") {
+            let end = block_end(at);
+            runner.eval(at + 1, &lines[at..end]);
+            at = end;
+        } else {
+            panic!("{}:{}: unknown command {word:?}", path.display(), at + 1);
+        }
+    }
+    runner.report
+}
+
+impl Runner {
+    fn load(&mut self, lines: &[&str]) {
+        let mut words = lines[0].split_whitespace();
+        let with_nhcb = words.next() == Some("load_with_nhcb");
+        let step_ms = time_ms(words.next().unwrap_or("")).expect("load needs a step");
+        let mut loaded: Vec<(Labels, Vec<Option<f64>>)> = Vec::new();
+        for line in &lines[1..] {
+            let (labels_text, values_text) = split_series(line);
+            let Some(metric) = labels_text.strip_suffix("@st") else {
+                let labels = labels_of(labels_text).unwrap_or_else(|e| panic!("{line}: {e}"));
+                let name = labels.metric_name().to_owned();
+                if with_nhcb && let Some(base) = name.strip_suffix("_bucket") {
+                    self.blocked.insert(base.to_owned());
+                }
+                match values_of(values_text) {
+                    Some(values) => {
+                        // The last line of a series in a block is the one that counts.
+                        loaded.retain(|(other, _)| *other != labels);
+                        loaded.push((labels, values));
+                    }
+                    None => {
+                        self.blocked.insert(name);
+                    }
+                }
+                continue;
+            };
+            let name = labels_of(metric)
+                .unwrap_or_default()
+                .metric_name()
+                .to_owned();
+            self.blocked.insert(name);
+        }
+        for (labels, values) in loaded {
+            self.memory.add(labels, step_ms, &values);
+        }
+    }
+
+    fn eval(&mut self, line: usize, lines: &[&str]) {
+        let case = Case::parse(lines).unwrap_or_else(|e| panic!("line {line}: {e}"));
+        if self.is_blocked(&case) {
+            self.report.n_skipped += 1;
+            return;
+        }
+        match self.run(&case) {
+            Ok(()) => self.report.n_passed += 1,
+            Err(message) => self
+                .report
+                .failures
+                .push(format!("{line}: {}: {message}", case.query)),
+        }
+    }
+
+    fn is_blocked(&self, case: &Case) -> bool {
+        if case.needs_histograms {
+            return true;
+        }
+        let names_one = |name: &String| {
+            Regex::new(&format!(r"(^|[^\w:]){}($|[^\w:])", regex::escape(name)))
+                .is_ok_and(|re| re.is_match(&case.query))
+        };
+        let by_labels = Regex::new(r"__name__|(^|[\s(,])\{").expect("a pattern");
+        !self.blocked.is_empty()
+            && (self.blocked.iter().any(names_one) || by_labels.is_match(&case.query))
+    }
+
+    fn execute(&self, case: &Case) -> Result<QueryOutput, QueryError> {
+        let query = promql::parse(&case.query)?;
+        let go_on = || Ok(());
+        match case.range {
+            None => self
+                .engine
+                .instant(&self.memory, &query, case.start_ms, &go_on),
+            Some((end_ms, step_ms)) => {
+                self.engine
+                    .range(&self.memory, &query, case.start_ms, end_ms, step_ms, &go_on)
+            }
+        }
+    }
+
+    fn run(&self, case: &Case) -> Result<(), String> {
+        let output = match self.execute(case) {
+            Err(error) if case.fails => return case.check_error(&error.to_string()),
+            Err(error) => return Err(format!("unexpected error: {error}")),
+            Ok(_) if case.fails => return Err("expected an error".into()),
+            Ok(output) => output,
+        };
+        case.check_notes("warn", &output.warnings)?;
+        case.check_notes("info", &output.infos)?;
+        case.check_value(&output.value)?;
+        if case.range.is_some() || !matches!(output.value, QueryValue::Vector(_)) || case.ordered {
+            return Ok(());
+        }
+        self.as_range(case).map_err(|e| format!("as a range: {e}"))
+    }
+
+    /// The same result must come as a step of a range query, unless it asks for the query's times.
+    fn as_range(&self, case: &Case) -> Result<(), String> {
+        if ["range()", "step()", "start()", "end()"]
+            .iter()
+            .any(|w| case.query.contains(w))
+        {
+            return Ok(());
+        }
+        let query = promql::parse(&case.query).map_err(|e| e.to_string())?;
+        let start_ms = if case.start_ms >= 60_000 {
+            case.start_ms - 60_000
+        } else {
+            case.start_ms
+        };
+        let end_ms = case.start_ms + 60_000;
+        let output = self
+            .engine
+            .range(&self.memory, &query, start_ms, end_ms, 60_000, &|| Ok(()))
+            .map_err(|e| e.to_string())?;
+        let QueryValue::Matrix(series) = output.value else {
+            return Err("no matrix".into());
+        };
+        let samples = series.into_iter().filter_map(|one| {
+            let at = one.times.binary_search(&case.start_ms).ok()?;
+            Some(Sample {
+                labels: one.labels,
+                time_ms: case.start_ms,
+                value: one.values[at],
+            })
+        });
+        case.check_value(&QueryValue::Vector(samples.collect()))
+    }
+}
+
+enum Expected {
+    Series(Vec<(Labels, Vec<Option<f64>>)>),
+    Scalar(f64),
+    Text(String),
+}
+
+struct Case {
+    query: String,
+    start_ms: i64,
+    /// End and step of a range query.
+    range: Option<(i64, i64)>,
+    fails: bool,
+    ordered: bool,
+    /// `warn`, `info`, `no_warn`, `no_info`, `fail`; `msg`, `regex` or empty; text.
+    notes: Vec<(String, String, String)>,
+    expected: Expected,
+    /// Start and step of the samples expected of an instant query for a range.
+    matrix: Option<(i64, i64)>,
+    needs_histograms: bool,
+}
+
+impl Case {
+    fn parse(lines: &[&str]) -> Result<Self, String> {
+        let instant = Regex::new(r"^eval(?:_(\w+))?\s+instant\s+(?:at\s+(\S+)\s+)?(.+)$").unwrap();
+        let range = Regex::new(
+            r"^eval(?:_(\w+))?\s+range\s+from\s+(\S+)\s+to\s+(\S+)\s+step\s+(\S+)\s+(.+)$",
+        )
+        .unwrap();
+        let bad = || format!("bad eval {:?}", lines[0]);
+        let (modifier, query, start_ms, range) = if let Some(found) = instant.captures(lines[0]) {
+            let time = time_ms(found.get(2).map_or("0", |m| m.as_str())).ok_or_else(bad)?;
+            (
+                found.get(1).map_or("", |m| m.as_str()).to_owned(),
+                found[3].to_owned(),
+                time,
+                None,
+            )
+        } else {
+            let found = range.captures(lines[0]).ok_or_else(bad)?;
+            let time = |i: usize| time_ms(&found[i]).ok_or_else(bad);
+            (
+                found.get(1).map_or("", |m| m.as_str()).to_owned(),
+                found[5].to_owned(),
+                time(2)?,
+                Some((time(3)?, time(4)?)),
+            )
+        };
+        let mut case = Self {
+            query,
+            start_ms,
+            range,
+            fails: modifier == "fail",
+            ordered: modifier == "ordered",
+            notes: Vec::new(),
+            expected: Expected::Series(Vec::new()),
+            matrix: None,
+            needs_histograms: false,
+        };
+        if modifier == "warn" || modifier == "info" {
+            case.notes.push((modifier, String::new(), String::new()));
+        }
+        for line in &lines[1..] {
+            case.expectation(line)?;
+        }
+        Ok(case)
+    }
+
+    fn expectation(&mut self, line: &str) -> Result<(), String> {
+        if let Some(rest) = line.strip_prefix("expect ") {
+            return self.expect_line(rest.trim());
+        }
+        for (prefix, how) in [
+            ("expected_fail_message", "msg"),
+            ("expected_fail_regexp", "regex"),
+        ] {
+            if let Some(rest) = line.strip_prefix(prefix) {
+                self.notes
+                    .push(("fail".into(), how.into(), rest.trim().into()));
+                return Ok(());
+            }
+        }
+        if line.contains("{{") {
+            self.needs_histograms = true;
+            return Ok(());
+        }
+        if let Some(value) = parse_float(line) {
+            self.expected = Expected::Scalar(value);
+            return Ok(());
+        }
+        let (labels, values) = split_series(line);
+        let labels = labels_of(labels)?;
+        let values = values_of(values).ok_or("bad values")?;
+        if let Expected::Series(series) = &mut self.expected {
+            series.push((labels, values));
+        }
+        Ok(())
+    }
+
+    fn expect_line(&mut self, rest: &str) -> Result<(), String> {
+        if rest == "ordered" {
+            self.ordered = true;
+            return Ok(());
+        }
+        if let Some(text) = rest.strip_prefix("string ") {
+            let text = text.trim();
+            self.expected = Expected::Text(text[1..text.len() - 1].to_owned());
+            return Ok(());
+        }
+        if let Some(times) = rest.strip_prefix("range vector from ") {
+            let words: Vec<&str> = times.split_whitespace().collect();
+            let time = |i: usize| {
+                words
+                    .get(i)
+                    .and_then(|w| time_ms(w))
+                    .ok_or("bad range vector")
+            };
+            self.start_ms = time(2)?;
+            self.matrix = Some((time(0)?, time(4)?));
+            return Ok(());
+        }
+        let (kind, how) = rest.split_once(' ').unwrap_or((rest, ""));
+        let (how, text) = how.trim().split_once(':').unwrap_or(("", ""));
+        self.fails |= kind == "fail";
+        self.notes
+            .push((kind.into(), how.into(), text.trim().into()));
+        Ok(())
+    }
+
+    fn check_error(&self, message: &str) -> Result<(), String> {
+        for (kind, how, text) in &self.notes {
+            if kind == "fail" && !matches_text(how, text, message) {
+                return Err(format!("wrong error {message:?}, expected {text:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_notes(&self, word: &str, found: &[String]) -> Result<(), String> {
+        for (kind, how, text) in &self.notes {
+            if kind == word && !found.iter().any(|note| matches_text(how, text, note)) {
+                return Err(format!("expected {word} {text:?}, got {found:?}"));
+            }
+            if *kind == format!("no_{word}") && !found.is_empty() {
+                return Err(format!("expected no {word}, got {found:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_value(&self, value: &QueryValue) -> Result<(), String> {
+        match (value, &self.expected) {
+            (QueryValue::Scalar { value, .. }, Expected::Scalar(wanted)) => {
+                check(almost(*value, *wanted), || {
+                    format!("got {value}, expected {wanted}")
+                })
+            }
+            (QueryValue::String { value, .. }, Expected::Text(wanted)) => {
+                check(value == wanted, || {
+                    format!("got {value:?}, expected {wanted:?}")
+                })
+            }
+            (QueryValue::Vector(samples), Expected::Series(wanted)) => {
+                self.check_vector(samples, wanted)
+            }
+            (QueryValue::Matrix(series), Expected::Series(wanted)) => {
+                self.check_matrix(series, wanted)
+            }
+            _ => Err(format!("wrong type of result: {value:?}")),
+        }
+    }
+
+    fn check_vector(
+        &self,
+        samples: &[Sample],
+        wanted: &[(Labels, Vec<Option<f64>>)],
+    ) -> Result<(), String> {
+        let context = || format!("got {samples:?}, expected {wanted:?}");
+        check(samples.len() == wanted.len(), context)?;
+        for (i, (labels, values)) in wanted.iter().enumerate() {
+            let found = if self.ordered {
+                samples.get(i).filter(|s| s.labels == *labels)
+            } else {
+                samples.iter().find(|s| s.labels == *labels)
+            };
+            let value = values.first().copied().flatten();
+            let fits = found.zip(value).is_some_and(|(s, v)| almost(s.value, v));
+            check(fits, context)?;
+        }
+        Ok(())
+    }
+
+    fn check_matrix(
+        &self,
+        series: &[Series],
+        wanted: &[(Labels, Vec<Option<f64>>)],
+    ) -> Result<(), String> {
+        let (start_ms, step_ms) = match (self.matrix, self.range) {
+            (Some((start_ms, step_ms)), _) => (start_ms, step_ms),
+            (None, Some((_, step_ms))) => (self.start_ms, step_ms),
+            (None, None) => return Err("unexpected matrix".into()),
+        };
+        let context = || format!("got {series:?}, expected {wanted:?}");
+        check(
+            series.windows(2).all(|p| p[0].labels < p[1].labels),
+            context,
+        )?;
+        let wanted_some =
+            |(_, values): &&(Labels, Vec<Option<f64>>)| values.iter().any(Option::is_some);
+        check(
+            series.len() == wanted.iter().filter(wanted_some).count(),
+            context,
+        )?;
+        for (labels, values) in wanted.iter().filter(wanted_some) {
+            let found = series
+                .iter()
+                .find(|s| s.labels == *labels)
+                .ok_or_else(context)?;
+            let mut samples = found.times.iter().zip(&found.values);
+            for (i, value) in values.iter().enumerate() {
+                let Some(value) = value else { continue };
+                let (time_ms, got) = samples.next().ok_or_else(context)?;
+                let fits = *time_ms == start_ms + step_ms * i as i64 && almost(*got, *value);
+                check(fits, context)?;
+            }
+            check(samples.next().is_none(), context)?;
+        }
+        Ok(())
+    }
+}
+
+fn check(holds: bool, message: impl Fn() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(message()) }
+}
+
+fn matches_text(how: &str, text: &str, found: &str) -> bool {
+    match how {
+        "msg" => found == text,
+        "regex" => Regex::new(text).is_ok_and(|re| re.is_match(found)),
+        _ => true,
+    }
+}
+
+/// Equal but for rounding.
+fn almost(a: f64, b: f64) -> bool {
+    if a.is_nan() || b.is_nan() {
+        return a.is_nan() && b.is_nan();
+    }
+    if a == b {
+        return true;
+    }
+    if a.is_infinite() || b.is_infinite() {
+        return false;
+    }
+    let sum = (a.abs() + b.abs()).min(f64::MAX);
+    let difference = (a - b).abs();
+    if a == 0.0 || b == 0.0 || sum < f64::MIN_POSITIVE {
+        difference < 1e-6 * f64::MIN_POSITIVE
+    } else {
+        difference / sum < 1e-6
+    }
+}
+
+/// A duration or a number of seconds, with or without a sign.
+fn time_ms(text: &str) -> Option<i64> {
+    let (sign, body) = match text.strip_prefix('-') {
+        Some(body) => (-1, body),
+        None => (1, text),
+    };
+    let time_ms = parse_duration_ms(body)
+        .ok()
+        .or_else(|| parse_float(body).map(|s| (s * 1000.0).round() as i64))?;
+    Some(sign * time_ms)
+}
+
+/// Splits a line after the name and braces.
+fn split_series(line: &str) -> (&str, &str) {
+    let (mut depth, mut quote) = (0, None);
+    let mut escaped = false;
+    for (i, c) in line.char_indices() {
+        match quote {
+            Some(_) if escaped => escaped = false,
+            Some('"' | '\'') if c == '\\' => escaped = true,
+            Some(q) if c == q => quote = None,
+            Some(_) => {}
+            None if matches!(c, '"' | '\'' | '`') => quote = Some(c),
+            None if c == '{' => depth += 1,
+            None if c == '}' => depth -= 1,
+            None if depth == 0 && c.is_whitespace() => return (&line[..i], line[i..].trim()),
+            None => {}
+        }
+    }
+    (line, "")
+}
+
+fn labels_of(text: &str) -> Result<Labels, String> {
+    let inside = text.strip_prefix('{').and_then(|t| t.strip_suffix('}'));
+    if inside.is_some_and(|t| t.trim().is_empty()) {
+        return Ok(Labels::default());
+    }
+    let matchers = promql::matchers_of_selector(text).map_err(|e| e.to_string())?;
+    Ok(Labels::from_pairs(
+        matchers.iter().map(|m| (m.name.as_str(), m.value.as_str())),
+    ))
+}
+
+/// `1 2+3x4 _ _x2 stale`; `None` for histograms.
+fn values_of(text: &str) -> Option<Vec<Option<f64>>> {
+    let mut values = Vec::new();
+    for word in text.split_whitespace() {
+        if word.contains("{{") {
+            return None;
+        }
+        if word == "stale" {
+            values.push(Some(STALE));
+            continue;
+        }
+        if let Some(rest) = word.strip_prefix('_') {
+            let n = rest.strip_prefix('x').map_or(Some(1), |n| n.parse().ok())?;
+            values.extend(std::iter::repeat_n(None, n));
+            continue;
+        }
+        // `0x3` is four zeros here, not a hexadecimal number.
+        if let Some(value) = parse_float(word).filter(|_| !word.contains('x')) {
+            values.push(Some(value));
+            continue;
+        }
+        let (start, times) = word.rsplit_once('x')?;
+        let n: usize = times.parse().ok()?;
+        // The sign of the increment is the last one that is no sign of an exponent.
+        let split = start
+            .char_indices()
+            .skip(1)
+            .filter(|(i, c)| matches!(c, '+' | '-') && !start[..*i].ends_with(['e', 'E']))
+            .map(|(i, _)| i)
+            .last();
+        let (first, increment) = match split {
+            Some(at) => (parse_float(&start[..at])?, parse_float(&start[at..])?),
+            None => (parse_float(start)?, 0.0),
+        };
+        let mut value = first;
+        for _ in 0..=n {
+            values.push(Some(value));
+            value += increment;
+        }
+    }
+    Some(values)
+}
