@@ -1,0 +1,173 @@
+//! `/loki/api/v1/labels`, `/label/<name>/values`, `/series`, `/index/stats`, `/status/buildinfo`.
+
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use hyper::StatusCode;
+use kansoku_model::json::write_str;
+use kansoku_model::select::{Direction, LogSelect};
+use kansoku_model::{LogSource, Matcher};
+use kansoku_query::logql::{self, QueryError, json};
+use kansoku_store::Snapshot;
+
+use super::errors::ApiError;
+use super::{params, query};
+use crate::api::gate::{self, Interrupt};
+use crate::app::App;
+use crate::clock;
+use crate::http::{Call, Form, Reply};
+use crate::telemetry::QueryKind;
+
+/// Which streams are asked for.
+struct Wanted {
+    any_of: Vec<Vec<Matcher>>,
+    from_ns: i64,
+    to_ns: i64,
+}
+
+impl Wanted {
+    /// `selectors` are the names of the parameters that hold them.
+    fn of(form: &Form, selectors: &[&str]) -> Result<Self, ApiError> {
+        let (from_ns, to_ns) = params::label_bounds(form, clock::now_ns())?;
+        let texts = selectors.iter().flat_map(|name| form.all(name));
+        let any_of = texts
+            .filter(|text| !matches!(text.trim(), "" | "{}"))
+            .map(logql::matchers_of_selector);
+        Ok(Self {
+            any_of: any_of.collect::<Result<_, _>>()?,
+            from_ns,
+            // The store's end is exclusive, Loki's listings include it.
+            to_ns: to_ns.saturating_add(1),
+        })
+    }
+}
+
+async fn run(
+    app: Arc<App>,
+    wanted: Result<Wanted, ApiError>,
+    work: impl FnOnce(&Snapshot, &Wanted, &Interrupt) -> Result<Reply, ApiError> + Send + 'static,
+) -> Reply {
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(error) => return error.reply(),
+    };
+    let timeout = app.settings.query_timeout;
+    let done = gate::run(
+        &app,
+        QueryKind::LogqlLabels,
+        timeout,
+        move |app, interrupt| {
+            let snapshot = app.store().ok_or_else(ApiError::not_open)?.snapshot();
+            work(&snapshot, &wanted, interrupt)
+        },
+    );
+    match done.await.map_err(ApiError::from) {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) | Err(error) => error.reply(),
+    }
+}
+
+fn list<T>(items: &[T], write: impl Fn(&mut Vec<u8>, &T)) -> Vec<u8> {
+    let mut data = vec![b'['];
+    for (i, item) in items.iter().enumerate() {
+        if i > 0 {
+            data.push(b',');
+        }
+        write(&mut data, item);
+    }
+    data.push(b']');
+    data
+}
+
+fn write_name(out: &mut Vec<u8>, name: &String) {
+    write_str(out, name.as_bytes());
+}
+
+/// `/loki/api/v1/labels`
+pub async fn names(app: Arc<App>, call: Call) -> Reply {
+    let wanted = Wanted::of(&call.form, &["query"]);
+    run(app, wanted, |s, w, _| {
+        let names = s.log_label_names(&w.any_of, w.from_ns, w.to_ns)?;
+        Ok(query::envelope(&list(&names, write_name), &s.warnings()))
+    })
+    .await
+}
+
+/// `/loki/api/v1/label/<name>/values`
+pub async fn values(app: Arc<App>, call: Call) -> Reply {
+    let wanted = Wanted::of(&call.form, &["query"]);
+    run(app, wanted, move |s, w, _| {
+        let values = s.log_label_values(&call.path_value, &w.any_of, w.from_ns, w.to_ns)?;
+        Ok(query::envelope(&list(&values, write_name), &s.warnings()))
+    })
+    .await
+}
+
+/// `/loki/api/v1/series`
+pub async fn series(app: Arc<App>, call: Call) -> Reply {
+    let wanted = Wanted::of(&call.form, &["match[]", "match"]);
+    run(app, wanted, |s, w, _| {
+        let series = s.log_series(&w.any_of, w.from_ns, w.to_ns)?;
+        let data = list(&series, json::write_labels);
+        Ok(query::envelope(&data, &s.warnings()))
+    })
+    .await
+}
+
+/// `/loki/api/v1/index/stats`: counts of what a selector would read.
+pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
+    let wanted = Wanted::of(&call.form, &["query"]).and_then(|wanted| match wanted.any_of.len() {
+        1 => Ok(wanted),
+        _ => Err(ApiError::bad_request(
+            "parameter 'query' must be one stream selector, for example {job=\"x\"}",
+        )),
+    });
+    run(app, wanted, |s, w, interrupt| {
+        let n_streams = s.log_series(&w.any_of, w.from_ns, w.to_ns)?.len();
+        let select = LogSelect {
+            matchers: w.any_of.first().cloned().unwrap_or_default(),
+            from_ns: w.from_ns,
+            to_ns: w.to_ns,
+            direction: Direction::Forward,
+            needles: Vec::new(),
+        };
+        let (mut n_blocks, mut n_entries, mut n_bytes) = (0u64, 0u64, 0u64);
+        let (mut times, mut lens) = (Vec::new(), Vec::new());
+        let mut stopped = None;
+        s.select(&select, &mut |block| {
+            if let Err(why) = interrupt.check() {
+                stopped = Some(why);
+                return Ok(ControlFlow::Break(()));
+            }
+            times.clear();
+            lens.clear();
+            block.load_times(&mut times, &mut lens)?;
+            n_blocks += 1;
+            n_entries += times.len() as u64;
+            n_bytes += lens.iter().map(|len| u64::from(*len)).sum::<u64>();
+            Ok(ControlFlow::Continue(()))
+        })?;
+        if let Some(why) = stopped {
+            return Err(QueryError::Cancelled(why.message().into()).into());
+        }
+        let body = format!(
+            r#"{{"streams":{n_streams},"chunks":{n_blocks},"entries":{n_entries},"bytes":{n_bytes}}}"#
+        );
+        Ok(Reply::json(StatusCode::OK, body))
+    })
+    .await
+}
+
+/// `/loki/api/v1/status/buildinfo`
+pub fn build_info(_: &App, _: &Call) -> Reply {
+    let body = serde_json::json!({
+        "application": "kansoku-aggregator",
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": "",
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    });
+    Reply::json(StatusCode::OK, body.to_string())
+}

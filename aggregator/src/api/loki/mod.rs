@@ -1,0 +1,8 @@
+//! Loki's HTTP API: queries, labels, series.
+//!
+//! Paths, parameters and JSON are Loki's; its errors are plain text.
+
+pub mod errors;
+pub mod labels;
+pub mod params;
+pub mod query;

@@ -1,0 +1,235 @@
+//! Request parameters as Loki reads them.
+//!
+//! Times are nanoseconds, decimal seconds or RFC 3339; what is missing has Loki's defaults.
+
+use kansoku_model::select::Direction;
+use kansoku_query::number::{parse_duration_ms, parse_float};
+
+use super::errors::ApiError;
+use crate::clock;
+use crate::http::Form;
+
+const SECOND_NS: i64 = 1_000_000_000;
+/// How far back queries and listings reach when they do not say.
+const SINCE_NS: i64 = 3600 * SECOND_NS;
+/// How far back listings of labels and series reach: as Loki documents it.
+const LABELS_SINCE_NS: i64 = 6 * SINCE_NS;
+/// Entries of an answer when `limit` is missing.
+const DEFAULT_LIMIT: usize = 100;
+/// Points of a series in a range query.
+const MAX_STEPS: i64 = 11_000;
+
+/// A time in Unix nanoseconds, or `default` when it is missing.
+pub fn time_ns(form: &Form, name: &str, default: i64) -> Result<i64, ApiError> {
+    match form.get(name) {
+        "" => Ok(default),
+        text => parse_time_ns(text).ok_or_else(|| {
+            ApiError::bad_request(format!(
+                "could not parse '{name}' parameter: cannot parse \"{text}\" to a valid timestamp; expected unix nanoseconds, seconds or RFC 3339"
+            ))
+        }),
+    }
+}
+
+/// Up to ten digits are seconds, more are nanoseconds; with a point always seconds.
+fn parse_time_ns(text: &str) -> Option<i64> {
+    if let Ok(number) = text.parse::<i64>() {
+        let seconds = text.trim_start_matches(['-', '+']).len() <= 10;
+        return if seconds {
+            number.checked_mul(SECOND_NS)
+        } else {
+            Some(number)
+        };
+    }
+    if text.contains('.')
+        && let Some(seconds) = parse_float(text)
+    {
+        // Whole and broken seconds apart, or a double would lose the nanoseconds.
+        let (whole, broken) = (seconds.trunc(), seconds.fract());
+        let fits = whole.abs() < (i64::MAX / SECOND_NS) as f64;
+        return fits.then(|| whole as i64 * SECOND_NS + (broken * 1e9).round() as i64);
+    }
+    i64::try_from(clock::parse_rfc3339_ns(text)?).ok()
+}
+
+fn duration_ns(name: &str, text: &str) -> Result<i64, ApiError> {
+    let ns = match parse_float(text) {
+        Some(seconds) => Some(seconds * 1e9).filter(|ns| ns.abs() < i64::MAX as f64),
+        None => parse_duration_ms(text).ok().map(|ms| ms as f64 * 1e6),
+    };
+    match ns {
+        Some(ns) => Ok(ns as i64),
+        None => Err(ApiError::bad_request(format!(
+            "could not parse '{name}' parameter: cannot parse \"{text}\" to a valid duration"
+        ))),
+    }
+}
+
+/// First and last time of a request; an absent end is `now_ns`.
+pub fn bounds(form: &Form, now_ns: i64) -> Result<(i64, i64), ApiError> {
+    bounds_since(form, now_ns, SINCE_NS)
+}
+
+/// The same for listings of labels and series.
+pub fn label_bounds(form: &Form, now_ns: i64) -> Result<(i64, i64), ApiError> {
+    bounds_since(form, now_ns, LABELS_SINCE_NS)
+}
+
+fn bounds_since(form: &Form, now_ns: i64, since_ns: i64) -> Result<(i64, i64), ApiError> {
+    let since_ns = match form.get("since") {
+        "" => since_ns,
+        text => duration_ns("since", text)?,
+    };
+    let end_ns = time_ns(form, "end", now_ns)?;
+    // An end in the future must not move the default start there as well.
+    let start_ns = time_ns(form, "start", end_ns.min(now_ns).saturating_sub(since_ns))?;
+    if end_ns < start_ns {
+        return Err(ApiError::bad_request(
+            "end timestamp must not be before or equal to start time",
+        ));
+    }
+    Ok((start_ns, end_ns))
+}
+
+/// `limit`, at most `max`.
+pub fn limit(form: &Form, max: usize) -> Result<usize, ApiError> {
+    let text = form.get("limit");
+    if text.is_empty() {
+        return Ok(DEFAULT_LIMIT);
+    }
+    let number: i64 = text.parse().map_err(|_| {
+        ApiError::bad_request(format!(
+            "could not parse 'limit' parameter: \"{text}\" is no number"
+        ))
+    })?;
+    match usize::try_from(number) {
+        Err(_) | Ok(0) => Err(ApiError::bad_request("limit must be a positive value")),
+        Ok(limit) if limit > max => Err(ApiError::bad_request(format!(
+            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
+        ))),
+        Ok(limit) => Ok(limit),
+    }
+}
+
+/// `direction`; newest first when it is missing.
+pub fn direction(form: &Form) -> Result<Direction, ApiError> {
+    match form.get("direction").to_ascii_lowercase().as_str() {
+        "" | "backward" => Ok(Direction::Backward),
+        "forward" => Ok(Direction::Forward),
+        other => Err(ApiError::bad_request(format!(
+            "invalid direction '{other}'; expected forward or backward"
+        ))),
+    }
+}
+
+/// `step`, or a 250th of the range but at least a second.
+pub fn step_ns(form: &Form, start_ns: i64, end_ns: i64) -> Result<i64, ApiError> {
+    let step_ns = match form.get("step") {
+        "" => ((end_ns.saturating_sub(start_ns)) / SECOND_NS / 250).max(1) * SECOND_NS,
+        text => duration_ns("step", text)?,
+    };
+    if step_ns <= 0 {
+        return Err(ApiError::bad_request(
+            "zero or negative query resolution step widths are not accepted. Try a positive integer",
+        ));
+    }
+    if end_ns.saturating_sub(start_ns) / step_ns > MAX_STEPS {
+        return Err(ApiError::bad_request(
+            "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
+        ));
+    }
+    Ok(step_ns)
+}
+
+/// `interval`: for log queries, the least time between two entries of a stream; 0 is none.
+pub fn interval_ns(form: &Form) -> Result<i64, ApiError> {
+    match form.get("interval") {
+        "" => Ok(0),
+        text => match duration_ns("interval", text)? {
+            ns if ns < 0 => Err(ApiError::bad_request("interval must be >= 0")),
+            ns => Ok(ns),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn form(text: &str) -> Form {
+        let mut form = Form::default();
+        form.read(text).unwrap();
+        form
+    }
+
+    const NOW_NS: i64 = 1_700_000_000 * SECOND_NS;
+
+    #[test]
+    fn times_in_every_form() {
+        for (text, expected) in [
+            ("1700000000", Some(NOW_NS)),
+            ("1700000000000000001", Some(NOW_NS + 1)),
+            ("1700000000.5", Some(NOW_NS + 500_000_000)),
+            ("-1.5", Some(-1_500_000_000)),
+            ("2023-11-14T22:13:20.000000001Z", Some(NOW_NS + 1)),
+            ("now", None),
+            ("1e300.", None),
+            ("99999999999999999999", None),
+        ] {
+            assert_eq!(parse_time_ns(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn defaults_are_the_last_hour() {
+        let hour = (NOW_NS - SINCE_NS, NOW_NS);
+        assert_eq!(bounds(&form(""), NOW_NS), Ok(hour));
+        let since = (NOW_NS - 300 * SECOND_NS, NOW_NS);
+        assert_eq!(bounds(&form("since=5m"), NOW_NS), Ok(since));
+        let future = (NOW_NS - SINCE_NS, NOW_NS + 10 * SECOND_NS);
+        assert_eq!(bounds(&form("end=1700000010"), NOW_NS), Ok(future));
+        assert_eq!(step_ns(&form(""), 0, 3600 * SECOND_NS), Ok(14 * SECOND_NS));
+        assert_eq!(limit(&form(""), 5000), Ok(100));
+        assert_eq!(direction(&form("")), Ok(Direction::Backward));
+    }
+
+    #[test]
+    fn mistakes_are_told_in_lokis_words() {
+        let text = |e: ApiError| e.message;
+        let cases = [
+            (
+                bounds(&form("start=2&end=1"), NOW_NS).map_err(text).err(),
+                "end timestamp must not be before or equal to start time",
+            ),
+            (
+                limit(&form("limit=0"), 5000).map_err(text).err(),
+                "limit must be a positive value",
+            ),
+            (
+                limit(&form("limit=6000"), 5000).map_err(text).err(),
+                "max entries limit per query exceeded, limit > max_entries_limit_per_query (6000 > 5000)",
+            ),
+            (
+                step_ns(&form("step=-1"), 0, 1).map_err(text).err(),
+                "zero or negative query resolution step widths are not accepted. Try a positive integer",
+            ),
+            (
+                step_ns(&form("step=1"), 0, 11_001 * SECOND_NS)
+                    .map_err(text)
+                    .err(),
+                "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
+            ),
+            (
+                interval_ns(&form("interval=-1s")).map_err(text).err(),
+                "could not parse 'interval' parameter: cannot parse \"-1s\" to a valid duration",
+            ),
+            (
+                direction(&form("direction=up")).map_err(text).err(),
+                "invalid direction 'up'; expected forward or backward",
+            ),
+        ];
+        for (got, expected) in cases {
+            assert_eq!(got.as_deref(), Some(expected));
+        }
+    }
+}

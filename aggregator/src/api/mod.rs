@@ -1,0 +1,9 @@
+//! HTTP query APIs: Prometheus's, Loki's, and the aggregator's word on itself.
+//!
+//! One folder a dialect: parameters and envelopes are its own; the gate through which all queries
+//! run is shared.
+
+pub mod gate;
+pub mod loki;
+pub mod prometheus;
+pub mod status;

@@ -1,0 +1,220 @@
+//! `/api/v1/series`, `/labels`, `/label/<name>/values`, `/metadata`: what there is to query.
+
+use std::sync::Arc;
+
+use kansoku_model::json::write_str;
+use kansoku_model::select::SelectError;
+use kansoku_model::{Matcher, MetricKind};
+use kansoku_query::number::quote;
+use kansoku_query::promql::{self, json};
+use kansoku_store::{MetricMetadata, Snapshot};
+
+use super::envelope::{self, ApiError};
+use super::params::{self, TIME_MAX_MS, TIME_MIN_MS};
+use super::query::not_open;
+use crate::api::gate;
+use crate::app::App;
+use crate::http::{Call, Form, Reply};
+use crate::telemetry::QueryKind;
+
+/// Which series are asked for, and how much of the answer is wanted.
+struct Wanted {
+    any_of: Vec<Vec<Matcher>>,
+    from_ms: i64,
+    to_ms: i64,
+    limit: Option<usize>,
+}
+
+impl Wanted {
+    fn of(form: &Form) -> Result<Self, ApiError> {
+        let from_ms = params::time_ms(form, "start", Some(TIME_MIN_MS))?;
+        let to_ms = params::time_ms(form, "end", Some(TIME_MAX_MS))?;
+        if to_ms < from_ms {
+            let message = "end timestamp must not be before start timestamp";
+            return Err(ApiError::parameter("end", message));
+        }
+        let any_of = form.all("match[]").map(matchers);
+        Ok(Self {
+            any_of: any_of.collect::<Result<_, _>>()?,
+            from_ms,
+            to_ms,
+            limit: params::limit(form)?,
+        })
+    }
+}
+
+fn matchers(selector: &str) -> Result<Vec<Matcher>, ApiError> {
+    promql::matchers_of_selector(selector).map_err(|e| ApiError::parameter("match[]", e))
+}
+
+/// Runs a listing through the gate and writes what it gives, cut at the limit.
+async fn list<T: Send + 'static>(
+    app: Arc<App>,
+    wanted: Result<Wanted, ApiError>,
+    read: impl FnOnce(&Snapshot, &Wanted) -> Result<Vec<T>, SelectError> + Send + 'static,
+    write: impl Fn(&mut Vec<u8>, &T) + Send + 'static,
+) -> Reply {
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(error) => return error.reply(),
+    };
+    let timeout = app.settings.query_timeout;
+    let done = gate::run(&app, QueryKind::PromqlLabels, timeout, move |app, _| {
+        let snapshot = app.store().ok_or_else(not_open)?.snapshot();
+        let mut items = read(&snapshot, &wanted)?;
+        let mut warnings = snapshot.warnings();
+        if let Some(limit) = wanted.limit.filter(|limit| items.len() > *limit) {
+            items.truncate(limit);
+            warnings.push("results truncated due to limit".into());
+        }
+        let mut data = vec![b'['];
+        for (i, item) in items.iter().enumerate() {
+            if i > 0 {
+                data.push(b',');
+            }
+            write(&mut data, item);
+        }
+        data.push(b']');
+        Ok::<_, ApiError>(envelope::success_with(&data, &warnings, &[]))
+    });
+    match done.await.map_err(ApiError::from) {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) | Err(error) => error.reply(),
+    }
+}
+
+fn write_name(out: &mut Vec<u8>, name: &String) {
+    write_str(out, name.as_bytes());
+}
+
+/// `/api/v1/series`
+pub async fn series(app: Arc<App>, call: Call) -> Reply {
+    if call.form.all("match[]").next().is_none() {
+        return ApiError::bad_data("no match[] parameter provided").reply();
+    }
+    let read = |s: &Snapshot, w: &Wanted| s.metric_series(&w.any_of, w.from_ms, w.to_ms);
+    list(app, Wanted::of(&call.form), read, json::write_labels).await
+}
+
+/// `/api/v1/labels`
+pub async fn names(app: Arc<App>, call: Call) -> Reply {
+    let read = |s: &Snapshot, w: &Wanted| s.metric_label_names(&w.any_of, w.from_ms, w.to_ms);
+    list(app, Wanted::of(&call.form), read, write_name).await
+}
+
+/// `/api/v1/label/<name>/values`
+pub async fn values(app: Arc<App>, call: Call) -> Reply {
+    let name = params::unescape_name(&call.path_value);
+    if name.is_empty() || name.contains('\u{fffd}') {
+        return ApiError::bad_data(format!("invalid label name: {}", quote(&name))).reply();
+    }
+    let read =
+        move |s: &Snapshot, w: &Wanted| s.metric_label_values(&name, &w.any_of, w.from_ms, w.to_ms);
+    list(app, Wanted::of(&call.form), read, write_name).await
+}
+
+/// `/api/v1/metadata`
+pub async fn metadata(app: Arc<App>, call: Call) -> Reply {
+    let limit = match metadata_limit(&call.form) {
+        Ok(limit) => limit,
+        Err(error) => return error.reply(),
+    };
+    let metric = call.form.get("metric").to_owned();
+    let timeout = app.settings.query_timeout;
+    let done = gate::run(&app, QueryKind::PromqlLabels, timeout, move |app, _| {
+        let known = app
+            .store()
+            .ok_or_else(not_open)?
+            .snapshot()
+            .metric_metadata();
+        let chosen = known
+            .iter()
+            .filter(|m| metric.is_empty() || m.name == metric)
+            .take(limit);
+        Ok::<_, ApiError>(envelope::success(&write_metadata(chosen)))
+    });
+    match done.await.map_err(ApiError::from) {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) | Err(error) => error.reply(),
+    }
+}
+
+/// Here 0 means nothing and a negative number everything, unlike elsewhere.
+fn metadata_limit(form: &Form) -> Result<usize, ApiError> {
+    for name in ["limit", "limit_per_metric"] {
+        let text = form.get(name);
+        if !text.is_empty() && text.parse::<i64>().is_err() {
+            let message = format!("{name} must be a number");
+            return Err(ApiError::bad_data(message));
+        }
+    }
+    let limit = form.get("limit").parse::<i64>().unwrap_or(-1);
+    Ok(usize::try_from(limit).unwrap_or(usize::MAX))
+}
+
+fn write_metadata<'a>(known: impl Iterator<Item = &'a MetricMetadata>) -> Vec<u8> {
+    let mut out = vec![b'{'];
+    for (i, metric) in known.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write_str(&mut out, metric.name.as_bytes());
+        let kind = match metric.kind {
+            MetricKind::Unknown => "unknown",
+            kind => kind.as_str(),
+        };
+        out.extend_from_slice(format!(r#":[{{"type":"{kind}","help":"#).as_bytes());
+        write_str(&mut out, metric.help.as_bytes());
+        out.extend_from_slice(br#","unit":""}]"#);
+    }
+    out.push(b'}');
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(text: &str) -> Result<Wanted, ApiError> {
+        let mut form = Form::default();
+        form.read(text).unwrap();
+        Wanted::of(&form)
+    }
+
+    #[test]
+    fn selectors_must_select_something() {
+        assert_eq!(
+            wanted("match[]=up&match[]={a=\"b\"}").unwrap().any_of.len(),
+            2
+        );
+        for (text, expected) in [
+            (
+                "match[]={a=\"\"}",
+                r#"invalid parameter "match[]": 1:1: parse error: vector selector must contain at least one non-empty matcher"#,
+            ),
+            (
+                "start=2&end=1",
+                r#"invalid parameter "end": end timestamp must not be before start timestamp"#,
+            ),
+        ] {
+            assert_eq!(wanted(text).err().unwrap().message, expected);
+        }
+        let error = wanted("match[]=up[").err().unwrap().message;
+        assert!(
+            error.starts_with(r#"invalid parameter "match[]": 1:"#),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn metadata_is_grouped_by_name() {
+        let known = [MetricMetadata {
+            name: "a_total".into(),
+            kind: MetricKind::Counter,
+            help: "x\"".into(),
+        }];
+        let json = String::from_utf8(write_metadata(known.iter())).unwrap();
+        let expected = r#"{"a_total":[{"type":"counter","help":"x\"","unit":""}]}"#;
+        assert_eq!(json, expected);
+    }
+}

@@ -1,0 +1,12 @@
+//! Prometheus's HTTP API: queries, labels, metadata, status.
+//!
+//! Paths, parameters, envelopes and error texts are Prometheus 3's, since its clients (Grafana,
+//! promtool) read them.
+
+pub mod empty;
+pub mod envelope;
+pub mod labels;
+pub mod params;
+pub mod query;
+pub mod status;
+pub mod tsdb;

@@ -1,0 +1,86 @@
+//! `/api/v1/status/…`: build, runtime, flags, configuration, the store's size.
+
+use clap::CommandFactory;
+use kansoku_query::number::format_duration_ms;
+use serde_json::{Map, Value, json};
+
+use super::envelope;
+use crate::app::App;
+use crate::clock;
+use crate::http::{Call, Reply};
+use crate::settings::Settings;
+
+fn answer(data: &Value) -> Reply {
+    envelope::success(data.to_string().as_bytes())
+}
+
+/// `/api/v1/status/buildinfo`
+pub fn build_info(_: &App, _: &Call) -> Reply {
+    answer(&json!({
+        "application": "kansoku-aggregator",
+        "version": env!("CARGO_PKG_VERSION"),
+        "revision": "",
+        "branch": "",
+        "buildUser": "",
+        "buildDate": "",
+        "goVersion": "",
+    }))
+}
+
+/// `/api/v1/status/runtimeinfo`
+pub fn runtime_info(app: &App, _: &Call) -> Reply {
+    let folder =
+        std::env::current_dir().map_or_else(|_| String::new(), |p| p.display().to_string());
+    let retention = app
+        .settings
+        .retention_ms()
+        .map_or_else(String::new, format_duration_ms);
+    let damaged = app.store().map_or(0, |s| s.stats().damaged_blocks);
+    answer(&json!({
+        "startTime": clock::rfc3339_ms(app.started_ms),
+        "serverTime": clock::rfc3339_ms(clock::now_ms()),
+        "CWD": folder,
+        "reloadConfigSuccess": true,
+        "lastConfigTime": clock::rfc3339_ms(app.started_ms),
+        "corruptionCount": damaged,
+        "storageRetention": retention,
+    }))
+}
+
+/// `/api/v1/status/flags`: every flag with its value, from the one list of them.
+pub fn flags(app: &App, _: &Call) -> Reply {
+    let s = &app.settings;
+    let ms = |d: std::time::Duration| {
+        format_duration_ms(i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+    };
+    let value = |name: &str| match name {
+        "web.listen-address" => s.listen_address.clone(),
+        "web.max-connections" => s.max_connections.to_string(),
+        "storage.path" => s.storage_path.display().to_string(),
+        "storage.retention.time" => ms(s.retention),
+        "storage.memory-limit" => s.memory_limit_bytes.to_string(),
+        "config.file" => {
+            let path = s.config_path.as_ref();
+            path.map_or_else(String::new, |p| p.display().to_string())
+        }
+        "query.timeout" => ms(s.query_timeout),
+        "query.max-samples" => s.query_max_samples.to_string(),
+        "query.max-concurrency" => s.query_max_concurrency.to_string(),
+        "query.lookback-delta" => ms(s.query_lookback),
+        "query.test-mode" => s.test_mode.to_string(),
+        "log.level" => format!("{:?}", s.log_level).to_lowercase(),
+        _ => String::new(),
+    };
+    let mut flags = Map::new();
+    for argument in Settings::command().get_arguments() {
+        if let Some(name) = argument.get_long() {
+            flags.insert(name.to_owned(), Value::String(value(name)));
+        }
+    }
+    answer(&Value::Object(flags))
+}
+
+/// `/api/v1/status/config`
+pub fn config(app: &App, _: &Call) -> Reply {
+    answer(&json!({ "yaml": app.settings.config.text }))
+}

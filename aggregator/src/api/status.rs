@@ -1,0 +1,41 @@
+//! The aggregator's word on itself: health, readiness, metrics.
+
+use hyper::StatusCode;
+
+use crate::app::App;
+use crate::clock;
+use crate::http::{Call, Reply};
+use crate::telemetry::{exposition, metrics};
+
+/// `/-/healthy`: the process answers.
+pub fn healthy(_: &App, _: &Call) -> Reply {
+    Reply::text(StatusCode::OK, "kansoku-aggregator is healthy.")
+}
+
+/// `/-/ready`: recovery has finished and writes are taken.
+pub fn ready(app: &App, _: &Call) -> Reply {
+    readiness(app, "kansoku-aggregator is ready.")
+}
+
+/// `/ready`: the same in Loki's words.
+pub fn ready_loki(app: &App, _: &Call) -> Reply {
+    readiness(app, "ready")
+}
+
+fn readiness(app: &App, good: &str) -> Reply {
+    let bad = |text: &str| Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
+    match app.store() {
+        None => bad("not ready: the store is being recovered"),
+        Some(store) if store.stats().poisoned => bad(
+            "not ready: the store refuses writes since a write failed; check the disk and restart",
+        ),
+        Some(_) => Reply::text(StatusCode::OK, good),
+    }
+}
+
+/// `/metrics`: its own metrics.
+pub fn metrics(app: &App, _: &Call) -> Reply {
+    let batch = metrics::collect(app, clock::now_ms());
+    let text = exposition::render(&batch);
+    Reply::new(StatusCode::OK, exposition::CONTENT_TYPE, text)
+}

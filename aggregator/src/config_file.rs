@@ -1,0 +1,308 @@
+//! The configuration file: limits of the ingest and what the aggregator stores about itself.
+//!
+//! A small part of YAML: sections by indentation and `key: value`, comments with `#`. Not here:
+//! lists, anchors, several documents; they are errors. The one rule: an unknown key is an error
+//! that names its line and the nearest known one, so that nothing written is ever without effect.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kansoku_model::plugin::{did_you_mean, parse_size};
+use kansoku_model::{ConfigError, Place};
+use kansoku_query::number::parse_duration_ms;
+
+/// What the file may say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    /// The file's text, for `/api/v1/status/config`.
+    pub text: String,
+    /// Bytes of a remote write or Loki push after decompression.
+    pub max_request_bytes: usize,
+    /// Bytes of one log line of a Loki push.
+    pub max_line_bytes: usize,
+    /// Labels of a series or stream.
+    pub max_labels: usize,
+    /// How far ahead of this machine's clock a pushed sample or line may be.
+    pub max_ahead: Duration,
+    /// How often the aggregator stores its own metrics; zero is never.
+    pub own_metrics_interval: Duration,
+    /// Labels added to its own metrics.
+    pub own_metrics_labels: Vec<(String, String)>,
+}
+
+impl Default for ConfigFile {
+    fn default() -> Self {
+        Self {
+            text: String::new(),
+            // Prometheus refuses larger requests as well.
+            max_request_bytes: 32 << 20,
+            // Loki's default.
+            max_line_bytes: 256 << 10,
+            // Twice what a cAdvisor series with pod labels has.
+            max_labels: 64,
+            // Prometheus's and Loki's grace for clocks that run ahead.
+            max_ahead: Duration::from_secs(600),
+            // Prometheus's usual scrape interval.
+            own_metrics_interval: Duration::from_secs(15),
+            own_metrics_labels: Vec::new(),
+        }
+    }
+}
+
+/// All keys, with what they want.
+const KEYS: [(&str, &str); 6] = [
+    ("limits.max_request_size", "a size of 1MiB to 128MiB"),
+    ("limits.max_line_size", "a size of 1KiB to 128MiB"),
+    ("limits.max_labels", "a number of 1 to 1000"),
+    ("limits.max_ahead", "a duration such as 10m"),
+    (
+        "own_metrics.interval",
+        "a duration of at least 1s, or 0 for never",
+    ),
+    ("own_metrics.labels", "a section of labels"),
+];
+
+/// The section whose keys are free.
+const LABELS: &str = "own_metrics.labels.";
+
+/// More is no configuration.
+const FILE_MAX_BYTES: u64 = 1 << 20;
+
+impl ConfigFile {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// Why it cannot be read, or what is wrong with which line.
+    pub fn read(path: &Path) -> Result<Self, String> {
+        let fail = |e: std::io::Error| {
+            format!(
+                "failed to read the configuration {}: {e}; name an existing file or leave --config.file out",
+                path.display()
+            )
+        };
+        let len = std::fs::metadata(path).map_err(fail)?.len();
+        if len > FILE_MAX_BYTES {
+            return Err(format!(
+                "the configuration {} has {len} bytes; expected at most {FILE_MAX_BYTES}",
+                path.display()
+            ));
+        }
+        let text = std::fs::read_to_string(path).map_err(fail)?;
+        Self::parse(&path.to_string_lossy(), &text).map_err(|e| e.to_string())
+    }
+
+    /// Reads the text of a file called `name`.
+    ///
+    /// # Errors
+    /// What is wrong with which line.
+    pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        let mut config = Self {
+            text: text.to_owned(),
+            ..Self::default()
+        };
+        let mut seen: Vec<String> = Vec::new();
+        for entry in entries(name, text)? {
+            if seen.contains(&entry.key) {
+                let message = format!("'{}' is set twice; remove one", entry.key);
+                return Err(ConfigError::new(&entry.place, message));
+            }
+            config.set(&entry)?;
+            seen.push(entry.key);
+        }
+        Ok(config)
+    }
+
+    fn set(&mut self, entry: &Entry) -> Result<(), ConfigError> {
+        if let Some(label) = entry.key.strip_prefix(LABELS) {
+            let pair = (label.to_owned(), entry.value.clone());
+            self.own_metrics_labels.push(pair);
+            return Ok(());
+        }
+        let Some((_, form)) = KEYS.iter().find(|(key, _)| *key == entry.key) else {
+            let known = KEYS.iter().map(|(key, _)| *key);
+            let hint = did_you_mean(&entry.key, known);
+            let message = format!("unknown key '{}'{hint}", entry.key);
+            return Err(ConfigError::new(&entry.place, message));
+        };
+        self.set_known(entry).ok_or_else(|| {
+            let message = format!("'{}' is '{}', but must be {form}", entry.key, entry.value);
+            ConfigError::new(&entry.place, message)
+        })
+    }
+
+    /// `None` when the value is not what the key wants.
+    fn set_known(&mut self, entry: &Entry) -> Option<()> {
+        let size = |least: u64| {
+            let bytes = parse_size(&entry.value).filter(|n| (least..=128 << 20).contains(n));
+            bytes.and_then(|n| usize::try_from(n).ok())
+        };
+        let time = || {
+            let ms = u64::try_from(parse_duration_ms(&entry.value).ok()?).ok()?;
+            Some(Duration::from_millis(ms))
+        };
+        match entry.key.as_str() {
+            "limits.max_request_size" => self.max_request_bytes = size(1 << 20)?,
+            "limits.max_line_size" => self.max_line_bytes = size(1 << 10)?,
+            "limits.max_labels" => {
+                let n = entry.value.parse().ok();
+                self.max_labels = n.filter(|n| (1..=1000).contains(n))?;
+            }
+            "limits.max_ahead" => self.max_ahead = time()?,
+            "own_metrics.interval" => {
+                let fits = |d: &Duration| d.is_zero() || *d >= Duration::from_secs(1);
+                self.own_metrics_interval = time().filter(fits)?;
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+}
+
+/// A value and the dotted path of its key.
+struct Entry {
+    key: String,
+    value: String,
+    place: Place,
+}
+
+fn entries(name: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
+    let file: Arc<str> = name.into();
+    let mut entries = Vec::new();
+    // The open sections, each with its indentation.
+    let mut sections: Vec<(usize, String)> = Vec::new();
+    for (number, line) in text.lines().enumerate() {
+        let place = Place {
+            file: file.clone(),
+            line: number as u32 + 1,
+        };
+        let fail = |message: &str| Err(ConfigError::new(&place, message));
+        let content = without_comment(line).trim_end();
+        let trimmed = content.trim_start();
+        if trimmed.is_empty() || (trimmed == "---" && entries.is_empty()) {
+            continue;
+        }
+        let indent = content.len() - trimmed.len();
+        if content[..indent].contains('\t') {
+            return fail("indented with a tab; use spaces");
+        }
+        if trimmed.starts_with("- ") {
+            return fail("a list where 'key: value' must stand");
+        }
+        let Some((key, value)) = trimmed.split_once(':') else {
+            return fail("expected 'key: value' or a section that ends in ':'");
+        };
+        if !value.is_empty() && !value.starts_with(' ') {
+            return fail("a space is missing after ':'");
+        }
+        sections.retain(|(at, _)| *at < indent);
+        if sections.is_empty() && indent > 0 {
+            return fail("indented, but in no section");
+        }
+        let path: Vec<&str> = sections.iter().map(|(_, s)| s.as_str()).collect();
+        let key = unquoted(key.trim());
+        let key = path.into_iter().chain([key]).collect::<Vec<_>>().join(".");
+        match value.trim() {
+            "" => sections.push((indent, key.rsplit('.').next().unwrap_or("").to_owned())),
+            value => entries.push(Entry {
+                key,
+                value: unquoted(value).to_owned(),
+                place,
+            }),
+        }
+    }
+    Ok(entries)
+}
+
+/// A `#` begins a comment at the start of a line or after a space, outside of quotes.
+fn without_comment(line: &str) -> &str {
+    let (mut quote, mut last) = (None, ' ');
+    for (at, c) in line.char_indices() {
+        match (quote, c) {
+            (None, '#') if last.is_whitespace() => return &line[..at],
+            (None, '"' | '\'') => quote = Some(c),
+            (Some(open), _) if open == c => quote = None,
+            _ => {}
+        }
+        last = c;
+    }
+    line
+}
+
+fn unquoted(text: &str) -> &str {
+    ['"', '\'']
+        .into_iter()
+        .find_map(|q| text.strip_prefix(q)?.strip_suffix(q))
+        .unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "\
+# all keys
+limits:
+  max_request_size: 16MiB   # decompressed
+  max_line_size: 1MiB
+  max_labels: 30
+  max_ahead: 1h
+own_metrics:
+  interval: 30s
+  labels:
+    cluster: \"home # 1\"
+";
+
+    #[test]
+    fn a_file_with_all_keys_is_read() {
+        let config = ConfigFile::parse("k.yaml", WHOLE).unwrap();
+        assert_eq!(config.max_request_bytes, 16 << 20);
+        assert_eq!(config.max_line_bytes, 1 << 20);
+        assert_eq!(config.max_labels, 30);
+        assert_eq!(config.max_ahead, Duration::from_secs(3600));
+        assert_eq!(config.own_metrics_interval, Duration::from_secs(30));
+        let labels = [("cluster".to_owned(), "home # 1".to_owned())];
+        assert_eq!(config.own_metrics_labels, labels);
+        assert_eq!(
+            ConfigFile::parse("k.yaml", "").unwrap(),
+            ConfigFile::default()
+        );
+    }
+
+    #[test]
+    fn mistakes_name_line_and_cure() {
+        let cases = [
+            (
+                "limits:\n  max_label: 3",
+                "k.yaml:2: unknown key 'limits.max_label'; did you mean 'limits.max_labels'?",
+            ),
+            (
+                "limits:\n  max_labels: many",
+                "k.yaml:2: 'limits.max_labels' is 'many', but must be a number of 1 to 1000",
+            ),
+            (
+                "limits:\n  max_ahead: 1h\n  max_ahead: 2h",
+                "k.yaml:3: 'limits.max_ahead' is set twice; remove one",
+            ),
+            (
+                "own_metrics:\n\tinterval: 1s",
+                "k.yaml:2: indented with a tab; use spaces",
+            ),
+            ("- a", "k.yaml:1: a list where 'key: value' must stand"),
+            ("a:b", "k.yaml:1: a space is missing after ':'"),
+            ("  a: b", "k.yaml:1: indented, but in no section"),
+            (
+                "limits",
+                "k.yaml:1: expected 'key: value' or a section that ends in ':'",
+            ),
+            (
+                "own_metrics:\n  interval: 10ms",
+                "k.yaml:2: 'own_metrics.interval' is '10ms', but must be a duration of at least 1s, or 0 for never",
+            ),
+        ];
+        for (text, expected) in cases {
+            let error = ConfigFile::parse("k.yaml", text).unwrap_err().to_string();
+            assert_eq!(error, expected);
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Requests and replies as the handlers see them: a [`Call`] in, a [`Reply`] out.
+//!
+//! Not here: sockets, which [`crate::server`] owns, and what the paths mean ([`routes`]). The one
+//! rule: a handler gets a body that was read whole within its bound.
+
+pub mod body;
+pub mod budget;
+pub mod form;
+pub mod patience;
+pub mod reply;
+pub mod routes;
+
+use hyper::HeaderMap;
+use hyper::body::Bytes;
+use hyper::header::AsHeaderName;
+
+pub use form::Form;
+pub use reply::Reply;
+
+/// One request.
+#[derive(Debug)]
+pub struct Call {
+    /// Parameters of the URL and of a form body; those of the body come first, as in Go.
+    pub form: Form,
+    /// What stood in the path where the route has a name.
+    pub path_value: String,
+    pub headers: HeaderMap,
+    /// The body as it was sent, possibly compressed. Empty for routes that take none.
+    pub body: Bytes,
+}
+
+impl Call {
+    /// A header as text; empty when it is missing or no ASCII.
+    pub fn header(&self, name: impl AsHeaderName) -> &str {
+        header(&self.headers, name)
+    }
+}
+
+/// A header as text; empty when it is missing or no ASCII.
+pub fn header(headers: &HeaderMap, name: impl AsHeaderName) -> &str {
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or("")
+}

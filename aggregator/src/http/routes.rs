@@ -1,0 +1,316 @@
+//! All paths, in one hand-written list: what each takes, whether it needs the store, who answers.
+//!
+//! The one rule: a path that is not listed here does not exist.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use hyper::{Method, StatusCode};
+
+use super::{Call, Reply, form};
+use crate::api::{loki, prometheus, status};
+use crate::app::App;
+use crate::ingest;
+use crate::ui;
+
+/// What a handler gives.
+pub type Answer = Pin<Box<dyn Future<Output = Reply> + Send>>;
+
+/// The answer of a handler that waits for nothing.
+fn now(reply: Reply) -> Answer {
+    Box::pin(std::future::ready(reply))
+}
+
+/// What a path takes beside its URL.
+#[derive(Clone, Copy)]
+pub enum Accepts {
+    /// GET only.
+    Nothing,
+    /// GET, or POST with a form.
+    Form,
+    /// POST with a body of at most so many bytes.
+    Body(fn(&App) -> usize),
+}
+
+/// In whose words errors are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// Plain text.
+    Plain,
+    /// Prometheus's JSON envelope.
+    Prometheus,
+}
+
+/// One path.
+pub struct Route {
+    /// `{}` stands for one segment, which the handler gets unescaped.
+    pub path: &'static str,
+    pub accepts: Accepts,
+    pub needs_store: bool,
+    pub voice: Voice,
+    pub handle: fn(Arc<App>, Call) -> Answer,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.path)
+    }
+}
+
+const fn prometheus_route(
+    path: &'static str,
+    accepts: Accepts,
+    handle: fn(Arc<App>, Call) -> Answer,
+) -> Route {
+    Route {
+        path,
+        accepts,
+        needs_store: true,
+        voice: Voice::Prometheus,
+        handle,
+    }
+}
+
+const fn loki_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
+    Route {
+        path,
+        accepts: Accepts::Form,
+        needs_store: true,
+        voice: Voice::Plain,
+        handle,
+    }
+}
+
+const fn ingest_route(
+    path: &'static str,
+    max_bytes: fn(&App) -> usize,
+    handle: fn(Arc<App>, Call) -> Answer,
+) -> Route {
+    Route {
+        path,
+        accepts: Accepts::Body(max_bytes),
+        needs_store: true,
+        voice: Voice::Plain,
+        handle,
+    }
+}
+
+const fn plain_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
+    Route {
+        path,
+        accepts: Accepts::Nothing,
+        needs_store: false,
+        voice: Voice::Plain,
+        handle,
+    }
+}
+
+/// All of them; the first match wins.
+const ROUTES: &[Route] = &[
+    // ingest
+    ingest_route("/api/v1/frames", ingest::frames::max_bytes, |a, c| {
+        Box::pin(ingest::frames::receive(a, c))
+    }),
+    ingest_route("/api/v1/write", ingest::max_bytes, |a, c| {
+        Box::pin(ingest::remote_write::receive(a, c))
+    }),
+    ingest_route("/loki/api/v1/push", ingest::max_bytes, |a, c| {
+        Box::pin(ingest::loki::receive(a, c))
+    }),
+    // Prometheus
+    prometheus_route("/api/v1/query", Accepts::Form, |a, c| {
+        Box::pin(prometheus::query::instant(a, c))
+    }),
+    prometheus_route("/api/v1/query_range", Accepts::Form, |a, c| {
+        Box::pin(prometheus::query::range(a, c))
+    }),
+    prometheus_route("/api/v1/format_query", Accepts::Form, |a, c| {
+        now(prometheus::query::format(&a, &c))
+    }),
+    prometheus_route("/api/v1/series", Accepts::Form, |a, c| {
+        Box::pin(prometheus::labels::series(a, c))
+    }),
+    prometheus_route("/api/v1/labels", Accepts::Form, |a, c| {
+        Box::pin(prometheus::labels::names(a, c))
+    }),
+    prometheus_route("/api/v1/label/{}/values", Accepts::Nothing, |a, c| {
+        Box::pin(prometheus::labels::values(a, c))
+    }),
+    prometheus_route("/api/v1/metadata", Accepts::Nothing, |a, c| {
+        Box::pin(prometheus::labels::metadata(a, c))
+    }),
+    prometheus_route("/api/v1/query_exemplars", Accepts::Form, |a, c| {
+        now(prometheus::empty::exemplars(&a, &c))
+    }),
+    prometheus_route("/api/v1/targets", Accepts::Nothing, |a, c| {
+        now(prometheus::empty::targets(&a, &c))
+    }),
+    prometheus_route("/api/v1/rules", Accepts::Nothing, |a, c| {
+        now(prometheus::empty::rules(&a, &c))
+    }),
+    prometheus_route("/api/v1/alerts", Accepts::Nothing, |a, c| {
+        now(prometheus::empty::alerts(&a, &c))
+    }),
+    prometheus_route("/api/v1/status/buildinfo", Accepts::Nothing, |a, c| {
+        now(prometheus::status::build_info(&a, &c))
+    }),
+    prometheus_route("/api/v1/status/runtimeinfo", Accepts::Nothing, |a, c| {
+        now(prometheus::status::runtime_info(&a, &c))
+    }),
+    prometheus_route("/api/v1/status/flags", Accepts::Nothing, |a, c| {
+        now(prometheus::status::flags(&a, &c))
+    }),
+    prometheus_route("/api/v1/status/config", Accepts::Nothing, |a, c| {
+        now(prometheus::status::config(&a, &c))
+    }),
+    prometheus_route("/api/v1/status/tsdb", Accepts::Nothing, |a, c| {
+        Box::pin(prometheus::tsdb::counts(a, c))
+    }),
+    // Loki
+    loki_route("/loki/api/v1/query", |a, c| {
+        Box::pin(loki::query::instant(a, c))
+    }),
+    loki_route("/loki/api/v1/query_range", |a, c| {
+        Box::pin(loki::query::range(a, c))
+    }),
+    loki_route("/loki/api/v1/labels", |a, c| {
+        Box::pin(loki::labels::names(a, c))
+    }),
+    loki_route("/loki/api/v1/label", |a, c| {
+        Box::pin(loki::labels::names(a, c))
+    }),
+    loki_route("/loki/api/v1/label/{}/values", |a, c| {
+        Box::pin(loki::labels::values(a, c))
+    }),
+    loki_route("/loki/api/v1/series", |a, c| {
+        Box::pin(loki::labels::series(a, c))
+    }),
+    loki_route("/loki/api/v1/index/stats", |a, c| {
+        Box::pin(loki::labels::index_stats(a, c))
+    }),
+    plain_route("/loki/api/v1/status/buildinfo", |a, c| {
+        now(loki::labels::build_info(&a, &c))
+    }),
+    // the aggregator itself
+    plain_route("/-/healthy", |a, c| now(status::healthy(&a, &c))),
+    plain_route("/-/ready", |a, c| now(status::ready(&a, &c))),
+    plain_route("/ready", |a, c| now(status::ready_loki(&a, &c))),
+    plain_route("/metrics", |a, c| now(status::metrics(&a, &c))),
+];
+
+/// What stands at a path.
+pub enum Found {
+    /// A route, and what stood where its path has `{}`.
+    Route(&'static Route, String),
+    /// A file of the web page.
+    Page(ui::Asset),
+    /// A CORS preflight of a known path.
+    Options,
+    /// A known path; the methods it takes.
+    WrongMethod(&'static str),
+    Nothing,
+}
+
+/// Looks a path up.
+#[must_use]
+pub fn find(method: &Method, path: &str) -> Found {
+    for route in ROUTES {
+        let Some(value) = matches(route.path, path) else {
+            continue;
+        };
+        let allowed = match route.accepts {
+            Accepts::Nothing => "GET, HEAD, OPTIONS",
+            Accepts::Form => "GET, HEAD, POST, OPTIONS",
+            Accepts::Body(_) => "POST, OPTIONS",
+        };
+        if method == Method::OPTIONS {
+            return Found::Options;
+        }
+        let fits = allowed.split(", ").any(|m| m == method.as_str());
+        return if fits {
+            Found::Route(route, value)
+        } else {
+            Found::WrongMethod(allowed)
+        };
+    }
+    match ui::asset(path) {
+        Some(asset) if method == Method::GET || method == Method::HEAD => Found::Page(asset),
+        Some(_) => Found::WrongMethod("GET, HEAD"),
+        None => Found::Nothing,
+    }
+}
+
+/// The segment at `{}`, or the empty text when the pattern has none; `None` when it does not match.
+fn matches(pattern: &str, path: &str) -> Option<String> {
+    let Some((before, after)) = pattern.split_once("{}") else {
+        return (pattern == path).then(String::new);
+    };
+    let segment = path.strip_prefix(before)?.strip_suffix(after)?;
+    if segment.is_empty() || segment.contains('/') {
+        return None;
+    }
+    form::unescape(segment, false).ok()
+}
+
+/// The answer of a route that needs the store before it is open.
+#[must_use]
+pub fn not_ready(route: &Route) -> Reply {
+    match route.voice {
+        Voice::Prometheus => prometheus::envelope::error(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "unavailable",
+            "the store is being recovered; try again later",
+        ),
+        Voice::Plain => Reply::text(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "not ready: the store is being recovered; try again later",
+        ),
+    }
+}
+
+/// The answer to a request that could not be read.
+#[must_use]
+pub fn bad_request(route: &Route, status: StatusCode, message: &str) -> Reply {
+    match route.voice {
+        Voice::Prometheus => prometheus::envelope::error(status, "bad_data", message),
+        Voice::Plain => Reply::text(status, message),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_found_with_their_methods() {
+        let cases = [
+            ("GET", "/api/v1/query", "route "),
+            ("POST", "/api/v1/query", "route "),
+            ("PUT", "/api/v1/query", "GET, HEAD, POST, OPTIONS"),
+            ("OPTIONS", "/api/v1/query", "options"),
+            ("HEAD", "/-/ready", "route "),
+            ("POST", "/-/ready", "GET, HEAD, OPTIONS"),
+            ("GET", "/api/v1/write", "POST, OPTIONS"),
+            ("GET", "/api/v1/label/job/values", "route job"),
+            ("GET", "/api/v1/label/U__a%2Eb/values", "route U__a.b"),
+            ("GET", "/api/v1/label//values", "nothing"),
+            ("GET", "/api/v1/label/a/b/values", "nothing"),
+            ("GET", "/api/v1/label/values", "nothing"),
+            ("GET", "/loki/api/v1/label/%zz/values", "nothing"),
+            ("GET", "/", "page"),
+            ("DELETE", "/", "GET, HEAD"),
+            ("GET", "/../etc/passwd", "nothing"),
+        ];
+        for (method, path, expected) in cases {
+            let got = match find(&method.parse().unwrap(), path) {
+                Found::Route(_, value) => format!("route {value}"),
+                Found::Page(_) => "page".into(),
+                Found::Options => "options".into(),
+                Found::WrongMethod(allowed) => allowed.to_owned(),
+                Found::Nothing => "nothing".into(),
+            };
+            assert_eq!(got, expected, "{method} {path}");
+        }
+    }
+}

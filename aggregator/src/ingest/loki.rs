@@ -1,0 +1,94 @@
+//! `POST /loki/api/v1/push`: Loki's push, JSON or snappy-compressed protobuf.
+//!
+//! The statuses are Loki's: 204 when all was taken; 400 with the first reason when something was
+//! refused, and what was good is kept.
+
+use std::sync::Arc;
+
+use hyper::{StatusCode, header};
+use kansoku_model::RecordBatch;
+use kansoku_parsers::wire::{loki_json, loki_push};
+use kansoku_store::Incoming;
+
+use super::{IngestError, Outcome};
+use crate::app::App;
+use crate::http::body::Coding;
+use crate::http::{Call, Reply};
+use crate::telemetry::Protocol;
+
+/// Takes a push.
+pub async fn receive(app: Arc<App>, call: Call) -> Reply {
+    let is_json = match kind_of(call.header(header::CONTENT_TYPE)) {
+        Ok(is_json) => is_json,
+        Err(message) => return Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
+    };
+    let coding = match Coding::of(&call.headers) {
+        // Protobuf pushes are snappy whether they say so or not.
+        Ok(Coding::Identity) if !is_json => Coding::Snappy,
+        Ok(coding) => coding,
+        Err(error) => return error.reply(),
+    };
+    let max_bytes = super::max_bytes(&app);
+    let done = super::run(
+        &app,
+        Protocol::Loki,
+        call.body,
+        coding,
+        max_bytes,
+        move |app, store, body| {
+            let limits = app.loki_limits();
+            let push = if is_json {
+                loki_json::decode(body, &limits)
+            } else {
+                loki_push::decode(body, &limits).map_err(|e| e.to_string())
+            };
+            let push = push.map_err(|e| IngestError::Bad(StatusCode::BAD_REQUEST, e))?;
+            let mut outcome = Outcome {
+                refused: push.refused.count as u64,
+                ..Outcome::default()
+            };
+            if !push.batches.is_empty() {
+                let batches = push.batches.into_iter().map(RecordBatch::Logs);
+                let appended = store.append(batches.map(Incoming::Batch).collect())?;
+                outcome.accepted = appended.accepted;
+                outcome.duplicates = appended.duplicates;
+            }
+            Ok((outcome, push.refused))
+        },
+    );
+    match done.await {
+        Ok(refused) => match refused.first {
+            None => Reply::empty(StatusCode::NO_CONTENT),
+            Some(first) if refused.count == 1 => Reply::text(StatusCode::BAD_REQUEST, first),
+            Some(first) => {
+                let text = format!("{first}; {} entries in all were refused", refused.count);
+                Reply::text(StatusCode::BAD_REQUEST, text)
+            }
+        },
+        Err(reply) => reply,
+    }
+}
+
+/// Whether the content type is JSON rather than protobuf.
+fn kind_of(content_type: &str) -> Result<bool, String> {
+    let kind = content_type.split(';').next().unwrap_or("").trim();
+    match kind.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(true),
+        "application/x-protobuf" | "" => Ok(false),
+        _ => Err(format!(
+            "content type '{kind}' is not supported; expected application/json or application/x-protobuf"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_follows_the_content_type() {
+        assert_eq!(kind_of("application/json; charset=utf-8"), Ok(true));
+        assert_eq!(kind_of("application/x-protobuf"), Ok(false));
+        assert!(kind_of("text/plain").is_err());
+    }
+}

@@ -1,0 +1,18 @@
+//! The central service: ingest, store, query APIs and the web page.
+//!
+//! Data comes in over HTTP ([`ingest`]), lies in `kansoku-store`, and is asked for over HTTP
+//! ([`api`]) through `kansoku-query`. What is here is the part that knows sockets and the clock.
+
+pub mod api;
+pub mod app;
+pub mod clock;
+pub mod config_file;
+pub mod housekeeping;
+pub mod http;
+pub mod ingest;
+pub mod journal;
+pub mod run;
+pub mod server;
+pub mod settings;
+pub mod telemetry;
+pub mod ui;

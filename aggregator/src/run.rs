@@ -1,0 +1,157 @@
+//! From settings to a running aggregator and back to nothing: listen, open the store, serve, stop.
+//!
+//! The one rule of the order: listen first, so that readiness can be asked while the WAL is read;
+//! when stopping, first no new requests, then no upkeep, then everything written out.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use kansoku_store::{Options, Recovery, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle as Task;
+
+use crate::app::App;
+use crate::housekeeping::{self, Stop};
+use crate::settings::Settings;
+use crate::{journal, server};
+
+/// A running aggregator.
+#[derive(Debug)]
+pub struct Running {
+    pub app: Arc<App>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    stop_serving: watch::Sender<bool>,
+    serving: Task<()>,
+    stop_threads: Stop,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// Listens and serves; the store is not open yet and `/-/ready` says so.
+///
+/// # Errors
+/// When the address cannot be listened on, with the cure.
+pub async fn listen(settings: Settings) -> Result<Running, String> {
+    let wanted = &settings.listen_address;
+    let listener = TcpListener::bind(wanted)
+        .await
+        .map_err(|e| listen_error(wanted, &e))?;
+    let address = listener
+        .local_addr()
+        .map_err(|e| listen_error(wanted, &e))?;
+    let app = Arc::new(App::new(settings, instance(address)));
+    let (stop_serving, stopped) = watch::channel(false);
+    let serving = tokio::spawn(server::serve(listener, app.clone(), stopped));
+    Ok(Running {
+        app,
+        address,
+        stop_serving,
+        serving,
+        stop_threads: Arc::new(AtomicBool::new(false)),
+        threads: Vec::new(),
+    })
+}
+
+fn listen_error(address: &str, error: &std::io::Error) -> String {
+    use std::io::ErrorKind::{AddrInUse, AddrNotAvailable, InvalidInput, PermissionDenied};
+    let cure = match error.kind() {
+        AddrInUse => "stop the program that uses the port, or choose another",
+        PermissionDenied => "ports below 1024 need a privilege; choose another",
+        AddrNotAvailable => "no interface of this machine has that address; 0.0.0.0 means all",
+        InvalidInput => "expected an address and a port such as 0.0.0.0:9428",
+        _ => "check the address",
+    };
+    format!("failed to listen on {address}: {error}; {cure} (--web.listen-address)")
+}
+
+/// `instance` of its own metrics: what others could reach it by.
+fn instance(address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        let name = nix::unistd::gethostname()
+            .ok()
+            .and_then(|n| n.into_string().ok());
+        let host = name.unwrap_or_else(|| "localhost".into());
+        return format!("{host}:{}", address.port());
+    }
+    address.to_string()
+}
+
+impl Running {
+    /// Opens the store, which may take a while, and starts its upkeep.
+    ///
+    /// # Errors
+    /// When the store cannot be opened, with the cure.
+    pub async fn open_store(&mut self) -> Result<(), String> {
+        let settings = &self.app.settings;
+        let options = Options {
+            memory_limit_bytes: settings.memory_limit_bytes,
+            retention_ms: settings.retention_ms(),
+            ..Options::new(&settings.storage_path)
+        };
+        let path = settings.storage_path.display().to_string();
+        let opened = tokio::task::spawn_blocking(move || Store::open(options)).await;
+        let (store, recovery) = opened
+            .map_err(|_| format!("failed to open the store {path} by a mistake of this program"))?
+            .map_err(|e| format!("failed to open the store {path}: {e} (--storage.path)"))?;
+        tell(&path, &recovery);
+        let store = Arc::new(store);
+        let fail = |e: std::io::Error| format!("failed to start a thread: {e}");
+        let (app, stop) = (&self.app, &self.stop_threads);
+        let upkeep = housekeeping::start_upkeep(app.clone(), store.clone(), stop.clone());
+        self.threads.push(upkeep.map_err(fail)?);
+        app.set_store(store.clone());
+        let own = housekeeping::start_own_metrics(app.clone(), store, stop.clone());
+        self.threads.extend(own.map_err(fail)?);
+        Ok(())
+    }
+
+    /// Finishes open requests, stops the upkeep and writes out what is in memory.
+    ///
+    /// # Errors
+    /// When writing out failed; the data is still in the WAL.
+    pub async fn stop(self) -> Result<(), String> {
+        self.stop_threads.store(true, Ordering::Relaxed);
+        let _ = self.stop_serving.send(true);
+        let _ = self.serving.await;
+        let (app, threads) = (self.app, self.threads);
+        let flushed = tokio::task::spawn_blocking(move || {
+            for thread in threads {
+                let _ = thread.join();
+            }
+            app.store()
+                .map_or(Ok(()), |store| store.flush().map(|_| ()))
+        });
+        match flushed.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(format!(
+                "failed to write everything out: {error}; nothing is lost, the next start reads the WAL"
+            )),
+            Err(_) => Err("failed to write everything out by a mistake of this program".into()),
+        }
+    }
+}
+
+fn tell(path: &str, recovery: &Recovery) {
+    journal::info(&format!(
+        "store {path} is open: {} parts, {} records in {} entries of {} WAL segments",
+        recovery.parts, recovery.wal_records, recovery.wal_entries, recovery.wal_segments
+    ));
+    if recovery.torn_bytes > 0 {
+        journal::warn(&format!(
+            "the WAL ended in {} bytes of an append that was never acknowledged; they were cut off",
+            recovery.torn_bytes
+        ));
+    }
+    for damage in &recovery.damaged {
+        journal::error(&format!(
+            "damage in {} at byte {}, {} bytes: {}",
+            damage.path.display(),
+            damage.offset_bytes,
+            damage.len_bytes,
+            damage.what
+        ));
+    }
+}

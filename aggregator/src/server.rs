@@ -1,0 +1,226 @@
+//! The HTTP server: connections, their bounds, and the way from a request to a handler and back.
+//!
+//! Not here: what the paths mean ([`crate::http::routes`]). The one rule: whatever a client sends
+//! or fails to send, it costs one connection slot and a bounded time, and gets an answer that says
+//! what was wrong.
+
+use std::convert::Infallible;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::http::patience::Patient;
+use crate::http::routes::{self, Accepts, Found, Route};
+use crate::http::{Call, Form, Reply, body};
+use crate::journal;
+
+/// A client that has not sent its request's head by then, or sends nothing on an open connection,
+/// is disconnected.
+const HEAD_MAX: Duration = Duration::from_secs(60);
+/// A client that takes nothing of its answer for this long is disconnected.
+const WRITE_MAX: Duration = Duration::from_secs(60);
+/// Head and buffer of a connection. Long queries in URLs fit; longer ones are sent by POST.
+const HEAD_MAX_BYTES: usize = 256 << 10;
+/// A form with a query; the longest real ones are some tens of kilobytes.
+const FORM_MAX_BYTES: usize = 4 << 20;
+/// How long open requests may take to finish after the stop signal.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// Serves until `stop` turns true; then finishes the open requests and returns.
+pub async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    let slots = Arc::new(Semaphore::new(app.settings.max_connections as usize));
+    let mut connections = JoinSet::new();
+    loop {
+        // The slot first: a client beyond the bound waits in the kernel's queue.
+        let slot = tokio::select! {
+            slot = slots.clone().acquire_owned() => slot,
+            () = told_to_stop(&mut stop) => break,
+        };
+        let stream = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = told_to_stop(&mut stop) => break,
+        };
+        match stream {
+            Ok((stream, _)) => {
+                let (app, stop) = (app.clone(), stop.clone());
+                connections.spawn(async move {
+                    serve_connection(stream, app, stop).await;
+                    drop(slot);
+                });
+            }
+            Err(error) => {
+                // Out of descriptors: rest, or this loop would spin until one is closed.
+                journal::warn(&format!("failed to accept a connection: {error}"));
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    let drained = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(DRAIN_MAX, drained).await.is_err() {
+        journal::warn("some requests did not finish in time and were cut off");
+    }
+}
+
+/// Ends when `stop` turns true, or when nobody can turn it any more.
+async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+async fn serve_connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+    // Answers are written whole; waiting for more to send only adds latency.
+    let _ = stream.set_nodelay(true);
+    let service = service_fn(move |request| {
+        let app = app.clone();
+        async move { Ok::<_, Infallible>(answer(app, request).await) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_MAX)
+        .max_buf_size(HEAD_MAX_BYTES)
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_MAX)), service);
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told_to_stop(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        journal::debug(&format!("connection ended early: {error}"));
+    }
+}
+
+async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let begun = Instant::now();
+    let path = request.uri().path().to_owned();
+    let found = routes::find(request.method(), &path);
+    let label = match &found {
+        Found::Route(route, _) => route.path,
+        Found::Page(_) => "page",
+        Found::WrongMethod(_) | Found::Options | Found::Nothing => "other",
+    };
+    let (head, incoming) = request.into_parts();
+    let reply = match found {
+        Found::Route(route, path_value) => {
+            let input = Input {
+                route,
+                path_value,
+                headers: &head.headers,
+                query: head.uri.query().unwrap_or(""),
+                is_post: head.method == Method::POST,
+            };
+            handle(&app, input, incoming).await
+        }
+        Found::Page(asset) => page(&asset, &head.headers),
+        Found::Options => Reply::empty(StatusCode::NO_CONTENT),
+        Found::WrongMethod(allowed) => {
+            let text = format!("this path takes {allowed}");
+            Reply::text(StatusCode::METHOD_NOT_ALLOWED, text)
+                .with(header::ALLOW, HeaderValue::from_static(allowed))
+        }
+        Found::Nothing => Reply::text(StatusCode::NOT_FOUND, "404 page not found"),
+    };
+    app.telemetry.http(label, reply.status, begun.elapsed());
+    // Packing megabytes must not hold up the other connections of this thread.
+    if reply.body.len() > PACK_APART_FROM_BYTES {
+        let headers = head.headers;
+        let packed = tokio::task::spawn_blocking(move || reply.into_response(&headers)).await;
+        return packed.unwrap_or_else(|_| {
+            let text = "failed to pack the answer";
+            Reply::text(StatusCode::INTERNAL_SERVER_ERROR, text).into_response(&HeaderMap::new())
+        });
+    }
+    reply.into_response(&head.headers)
+}
+
+/// Larger bodies are compressed on a thread of their own.
+const PACK_APART_FROM_BYTES: usize = 256 << 10;
+
+struct Input<'a> {
+    route: &'static Route,
+    path_value: String,
+    headers: &'a HeaderMap,
+    query: &'a str,
+    is_post: bool,
+}
+
+async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
+    let route = input.route;
+    if route.needs_store && app.store().is_none() {
+        body::discard(incoming).await;
+        return routes::not_ready(route).retry_after(1);
+    }
+    let max_bytes = match route.accepts {
+        Accepts::Nothing => 0,
+        Accepts::Form => FORM_MAX_BYTES,
+        Accepts::Body(max_bytes) => max_bytes(app),
+    };
+    let mut share = None;
+    let mut content = Bytes::new();
+    if max_bytes > 0 && input.is_post {
+        if !matches!(route.accepts, Accepts::Form) {
+            // A length that is not declared may become the largest.
+            let wanted = body::declared_bytes(input.headers).unwrap_or(max_bytes);
+            share = app.bodies.take(wanted.min(max_bytes)).await;
+            if share.is_none() {
+                body::discard(incoming).await;
+                let text = "too many requests are being received; try again later";
+                return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(5);
+            }
+        }
+        content = match body::read(incoming, input.headers, max_bytes).await {
+            Ok(content) => content,
+            Err(error) => return routes::bad_request(route, error.status, &error.message),
+        };
+    }
+    let mut form = Form::default();
+    let mut read = Ok(());
+    if matches!(route.accepts, Accepts::Form) && input.is_post {
+        read = form.read(&String::from_utf8_lossy(&content));
+        content = Bytes::new();
+    }
+    if let Err(message) = read.and_then(|()| form.read(input.query)) {
+        let message = format!("error parsing form values: {message}");
+        return routes::bad_request(route, StatusCode::BAD_REQUEST, &message);
+    }
+    let call = Call {
+        form,
+        path_value: input.path_value,
+        headers: input.headers.clone(),
+        body: content,
+    };
+    let reply = (route.handle)(app.clone(), call).await;
+    drop(share);
+    reply
+}
+
+fn page(asset: &crate::ui::Asset, headers: &HeaderMap) -> Reply {
+    let takes_gzip = crate::http::reply::accepts_gzip(headers);
+    let mut reply = if asset.gzipped && !takes_gzip {
+        Reply::new(
+            StatusCode::OK,
+            asset.content_type,
+            asset.plain().into_owned(),
+        )
+    } else {
+        Reply::new(StatusCode::OK, asset.content_type, asset.bytes)
+    };
+    reply.gzipped = asset.gzipped && takes_gzip;
+    let cache = HeaderValue::from_static(asset.cache_control());
+    reply.with(header::CACHE_CONTROL, cache)
+}

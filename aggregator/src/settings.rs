@@ -1,0 +1,216 @@
+//! Command line flags, as typed settings.
+//!
+//! Flags say where the program listens and what it may use; the configuration file
+//! ([`crate::config_file`]) holds what is worth writing down. The one rule: every setting has an
+//! effect, and a wrong one is an error that names its cure.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Parser;
+use kansoku_model::plugin::parse_size;
+use kansoku_query::number::parse_duration_ms;
+
+use crate::config_file::ConfigFile;
+use crate::journal::Level;
+
+/// The central service of kansoku: takes metrics and logs in, keeps them, answers queries.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "kansoku-aggregator", version, about, max_term_width = 100)]
+pub struct Settings {
+    /// Address and port of the web page, the query APIs and the ingest, for example 127.0.0.1:9428.
+    ///
+    /// The default is the port to which the agent's kansoku output sends when it is told none.
+    #[arg(
+        long = "web.listen-address",
+        value_name = "ADDRESS",
+        default_value = "0.0.0.0:9428"
+    )]
+    pub listen_address: String,
+
+    /// The most connections at a time; more wait until one is closed.
+    #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub max_connections: u32,
+
+    /// Folder of the store; made when it is missing.
+    #[arg(long = "storage.path", value_name = "FOLDER", default_value = "data")]
+    pub storage_path: PathBuf,
+
+    /// How long data is kept, for example 15d, 12h or 1y; 0 keeps everything.
+    #[arg(long = "storage.retention.time", value_name = "DURATION", default_value = "15d",
+        value_parser = parse_duration)]
+    pub retention: Duration,
+
+    /// Memory of the store for data not yet written out and for caches, for example 512MiB.
+    #[arg(long = "storage.memory-limit", value_name = "SIZE", default_value = "512MiB",
+        value_parser = parse_memory)]
+    pub memory_limit_bytes: usize,
+
+    /// A configuration file; the flags alone are enough for most.
+    #[arg(long = "config.file", value_name = "FILE")]
+    pub config_path: Option<PathBuf>,
+
+    /// How long a query may take.
+    #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m",
+        value_parser = parse_positive_duration)]
+    pub query_timeout: Duration,
+
+    /// How many samples one query may hold in memory.
+    #[arg(long = "query.max-samples", value_name = "N", default_value_t = 50_000_000,
+        value_parser = parse_count)]
+    pub query_max_samples: usize,
+
+    /// How many queries run at a time; more wait for their turn within their timeout.
+    #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20,
+        value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub query_max_concurrency: u32,
+
+    /// How far an instant query looks back for the newest sample of a series.
+    #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m",
+        value_parser = parse_positive_duration)]
+    pub query_lookback: Duration,
+
+    /// For conformance tests: takes samples of any time, keeps them for ever, and does not store
+    /// metrics of its own.
+    #[arg(long = "query.test-mode")]
+    pub test_mode: bool,
+
+    /// What is told on stderr: this and everything more severe.
+    #[arg(
+        long = "log.level",
+        value_name = "LEVEL",
+        default_value = "info",
+        value_enum
+    )]
+    pub log_level: Level,
+
+    /// What the configuration file says; its defaults without one.
+    #[arg(skip)]
+    pub config: ConfigFile,
+}
+
+impl Settings {
+    /// Reads the command line (without the program's name) and the file it names.
+    ///
+    /// # Errors
+    /// Clap's own for a wrong flag, `--help` and `--version`; else what is wrong with the file.
+    pub fn from_arguments<'a>(
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self, clap::Error> {
+        let all = std::iter::once("kansoku-aggregator").chain(arguments);
+        let mut settings = Self::try_parse_from(all)?;
+        settings.read_config().map_err(|message| {
+            clap::Error::raw(
+                clap::error::ErrorKind::ValueValidation,
+                format!("{message}\n"),
+            )
+        })?;
+        Ok(settings)
+    }
+
+    /// Reads the configuration file if the flags name one.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its cure.
+    pub fn read_config(&mut self) -> Result<(), String> {
+        if let Some(path) = &self.config_path {
+            self.config = ConfigFile::read(path)?;
+        }
+        Ok(())
+    }
+
+    /// The retention the store is told: none in test mode, whose samples are decades old.
+    #[must_use]
+    pub fn retention_ms(&self) -> Option<i64> {
+        let keeps_all = self.test_mode || self.retention.is_zero();
+        (!keeps_all).then(|| i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX))
+    }
+}
+
+const DURATION_FORM: &str = "expected a duration such as 15d, 12h, 1h30m or 250ms";
+
+fn parse_duration(text: &str) -> Result<Duration, String> {
+    let ms = parse_duration_ms(text)
+        .ok()
+        .and_then(|ms| u64::try_from(ms).ok());
+    ms.map(Duration::from_millis)
+        .ok_or_else(|| DURATION_FORM.into())
+}
+
+fn parse_positive_duration(text: &str) -> Result<Duration, String> {
+    match parse_duration(text)? {
+        Duration::ZERO => Err("must be longer than 0".into()),
+        duration => Ok(duration),
+    }
+}
+
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("must be at least 1".into()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("expected a whole number".into()),
+    }
+}
+
+/// Below this every flush would be a handful of lines.
+const MEMORY_MIN_BYTES: u64 = 16 << 20;
+
+fn parse_memory(text: &str) -> Result<usize, String> {
+    match parse_size(text) {
+        None => Err("expected a size such as 512MiB or 2GiB".into()),
+        Some(bytes) if bytes < MEMORY_MIN_BYTES => Err("must be at least 16MiB".into()),
+        Some(bytes) => usize::try_from(bytes).map_err(|_| "is larger than memory can be".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message(arguments: &[&str]) -> String {
+        match Settings::from_arguments(arguments.iter().copied()) {
+            Ok(_) => "ok".into(),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn defaults_are_those_of_the_documentation() {
+        let s = Settings::from_arguments([]).unwrap();
+        assert_eq!(s.listen_address, "0.0.0.0:9428");
+        assert_eq!(s.retention_ms(), Some(15 * 24 * 3_600_000));
+        assert_eq!(s.memory_limit_bytes, 512 << 20);
+        assert_eq!(s.query_timeout, Duration::from_secs(120));
+        assert_eq!(s.query_max_samples, 50_000_000);
+    }
+
+    #[test]
+    fn nothing_expires_in_test_mode_or_with_retention_0() {
+        let s = Settings::from_arguments(["--query.test-mode"]).unwrap();
+        assert_eq!(s.retention_ms(), None);
+        let s = Settings::from_arguments(["--storage.retention.time=0"]).unwrap();
+        assert_eq!(s.retention_ms(), None);
+    }
+
+    #[test]
+    fn wrong_flags_name_their_cure() {
+        let cases: &[(&[&str], &str)] = &[
+            (&["--storage.retention.time=15 days"], DURATION_FORM),
+            (&["--query.timeout=0"], "must be longer than 0"),
+            (&["--storage.memory-limit=1M"], "must be at least 16MiB"),
+            (&["--query.max-samples=0"], "must be at least 1"),
+            (&["--web.max-connections=0"], "1..=65536"),
+            (&["--storage.pth=x"], "--storage.path"),
+            (&["--log.level=loud"], "debug"),
+            (
+                &["--config.file=/nonexistent/kansoku.yaml"],
+                "failed to read the configuration /nonexistent/kansoku.yaml",
+            ),
+        ];
+        for (arguments, expected) in cases {
+            let message = message(arguments);
+            assert!(message.contains(expected), "{arguments:?}: {message}");
+        }
+    }
+}

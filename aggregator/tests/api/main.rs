@@ -1,0 +1,8 @@
+//! The HTTP APIs end to end: a whole aggregator on a port of its own over a folder of its own.
+
+mod garbage;
+mod harness;
+mod ingest;
+mod loki;
+mod prometheus;
+mod status;

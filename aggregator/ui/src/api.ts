@@ -1,0 +1,235 @@
+/**
+ * The aggregator's HTTP APIs as typed functions: Prometheus' and Loki's. It fetches and checks the
+ * shape of answers; it keeps nothing. Every failure is an `ApiError` with the server's own words.
+ */
+import type { Labels } from "./format";
+import type { Series } from "./matrix";
+import type { Grid } from "./time";
+
+export class ApiError extends Error {
+  override readonly name = "ApiError";
+
+  constructor(
+    message: string,
+    /** The server's `errorType`, or `network`. */
+    readonly kind: string,
+  ) {
+    super(message);
+  }
+}
+
+/** What the queries of one run took, for the footer. */
+export class Meter {
+  queries = 0;
+  series = 0;
+  bytes = 0;
+  readonly #begin_ms = performance.now();
+  #end_ms = this.#begin_ms;
+
+  add(series: number, bytes: number): void {
+    this.queries += 1;
+    this.series += series;
+    this.bytes += bytes;
+    this.#end_ms = performance.now();
+  }
+
+  get duration_ms(): number {
+    return this.#end_ms - this.#begin_ms;
+  }
+}
+
+/** Where requests of one run report to, and what stops them. */
+export interface Run {
+  meter: Meter;
+  signal: AbortSignal;
+}
+
+export interface Sample {
+  metric: Labels;
+  value: readonly [number, string];
+}
+
+export interface Stream {
+  stream: Labels;
+  values: readonly (readonly [string, string, unknown?])[];
+}
+
+export type MetricResult =
+  | { resultType: "vector"; result: Sample[] }
+  | { resultType: "matrix"; result: Series[] }
+  | { resultType: "scalar" | "string"; result: readonly [number, string] };
+
+export type LogResult =
+  | { resultType: "streams"; result: Stream[] }
+  | { resultType: "matrix"; result: Series[] }
+  | { resultType: "vector"; result: Sample[] };
+
+interface Answer {
+  data: unknown;
+  notes: string[];
+  bytes: number;
+}
+
+type Parameters = readonly (readonly [string, string | number])[];
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function texts(value: unknown): string[] {
+  return Array.isArray(value) ? value.filter((item) => typeof item === "string") : [];
+}
+
+function parse(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+async function ask(path: string, parameters: Parameters, signal: AbortSignal): Promise<Answer> {
+  const query = new URLSearchParams(parameters.map(([key, value]) => [key, String(value)]));
+  const url = new URL(`${path}?${query}`, document.baseURI);
+  url.hash = "";
+  let response: Response;
+  let body: ArrayBuffer;
+  try {
+    response = await fetch(url, { signal, headers: { accept: "application/json" } });
+    body = await response.arrayBuffer();
+  } catch (error) {
+    if (signal.aborted) throw error;
+    throw new ApiError(`the aggregator at ${location.host} does not answer`, "network");
+  }
+  const text = new TextDecoder().decode(body);
+  const json = parse(text);
+  if (response.ok && isObject(json) && json["status"] === "success") {
+    const notes = [...texts(json["warnings"]), ...texts(json["infos"])];
+    return { data: json["data"], notes, bytes: body.byteLength };
+  }
+  if (isObject(json) && typeof json["error"] === "string") {
+    throw new ApiError(json["error"], String(json["errorType"] ?? response.status));
+  }
+  // Loki's errors are plain text; its parse errors are what Prometheus calls bad_data.
+  const kind = response.status === 400 ? "bad_data" : `status ${response.status}`;
+  const words = text.trim().slice(0, 2000);
+  throw new ApiError(words || `${path} answered ${response.status}`, kind);
+}
+
+interface Result<T> {
+  data: T;
+  notes: string[];
+}
+
+function checked<T extends { resultType: string; result: readonly unknown[] }>(
+  answer: Answer,
+  path: string,
+  types: readonly string[],
+  run: Run,
+): Result<T> {
+  const { data, notes, bytes } = answer;
+  if (!isObject(data) || !types.includes(String(data["resultType"])) || !Array.isArray(data["result"])) {
+    throw new ApiError(`${path} answered with data of an unknown shape`, "internal");
+  }
+  const result = data as unknown as T;
+  run.meter.add(result.result.length, bytes);
+  return { data: result, notes };
+}
+
+const METRIC_TYPES = ["vector", "matrix", "scalar", "string"];
+
+/** PromQL at one moment. */
+export async function queryInstant(query: string, time_s: number, run: Run): Promise<Result<MetricResult>> {
+  const path = "api/v1/query";
+  const answer = await ask(
+    path,
+    [
+      ["query", query],
+      ["time", time_s],
+    ],
+    run.signal,
+  );
+  return checked(answer, path, METRIC_TYPES, run);
+}
+
+/** PromQL at one moment when the answer must be a vector. */
+export async function queryVector(query: string, time_s: number, run: Run): Promise<Sample[]> {
+  const { data } = await queryInstant(query, time_s, run);
+  return data.resultType === "vector" ? data.result : [];
+}
+
+/** PromQL over a window. */
+export async function queryRange(query: string, grid: Grid, run: Run): Promise<Result<Series[]>> {
+  const path = "api/v1/query_range";
+  const { start_s, end_s, step_s } = grid;
+  const parameters: Parameters = [
+    ["query", query],
+    ["start", start_s],
+    ["end", end_s],
+    ["step", step_s],
+  ];
+  const answer = await ask(path, parameters, run.signal);
+  const { data, notes } = checked<{ resultType: string; result: Series[] }>(answer, path, ["matrix"], run);
+  return { data: data.result, notes };
+}
+
+/** LogQL over a window, newest lines first. */
+export async function queryLogs(
+  query: string,
+  grid: Grid,
+  limit: number,
+  run: Run,
+): Promise<Result<LogResult>> {
+  const path = "loki/api/v1/query_range";
+  const parameters: Parameters = [
+    ["query", query],
+    ["start", `${grid.start_s}000000000`],
+    ["end", `${grid.end_s}000000000`],
+    ["step", grid.step_s],
+    ["limit", limit],
+    ["direction", "backward"],
+  ];
+  const answer = await ask(path, parameters, run.signal);
+  return checked(answer, path, ["streams", "matrix", "vector"], run);
+}
+
+/** Label sets of the series that match, within a window. */
+export async function findSeries(
+  selectors: readonly string[],
+  start_s: number,
+  end_s: number,
+  run: Run,
+): Promise<Labels[]> {
+  const matches = selectors.map((text) => ["match[]", text] as const);
+  const parameters: Parameters = [...matches, ["start", start_s], ["end", end_s]];
+  const { data, bytes } = await ask("api/v1/series", parameters, run.signal);
+  const found = Array.isArray(data) ? (data as Labels[]) : [];
+  run.meter.add(found.length, bytes);
+  return found;
+}
+
+export type Half = "api" | "loki/api";
+
+/** Names of labels, of metrics (`api`) or of log streams (`loki/api`). */
+export async function labelNames(half: Half, signal: AbortSignal, match = ""): Promise<string[]> {
+  const parameters: Parameters = match === "" ? [] : [["match[]", match]];
+  return texts((await ask(`${half}/v1/labels`, parameters, signal)).data);
+}
+
+/** Values of a label. */
+export async function labelValues(
+  half: Half,
+  label: string,
+  signal: AbortSignal,
+  match = "",
+): Promise<string[]> {
+  const parameters: Parameters = match === "" ? [] : [["match[]", match]];
+  const path = `${half}/v1/label/${encodeURIComponent(label)}/values`;
+  return texts((await ask(path, parameters, signal)).data);
+}
+
+/** The aggregator's version. */
+export async function version(signal: AbortSignal): Promise<string> {
+  const { data } = await ask("api/v1/status/buildinfo", [], signal);
+  return isObject(data) && typeof data["version"] === "string" ? data["version"] : "";
+}

@@ -1,0 +1,263 @@
+/**
+ * A time chart: uPlot inside, our own legend and tooltip around it. It draws columns that it is
+ * given and reports a zoomed window; it fetches nothing. The one rule: the same set of series is
+ * redrawn in place, so a refresh neither flickers nor loses the reader's place.
+ */
+import uPlot from "uplot";
+import { h } from "./dom";
+import { formatValue, type Labels, type Unit } from "./format";
+import type { Point } from "./matrix";
+import { Legend } from "./legend";
+import { color, onScheme, thin, token } from "./palette";
+import { formatTick, type Grid } from "./time";
+import { Tooltip } from "./tooltip";
+
+export interface Line {
+  name: string;
+  labels: Labels;
+  points: Point[];
+  /** Number of its colour. */
+  color: number;
+  /** Drawn below zero (what is sent, what is written); its values stay positive. */
+  below?: boolean;
+  /** Drawn faint, as what is left over. */
+  faint?: boolean;
+}
+
+export interface ChartOptions {
+  label: string;
+  unit: Unit;
+  height: number;
+  shape: "lines" | "stacked" | "bars";
+  legend: "inline" | "table" | "none";
+  /** The top of the axis is never below this. */
+  leastTop?: number;
+  onZoom: (start_s: number, end_s: number) => void;
+}
+
+/** Width of the value axis: room for `-1023 KiB/s`, equal in all charts so that they line up. */
+const AXIS_WIDTH = 66;
+const SYNC_KEY = "time";
+
+export class Chart {
+  readonly root: HTMLElement;
+  readonly #canvas: HTMLElement;
+  readonly #legend: Legend;
+  readonly #tooltip: Tooltip;
+  readonly #stopScheme: () => void;
+  readonly #resize: ResizeObserver;
+  #plot: uPlot | null = null;
+  #drawn = "";
+  #grid: Grid = { start_s: 0, end_s: 1, step_s: 1 };
+  #times: number[] = [];
+  #lines: Line[] = [];
+
+  constructor(readonly options: ChartOptions) {
+    this.#legend = new Legend(options, () => this.#draw());
+    this.#tooltip = new Tooltip(options.unit);
+    this.#canvas = h("div", {
+      class: "plot",
+      attributes: { tabindex: "0", role: "img", "aria-label": `${options.label}; arrow keys read values` },
+      on: { keydown: (event) => this.#onKey(event) },
+    });
+    this.#canvas.style.height = `${options.height}px`;
+    this.root = h("div", { class: "chart" }, this.#canvas, this.#legend.root);
+    this.#stopScheme = onScheme(() => this.#draw(true));
+    this.#resize = new ResizeObserver(() => this.#fit());
+    this.#resize.observe(this.#canvas);
+  }
+
+  /** Draws these lines over the window of `grid`. */
+  show(grid: Grid, times: number[], lines: Line[]): void {
+    this.#grid = grid;
+    this.#times = times;
+    this.#lines = lines;
+    this.#legend.show(lines);
+    this.#draw();
+  }
+
+  /** What is drawn. */
+  get lines(): readonly Line[] {
+    return this.#lines;
+  }
+
+  /** Takes everything down; the chart cannot be used again. */
+  destroy(): void {
+    this.#stopScheme();
+    this.#resize.disconnect();
+    this.#plot?.destroy();
+    this.#plot = null;
+  }
+
+  #fit(): void {
+    const width = this.#canvas.clientWidth;
+    if (width === 0) return;
+    if (this.#plot === null) this.#draw();
+    else if (this.#plot.width !== width) this.#plot.setSize({ width, height: this.options.height });
+  }
+
+  #draw(anew = false): void {
+    const width = this.#canvas.clientWidth;
+    if (width === 0 || this.#times.length === 0) return;
+    const visible = this.#lines.filter((line) => this.#legend.isShown(line.name));
+    const data = this.#columns(visible);
+    const drawn = JSON.stringify(visible.map((line) => [line.name, line.color]));
+    this.#tooltip.show(this.#times, visible, this.options.shape === "stacked");
+    if (this.#plot !== null && drawn === this.#drawn && !anew) {
+      this.#plot.setData(data);
+      return;
+    }
+    this.#plot?.destroy();
+    this.#drawn = drawn;
+    this.#plot = new uPlot(this.#plotOptions(visible, width), data, this.#canvas);
+    this.#plot.over.append(this.#tooltip.root);
+  }
+
+  #columns(visible: readonly Line[]): uPlot.AlignedData {
+    if (this.options.shape !== "stacked") {
+      const columns = visible.map(({ points, below }) =>
+        below === true ? points.map((point) => (point === null ? null : -point)) : points,
+      );
+      return [this.#times, ...columns];
+    }
+    const sums = this.#times.map(() => 0);
+    const columns = visible.map(({ points }) =>
+      points.map((point, at) => {
+        const known = point !== null || visible.some((line) => line.points[at] != null);
+        sums[at] = (sums[at] ?? 0) + (point ?? 0);
+        return known ? (sums[at] ?? null) : null;
+      }),
+    );
+    return [this.#times, ...columns];
+  }
+
+  #plotOptions(visible: readonly Line[], width: number): uPlot.Options {
+    const { unit, height, shape } = this.options;
+    const axis: uPlot.Axis = {
+      stroke: token("--faint"),
+      font: "11px system-ui, sans-serif",
+      grid: { stroke: token("--grid"), width: 1 },
+      ticks: { show: false },
+    };
+    const stacked = shape === "stacked";
+    return {
+      width,
+      height,
+      padding: [8, 16, 0, 0],
+      legend: { show: false },
+      focus: { alpha: 0.35 },
+      cursor: {
+        sync: { key: SYNC_KEY, setSeries: false },
+        drag: { x: true, y: false, setScale: false },
+        focus: { prox: stacked ? -1 : 24 },
+        points: { size: 6, show: !stacked && shape !== "bars" },
+        y: false,
+      },
+      scales: {
+        x: { time: true, range: () => [this.#grid.start_s, this.#grid.end_s] },
+        y: { range: (_, low, high) => this.#valueRange(low, high) },
+      },
+      axes: [
+        {
+          ...axis,
+          size: 26,
+          gap: 4,
+          space: 64,
+          values: (_, ticks, __, ___, increment) => ticks.map((tick) => formatTick(tick, increment)),
+        },
+        {
+          ...axis,
+          size: AXIS_WIDTH,
+          gap: 6,
+          space: 22,
+          incrs: incrementsOf(unit, shape),
+          values: (_, ticks) => ticks.map((tick) => formatValue(Math.abs(tick), unit)),
+        },
+      ],
+      series: [{}, ...visible.map((line) => this.#seriesOptions(line, visible.length))],
+      bands: stacked ? visible.slice(1).map((_, at) => ({ series: [at + 2, at + 1] })) : [],
+      hooks: {
+        setCursor: [(plot) => this.#tooltip.move(plot)],
+        setSeries: [(_, index) => this.#tooltip.focus(index)],
+        setSelect: [(plot) => this.#onSelect(plot)],
+      },
+    };
+  }
+
+  #seriesOptions(line: Line, count: number): uPlot.Series {
+    const stroke = line.faint === true ? token("--rest") : color(line.color);
+    const { shape } = this.options;
+    const stacked = shape === "stacked";
+    const filled = shape !== "lines" || line.below !== undefined || count === 1;
+    const alpha = line.faint === true ? 0.35 : shape === "lines" ? 0.14 : shape === "bars" ? 0.75 : 0.45;
+    const bars = uPlot.paths.bars?.({ size: [0.86, 40], align: -1 });
+    return {
+      label: line.name,
+      stroke,
+      width: shape === "bars" || line.faint === true ? 0 : stacked ? 1 : 1.25,
+      pxAlign: shape === "bars" ? 1 : 0,
+      ...(filled ? { fill: thin(stroke, alpha) } : {}),
+      ...(shape === "bars" && bars !== undefined ? { paths: bars } : {}),
+      points: shape === "lines" ? { size: 4, filter: alone } : { show: false },
+    };
+  }
+
+  /** Zero is on the axis unless all values are far from it. */
+  #valueRange(low: number | null, high: number | null): [number, number] {
+    const leastTop = this.options.leastTop ?? 0;
+    if (low === null || high === null) return [0, leastTop || 1];
+    let bottom = low < 0 ? low * 1.08 : 0;
+    if (low > 0 && this.options.shape === "lines" && low > high * 0.75 && leastTop === 0) {
+      bottom = low - (high - low) * 0.15;
+    }
+    const top = high > 0 ? high + (high - bottom) * 0.08 : 0;
+    if (bottom === top) return bottom === 0 ? [0, leastTop || 1] : [bottom * 0.9, bottom * 1.1];
+    return [bottom, Math.max(top, leastTop)];
+  }
+
+  #onSelect(plot: uPlot): void {
+    const { left, width } = plot.select;
+    if (width < 6) return;
+    const start_s = Math.floor(plot.posToVal(left, "x"));
+    const end_s = Math.ceil(plot.posToVal(left + width, "x"));
+    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.options.onZoom(start_s, end_s);
+  }
+
+  #onKey(event: KeyboardEvent): void {
+    const plot = this.#plot;
+    if (plot === null) return;
+    const last = this.#times.length - 1;
+    const at = plot.cursor.idx ?? last;
+    const next = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+    if (event.key === "Escape") plot.setCursor({ left: -10, top: -10 });
+    if (next === undefined) return;
+    event.preventDefault();
+    const time_s = this.#times[Math.max(0, Math.min(last, next))] ?? 0;
+    plot.setCursor({ left: plot.valToPos(time_s, "x"), top: plot.over.clientHeight / 2 });
+  }
+}
+
+/** Points without neighbours, which no line would show; all points where they are far apart. */
+function alone(plot: uPlot, seriesIndex: number, show: boolean): number[] | null {
+  if (show) return null;
+  const points = plot.data[seriesIndex] ?? [];
+  const [first, last] = plot.series[0]?.idxs ?? [0, -1];
+  const found: number[] = [];
+  for (let at = first; at <= last; at += 1) {
+    if (points[at] != null && points[at - 1] == null && points[at + 1] == null) found.push(at);
+  }
+  return found.length === 0 ? null : found;
+}
+
+const DECIMAL_INCREMENTS = Array.from({ length: 36 }, (_, at) =>
+  [1, 2, 5].map((n) => n * 10 ** (at - 12)),
+).flat();
+const WHOLE_INCREMENTS = DECIMAL_INCREMENTS.filter((increment) => increment >= 1);
+const BYTE_INCREMENTS = Array.from({ length: 62 }, (_, at) => 2 ** at);
+
+/** Distances of ticks: bytes in powers of two, counts in whole numbers. */
+function incrementsOf(unit: Unit, shape: ChartOptions["shape"]): number[] {
+  if (unit.startsWith("bytes")) return BYTE_INCREMENTS;
+  return shape === "bars" ? WHOLE_INCREMENTS : DECIMAL_INCREMENTS;
+}

@@ -1,0 +1,112 @@
+/**
+ * Durations, steps and clock text. Pure: now is an argument. The one rule: seconds unless the name
+ * says otherwise, and every window lies on the grid of its step so that refreshed data lines up.
+ */
+
+/** A span of time that ends at `end_s`, or now when that is null. */
+export interface Window {
+  range_s: number;
+  end_s: number | null;
+}
+
+/** A window with its ends fixed to multiples of the step. */
+export interface Grid {
+  start_s: number;
+  end_s: number;
+  step_s: number;
+}
+
+const UNITS: readonly [string, number][] = [
+  ["w", 604800],
+  ["d", 86400],
+  ["h", 3600],
+  ["m", 60],
+  ["s", 1],
+];
+
+/** Steps that people can read off an axis. */
+const STEPS = [
+  1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800,
+  604800,
+];
+
+/** `1h30m` in seconds; null when it is no duration. */
+export function parseDuration(text: string): number | null {
+  if (!/^(\d+[wdhms])+$/.test(text)) return null;
+  let total = 0;
+  for (const [, count, unit] of text.matchAll(/(\d+)([wdhms])/g)) {
+    total += Number(count) * (UNITS.find(([name]) => name === unit)?.[1] ?? 0);
+  }
+  return total > 0 && Number.isSafeInteger(total) ? total : null;
+}
+
+/** Seconds as `1h30m`. */
+export function formatDuration(seconds: number): string {
+  let rest = Math.max(1, Math.round(seconds));
+  let text = "";
+  for (const [name, size] of UNITS) {
+    if (name === "w") continue;
+    const count = Math.floor(rest / size);
+    if (count > 0) text += `${count}${name}`;
+    rest -= count * size;
+  }
+  return text;
+}
+
+/** Seconds as the two largest units, for an uptime: `12d 4h`. */
+export function formatAge(seconds: number): string {
+  const parts = formatDuration(seconds).match(/\d+[dhms]/g) ?? [];
+  return parts.slice(0, 2).join(" ");
+}
+
+/** The smallest readable step that gives at most one point every three pixels. */
+export function chooseStep(range_s: number, width_px: number, least_s = 1): number {
+  const points = Math.max(50, Math.floor(width_px / 3));
+  const wanted = Math.max(least_s, range_s / points);
+  return STEPS.find((step) => step >= wanted) ?? Math.ceil(wanted / 604800) * 604800;
+}
+
+/** The window on the grid of `step_s`: the last point is not in the future. */
+export function gridOf(window: Window, step_s: number, now_s: number): Grid {
+  const end_s = Math.floor((window.end_s ?? now_s) / step_s) * step_s;
+  const start_s = Math.floor((end_s - window.range_s) / step_s) * step_s;
+  return { start_s, end_s, step_s };
+}
+
+/** The range of `rate(…[w])`: at least four scrapes of 15 s, and no gap between two steps. */
+export function rateWindow(step_s: number): string {
+  return formatDuration(Math.max(60, step_s + 15));
+}
+
+const two = (n: number): string => String(n).padStart(2, "0");
+
+/** Local clock time of an axis tick that stands `increment_s` from its neighbours. */
+export function formatTick(time_s: number, increment_s: number): string {
+  const date = new Date(time_s * 1000);
+  const clock = `${two(date.getHours())}:${two(date.getMinutes())}`;
+  if (increment_s < 60) return `${clock}:${two(date.getSeconds())}`;
+  if (increment_s < 86400 && (date.getHours() !== 0 || date.getMinutes() !== 0)) return clock;
+  return `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
+}
+
+/** Local date and time to the second. */
+export function formatMoment(time_s: number): string {
+  const d = new Date(time_s * 1000);
+  const day = `${d.getFullYear()}-${two(d.getMonth() + 1)}-${two(d.getDate())}`;
+  return `${day} ${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
+}
+
+/** Local clock time of Unix nanoseconds (a decimal string, as Loki writes them) to the millisecond. */
+export function formatNanoseconds(time_ns: string): string {
+  const milliseconds = Number(BigInt(time_ns) / 1_000_000n);
+  const d = new Date(milliseconds);
+  const clock = `${two(d.getHours())}:${two(d.getMinutes())}:${two(d.getSeconds())}`;
+  return `${clock}.${String(((milliseconds % 1000) + 1000) % 1000).padStart(3, "0")}`;
+}
+
+/** Unix nanoseconds as UTC with all nine digits. */
+export function isoNanoseconds(time_ns: string): string {
+  const time = BigInt(time_ns);
+  const seconds = new Date(Number(time / 1_000_000n)).toISOString().slice(0, 19);
+  return `${seconds}.${(time % 1_000_000_000n).toString().padStart(9, "0")}Z`;
+}

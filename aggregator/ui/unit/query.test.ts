@@ -1,0 +1,73 @@
+/** What the page understands of queries: errors' places, selectors, completion. */
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { candidates, contextAt } from "../src/complete";
+import { selectorAndFilters, volumeQuery } from "../src/logql";
+import { findPosition, marker } from "../src/position";
+
+test("an error's place is found and marked", () => {
+  const prometheus = 'invalid parameter "query": 1:5: parse error: unexpected "}"';
+  assert.deepEqual(findPosition(prometheus, "sum(}"), { line: 1, column: 5 });
+  assert.deepEqual(findPosition("parse error at line 2, col 3: syntax error", "a\nbcd"), {
+    line: 2,
+    column: 3,
+  });
+  assert.deepEqual(findPosition("1:4: parse error: unclosed", "sum"), { line: 1, column: 4 });
+  assert.equal(findPosition("1:99: parse error: beyond", "sum"), null);
+  assert.equal(findPosition("query timed out", "sum"), null);
+  assert.equal(marker("a\n\tbcd", { line: 2, column: 3 }), "\tbcd\n\t ^");
+});
+
+test("a log query's selector and line filters are found", () => {
+  const cases: [string, string | null][] = [
+    ['{a="b"}', '{a="b"}'],
+    [' {a="}"} |= "x" | json', ' {a="}"} |= "x"'.trimStart()],
+    ['{a="b"} |= `x|json` != "y" |~ "z" or "w" | logfmt | l="e"', '{a="b"} |= `x|json` != "y" |~ "z" or "w"'],
+    ['{a="\\"}"} !~ "q\\"r"', '{a="\\"}"} !~ "q\\"r"'],
+    ['rate({a="b"}[1m])', null],
+    ['{a="b"', null],
+    ['{a="b"} |= "open', '{a="b"}'],
+  ];
+  for (const [query, selected] of cases) assert.equal(selectorAndFilters(query), selected, query);
+  assert.equal(volumeQuery('{a="b"} ', 60), 'sum(count_over_time({a="b"} [1m]))');
+});
+
+/** `|` stands for the caret. */
+function context(text: string): unknown {
+  const caret = text.indexOf("|");
+  const found = contextAt(text.replace("|", ""), caret);
+  return found === null ? null : { ...found.wanted, prefix: found.prefix };
+}
+
+test("what the caret asks for", () => {
+  const cases: [string, unknown][] = [
+    ["rat|", { kind: "name", prefix: "rat" }],
+    ["rate(node_c|", { kind: "name", prefix: "node_c" }],
+    ["up{|", { kind: "label", metric: "up", prefix: "" }],
+    ['up{job="x",in|', { kind: "label", metric: "up", prefix: "in" }],
+    ['up{job="|', { kind: "value", label: "job", metric: "up", prefix: "" }],
+    ['up{job=~"no|"}', { kind: "value", label: "job", metric: "up", prefix: "no" }],
+    ["sum by (|) (up{})", { kind: "label", metric: "up", prefix: "" }],
+    ["sum by (a, mo|) (rate(cpu[5m]))", { kind: "label", metric: "cpu", prefix: "mo" }],
+    ["rate(up[5m|", null],
+    ['{a="b"} |= "te|', null],
+    ["", null],
+  ];
+  for (const [text, wanted] of cases) {
+    if (text.includes("|=")) {
+      assert.equal(contextAt(text.slice(0, -1), text.length - 1), wanted, text);
+    } else assert.deepEqual(context(text.includes("|") ? text : `${text}|`), wanted, text);
+  }
+});
+
+test("candidates begin with the prefix first, and are few", () => {
+  assert.deepEqual(candidates(["b_rate", "rate", "x"], "RA"), ["rate", "b_rate"]);
+  assert.deepEqual(candidates(["rate"], "rate"), []);
+  assert.equal(
+    candidates(
+      Array.from({ length: 99 }, (_, n) => `a${n}`),
+      "a",
+    ).length,
+    12,
+  );
+});
