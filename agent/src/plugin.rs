@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kansoku_model::{LogBatch, Plugin};
+use kansoku_model::{LogBatch, MetricBatch, Plugin};
 
 use crate::pipeline::Link;
+pub use crate::pipeline::{Emitted, FilterContext, Hold};
 
 /// A source of records. It runs on a thread of its own.
 pub trait Input: Send {
@@ -19,8 +20,21 @@ pub trait Input: Send {
 
 /// A step between an input and its outputs; it runs on the input's thread.
 pub trait Filter: Send + Sync {
-    /// Changes or drops records.
-    fn apply(&self, batch: &mut LogBatch);
+    /// Changes or drops records. What it makes besides (records under another tag, metrics) goes to
+    /// `context`, as does the wish to keep records for later.
+    fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext);
+
+    /// Changes metrics; most filters leave them alone.
+    fn apply_to_metrics(&self, _batch: &mut MetricBatch) {}
+
+    /// How often [`flush`](Self::flush) wants to be called; `None` for filters that keep nothing.
+    fn flush_every(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Emits what was kept for long enough. Never runs at the same time as `apply` for records of
+    /// the same input. With `all` everything has to go: the input ends.
+    fn flush(&self, _all: bool, _context: &mut FilterContext) {}
 }
 
 /// What plugins may know of the agent when they are built.

@@ -67,6 +67,20 @@ impl OptionSpec {
     }
 }
 
+/// Joins two lists of options into the one that a plugin constant needs:
+/// `const OPTIONS: [OptionSpec; OWN.len() + SHARED.len()] = joined(OWN, SHARED);`.
+#[must_use]
+pub const fn joined<const N: usize>(a: &[OptionSpec], b: &[OptionSpec]) -> [OptionSpec; N] {
+    assert!(a.len() + b.len() == N, "N is the sum of both lengths");
+    let mut all = [OptionSpec::new("", OptionKind::Text, "", ""); N];
+    let mut i = 0;
+    while i < N {
+        all[i] = if i < a.len() { a[i] } else { b[i - a.len()] };
+        i += 1;
+    }
+    all
+}
+
 /// A plugin: its name, what it does, its options, and how to make one from settings and from what
 /// its surroundings `E` offer (parsers by name, the host's name, ...).
 pub struct Plugin<T: ?Sized + 'static, E: 'static = ()> {

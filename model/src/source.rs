@@ -11,6 +11,18 @@ impl SourceId {
     /// The id of data that has no identity of its own (a Loki push, a remote write).
     pub const NONE: Self = Self(0);
 
+    /// The id of what is made of this source under another name (a new tag, metrics made of lines):
+    /// always the same for the same source and name, and none for no source.
+    #[must_use]
+    pub fn derived(self, name: &str) -> Self {
+        if !self.is_some() {
+            return self;
+        }
+        let mut bytes = self.0.to_le_bytes().to_vec();
+        bytes.extend_from_slice(name.as_bytes());
+        Self(xxhash_rust::xxh3::xxh3_128(&bytes).max(1))
+    }
+
     /// Whether the source takes part in de-duplication.
     #[must_use]
     pub fn is_some(self) -> bool {

@@ -24,7 +24,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use crate::{Outcome, OutputEnvironment};
 
 /// The options of every output that speaks HTTP.
-pub const OPTIONS: [OptionSpec; 14] = [
+pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "host",
         OptionKind::Text,
@@ -101,22 +101,6 @@ pub const OPTIONS: [OptionSpec; 14] = [
         "idle connections to keep",
     ),
 ];
-
-/// Joins two lists of options into the one that a plugin constant needs.
-#[must_use]
-pub const fn joined<const A: usize, const B: usize, const N: usize>(
-    a: [OptionSpec; A],
-    b: [OptionSpec; B],
-) -> [OptionSpec; N] {
-    assert!(A + B == N, "N is the sum of both lengths");
-    let mut all = [OptionSpec::new("", OptionKind::Text, "", ""); N];
-    let mut i = 0;
-    while i < N {
-        all[i] = if i < A { a[i] } else { b[i - A] };
-        i += 1;
-    }
-    all
-}
 
 /// The part of an error answer that is kept for the reason.
 const ANSWER_KEPT_BYTES: usize = 512;

@@ -13,7 +13,7 @@ use kansoku_model::{
 };
 
 use crate::render::{kubernetes_json, split_seconds, write_object, write_text_value};
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, SendFuture, metric_text};
+use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture, metric_text};
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -286,7 +286,8 @@ impl Files {
 }
 
 impl Output for Files {
-    fn send<'a>(&'a self, batches: &'a [Arc<RecordBatch>]) -> SendFuture<'a> {
+    fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
+        let batches = request.batches;
         Box::pin(async move {
             // Disks can stall: keep that off the threads that serve sockets.
             let (files, batches) = (self.clone(), batches.to_vec());
@@ -318,7 +319,10 @@ mod tests {
             .build()
             .expect("runtime");
         assert_eq!(
-            runtime.block_on(output.send(&[batch.clone(), batch])),
+            runtime.block_on(output.send(Request {
+                batches: &[batch.clone(), batch],
+                id: "1"
+            })),
             Outcome::Delivered
         );
         let name = pairs
@@ -404,7 +408,10 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
             .expect("runtime");
-        let outcome = runtime.block_on(output.send(&[batch]));
+        let outcome = runtime.block_on(output.send(Request {
+            batches: &[batch],
+            id: "1",
+        }));
         assert!(matches!(outcome, Outcome::Retry { .. }), "{outcome:?}");
     }
 

@@ -9,13 +9,15 @@ use std::sync::Arc;
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Settings};
+use kansoku_model::{
+    ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, joined,
+};
 
 use crate::client::{self, HttpClient};
 use crate::render::{DATE_FORMATS, FORMATS, Format, Layout};
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, SendFuture};
+use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
-const OWN: [OptionSpec; 7] = [
+const OWN: &[OptionSpec] = &[
     OptionSpec::new("uri", OptionKind::Text, "/", "path of the request"),
     OptionSpec::new(
         "http_method",
@@ -55,11 +57,14 @@ const OWN: [OptionSpec; 7] = [
     ),
 ];
 
+const OPTIONS: &[OptionSpec] =
+    &joined::<{ OWN.len() + client::OPTIONS.len() }>(OWN, client::OPTIONS);
+
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
     name: "http",
     about: "Posts records to an HTTP endpoint.",
-    options: &client::joined::<7, 14, 21>(OWN, client::OPTIONS),
+    options: OPTIONS,
     example: "[OUTPUT]\n    Name    http\n    Match   *\n    Host    logs.example.org\n    Port    443\n    URI     /ingest\n    Format  json_lines\n    tls     on\n",
     build,
 };
@@ -120,39 +125,6 @@ fn build(
     }))
 }
 
-/// Names the records of a request for ever: the same batches give the same key.
-fn idempotency_key(batches: &[Arc<RecordBatch>]) -> String {
-    let parts: Vec<String> = batches
-        .iter()
-        .map(|b| {
-            let s = b.source();
-            format!(
-                "{:032x}-{}.{}-{}.{}",
-                s.id.0, s.from.offset, s.from.ordinal, s.to.offset, s.to.ordinal
-            )
-        })
-        .collect();
-    match parts.as_slice() {
-        [one] => one.clone(),
-        _ => {
-            // A key only has to tell the requests of one agent apart: a plain hash does.
-            let text = parts.join(",");
-            let first = &parts[0];
-            format!(
-                "{first}+{}-{:016x}",
-                parts.len() - 1,
-                fnv64(text.as_bytes())
-            )
-        }
-    }
-}
-
-fn fnv64(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| {
-        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
 impl Http {
     fn body(&self, batches: &[Arc<RecordBatch>]) -> Vec<u8> {
         let logs = batches.iter().filter_map(|b| match &**b {
@@ -173,21 +145,20 @@ impl Http {
         }
     }
 
-    fn headers(&self, batches: &[Arc<RecordBatch>]) -> Vec<(HeaderName, HeaderValue)> {
+    fn headers(&self, request: Request<'_>) -> Vec<(HeaderName, HeaderValue)> {
         let content_type = match self.format.layout {
             Layout::Json | Layout::Lines | Layout::Stream => "application/json",
             Layout::Msgpack => "application/msgpack",
         };
         let mut headers = vec![(CONTENT_TYPE, HeaderValue::from_static(content_type))];
-        let key =
-            HeaderValue::from_str(&idempotency_key(batches)).expect("a key is hex and digits");
+        let key = HeaderValue::from_str(request.id).expect("an id is printable ASCII");
         headers.push((HeaderName::from_static("idempotency-key"), key));
         match self.compression {
             Compression::None => {}
             Compression::Gzip => headers.push((CONTENT_ENCODING, HeaderValue::from_static("gzip"))),
             Compression::Zstd => headers.push((CONTENT_ENCODING, HeaderValue::from_static("zstd"))),
         }
-        if let (Some(name), Some(first)) = (&self.header_tag, batches.first())
+        if let (Some(name), Some(first)) = (&self.header_tag, request.batches.first())
             && let Ok(tag) = HeaderValue::from_str(first.tag())
         {
             headers.push((name.clone(), tag));
@@ -197,7 +168,8 @@ impl Http {
 }
 
 impl Output for Http {
-    fn send<'a>(&'a self, batches: &'a [Arc<RecordBatch>]) -> SendFuture<'a> {
+    fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
+        let batches = request.batches;
         Box::pin(async move {
             // A header carries one tag only.
             let one_tag = batches.iter().all(|b| b.tag() == batches[0].tag());
@@ -205,7 +177,7 @@ impl Output for Http {
                 return Outcome::TooLarge;
             }
             let body = Bytes::from(self.body(batches));
-            let headers = self.headers(batches);
+            let headers = self.headers(request);
             self.client
                 .send(self.method.clone(), &self.uri, &headers, body)
                 .await

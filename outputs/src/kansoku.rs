@@ -3,31 +3,34 @@
 //! The aggregator answers once the frames are on its disk, and drops what it has seen before by
 //! source and position: a repeat after a lost answer or a crash stores nothing twice.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use hyper::Method;
 use hyper::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, frame};
+use kansoku_model::{
+    ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, frame, joined,
+};
 
 use crate::client::{self, HttpClient};
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, SendFuture};
+use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
 /// Where kansoku-aggregator listens by default.
 pub const DEFAULT_PORT: u16 = 9428;
 
-const OWN: [OptionSpec; 1] = [OptionSpec::new(
+const OWN: &[OptionSpec] = &[OptionSpec::new(
     "uri",
     OptionKind::Text,
     "/api/v1/frames",
     "path of the request",
 )];
 
+const OPTIONS: &[OptionSpec] =
+    &joined::<{ OWN.len() + client::OPTIONS.len() }>(OWN, client::OPTIONS);
+
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
     name: "kansoku",
     about: "Ships logs and metrics to kansoku-aggregator: compressed, acknowledged, never twice.",
-    options: &client::joined::<1, 14, 15>(OWN, client::OPTIONS),
+    options: OPTIONS,
     example: "[OUTPUT]\n    Name   kansoku\n    Match  *\n    Host   kansoku-aggregator.kansoku\n",
     build,
 };
@@ -54,7 +57,8 @@ const HEADERS: [(HeaderName, HeaderValue); 1] = [(
 )];
 
 impl Output for Kansoku {
-    fn send<'a>(&'a self, batches: &'a [Arc<RecordBatch>]) -> SendFuture<'a> {
+    fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
+        let batches = request.batches;
         Box::pin(async move {
             let mut body = Vec::new();
             for batch in batches {

@@ -38,16 +38,79 @@ pub enum Outcome {
     TooLarge,
     /// The destination will never take these batches.
     Rejected { reason: String },
+    /// The destination answered record by record. What is in neither list is delivered.
+    Partial {
+        /// To be sent again, not before `after` when that is given.
+        retry: Vec<RecordRef>,
+        /// Never to be taken, each with the reason.
+        rejected: Vec<(RecordRef, String)>,
+        /// Why the first of `retry` has to be repeated.
+        reason: String,
+        after: Option<Duration>,
+    },
+}
+
+/// One record of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct RecordRef {
+    /// Index into [`Request::batches`].
+    pub batch: u32,
+    /// Row in that batch.
+    pub row: u32,
+}
+
+/// What one `send` has to deliver.
+#[derive(Debug, Clone, Copy)]
+pub struct Request<'a> {
+    /// In order; never empty.
+    pub batches: &'a [Arc<RecordBatch>],
+    /// Names this request for ever, in printable ASCII: a repeat, also after a crash of the agent,
+    /// has the same id and the same batches. HTTP outputs send it as `Idempotency-Key`.
+    pub id: &'a str,
 }
 
 /// The answer of [`Output::send`].
 pub type SendFuture<'a> = Pin<Box<dyn Future<Output = Outcome> + Send + 'a>>;
 
+/// Names the records of a request for ever: the same batches give the same id.
+#[must_use]
+pub fn request_id(batches: &[Arc<RecordBatch>]) -> String {
+    let parts: Vec<String> = batches
+        .iter()
+        .map(|b| {
+            let s = b.source();
+            format!(
+                "{:032x}-{}.{}-{}.{}",
+                s.id.0, s.from.offset, s.from.ordinal, s.to.offset, s.to.ordinal
+            )
+        })
+        .collect();
+    match parts.as_slice() {
+        [one] => one.clone(),
+        _ => {
+            // An id only has to tell the requests of one agent apart: a plain hash does.
+            let text = parts.join(",");
+            let first = &parts[0];
+            format!(
+                "{first}+{}-{:016x}",
+                parts.len() - 1,
+                fnv64(text.as_bytes())
+            )
+        }
+    }
+}
+
+fn fnv64(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |h, &b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
 /// A destination.
 pub trait Output: Send + Sync {
-    /// Delivers `batches` in order, in one request where the protocol allows it. The rendering
-    /// depends on nothing but the batches, so that a repeat is byte for byte the same.
-    fn send<'a>(&'a self, batches: &'a [Arc<RecordBatch>]) -> SendFuture<'a>;
+    /// Delivers the request's batches in order, in one exchange where the protocol allows it. The
+    /// rendering depends on nothing but the request, so that a repeat is byte for byte the same.
+    fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a>;
 
     /// How many bytes of batches one `send` should get at the most; a single larger batch is
     /// still handed over whole.

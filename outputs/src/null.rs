@@ -1,10 +1,8 @@
 //! `null`: takes everything and keeps nothing. For measuring inputs and for switching an output off.
 
-use std::sync::Arc;
-
 use kansoku_model::{ConfigError, Plugin, RecordBatch, Settings};
 
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, SendFuture};
+use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -23,7 +21,7 @@ fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, 
 }
 
 impl Output for Null {
-    fn send<'a>(&'a self, _: &'a [Arc<RecordBatch>]) -> SendFuture<'a> {
+    fn send<'a>(&'a self, _: Request<'a>) -> SendFuture<'a> {
         Box::pin(std::future::ready(Outcome::Delivered))
     }
 

@@ -3,14 +3,13 @@
 //! A record counts as delivered once the operating system took its bytes.
 
 use std::io::Write;
-use std::sync::Arc;
 
 use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Settings};
 
 use crate::render::{
     DATE_FORMATS, FORMATS, Format, Layout, kubernetes_json, split_seconds, write_text_record,
 };
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, SendFuture, metric_text};
+use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture, metric_text};
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -82,7 +81,8 @@ fn write_events(out: &mut Vec<u8>, batch: &LogBatch) {
 }
 
 impl Output for Stdout {
-    fn send<'a>(&'a self, batches: &'a [Arc<RecordBatch>]) -> SendFuture<'a> {
+    fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
+        let batches = request.batches;
         Box::pin(async move {
             let mut text = Vec::new();
             for batch in batches {

@@ -94,7 +94,10 @@ fn send(output: &dyn Output, batches: &[Arc<RecordBatch>]) -> Outcome {
         .enable_all()
         .build()
         .expect("runtime")
-        .block_on(output.send(batches))
+        .block_on(output.send(kansoku_outputs::Request {
+            batches,
+            id: &kansoku_outputs::request_id(batches),
+        }))
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";

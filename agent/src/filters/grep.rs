@@ -9,7 +9,7 @@ use kansoku_parsers::line::pattern;
 use regex::bytes::Regex;
 
 use super::accessor::{Accessor, Reading};
-use crate::plugin::{Environment, Filter, FilterPlugin};
+use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 /// The plugin.
 pub const PLUGIN: FilterPlugin = Plugin {
@@ -103,7 +103,7 @@ impl Rule {
 }
 
 impl Filter for Grep {
-    fn apply(&self, batch: &mut LogBatch) {
+    fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
         let kept: Vec<bool> = {
             let readings: Vec<(Reading<'_>, &Rule)> =
                 self.rules.iter().map(|r| (r.key.over(batch), r)).collect();
@@ -167,7 +167,7 @@ mod tests {
                 batch.set_text("level", row, level.as_bytes());
             }
         }
-        filter.apply(&mut batch);
+        filter.apply(&mut batch, &mut FilterContext::default());
         let column = batch.column("log").expect("log stays");
         let first = |v: &kansoku_model::Value| match v {
             kansoku_model::Value::Text(s) => char::from(batch.bytes(*s)[0]),

@@ -20,7 +20,7 @@ use super::parser::{now_ns, with_scratch};
 use crate::config::find_parser;
 use crate::kubernetes::{Access, Pod, Pods};
 use crate::log;
-use crate::plugin::{Environment, Filter, FilterPlugin};
+use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 const COMPONENT: &str = "filter:kubernetes";
 /// How many sources are remembered; a node has a few hundred containers.
@@ -286,7 +286,7 @@ fn access(settings: &Settings) -> Result<Access, ConfigError> {
 }
 
 impl Filter for Kubernetes {
-    fn apply(&self, batch: &mut LogBatch) {
+    fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
         let Some(source) = self.source(batch) else {
             return;
         };

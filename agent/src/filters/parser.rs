@@ -9,7 +9,7 @@ use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Setti
 use kansoku_parsers::line::{Parsed, Parser};
 
 use crate::config::find_parser;
-use crate::plugin::{Environment, Filter, FilterPlugin};
+use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 /// The plugin.
 pub const PLUGIN: FilterPlugin = Plugin {
@@ -71,7 +71,7 @@ pub fn now_ns() -> i64 {
 }
 
 impl Filter for ParserFilter {
-    fn apply(&self, batch: &mut LogBatch) {
+    fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
         let Some(column) = batch.column_index(&self.key) else {
             return;
         };
@@ -155,7 +155,7 @@ mod tests {
         let row = batch.push(7, Position::at(1));
         batch.set_text("log", row, log.as_bytes());
         batch.set_text("stream", row, b"stdout");
-        filter.apply(&mut batch);
+        filter.apply(&mut batch, &mut FilterContext::default());
         let mut out = Vec::new();
         json::write_fields(&mut out, &batch, row, true);
         Ok(format!(

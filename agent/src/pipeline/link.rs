@@ -1,5 +1,6 @@
 //! An input's end of the pipeline: filters run here, on the input's thread.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,9 +8,14 @@ use crossbeam_channel::Receiver;
 use kansoku_model::RecordBatch;
 
 use super::budget::Budget;
+use super::context::{Emitted, FilterContext, Hold};
 use super::delivery::{Acknowledge, Delivery};
 use super::queue::{Item, Queue};
 use super::{FilterStage, InputCounters, Route, TagMatch};
+
+/// How many batches made of one may start at the first filter again: a rule that retags what it
+/// made itself would never end.
+const MAX_RETAGS: usize = 64;
 
 /// The agent is stopping: give up quickly, nothing more will be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -46,7 +52,54 @@ impl Link {
     pub fn send(&self, mut batch: RecordBatch, done: Option<Acknowledge>) -> Result<(), Stopped> {
         self.counters.records.add(batch.n_records() as u64);
         self.counters.bytes.add(batch.size_bytes() as u64);
-        self.filter(&mut batch);
+        let mut context = FilterContext::new(done);
+        let emitted = self.filter(&mut batch, 0, &mut context);
+        if emitted.is_empty() && context.is_plain() {
+            return self.deliver(batch, context.take_done());
+        }
+        let share = context.share();
+        self.deliver(batch, Some(share))?;
+        self.emit(emitted, &mut context)?;
+        if let Some(origin) = context.take_origin() {
+            origin.finish();
+        }
+        Ok(())
+    }
+
+    /// Filters and sends what filters made, and what filters made of that.
+    fn emit(
+        &self,
+        emitted: Vec<(usize, Emitted)>,
+        context: &mut FilterContext,
+    ) -> Result<(), Stopped> {
+        let mut waiting: VecDeque<(usize, Emitted)> = emitted.into();
+        let mut n_from_start = 0;
+        while let Some((stage, one)) = waiting.pop_front() {
+            let Emitted {
+                mut batch,
+                from_start,
+                holds,
+            } = one;
+            let stage = if from_start && n_from_start < MAX_RETAGS {
+                n_from_start += 1;
+                0
+            } else {
+                stage + 1
+            };
+            let more = self.filter(&mut batch, stage, context);
+            waiting.extend(more);
+            let share = context.share();
+            let done: Acknowledge = Box::new(move || {
+                share();
+                holds.into_iter().for_each(|Hold(origin)| origin.finish());
+            });
+            self.deliver(batch, Some(done))?;
+        }
+        Ok(())
+    }
+
+    /// Hands the batch to every output that wants it.
+    fn deliver(&self, batch: RecordBatch, done: Option<Acknowledge>) -> Result<(), Stopped> {
         let routes = || {
             let wanted = |r: &&Route| r.matches.fits(batch.tag()) && r.output.takes(&batch);
             self.routes.iter().filter(wanted)
@@ -101,28 +154,41 @@ impl Link {
         if taken { Ok(()) } else { Err(Stopped) }
     }
 
-    fn filter(&self, batch: &mut RecordBatch) {
-        let RecordBatch::Logs(logs) = batch else {
-            return;
-        };
-        for stage in self.filters.iter() {
-            if logs.is_empty() {
-                return;
+    /// Runs the filters from number `first` on; what they emit comes back with their numbers.
+    fn filter(
+        &self,
+        batch: &mut RecordBatch,
+        first: usize,
+        context: &mut FilterContext,
+    ) -> Vec<(usize, Emitted)> {
+        let mut emitted = Vec::new();
+        for (number, stage) in self.filters.iter().enumerate().skip(first) {
+            if batch.n_records() == 0 {
+                break;
             }
-            if !stage.matches.fits(&logs.tag) {
+            if !stage.matches.fits(batch.tag()) {
                 continue;
             }
+            let logs = match batch {
+                RecordBatch::Logs(logs) => logs,
+                RecordBatch::Metrics(metrics) => {
+                    stage.filter.apply_to_metrics(metrics);
+                    continue;
+                }
+            };
             let before = logs.len() as u64;
             stage.counters.records.add(before);
             stage.counters.bytes.add(logs.size_bytes() as u64);
-            stage.filter.apply(logs);
+            stage.filter.apply(logs, context);
             let after = logs.len() as u64;
             stage.counters.add_records.add(after.saturating_sub(before));
             stage
                 .counters
                 .drop_records
                 .add(before.saturating_sub(after));
+            emitted.extend(context.take_emitted().into_iter().map(|e| (number, e)));
         }
+        emitted
     }
 
     /// A link without filters whose batches end in the returned [`Captured`]: for inputs' tests.
@@ -188,7 +254,7 @@ impl Captured {
 struct TakesAll;
 
 impl kansoku_outputs::Output for TakesAll {
-    fn send<'a>(&'a self, _: &'a [Arc<RecordBatch>]) -> kansoku_outputs::SendFuture<'a> {
+    fn send<'a>(&'a self, _: kansoku_outputs::Request<'a>) -> kansoku_outputs::SendFuture<'a> {
         Box::pin(std::future::ready(kansoku_outputs::Outcome::Delivered))
     }
 

@@ -8,6 +8,7 @@
 //! The rule: memory is bounded by the inputs' byte budgets and nothing is ever dropped silently.
 
 mod budget;
+mod context;
 mod counters;
 mod dead_letters;
 mod delivery;
@@ -31,6 +32,7 @@ use crate::plugin::{Filter, Input};
 use budget::Budget;
 use queue::Queue;
 
+pub use context::{Emitted, FilterContext, Hold};
 pub use counters::{Counter, FilterCounters, InputCounters, Metrics, OutputCounters};
 pub use dead_letters::DeadLetters;
 pub use delivery::Acknowledge;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::{LogBatch, RecordBatch, Source};
-use kansoku_outputs::{Outcome, Output, RetryPolicy};
+use kansoku_outputs::{Outcome, Output, Request, RetryPolicy, request_id};
 
 use super::delivery::Delivery;
 use super::queue::{Item, Queue};
@@ -115,9 +115,14 @@ impl Sender {
 
     /// Sends until the outcome is final.
     async fn verdict(&self, batches: &[Arc<RecordBatch>]) -> Verdict {
+        let id = request_id(batches);
         let mut attempt = 0;
         loop {
-            let sent = tokio::time::timeout(SEND_DEADLINE, self.output.send(batches)).await;
+            let sent = tokio::time::timeout(
+                SEND_DEADLINE,
+                self.output.send(Request { batches, id: &id }),
+            )
+            .await;
             let outcome = sent.unwrap_or_else(|_| Outcome::Retry {
                 reason: format!("no answer within {} s", SEND_DEADLINE.as_secs()),
                 after: None,
@@ -137,7 +142,9 @@ impl Sender {
                     self.counters.errors.add(1);
                     return Verdict::Rejected(reason);
                 }
-                Outcome::Retry { reason, after } => (reason, after),
+                Outcome::Retry { reason, after } | Outcome::Partial { reason, after, .. } => {
+                    (reason, after)
+                }
             };
             attempt += 1;
             let Some(wait) = self

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
 use kansoku_model::{LogBatch, Position, RecordBatch, Source, SourceId, Value};
-use kansoku_outputs::{Outcome, Output, RetryPolicy, SendFuture};
+use kansoku_outputs::{Outcome, Output, Request, RetryPolicy, SendFuture};
 
 use super::*;
 
@@ -53,7 +53,8 @@ fn texts(batch: &RecordBatch) -> Vec<String> {
 }
 
 impl Output for Picky {
-    fn send<'a>(&'a self, batches: &'a [Arc<RecordBatch>]) -> SendFuture<'a> {
+    fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
+        let batches = request.batches;
         Box::pin(async move {
             let all: Vec<String> = batches.iter().flat_map(|b| texts(b)).collect();
             let failing = |n: u64| n.checked_sub(1);
@@ -102,7 +103,7 @@ fn batch(tag: &str, first: u64, lines: &[&str]) -> RecordBatch {
 struct DropSecret;
 
 impl Filter for DropSecret {
-    fn apply(&self, batch: &mut LogBatch) {
+    fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
         let texts = texts(&RecordBatch::Logs(batch.clone()));
         batch.retain(|row| !texts[row].contains("secret"));
     }

@@ -81,7 +81,7 @@ fn metadata_comes_from_the_tag_and_then_from_the_table() {
     });
     let run = || {
         let mut b = batch(&base, &[("stdout", "a")]);
-        filter.apply(&mut b);
+        filter.apply(&mut b, &mut FilterContext::default());
         assert_eq!(b.resource.attribute("log.file.path"), Some("/x"));
         b.resource
     };
@@ -119,7 +119,7 @@ fn other_tags_are_left_alone() {
     let filter = filter(&[("merge_log", "on")], &environment());
     let mut b = batch(&Arc::default(), &[("stdout", r#"{"a":1}"#)]);
     b.tag = "app.log".into();
-    filter.apply(&mut b);
+    filter.apply(&mut b, &mut FilterContext::default());
     assert!(b.resource.kubernetes.is_none());
     assert_eq!(records(&b), [r#""log":"{\"a\":1}","stream":"stdout""#]);
 }
@@ -163,7 +163,7 @@ fn json_logs_are_merged() {
         let pairs = [&[("merge_log", "on")], *pairs].concat();
         let filter = filter(&pairs, &environment());
         let mut b = batch(&Arc::default(), &lines);
-        filter.apply(&mut b);
+        filter.apply(&mut b, &mut FilterContext::default());
         let got = records(&b);
         assert_eq!(got[..2], *expected, "{pairs:?}");
         assert_eq!(got[2], r#""log":"[1]","stream":"stdout""#);
@@ -187,7 +187,7 @@ fn annotations_choose_parsers_and_exclude() {
             &Arc::default(),
             &[("stdout", "a=1"), ("stderr", r#"{"b":2}"#)],
         );
-        filter.apply(&mut b);
+        filter.apply(&mut b, &mut FilterContext::default());
         records(&b).join(" | ")
     };
     for (annotations, expected) in [
