@@ -199,10 +199,7 @@ impl Reader {
 }
 
 fn place() -> Place {
-    Place {
-        file: "command line".into(),
-        line: 0,
-    }
+    Place::new("command line", 0)
 }
 
 fn setting(key: &str, value: &str) -> Setting {

@@ -94,10 +94,7 @@ fn read(path: &str, main: &str) -> Result<Document, ConfigError> {
     for (_, value) in &mut document.variables {
         if let Some(file) = value.strip_prefix("file://") {
             *value = files::text(file).map_err(|e| {
-                let place = Place {
-                    file: path.into(),
-                    line: 0,
-                };
+                let place = Place::new(path, 0);
                 ConfigError::new(&place, e)
             })?;
         }
@@ -140,10 +137,7 @@ fn build(
             .unwrap_or_else(|mistake| mistakes.push(mistake));
     }
     if builder.spec.inputs.is_empty() && mistakes.is_empty() {
-        let place = Place {
-            file: "configuration".into(),
-            line: 0,
-        };
+        let place = Place::new("configuration", 0);
         let message = "there is no input; add an [INPUT] section or -i NAME";
         mistakes.push(Mistake::read(ConfigError::new(&place, message)));
     }
@@ -410,10 +404,7 @@ impl<'a> Builder<'a> {
             }
         }
         if self.spec.outputs.is_empty() && has_no_mistakes {
-            let place = Place {
-                file: "configuration".into(),
-                line: 0,
-            };
+            let place = Place::new("configuration", 0);
             self.warnings.push(ConfigError::new(
                 &place,
                 "there is no output: every record is discarded",

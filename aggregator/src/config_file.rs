@@ -172,10 +172,7 @@ fn entries(name: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
     // The open sections, each with its indentation.
     let mut sections: Vec<(usize, String)> = Vec::new();
     for (number, line) in text.lines().enumerate() {
-        let place = Place {
-            file: file.clone(),
-            line: number as u32 + 1,
-        };
+        let place = Place::new(&file, number as u32 + 1);
         let fail = |message: &str| Err(ConfigError::new(&place, message));
         let content = without_comment(line).trim_end();
         let trimmed = content.trim_start();

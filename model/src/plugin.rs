@@ -99,14 +99,28 @@ pub struct Place {
     pub file: Arc<str>,
     /// 1-based; 0 when there are no lines.
     pub line: u32,
+    /// 1-based; 0 where a line says enough, as in the classic format.
+    pub column: u32,
+}
+
+impl Place {
+    /// A line of a file; line 0 is the file as a whole.
+    #[must_use]
+    pub fn new(file: &str, line: u32) -> Self {
+        Self {
+            file: file.into(),
+            line,
+            column: 0,
+        }
+    }
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.line == 0 {
-            write!(f, "{}", self.file)
-        } else {
-            write!(f, "{}:{}", self.file, self.line)
+        match (self.line, self.column) {
+            (0, _) => write!(f, "{}", self.file),
+            (line, 0) => write!(f, "{}:{line}", self.file),
+            (line, column) => write!(f, "{}:{line}:{column}", self.file),
         }
     }
 }
@@ -152,10 +166,7 @@ impl Settings {
     /// Settings for tests and the command line.
     #[must_use]
     pub fn of(plugin: &str, pairs: &[(&str, &str)]) -> Self {
-        let place = Place {
-            file: "command line".into(),
-            line: 0,
-        };
+        let place = Place::new("command line", 0);
         Self {
             plugin: plugin.to_owned(),
             place: place.clone(),

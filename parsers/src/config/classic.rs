@@ -40,10 +40,7 @@ pub fn parse(path: &str, read: Read<'_>) -> Result<Document, ConfigError> {
         seen: HashSet::new(),
         document: Document::default(),
     };
-    let place = Place {
-        file: path.into(),
-        line: 0,
-    };
+    let place = Place::new(path, 0);
     reader.file(path, &place)?;
     Ok(reader.document)
 }
@@ -87,10 +84,7 @@ impl Reader<'_> {
     }
 
     fn text(&mut self, file: &Loaded) -> Result<(), ConfigError> {
-        let mut place = Place {
-            file: file.name.as_str().into(),
-            line: 1,
-        };
+        let mut place = Place::new(&file.name, 1);
         let error = |place: &Place, message: &str| Err(ConfigError::new(place, message));
         if file.bytes.starts_with(b"\xef\xbb\xbf") {
             return error(
