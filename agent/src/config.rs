@@ -280,6 +280,7 @@ impl<'a> Builder<'a> {
             output_environment: OutputEnvironment {
                 host_name: host_name.clone(),
                 user_agent: command_line::version().trim().replace(" v", "/"),
+                ..OutputEnvironment::default()
             },
             environment: Environment {
                 host_name: host_name.into(),
@@ -369,6 +370,8 @@ impl<'a> Builder<'a> {
                     self.retry,
                     self.warnings,
                 )?;
+                self.warnings
+                    .extend(self.output_environment.warnings.take());
                 if spec.matches.is_none() {
                     self.without_match.push((self.spec.outputs.len(), place));
                 }

@@ -4,6 +4,7 @@
 //! and never retries by itself: the agent's pipeline owns queues, order, retries and dead letters.
 #![forbid(unsafe_code)]
 
+pub mod aws_sign;
 pub mod client;
 pub mod file;
 pub mod http;
@@ -17,10 +18,10 @@ pub mod stdout;
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use kansoku_model::{Plugin, RecordBatch};
+use kansoku_model::{ConfigError, Place, Plugin, RecordBatch, Settings};
 
 pub use retry::RetryPolicy;
 
@@ -129,6 +130,43 @@ pub struct OutputEnvironment {
     pub host_name: String,
     /// `kansoku-agent/x.y.z`, the HTTP User-Agent.
     pub user_agent: String,
+    /// What the `upstream` option may name: nodes to spread the load over, by name.
+    pub upstreams: std::collections::HashMap<String, Arc<Upstream>>,
+    /// What plugins have to say about settings that work, but not as one might think. The caller
+    /// takes them out after a build.
+    pub warnings: Warnings,
+}
+
+impl OutputEnvironment {
+    /// Tells the user something about a setting that does no harm.
+    pub fn warn(&self, place: &Place, message: impl Into<String>) {
+        let warning = ConfigError::new(place, message);
+        self.warnings
+            .0
+            .lock()
+            .expect("nobody panics with the lock")
+            .push(warning);
+    }
+}
+
+/// Warnings of plugins that were built; clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Warnings(Arc<Mutex<Vec<ConfigError>>>);
+
+impl Warnings {
+    /// Takes out what has come together.
+    #[must_use]
+    pub fn take(&self) -> Vec<ConfigError> {
+        std::mem::take(&mut *self.0.lock().expect("nobody panics with the lock"))
+    }
+}
+
+/// Fluent Bit's `[UPSTREAM]`: nodes that take turns. Each node's settings hold `name`, `host`,
+/// `port`, `tls` and whatever else it overrides of the output's own.
+#[derive(Debug, Clone, Default)]
+pub struct Upstream {
+    pub name: String,
+    pub nodes: Vec<Settings>,
 }
 
 /// An output as a plugin.

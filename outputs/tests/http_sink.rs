@@ -69,6 +69,7 @@ fn output(name: &str, port: u16, pairs: &[(&str, &str)]) -> Box<dyn Output> {
     let environment = OutputEnvironment {
         host_name: "node-1".into(),
         user_agent: "kansoku-agent/test".into(),
+        ..OutputEnvironment::default()
     };
     (plugin.build)(&Settings::of(name, &all), &environment).expect("valid settings")
 }
