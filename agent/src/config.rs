@@ -272,6 +272,8 @@ impl<'a> Builder<'a> {
                 flush: service.flush,
                 grace: service.grace,
                 storage_path: service.storage_path.clone(),
+                storage: service.storage.clone(),
+                mem_limit_bytes: service.mem_limit_bytes,
                 ..PipelineSpec::default()
             },
             inputs: Vec::new(),
@@ -382,6 +384,8 @@ impl<'a> Builder<'a> {
                     output: spec.output,
                     retry: spec.retry,
                     workers: spec.workers,
+                    processors: Vec::new(),
+                    total_limit_bytes: spec.total_limit_bytes,
                 });
             }
         }

@@ -48,6 +48,7 @@ pub struct UnroutedOutput {
     pub output: Arc<dyn Output>,
     pub retry: RetryPolicy,
     pub workers: usize,
+    pub total_limit_bytes: Option<u64>,
 }
 
 const ALIAS: OptionSpec = OptionSpec::new(
@@ -88,7 +89,7 @@ pub const INPUT_OPTIONS: &[OptionSpec] = &[
         "storage.type",
         OptionKind::Choice(&["memory", "filesystem"]),
         "memory",
-        "filesystem has no effect yet: what lies in a log file stays there until it is delivered, what does not is kept in memory",
+        "filesystem: records that exist nowhere else are spilled to storage.path until they are delivered; log files are their own buffer",
     ),
 ];
 
@@ -112,6 +113,12 @@ pub const OUTPUT_OPTIONS: &[OptionSpec] = &[
         "1",
         "requests that may be under way at once",
     ),
+    OptionSpec::new(
+        "storage.total_limit_size",
+        OptionKind::Size,
+        "",
+        "bytes that may be spilled for this output; then inputs wait; what cannot wait pushes out the oldest",
+    ),
 ];
 
 /// Core options of Fluent Bit that change nothing here, and why.
@@ -120,10 +127,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
         "log_suppress_interval",
         "repeated messages are always suppressed for ten seconds",
-    ),
-    (
-        "storage.total_limit_size",
-        "nothing is spilled yet, and nothing is dropped",
     ),
     (
         "storage.pause_on_chunks_overlimit",
@@ -243,16 +246,11 @@ pub fn input(
     warnings: &mut Vec<ConfigError>,
 ) -> Result<(InputSpec, Settings), Mistake> {
     let Split { core, own } = split(section, INPUT_OPTIONS, plugin.options, warnings)?;
-    if let Some(s) = core
-        .get("storage.type")
-        .filter(|s| s.value.eq_ignore_ascii_case("filesystem"))
-    {
-        if !has_storage_path {
-            let message = "storage.type filesystem needs 'storage.path' in [SERVICE]";
-            return Err(Mistake::plugin(ConfigError::new(&s.place, message)));
-        }
-        let message = "'storage.type filesystem' has no effect yet: log files are their own buffer, other records wait in memory";
-        warnings.push(ConfigError::new(&s.place, message));
+    let storage = core.get("storage.type");
+    let filesystem = storage.is_some_and(|s| s.value.eq_ignore_ascii_case("filesystem"));
+    if let Some(s) = storage.filter(|_| filesystem && !has_storage_path) {
+        let message = "storage.type filesystem needs 'storage.path' in [SERVICE]";
+        return Err(Mistake::plugin(ConfigError::new(&s.place, message)));
     }
     let limit = core.size("mem_buf_limit", 0).map_err(Mistake::read)?;
     let spec = InputSpec {
@@ -260,6 +258,8 @@ pub fn input(
         tag: core.text("tag", &format!("{}.{n}", plugin.name)).to_owned(),
         mem_buf_limit: (limit > 0).then_some(limit),
         input: (plugin.build)(&own, environment).map_err(Mistake::plugin)?,
+        processors: Vec::new(),
+        filesystem,
     };
     Ok((spec, own))
 }
@@ -309,7 +309,11 @@ pub fn output(
         let message = format!("'workers' must be between 0 and {MAX_WORKERS}");
         return Err(Mistake::read(ConfigError::new(place, message)));
     }
+    let total_limit = core
+        .size("storage.total_limit_size", 0)
+        .map_err(Mistake::read)?;
     Ok(UnroutedOutput {
+        total_limit_bytes: (total_limit > 0).then_some(total_limit),
         name: name(plugin.name, n, &core),
         matches: matches(&core)?,
         retry: retry.with_limit_of(&core).map_err(Mistake::read)?,

@@ -11,6 +11,7 @@ use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
 
 use crate::log::Level;
+use crate::pipeline::{DEFAULT_MEM_LIMIT_BYTES, StorageSpec};
 
 /// What the `[SERVICE]` sections and the command line say about the agent itself.
 #[derive(Debug, Clone, PartialEq)]
@@ -26,6 +27,10 @@ pub struct Service {
     pub health: Option<HealthCheck>,
     /// Where filesystem storage and dead letters live.
     pub storage_path: Option<PathBuf>,
+    pub storage: StorageSpec,
+    /// `storage.metrics`: whether `/api/v1/storage` answers.
+    pub storage_metrics: bool,
+    pub mem_limit_bytes: u64,
     pub scheduler_base: Duration,
     pub scheduler_cap: Duration,
 }
@@ -126,6 +131,66 @@ pub const OPTIONS: &[OptionSpec] = &[
         "folder for filesystem storage and dead letters",
     ),
     OptionSpec::new(
+        "mem_limit",
+        OptionKind::Size,
+        "8388608",
+        "bytes of records in memory, over all inputs and outputs",
+    ),
+    OptionSpec::new(
+        "storage.sync",
+        OptionKind::Choice(&["normal", "full"]),
+        "normal",
+        "full: spilled records are on the disk before they are acknowledged; normal: written at once, synced once a second",
+    ),
+    OptionSpec::new(
+        "storage.checksum",
+        OptionKind::Bool,
+        "on",
+        "spilled records always carry a checksum, also when this is off",
+    ),
+    OptionSpec::new(
+        "storage.metrics",
+        OptionKind::Bool,
+        "on",
+        "serve /api/v1/storage",
+    ),
+    OptionSpec::new(
+        "storage.max_chunks_up",
+        OptionKind::Int,
+        "128",
+        "spilled batches that may be in memory",
+    ),
+    OptionSpec::new(
+        "storage.backlog.mem_limit",
+        OptionKind::Size,
+        "5M",
+        "bytes of spilled batches that may be in memory",
+    ),
+    OptionSpec::new(
+        "storage.keep.rejected",
+        OptionKind::Bool,
+        "on",
+        "keep undeliverable records as dead letters",
+    ),
+    OptionSpec::new(
+        "storage.rejected.path",
+        OptionKind::Text,
+        "rejected",
+        "folder for dead letters, below storage.path",
+    ),
+    OptionSpec::new(
+        "storage.rejected.limit",
+        OptionKind::Size,
+        "268435456",
+        "bytes of dead letters of one output",
+    ),
+    OptionSpec::new(
+        "storage.delete_irrecoverable_chunks",
+        OptionKind::Bool,
+        "off",
+        "delete damaged spill files instead of keeping them aside",
+    ),
+    OptionSpec::new(
         "scheduler.base",
         OptionKind::Time,
         "5",
@@ -155,21 +220,9 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
     ("dns.resolver", "names are resolved by the system"),
     ("dns.prefer_ipv4", "names are resolved by the system"),
     ("dns.prefer_ipv6", "names are resolved by the system"),
-    ("storage.sync", "what is acknowledged is always synced"),
-    ("storage.checksum", "stored frames always carry a checksum"),
-    ("storage.metrics", "storage metrics are always served"),
-    (
-        "storage.max_chunks_up",
-        "memory is bounded by mem_buf_limit",
-    ),
-    ("storage.backlog.mem_limit", "a backlog is read lazily"),
     (
         "storage.backlog.flush_on_shutdown",
         "a backlog stays on disk until it is delivered",
-    ),
-    (
-        "storage.delete_irrecoverable_chunks",
-        "damaged frames are skipped and counted",
     ),
     ("storage.trim_files", "stored files have no slack"),
     ("storage.type", "set storage.type in the [INPUT] sections"),
@@ -177,15 +230,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "storage.inherit",
         "set storage.type in the [INPUT] sections",
     ),
-    (
-        "storage.keep.rejected",
-        "rejected records always go to the dead letters",
-    ),
-    (
-        "storage.rejected.path",
-        "dead letters go below storage.path",
-    ),
-    ("storage.rejected.limit", "dead letters have a fixed limit"),
     ("coro_stack_size", "there are no coroutines"),
     ("multiline_buffer_limit", "set buffer_max_size of the input"),
     ("json.escape_unicode", "JSON is written as UTF-8"),
@@ -287,6 +331,9 @@ impl Service {
             },
             health: s.bool("health_check", false)?.then_some(health),
             storage_path: s.get("storage.path").map(|s| s.value.clone().into()),
+            storage: storage(s)?,
+            storage_metrics: s.bool("storage.metrics", true)?,
+            mem_limit_bytes: mem_limit(s)?,
             scheduler_base: seconds("scheduler.base", 5.0)?,
             scheduler_cap: seconds("scheduler.cap", 60.0)?,
         })
@@ -295,6 +342,43 @@ impl Service {
 
 /// More would look like a hang.
 const MAX_FLUSH_SECONDS: f64 = 3600.0;
+
+/// Less would not hold one batch of a busy file.
+const MIN_MEM_LIMIT_BYTES: u64 = 2 << 20;
+
+fn mem_limit(s: &Settings) -> Result<u64, ConfigError> {
+    let limit = s.size("mem_limit", DEFAULT_MEM_LIMIT_BYTES)?;
+    if limit >= MIN_MEM_LIMIT_BYTES {
+        return Ok(limit);
+    }
+    let place = s.get("mem_limit").map_or(&s.place, |found| &found.place);
+    let message = format!("'mem_limit' must be at least {MIN_MEM_LIMIT_BYTES} bytes");
+    Err(ConfigError::new(place, message))
+}
+
+fn storage(s: &Settings) -> Result<StorageSpec, ConfigError> {
+    let default = StorageSpec::default();
+    let chunks = s.int("storage.max_chunks_up", default.max_chunks_up as i64)?;
+    let Some(max_chunks_up) = usize::try_from(chunks).ok().filter(|n| *n > 0) else {
+        let found = s.get("storage.max_chunks_up");
+        let place = found.map_or(&s.place, |found| &found.place);
+        let message = "'storage.max_chunks_up' must be at least 1";
+        return Err(ConfigError::new(place, message));
+    };
+    // Read for the check of its value: frames carry a checksum in any case.
+    s.bool("storage.checksum", true)?;
+    Ok(StorageSpec {
+        sync_full: s
+            .text("storage.sync", "normal")
+            .eq_ignore_ascii_case("full"),
+        max_chunks_up,
+        backlog_mem_bytes: s.size("storage.backlog.mem_limit", default.backlog_mem_bytes)?,
+        keep_rejected: s.bool("storage.keep.rejected", default.keep_rejected)?,
+        rejected_path: s.text("storage.rejected.path", "rejected").into(),
+        rejected_limit_bytes: s.size("storage.rejected.limit", default.rejected_limit_bytes)?,
+        delete_irrecoverable: s.bool("storage.delete_irrecoverable_chunks", false)?,
+    })
+}
 
 fn address(s: &Settings) -> Result<SocketAddr, ConfigError> {
     let at = |key: &str| s.get(key).map_or(&s.place, |found| &found.place).clone();
@@ -399,19 +483,14 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_a_warning() {
-        let (_, warnings) = read(&[
-            ("flsh", "1"),
-            ("storage.sync", "normal"),
-            ("Config_Watch", "on"),
-        ])
-        .expect("valid");
+        let (_, warnings) = read(&[("flsh", "1"), ("Config_Watch", "on")]).expect("valid");
         assert_eq!(
             warnings[0],
             "command line: unknown key 'flsh' in SERVICE is ignored; did you mean 'flush'?"
         );
         assert_eq!(
             warnings[1],
-            "command line: 'storage.sync' has no effect: what is acknowledged is always synced"
+            "command line: 'storage.trim_files' has no effect: stored files have no slack"
         );
         assert!(warnings[2].contains("unknown key 'config_watch' in SERVICE is ignored; known: "));
     }

@@ -139,6 +139,8 @@ fn run(
                 acknowledged,
             }),
             mem_buf_limit: Some(2000),
+            processors: Vec::new(),
+            filesystem: false,
         }],
         filters: vec![FilterSpec {
             name: "drop.0".into(),
@@ -153,6 +155,8 @@ fn run(
                 output: output.clone(),
                 retry: *retry,
                 workers: 1,
+                processors: Vec::new(),
+                total_limit_bytes: None,
             })
             .collect(),
         storage_path,
@@ -278,6 +282,8 @@ fn stopping_ends_an_input_that_waits_for_room_and_acknowledges_nothing_undeliver
                 acknowledged,
             }),
             mem_buf_limit: Some(1),
+            processors: Vec::new(),
+            filesystem: false,
         }],
         outputs: vec![OutputSpec {
             name: "o".into(),
@@ -285,6 +291,8 @@ fn stopping_ends_an_input_that_waits_for_room_and_acknowledges_nothing_undeliver
             output,
             retry: quick(),
             workers: 2,
+            processors: Vec::new(),
+            total_limit_bytes: None,
         }],
         grace: Duration::ZERO,
         ..PipelineSpec::default()
