@@ -10,6 +10,7 @@ pub mod decode;
 pub mod docker;
 pub mod json;
 pub mod logfmt;
+pub mod multiline;
 pub mod parsed;
 pub mod pattern;
 

@@ -6,6 +6,8 @@
 //! is parsed like any other; `\d`, `\w` and `\s` are ASCII, as they are in Ruby.
 
 use regex::bytes::{Regex, RegexBuilder};
+use regex_syntax::hir::literal::{ExtractKind, Extractor};
+use regex_syntax::hir::{Hir, Look};
 
 /// A compiled pattern may take this much memory; more is a mistake such as `.{1000}{1000}`.
 const MAX_COMPILED_BYTES: usize = 8 << 20;
@@ -20,25 +22,156 @@ pub struct PatternError(String);
 /// # Errors
 /// When it is malformed, or needs what is not supported.
 pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
-    let (body, flags) = strip_slashes(pattern);
-    let translated = translate(body)?;
-    RegexBuilder::new(&translated)
-        .unicode(!translated.is_ascii() || translated.contains("\\p"))
-        .multi_line(true)
-        .dot_matches_new_line(flags.contains('m'))
-        .case_insensitive(flags.contains('i'))
-        .ignore_whitespace(flags.contains('x'))
-        .size_limit(MAX_COMPILED_BYTES)
-        .build()
-        .map_err(|e| {
-            let text = e.to_string();
-            let reason = text
-                .lines()
-                .last()
-                .unwrap_or_default()
-                .trim_start_matches("error: ");
-            PatternError(format!("pattern '{pattern}': {reason}"))
+    Translated::new(pattern)?.build(true)
+}
+
+/// A pattern that is asked for yes or no.
+///
+/// Most texts are one line; there `^` is the start of the text and nothing else, which lets the
+/// search give up at the first byte.
+#[derive(Debug, Clone)]
+pub struct Pattern {
+    anywhere: Regex,
+    in_line: Regex,
+    first: FirstBytes,
+}
+
+impl Pattern {
+    /// Compiles a pattern as it stands in a Fluent Bit configuration.
+    ///
+    /// # Errors
+    /// When it is malformed, or needs what is not supported.
+    pub fn new(pattern: &str) -> Result<Self, PatternError> {
+        let translated = Translated::new(pattern)?;
+        Ok(Self {
+            anywhere: translated.build(true)?,
+            in_line: translated.build(false)?,
+            first: translated.first_bytes(),
         })
+    }
+
+    /// Whether it is found in the text.
+    #[must_use]
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        self.anywhere.is_match(text)
+    }
+
+    /// Whether it is found in a text that holds no newline.
+    #[must_use]
+    pub fn is_match_in_line(&self, line: &[u8]) -> bool {
+        debug_assert!(!line.contains(&b'\n'));
+        self.in_line.is_match(line)
+    }
+
+    /// The bytes that a line without newline which it matches can start with.
+    #[must_use]
+    pub fn first_bytes(&self) -> FirstBytes {
+        self.first
+    }
+}
+
+/// A set of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FirstBytes([u64; 4]);
+
+impl FirstBytes {
+    /// No byte at all.
+    pub const NONE: Self = Self([0; 4]);
+    /// Every byte.
+    pub const ANY: Self = Self([u64::MAX; 4]);
+
+    /// Whether a line may match: it is empty, or starts with one of the bytes.
+    #[must_use]
+    pub fn allows(&self, line: &[u8]) -> bool {
+        line.first()
+            .is_none_or(|b| self.0[usize::from(*b >> 6)] >> (b & 63) & 1 == 1)
+    }
+
+    /// Both sets.
+    #[must_use]
+    pub fn or(self, other: &Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    }
+
+    fn of(pattern: &Hir) -> Self {
+        if !pattern.properties().look_set_prefix().contains(Look::Start) {
+            return Self::ANY;
+        }
+        let mut extractor = Extractor::new();
+        extractor
+            .kind(ExtractKind::Prefix)
+            .limit_class(256)
+            .limit_literal_len(1)
+            .limit_total(512);
+        let starts = extractor.extract(pattern);
+        let Some(literals) = starts.literals() else {
+            return Self::ANY;
+        };
+        let mut bytes = Self::NONE;
+        for literal in literals {
+            // The empty text starts every line.
+            let Some(b) = literal.as_bytes().first() else {
+                return Self::ANY;
+            };
+            bytes.0[usize::from(*b >> 6)] |= 1 << (b & 63);
+        }
+        bytes
+    }
+}
+
+/// A pattern in the syntax of the regex crate.
+struct Translated<'a> {
+    original: &'a str,
+    pattern: String,
+    flags: &'a str,
+}
+
+impl<'a> Translated<'a> {
+    fn new(original: &'a str) -> Result<Self, PatternError> {
+        let (body, flags) = strip_slashes(original);
+        Ok(Self {
+            original,
+            pattern: translate(body)?,
+            flags,
+        })
+    }
+
+    /// Classes are ASCII, as in Ruby, unless the pattern itself is not.
+    fn unicode(&self) -> bool {
+        !self.pattern.is_ascii() || self.pattern.contains("\\p")
+    }
+
+    fn build(&self, multi_line: bool) -> Result<Regex, PatternError> {
+        RegexBuilder::new(&self.pattern)
+            .unicode(self.unicode())
+            .multi_line(multi_line)
+            .dot_matches_new_line(self.flags.contains('m'))
+            .case_insensitive(self.flags.contains('i'))
+            .ignore_whitespace(self.flags.contains('x'))
+            .size_limit(MAX_COMPILED_BYTES)
+            .build()
+            .map_err(|e| {
+                let text = e.to_string();
+                let reason = text
+                    .lines()
+                    .last()
+                    .unwrap_or_default()
+                    .trim_start_matches("error: ");
+                PatternError(format!("pattern '{}': {reason}", self.original))
+            })
+    }
+
+    fn first_bytes(&self) -> FirstBytes {
+        let parsed = regex_syntax::ParserBuilder::new()
+            .utf8(false)
+            .unicode(self.unicode())
+            .dot_matches_new_line(self.flags.contains('m'))
+            .case_insensitive(self.flags.contains('i'))
+            .ignore_whitespace(self.flags.contains('x'))
+            .build()
+            .parse(&self.pattern);
+        parsed.map_or(FirstBytes::ANY, |hir| FirstBytes::of(&hir))
+    }
 }
 
 /// `/body/flags`, or the whole as the body.
