@@ -9,22 +9,56 @@ const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `text` as a JSON string with its quotes.
 pub fn write_str(out: &mut Vec<u8>, text: &[u8]) {
+    out.reserve(text.len() + 2);
     out.push(b'"');
-    match std::str::from_utf8(text) {
-        Ok(_) => write_escaped(out, text),
-        Err(_) => write_escaped(out, String::from_utf8_lossy(text).as_bytes()),
+    let clean = clean_prefix(text, is_special);
+    out.extend_from_slice(&text[..clean]);
+    let rest = &text[clean..];
+    if !rest.is_empty() {
+        match std::str::from_utf8(rest) {
+            Ok(_) => write_escaped(out, rest),
+            Err(_) => write_escaped(out, String::from_utf8_lossy(rest).as_bytes()),
+        }
     }
     out.push(b'"');
 }
 
-fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
-    let mut clean_from = 0;
-    for (i, &b) in text.iter().enumerate() {
-        if b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f {
-            continue;
-        }
-        out.extend_from_slice(&text[clean_from..i]);
-        clean_from = i + 1;
+/// Bytes looked at together: the comparison of a block compiles to a few vector instructions.
+const BLOCK: usize = 32;
+
+/// How many bytes at the start are none that `wanted` is true for.
+fn clean_prefix(text: &[u8], wanted: impl Fn(u8) -> bool + Copy) -> usize {
+    let (blocks, rest) = text.as_chunks::<BLOCK>();
+    let has_wanted = |block: &[u8; BLOCK]| block.iter().fold(false, |any, &b| any | wanted(b));
+    let n_blocks = (blocks.iter().position(has_wanted)).unwrap_or(blocks.len());
+    let start = n_blocks * BLOCK;
+    let tail = if n_blocks == blocks.len() {
+        rest
+    } else {
+        &text[start..]
+    };
+    start + tail.iter().position(|&b| wanted(b)).unwrap_or(tail.len())
+}
+
+/// Whether a byte has to be escaped.
+fn is_escaped(b: u8) -> bool {
+    (b < 0x20) | (b == b'"') | (b == b'\\') | (b == 0x7f)
+}
+
+/// Whether a byte has to be escaped or is not ASCII.
+fn is_special(b: u8) -> bool {
+    is_escaped(b) | (b >= 0x80)
+}
+
+/// Appends valid UTF-8 with escapes.
+fn write_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
+    loop {
+        let clean = clean_prefix(text, is_escaped);
+        out.extend_from_slice(&text[..clean]);
+        let Some((&b, rest)) = text[clean..].split_first() else {
+            return;
+        };
+        text = rest;
         match b {
             b'"' => out.extend_from_slice(b"\\\""),
             b'\\' => out.extend_from_slice(b"\\\\"),
@@ -40,7 +74,6 @@ fn write_escaped(out: &mut Vec<u8>, text: &[u8]) {
             }
         }
     }
-    out.extend_from_slice(&text[clean_from..]);
 }
 
 /// Appends a number as JSON; NaN and the infinities, which JSON lacks, become `null`.
@@ -143,6 +176,25 @@ mod tests {
         );
         assert_eq!(string("観測".as_bytes()), "\"観測\"");
         assert_eq!(string(b"x\xffy"), "\"x\u{fffd}y\"");
+        // Around the ends of blocks, every byte at every place.
+        for n in [30, 31, 32, 33, 63, 64, 65] {
+            for at in 0..n {
+                for special in ["\"", "\\", "\n", "\x7f", "\u{e9}", "\u{1f980}"] {
+                    let text = format!("{}{special}{}", "x".repeat(at), "y".repeat(n - at));
+                    let escaped = match special {
+                        "\"" => "\\\"",
+                        "\\" => "\\\\",
+                        "\n" => "\\n",
+                        "\x7f" => "\\u007f",
+                        other => other,
+                    };
+                    assert_eq!(
+                        string(text.as_bytes()),
+                        format!("\"{}\"", text.replace(special, escaped))
+                    );
+                }
+            }
+        }
     }
 
     #[test]
