@@ -198,7 +198,8 @@ const COLUMN_SAME: u8 = 1; // every value is the same: one tagged value
 const COLUMN_TAGGED: u8 = 2; // one tagged value per record
 
 /// tag, resource, record count, times (first, then differences, zigzag), positions (offset
-/// differences; then 0, or 1 and all ordinals), column count, columns (name, layout, values).
+/// differences; then 0, or 1 and all ordinals), column count, columns (name, layout, values), and
+/// when any record has metadata one more column (layout, values).
 fn encode_logs(b: &LogBatch) -> Vec<u8> {
     let mut w = Vec::with_capacity(b.size_bytes() + 256);
     put_text(&mut w, b.tag.as_bytes());
@@ -225,6 +226,10 @@ fn encode_logs(b: &LogBatch) -> Vec<u8> {
     for c in b.columns() {
         put_text(&mut w, c.name.as_bytes());
         put_column(&mut w, b, &c.values);
+    }
+    // Nothing follows the columns of records without metadata.
+    if !b.metadata_values().is_empty() {
+        put_column(&mut w, b, b.metadata_values());
     }
     w
 }
@@ -318,6 +323,11 @@ fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError>
             values: r.column(n)?,
         });
     }
+    let metadata = if r.at < payload.len() {
+        r.column(n)?
+    } else {
+        Vec::new()
+    };
     r.end()?;
     let mut batch = LogBatch::new(tag, resource, payload);
     batch.source = source;
@@ -327,6 +337,7 @@ fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError>
     for column in columns {
         batch.put_column(column);
     }
+    batch.put_metadata(metadata);
     Ok(batch)
 }
 
@@ -660,6 +671,8 @@ mod tests {
                 b.set(at, row, Value::Float(0.5));
             }
         }
+        let metadata = b.store(b"{\"severity\":9}");
+        b.set_metadata(5, metadata);
         b.source = Source {
             id: SourceId(u128::MAX - 5),
             from: Position::at(3),
@@ -697,6 +710,7 @@ mod tests {
                 let mut out = Vec::new();
                 for row in 0..b.len() {
                     crate::json::write_fields(&mut out, b, row, true);
+                    out.extend_from_slice(b.metadata(row).unwrap_or_default());
                 }
                 format!(
                     "{:?}{:?}{:?}{:?}{:?}{}",

@@ -61,6 +61,8 @@ pub struct LogBatch {
     times: Vec<i64>,
     positions: Vec<Position>,
     columns: Vec<Column>,
+    /// Empty, or for each record its metadata: an object as JSON, or absent.
+    metadata: Vec<Value>,
 }
 
 /// The most bytes one arena may hold: slices count in u32.
@@ -94,7 +96,8 @@ impl LogBatch {
     /// Bytes of memory held, roughly.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.arena.len() + self.len() * (24 + 16 * self.columns.len())
+        let n_columns = self.columns.len() + usize::from(!self.metadata.is_empty());
+        self.arena.len() + self.len() * (24 + 16 * n_columns)
     }
 
     /// Bytes of memory set aside, used or not: what an unfinished batch costs.
@@ -151,7 +154,43 @@ impl LogBatch {
         for column in &mut self.columns {
             column.values.push(Value::Absent);
         }
+        if !self.metadata.is_empty() {
+            self.metadata.push(Value::Absent);
+        }
         self.times.len() - 1
+    }
+
+    /// What came with record `row` besides its fields (Fluent Bit's event metadata), a JSON object.
+    #[must_use]
+    pub fn metadata(&self, row: usize) -> Option<&[u8]> {
+        match self.metadata.get(row) {
+            Some(Value::Json(slice)) => Some(self.bytes(*slice)),
+            _ => None,
+        }
+    }
+
+    /// The metadata of all records: empty when none has any.
+    #[must_use]
+    pub fn metadata_values(&self) -> &[Value] {
+        &self.metadata
+    }
+
+    /// Sets the metadata of record `row`: valid JSON of an object that lies in the arena.
+    pub fn set_metadata(&mut self, row: usize, object: Slice) {
+        self.metadata.resize(self.times.len(), Value::Absent);
+        self.metadata[row] = Value::Json(object);
+    }
+
+    /// Takes over the metadata of all records at once.
+    ///
+    /// # Panics
+    /// When there is neither none nor one value per record.
+    pub fn put_metadata(&mut self, values: Vec<Value>) {
+        assert!(
+            values.is_empty() || values.len() == self.len(),
+            "one value per record"
+        );
+        self.metadata = values;
     }
 
     /// The column called `name`, made when it is not there yet.
@@ -246,6 +285,9 @@ impl LogBatch {
         retain_by(&mut self.positions, &kept);
         for column in &mut self.columns {
             retain_by(&mut column.values, &kept);
+        }
+        if !self.metadata.is_empty() {
+            retain_by(&mut self.metadata, &kept);
         }
     }
 

@@ -1,4 +1,4 @@
-//! Records as msgpack events in Fluent Bit's (v2) layout: `[[EventTime, {}], {fields}]`.
+//! Records as msgpack events in Fluent Bit's (v2) layout: `[[EventTime, {metadata}], {fields}]`.
 //!
 //! Only writing. EventTime is the Fluentd extension type 0: seconds and nanoseconds, big-endian.
 
@@ -24,7 +24,10 @@ pub fn write_event(out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: 
     out.extend_from_slice(&[0x92, 0x92, 0xd7, 0x00]);
     out.extend_from_slice(&(seconds as u32).to_be_bytes());
     out.extend_from_slice(&nanos.to_be_bytes());
-    out.push(0x80);
+    match batch.metadata(row) {
+        None => out.push(0x80),
+        Some(json) => write_tree(out, &serde_json::from_slice(json).unwrap_or_default()),
+    }
     let present = batch
         .columns()
         .iter()

@@ -8,6 +8,7 @@ use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Recor
 
 use crate::render::{
     DATE_FORMATS, FORMATS, Format, Layout, kubernetes_json, split_seconds, write_text_record,
+    write_text_tree,
 };
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture, metric_text};
 
@@ -73,8 +74,13 @@ fn write_events(out: &mut Vec<u8>, batch: &LogBatch) {
     for row in 0..batch.len() {
         let (seconds, nanos) = split_seconds(batch.times()[row]);
         out.extend_from_slice(
-            format!("[{row}] {}: [[{seconds}.{nanos:09}, {{}}], ", batch.tag).as_bytes(),
+            format!("[{row}] {}: [[{seconds}.{nanos:09}, ", batch.tag).as_bytes(),
         );
+        match batch.metadata(row) {
+            None => out.extend_from_slice(b"{}"),
+            Some(json) => write_text_tree(out, &serde_json::from_slice(json).unwrap_or_default()),
+        }
+        out.extend_from_slice(b"], ");
         write_text_record(out, batch, row, &kubernetes);
         out.extend_from_slice(b"]\n");
     }

@@ -1,12 +1,16 @@
-//! Wire formats that others speak: remote write 1.0 and Loki push.
+//! Wire formats that others speak: remote write 1.0, Loki push, forward, OTLP, Prometheus text.
 //!
 //! Not here: HTTP. A decoder takes the request's body and gives batches, or says at which byte it
 //! stopped and what stood there. Texts are borrowed from the body until they are in a batch.
 
+pub mod forward;
+pub mod json_stream;
 pub mod loki_json;
 pub mod loki_labels;
 pub mod loki_push;
+pub mod msgpack;
 pub mod protobuf;
+pub mod records;
 pub mod remote_write;
 pub mod snappy;
 
