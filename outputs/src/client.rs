@@ -349,7 +349,7 @@ fn base64(bytes: &[u8]) -> String {
     out
 }
 
-fn tls_config(settings: &Settings, tls: bool) -> Result<ClientConfig, ConfigError> {
+pub(crate) fn tls_config(settings: &Settings, tls: bool) -> Result<ClientConfig, ConfigError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()

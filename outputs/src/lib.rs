@@ -4,9 +4,11 @@
 //! and never retries by itself: the agent's pipeline owns queues, order, retries and dead letters.
 #![forbid(unsafe_code)]
 
+pub mod accessor;
 pub mod aws_sign;
 pub mod client;
 pub mod file;
+pub mod forward;
 pub mod http;
 pub mod kansoku;
 pub mod metric_text;
@@ -14,7 +16,10 @@ pub mod msgpack;
 pub mod null;
 pub mod render;
 pub mod retry;
+pub mod socket;
 pub mod stdout;
+pub mod tcp;
+pub mod udp;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -179,4 +184,7 @@ pub const ALL: &[&OutputPlugin] = &[
     &stdout::PLUGIN,
     &file::PLUGIN,
     &null::PLUGIN,
+    &forward::PLUGIN,
+    &tcp::PLUGIN,
+    &udp::PLUGIN,
 ];

@@ -1,0 +1,177 @@
+//! `udp`: sends records as datagrams.
+//!
+//! Datagrams give no answer and may be lost on the way: this output is for those who ask for it. A
+//! record never is cut: with lines, a datagram holds as many whole lines as fit; Fluent Bit sends a
+//! chunk as one datagram and fails when that is too large.
+
+use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, joined};
+
+use crate::render::{DATE_FORMATS, FORMATS};
+use crate::socket::{self, Host};
+use crate::tcp::{Payload, logs};
+use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
+
+/// What IPv4 can carry in one datagram.
+pub(crate) const DATAGRAM_MAX_BYTES: usize = 65_507;
+
+const OWN: &[OptionSpec] = &[
+    OptionSpec::new(
+        "format",
+        OptionKind::Choice(FORMATS),
+        "json_lines",
+        "form of the records",
+    ),
+    OptionSpec::new(
+        "json_date_key",
+        OptionKind::Text,
+        "date",
+        "key of the time; false leaves it out",
+    ),
+    OptionSpec::new(
+        "json_date_format",
+        OptionKind::Choice(DATE_FORMATS),
+        "double",
+        "form of the time",
+    ),
+    OptionSpec::new(
+        "raw_message_key",
+        OptionKind::Text,
+        "",
+        "accessor of a field that is sent alone; records without it are left out",
+    ),
+    NET_SOURCE,
+    NET_IPV4,
+    NET_IPV6,
+];
+pub(crate) const NET_SOURCE: OptionSpec = OptionSpec::new(
+    "net.source_address",
+    OptionKind::Text,
+    "",
+    "own address to send from",
+);
+const NET_IPV4: OptionSpec = OptionSpec::new(
+    "net.dns.prefer_ipv4",
+    OptionKind::Bool,
+    "off",
+    "try IPv4 addresses of a name first",
+);
+const NET_IPV6: OptionSpec = OptionSpec::new(
+    "net.dns.prefer_ipv6",
+    OptionKind::Bool,
+    "off",
+    "try IPv6 addresses of a name first",
+);
+const OPTIONS: &[OptionSpec] =
+    &joined::<{ OWN.len() + socket::ADDRESS_OPTIONS.len() }>(OWN, socket::ADDRESS_OPTIONS);
+
+/// The plugin.
+pub const PLUGIN: OutputPlugin = Plugin {
+    name: "udp",
+    about: "Sends records as UDP datagrams, without any answer.",
+    options: OPTIONS,
+    example: "[OUTPUT]\n    Name   udp\n    Match  *\n    Host   logs.example.org\n    Port   5170\n",
+    build,
+};
+
+struct Udp {
+    host: Host,
+    payload: Payload,
+}
+
+fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
+    settings.check(PLUGIN.options)?;
+    Ok(Box::new(Udp {
+        host: Host::build(settings, 5170)?,
+        payload: Payload::of(settings, "json_lines")?,
+    }))
+}
+
+/// Cuts lines into datagrams; one line that is too large for any is an error.
+fn datagrams(lines: &[u8]) -> Result<Vec<&[u8]>, usize> {
+    let mut found = Vec::new();
+    let (mut start, mut end) = (0, 0);
+    for line in lines.split_inclusive(|&b| b == b'\n') {
+        if line.len() > DATAGRAM_MAX_BYTES {
+            return Err(line.len());
+        }
+        if end - start + line.len() > DATAGRAM_MAX_BYTES {
+            found.push(&lines[start..end]);
+            start = end;
+        }
+        end += line.len();
+    }
+    if end > start {
+        found.push(&lines[start..end]);
+    }
+    Ok(found)
+}
+
+impl Udp {
+    async fn deliver(&self, request: Request<'_>) -> Outcome {
+        let mut bytes = Vec::new();
+        logs(&request).for_each(|batch| self.payload.write(&mut bytes, batch));
+        let pieces = if self.payload.is_lines() {
+            datagrams(&bytes)
+        } else if bytes.len() > DATAGRAM_MAX_BYTES {
+            Err(bytes.len())
+        } else {
+            Ok(vec![bytes.as_slice()])
+        };
+        // Halved until it fits; a single record that does not fit is undeliverable.
+        let Ok(pieces) = pieces else {
+            return Outcome::TooLarge;
+        };
+        match send_all(&self.host, pieces).await {
+            Ok(()) => Outcome::Delivered,
+            Err(e) => Outcome::Retry {
+                reason: format!("{}: {e}", self.host),
+                after: None,
+            },
+        }
+    }
+}
+
+/// Sends datagrams in order.
+pub(crate) async fn send_all<'a>(
+    host: &Host,
+    pieces: impl IntoIterator<Item = &'a [u8]>,
+) -> std::io::Result<()> {
+    let socket = host.datagrams().await?;
+    for piece in pieces {
+        socket.send(piece).await?;
+    }
+    Ok(())
+}
+
+impl Output for Udp {
+    fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
+        Box::pin(self.deliver(request))
+    }
+
+    fn max_request_bytes(&self) -> usize {
+        DATAGRAM_MAX_BYTES
+    }
+
+    fn takes(&self, batch: &RecordBatch) -> bool {
+        matches!(batch, RecordBatch::Logs(_))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_never_cut() {
+        let line = [&[b'x'; 40_000][..], b"\n"].concat();
+        let two = [line.as_slice(), &line, b"short\n"].concat();
+        let sizes: Vec<usize> = datagrams(&two)
+            .expect("fits")
+            .iter()
+            .map(|d| d.len())
+            .collect();
+        assert_eq!(sizes, [40_001, 40_007]);
+        assert_eq!(datagrams(&[b'x'; 70_000]), Err(70_000));
+        assert!(datagrams(b"").expect("fits").is_empty());
+    }
+}
