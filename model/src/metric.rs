@@ -202,6 +202,15 @@ impl MetricBatch {
         &self.families[point.family.0 as usize]
     }
 
+    /// Keeps the points for which `keep` is true.
+    pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut row = 0;
+        self.points.retain(|_| {
+            row += 1;
+            keep(row - 1)
+        });
+    }
+
     /// All points in order of arrival.
     #[must_use]
     pub fn points(&self) -> &[Point] {

@@ -3,41 +3,25 @@
 //! The rule: an input hears of a batch only when everything that was made of it is delivered. So an
 //! emitted batch and a kept record share the acknowledgement of the batch they come from.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use kansoku_model::RecordBatch;
 
-use super::delivery::Acknowledge;
-
-/// The acknowledgement of one batch of an input, shared by all that was made of it. Dropped before
-/// all have finished (the agent leaves), it acknowledges nothing.
-pub(super) struct Origin {
-    pending: AtomicUsize,
-    done: Mutex<Option<Acknowledge>>,
-}
-
-impl Origin {
-    pub(super) fn finish(&self) {
-        if self.pending.fetch_sub(1, Ordering::AcqRel) != 1 {
-            return;
-        }
-        let done = self
-            .done
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        if let Some(done) = done {
-            done();
-        }
-    }
-}
+use super::origin::{Done, Origin};
+use super::{Acknowledge, OutputSet};
 
 /// Holds back the acknowledgement of the batch that some kept records come from. It has to be given
 /// back with the batch that carries them, see [`FilterContext::emit`]; dropped, the input's records
 /// are never acknowledged and come again after a restart.
 #[must_use = "records whose hold is dropped are never acknowledged"]
-pub struct Hold(pub(super) Arc<Origin>);
+pub struct Hold(Arc<Origin>);
+
+impl Hold {
+    /// The records are delivered.
+    pub(super) fn release(self) {
+        self.0.release();
+    }
+}
 
 /// A batch that a filter made.
 pub struct Emitted {
@@ -50,38 +34,36 @@ pub struct Emitted {
 }
 
 /// A filter's surroundings during one call.
-#[derive(Default)]
 pub struct FilterContext {
     emitted: Vec<Emitted>,
-    origin: Option<Arc<Origin>>,
-    done: Option<Acknowledge>,
+    origin: Arc<Origin>,
+}
+
+impl Default for FilterContext {
+    fn default() -> Self {
+        Self::new(None)
+    }
 }
 
 impl FilterContext {
     /// The surroundings of a batch whose acknowledgement is `done`.
     #[must_use]
     pub fn new(done: Option<Acknowledge>) -> Self {
-        Self {
-            done,
-            ..Self::default()
-        }
+        let done = done.map(Done::Whole);
+        Self::of(Arc::new(Origin::new(done, OutputSet::EMPTY)))
     }
 
-    fn origin(&mut self) -> &Arc<Origin> {
-        let done = &mut self.done;
-        self.origin.get_or_insert_with(|| {
-            Arc::new(Origin {
-                pending: AtomicUsize::new(1),
-                done: Mutex::new(done.take()),
-            })
-        })
+    pub(super) fn of(origin: Arc<Origin>) -> Self {
+        Self {
+            emitted: Vec::new(),
+            origin,
+        }
     }
 
     /// Holds back the acknowledgement of the batch at hand, for records that the filter keeps.
     pub fn hold(&mut self) -> Hold {
-        let origin = self.origin().clone();
-        origin.pending.fetch_add(1, Ordering::AcqRel);
-        Hold(origin)
+        self.origin.hold();
+        Hold(self.origin.clone())
     }
 
     /// Sends a batch besides the one at hand, after it. A batch of log records must have a source id
@@ -101,26 +83,5 @@ impl FilterContext {
     /// What was emitted since the last call.
     pub fn take_emitted(&mut self) -> Vec<Emitted> {
         std::mem::take(&mut self.emitted)
-    }
-
-    /// The acknowledgement for one more batch of the same origin.
-    pub(super) fn share(&mut self) -> Acknowledge {
-        let Hold(origin) = self.hold();
-        Box::new(move || origin.finish())
-    }
-
-    /// Whether anything was emitted or kept, so that acknowledgements have to be shared.
-    pub(super) fn is_plain(&self) -> bool {
-        self.origin.is_none() && self.emitted.is_empty()
-    }
-
-    /// The acknowledgement that was given and that nobody shares.
-    pub(super) fn take_done(&mut self) -> Option<Acknowledge> {
-        self.done.take()
-    }
-
-    /// The part of the acknowledgement that stood for the batch at hand.
-    pub(super) fn take_origin(&mut self) -> Option<Arc<Origin>> {
-        self.origin.take()
     }
 }

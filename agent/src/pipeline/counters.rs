@@ -79,6 +79,8 @@ pub struct Metrics {
     pub inputs: Vec<Arc<InputCounters>>,
     pub filters: Vec<Arc<FilterCounters>>,
     pub outputs: Vec<Arc<OutputCounters>>,
+    /// Filters of one input or output.
+    pub processors: Vec<Arc<FilterCounters>>,
 }
 
 impl Metrics {
@@ -97,6 +99,15 @@ impl Metrics {
             ..FilterCounters::default()
         });
         self.filters.push(counters.clone());
+        counters
+    }
+
+    pub(super) fn add_processor(&mut self, name: &str) -> Arc<FilterCounters> {
+        let counters = Arc::new(FilterCounters {
+            name: name.to_owned(),
+            ..FilterCounters::default()
+        });
+        self.processors.push(counters.clone());
         counters
     }
 

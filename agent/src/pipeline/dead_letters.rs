@@ -12,14 +12,13 @@ use std::time::SystemTime;
 
 use kansoku_model::{RecordBatch, frame, json};
 
-/// Dead letters of one output stop growing here: a destination that refuses everything must not
-/// fill the node's disk. What comes later is counted and reported only.
-const MAX_BYTES: u64 = 256 << 20;
-
 /// The dead letters of one output.
 pub struct DeadLetters {
     folder: Option<PathBuf>,
     name: String,
+    /// They stop growing here: a destination that refuses everything must not fill the node's disk.
+    /// What comes later is counted and reported only.
+    limit_bytes: u64,
     /// Workers of one output take turns; held while a batch is written and synced.
     writing: Mutex<()>,
 }
@@ -27,11 +26,12 @@ pub struct DeadLetters {
 impl DeadLetters {
     /// Dead letters of the output `name` in `folder`, which is made when the first one comes.
     #[must_use]
-    pub fn new(folder: Option<PathBuf>, name: &str) -> Self {
+    pub fn new(folder: Option<PathBuf>, name: &str, limit_bytes: u64) -> Self {
         let safe = |c: char| if c == '/' || c == '\0' { '_' } else { c };
         Self {
             folder,
             name: name.chars().map(safe).collect(),
+            limit_bytes,
             writing: Mutex::new(()),
         }
     }
@@ -52,9 +52,10 @@ impl DeadLetters {
         let mut frames = append_to(&path)?;
         let start = frames.metadata()?.len();
         anyhow::ensure!(
-            start + bytes.len() as u64 <= MAX_BYTES,
-            "{} has reached {MAX_BYTES} bytes; look into the reasons and remove it",
-            path.display()
+            start + bytes.len() as u64 <= self.limit_bytes,
+            "{} has reached {} bytes; look into the reasons and remove it",
+            path.display(),
+            self.limit_bytes
         );
         frames.write_all(&bytes)?;
         frames.sync_data()?;
@@ -97,7 +98,7 @@ mod tests {
     fn a_dead_letter_can_be_read_back_with_its_reason() {
         let dir = tempfile::tempdir().unwrap();
         let folder = dir.path().join("rejected");
-        let letters = DeadLetters::new(Some(folder.clone()), "http.0");
+        let letters = DeadLetters::new(Some(folder.clone()), "http.0", 1 << 20);
         for n in 0..2 {
             let mut logs = LogBatch::new("t".into(), Arc::default(), Vec::new());
             let row = logs.push(7, Position::at(n));
@@ -112,6 +113,6 @@ mod tests {
         let start = last["frame_offset"].as_u64().unwrap() as usize;
         let batch = Frame::parse(&frames[start..]).unwrap().decode().unwrap();
         assert_eq!(batch.n_records(), 1);
-        assert!(!DeadLetters::new(None, "x").keep(&batch, "r").unwrap());
+        assert!(!DeadLetters::new(None, "x", 0).keep(&batch, "r").unwrap());
     }
 }

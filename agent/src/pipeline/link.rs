@@ -1,26 +1,35 @@
 //! An input's end of the pipeline: filters run here, on the input's thread.
+//!
+//! There are two ways in. [`Link::send`] is for every input: it waits until all outputs that want the
+//! batch have room. [`Link::offer`] is for inputs that can read their source again: an output without
+//! room declines, and the input reads from there again for that output alone.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::Receiver;
-use kansoku_model::RecordBatch;
+use kansoku_model::{Position, RecordBatch, SourceId};
 
-use super::budget::Budget;
-use super::context::{Emitted, FilterContext, Hold};
-use super::delivery::{Acknowledge, Delivery};
+use super::core::{Core, Lane, Route};
+use super::ledger::Ledger;
+use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
-use super::{FilterStage, InputCounters, Route, TagMatch};
-
-/// How many batches made of one may start at the first filter again: a rule that retags what it
-/// made itself would never end.
-const MAX_RETAGS: usize = 64;
+use super::{Acknowledge, AcknowledgeOutputs, InputCounters, OutputSet, TagMatch};
 
 /// The agent is stopping: give up quickly, nothing more will be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the agent is stopping")]
 pub struct Stopped;
+
+/// What became of an offered batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[must_use = "outputs that declined have to get the batch later"]
+pub struct Sent {
+    /// These outputs want the batch but have no room. They have got nothing of it and must get
+    /// nothing more of this source until the input has sent them the batch again, and in order all
+    /// that follows it.
+    pub declined: OutputSet,
+}
 
 /// An input's end of the pipeline.
 pub struct Link {
@@ -35,184 +44,182 @@ pub struct Link {
     pub closed: Receiver<()>,
     /// What this input counts.
     pub counters: Arc<InputCounters>,
-    pub(super) budget: Arc<Budget>,
-    pub(super) filters: Arc<Vec<FilterStage>>,
-    pub(super) routes: Arc<Vec<Route>>,
+    pub(super) core: Arc<Core>,
+    /// This input's number.
+    pub(super) lane: usize,
 }
 
 impl Link {
     /// Filters the batch and hands it to every output whose `match` fits its tag. Blocks while the
-    /// input's byte budget (`mem_buf_limit`) is used up: that is back-pressure.
+    /// input's byte budget (`mem_buf_limit`), the whole (`mem_limit`) or the share of an output that
+    /// wants the batch is used up: that is back-pressure.
     ///
     /// `done` is called once, from any thread, when every matching output has the batch; at once
     /// when there is none or no record is left.
     ///
     /// # Errors
     /// When the agent stops while waiting.
-    pub fn send(&self, mut batch: RecordBatch, done: Option<Acknowledge>) -> Result<(), Stopped> {
+    pub fn send(&self, batch: RecordBatch, done: Option<Acknowledge>) -> Result<(), Stopped> {
+        let done = done.map(Done::Whole);
+        let outputs = self.core.all_outputs();
+        let origin = Arc::new(Origin::new(done, outputs));
+        let waiting_for = self.core.wanting(&batch);
+        self.pass(batch, outputs, waiting_for, &origin, false)?;
+        Ok(())
+    }
+
+    /// Hands the batch to those of `outputs` that want it and have room; the others that want it
+    /// decline. Waits only while the whole or the input's own byte budget is used up.
+    ///
+    /// `done` is called from any thread, perhaps several times, until each of `outputs` that did
+    /// not decline has been named once: those that do not want the batch at once, the others when
+    /// they have it safely. The input keeps a cursor for each output that declined and sends it what
+    /// it missed with [`send_only`](Self::send_only), in order, before it is offered anything else of
+    /// the source.
+    ///
+    /// Only for inputs for which [`can_repeat`](Self::can_repeat) is true.
+    ///
+    /// # Errors
+    /// When the agent stops while waiting.
+    pub fn offer(
+        &self,
+        batch: RecordBatch,
+        outputs: OutputSet,
+        done: AcknowledgeOutputs,
+    ) -> Result<Sent, Stopped> {
+        let origin = Arc::new(Origin::new(Some(Done::Each(done)), outputs));
+        let declined = self.pass(batch, outputs, OutputSet::EMPTY, &origin, true)?;
+        Ok(Sent { declined })
+    }
+
+    /// [`offer`](Self::offer) to one output, for what it missed.
+    ///
+    /// # Errors
+    /// When the agent stops while waiting.
+    pub fn send_only(
+        &self,
+        output: usize,
+        batch: RecordBatch,
+        done: AcknowledgeOutputs,
+    ) -> Result<Sent, Stopped> {
+        self.offer(batch, OutputSet::one(output), done)
+    }
+
+    fn pass(
+        &self,
+        batch: RecordBatch,
+        outputs: OutputSet,
+        waiting_for: OutputSet,
+        origin: &Arc<Origin>,
+        may_decline: bool,
+    ) -> Result<OutputSet, Stopped> {
         self.counters.records.add(batch.n_records() as u64);
         self.counters.bytes.add(batch.size_bytes() as u64);
-        let mut context = FilterContext::new(done);
-        let emitted = self.filter(&mut batch, 0, &mut context);
-        if emitted.is_empty() && context.is_plain() {
-            return self.deliver(batch, context.take_done());
-        }
-        let share = context.share();
-        self.deliver(batch, Some(share))?;
-        self.emit(emitted, &mut context)?;
-        if let Some(origin) = context.take_origin() {
-            origin.finish();
-        }
-        Ok(())
+        // Waited for before the gate is taken; what the filters make of the batch is charged then.
+        let ledger = &self.core.ledger;
+        let room = ledger.has_room(self.lane, waiting_for);
+        self.counters.ingestion_paused.set(u64::from(!room));
+        let bytes = Ledger::charge_of(batch.size_bytes());
+        let charge = ledger.wait(self.lane, waiting_for, bytes);
+        self.counters.ingestion_paused.set(0);
+        let charge = charge.ok_or(Stopped)?;
+        let gate = self.core.enter(self.lane);
+        let declined = self
+            .core
+            .pass(self.lane, batch, outputs, origin, may_decline);
+        drop(gate);
+        drop(charge);
+        let used = self.core.ledger.used_by(self.lane);
+        self.counters.memory_bytes.set(used);
+        Ok(declined)
     }
 
-    /// Filters and sends what filters made, and what filters made of that.
-    fn emit(
-        &self,
-        emitted: Vec<(usize, Emitted)>,
-        context: &mut FilterContext,
-    ) -> Result<(), Stopped> {
-        let mut waiting: VecDeque<(usize, Emitted)> = emitted.into();
-        let mut n_from_start = 0;
-        while let Some((stage, one)) = waiting.pop_front() {
-            let Emitted {
-                mut batch,
-                from_start,
-                holds,
-            } = one;
-            let stage = if from_start && n_from_start < MAX_RETAGS {
-                n_from_start += 1;
-                0
-            } else {
-                stage + 1
-            };
-            let more = self.filter(&mut batch, stage, context);
-            waiting.extend(more);
-            let share = context.share();
-            let done: Acknowledge = Box::new(move || {
-                share();
-                holds.into_iter().for_each(|Hold(origin)| origin.finish());
-            });
-            self.deliver(batch, Some(done))?;
-        }
-        Ok(())
-    }
-
-    /// Hands the batch to every output that wants it.
-    fn deliver(&self, batch: RecordBatch, done: Option<Acknowledge>) -> Result<(), Stopped> {
-        let routes = || {
-            let wanted = |r: &&Route| r.matches.fits(batch.tag()) && r.output.takes(&batch);
-            self.routes.iter().filter(wanted)
-        };
-        let n_outputs = if batch.n_records() == 0 {
-            0
-        } else {
-            routes().count()
-        };
-        if n_outputs == 0 {
-            if let Some(done) = done {
-                done();
-            }
-            return Ok(());
-        }
-        let charge_bytes = Budget::charge_of(batch.size_bytes());
-        self.take(charge_bytes)?;
-        let delivery = Delivery::new(n_outputs, done, self.budget.clone(), charge_bytes);
-        let queues: Vec<Arc<Queue>> = routes()
-            .map(|route| {
-                let worker = batch.source().id.0 % route.queues.len() as u128;
-                route.queues[worker as usize].clone()
-            })
-            .collect();
-        let batch = Arc::new(batch);
-        for queue in queues {
-            queue.push(Item {
-                batch: batch.clone(),
-                delivery: delivery.clone(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Whether [`send`](Self::send) would take a batch without waiting. An input that has better
-    /// things to do than to block asks first; each acknowledgement may make room.
+    /// Whether [`send`](Self::send) would take a batch for all outputs without waiting. An input
+    /// that has better things to do than to block asks first; each acknowledgement may make room.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let room = self.budget.has_room();
+        self.has_room_in(self.core.all_outputs())
+    }
+
+    /// Whether [`send_only`](Self::send_only) would be taken without waiting.
+    #[must_use]
+    pub fn has_room_for(&self, output: usize) -> bool {
+        self.has_room_in(OutputSet::one(output))
+    }
+
+    fn has_room_in(&self, outputs: OutputSet) -> bool {
+        let ledger = &self.core.ledger;
+        let room = ledger.has_room(self.lane, outputs);
         self.counters.ingestion_paused.set(u64::from(!room));
-        self.counters.memory_bytes.set(self.budget.used_bytes());
+        self.counters.memory_bytes.set(ledger.used_by(self.lane));
         room
     }
 
-    fn take(&self, charge_bytes: u64) -> Result<(), Stopped> {
-        self.counters
-            .ingestion_paused
-            .set(u64::from(!self.budget.has_room()));
-        let taken = self.budget.take(charge_bytes);
-        self.counters.ingestion_paused.set(0);
-        self.counters.memory_bytes.set(self.budget.used_bytes());
-        if taken { Ok(()) } else { Err(Stopped) }
+    /// All outputs of the pipeline.
+    #[must_use]
+    pub fn outputs(&self) -> OutputSet {
+        self.core.all_outputs()
     }
 
-    /// Runs the filters from number `first` on; what they emit comes back with their numbers.
-    fn filter(
-        &self,
-        batch: &mut RecordBatch,
-        first: usize,
-        context: &mut FilterContext,
-    ) -> Vec<(usize, Emitted)> {
-        let mut emitted = Vec::new();
-        for (number, stage) in self.filters.iter().enumerate().skip(first) {
-            if batch.n_records() == 0 {
-                break;
-            }
-            if !stage.matches.fits(batch.tag()) {
-                continue;
-            }
-            let logs = match batch {
-                RecordBatch::Logs(logs) => logs,
-                RecordBatch::Metrics(metrics) => {
-                    stage.filter.apply_to_metrics(metrics);
-                    continue;
-                }
-            };
-            let before = logs.len() as u64;
-            stage.counters.records.add(before);
-            stage.counters.bytes.add(logs.size_bytes() as u64);
-            stage.filter.apply(logs, context);
-            let after = logs.len() as u64;
-            stage.counters.add_records.add(after.saturating_sub(before));
-            stage
-                .counters
-                .drop_records
-                .add(before.saturating_sub(after));
-            emitted.extend(context.take_emitted().into_iter().map(|e| (number, e)));
-        }
-        emitted
+    /// The name of an output, the same after a restart with the same configuration.
+    #[must_use]
+    pub fn output_name(&self, output: usize) -> &str {
+        &self.core.routes[output].name
+    }
+
+    /// Whether a record may pass the filters twice, once for each of two outputs. Not with filters
+    /// that keep records or count them: then only [`send`](Self::send) may be used.
+    #[must_use]
+    pub fn can_repeat(&self) -> bool {
+        let chain = self.core.chain(self.lane);
+        let mut stages = (0..chain.len()).filter_map(|n| chain.stage(n));
+        stages.all(|s| s.filter.flush_every().is_none())
+    }
+
+    /// Where batches of this source have to end, in order: at these positions requests ended that
+    /// were under way when the agent was killed. Whoever reads the source again ends a batch at each
+    /// of them, so that a repeated request has the records and the id it had before.
+    #[must_use]
+    pub fn cuts(&self, _source: SourceId) -> Vec<Position> {
+        Vec::new()
     }
 
     /// A link without filters whose batches end in the returned [`Captured`]: for inputs' tests.
     #[must_use]
     pub fn captured(tag: &str, flush: Duration) -> (Self, Captured) {
-        let queue = Arc::new(Queue::default());
+        Self::captured_by(tag, flush, 1)
+    }
+
+    /// The same with several outputs, which all take everything.
+    #[must_use]
+    pub fn captured_by(tag: &str, flush: Duration, n_outputs: usize) -> (Self, Captured) {
+        let queues: Vec<Arc<Queue>> = (0..n_outputs).map(|_| Arc::default()).collect();
         let (stop_sender, stop) = crossbeam_channel::bounded(0);
         let (closed_sender, closed) = crossbeam_channel::bounded(0);
+        let route = |(n, queue): (usize, &Arc<Queue>)| Route {
+            name: format!("captured.{n}").into(),
+            matches: TagMatch::wildcard("*"),
+            output: Arc::new(TakesAll),
+            processors: Vec::new(),
+            queues: vec![queue.clone()],
+        };
+        let limit = super::DEFAULT_MEM_LIMIT_BYTES;
         let link = Self {
             tag: tag.into(),
             flush,
             stop,
             closed,
             counters: Arc::default(),
-            budget: Arc::new(Budget::new(super::DEFAULT_MEM_BUF_LIMIT_BYTES)),
-            filters: Arc::default(),
-            routes: Arc::new(vec![Route {
-                matches: TagMatch::wildcard("*"),
-                output: Arc::new(TakesAll),
-                queues: vec![queue.clone()],
-            }]),
+            core: Arc::new(Core {
+                ledger: Ledger::new(limit, &[limit], n_outputs),
+                lanes: vec![Lane::default()],
+                filters: Vec::new(),
+                routes: queues.iter().enumerate().map(route).collect(),
+            }),
+            lane: 0,
         };
         let captured = Captured {
-            queue,
+            queues,
             stop: Some(stop_sender),
             closed: Some(closed_sender),
         };
@@ -222,17 +229,22 @@ impl Link {
 
 /// The far end of [`Link::captured`].
 pub struct Captured {
-    queue: Arc<Queue>,
+    queues: Vec<Arc<Queue>>,
     stop: Option<crossbeam_channel::Sender<()>>,
     closed: Option<crossbeam_channel::Sender<()>>,
 }
 
 impl Captured {
-    /// The batches that came since the last call, acknowledged.
+    /// The batches that came for the first output since the last call, acknowledged.
     pub fn take(&self) -> Vec<Arc<RecordBatch>> {
-        let items = self.queue.take_all();
+        self.take_of(0)
+    }
+
+    /// The batches that came for one output since the last call, acknowledged.
+    pub fn take_of(&self, output: usize) -> Vec<Arc<RecordBatch>> {
+        let items = self.queues[output].take_all();
         let take = |i: Item| {
-            i.delivery.finish();
+            i.ticket.finish();
             i.batch
         };
         items.into_iter().map(take).collect()
@@ -240,7 +252,8 @@ impl Captured {
 
     /// The batches that came since the last call, never to be acknowledged.
     pub fn take_unacknowledged(&self) -> Vec<Arc<RecordBatch>> {
-        self.queue.take_all().into_iter().map(|i| i.batch).collect()
+        let items = self.queues[0].take_all();
+        items.into_iter().map(|i| i.batch).collect()
     }
 
     /// Tells the input to stop.

@@ -1,19 +1,20 @@
-//! The batches that wait for one worker of an output, in order.
+//! The batches that wait for one worker of an output: in order within a source, in turns between
+//! sources, so that a noisy one delays no other.
 //!
-//! The queue has no bound of its own: every batch in it is paid for by its input's byte budget.
+//! The queue has no bound of its own: every batch in it is paid for in the ledger.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use kansoku_model::RecordBatch;
+use kansoku_model::{RecordBatch, SourceId};
 use tokio::sync::Notify;
 
-use super::delivery::Delivery;
+use super::ticket::Ticket;
 
 /// A batch for one output.
 pub(super) struct Item {
     pub(super) batch: Arc<RecordBatch>,
-    pub(super) delivery: Arc<Delivery>,
+    pub(super) ticket: Ticket,
 }
 
 #[derive(Default)]
@@ -26,8 +27,40 @@ pub(super) struct Queue {
 
 #[derive(Default)]
 struct State {
-    items: VecDeque<Item>,
+    /// Never empty ones.
+    sources: HashMap<SourceId, VecDeque<Item>>,
+    /// The sources in the order of their turns, each once.
+    turns: VecDeque<SourceId>,
     closed: bool,
+}
+
+impl State {
+    /// Takes items in turns, at least one and otherwise at most `max_bytes`.
+    fn take_group(&mut self, max_bytes: usize) -> Vec<Item> {
+        let mut bytes = 0usize;
+        let mut group: Vec<Item> = Vec::new();
+        while let Some(source) = self.turns.front() {
+            let Some(items) = self.sources.get_mut(source) else {
+                self.turns.pop_front();
+                continue;
+            };
+            let next = items.front().map_or(0, |i| i.batch.size_bytes());
+            bytes = bytes.saturating_add(next);
+            if !group.is_empty() && bytes > max_bytes {
+                break;
+            }
+            group.extend(items.pop_front());
+            let is_empty = items.is_empty();
+            if let Some(source) = self.turns.pop_front() {
+                if is_empty {
+                    self.sources.remove(&source);
+                } else {
+                    self.turns.push_back(source);
+                }
+            }
+        }
+        group
+    }
 }
 
 impl Queue {
@@ -36,7 +69,14 @@ impl Queue {
     }
 
     pub(super) fn push(&self, item: Item) {
-        self.lock().items.push_back(item);
+        let mut state = self.lock();
+        let source = item.batch.source().id;
+        let items = state.sources.entry(source).or_default();
+        items.push_back(item);
+        if items.len() == 1 {
+            state.turns.push_back(source);
+        }
+        drop(state);
         self.changed.notify_one();
     }
 
@@ -51,7 +91,7 @@ impl Queue {
         loop {
             {
                 let mut state = self.lock();
-                let group = take_group(&mut state.items, max_bytes);
+                let group = state.take_group(max_bytes);
                 if !group.is_empty() {
                     return Some(group);
                 }
@@ -63,21 +103,8 @@ impl Queue {
         }
     }
 
-    /// What is queued now, for inputs under test.
+    /// What is queued now.
     pub(super) fn take_all(&self) -> Vec<Item> {
-        take_group(&mut self.lock().items, usize::MAX)
+        self.lock().take_group(usize::MAX)
     }
-}
-
-fn take_group(items: &mut VecDeque<Item>, max_bytes: usize) -> Vec<Item> {
-    let mut bytes = 0usize;
-    let mut n = 0;
-    for item in items.iter() {
-        bytes = bytes.saturating_add(item.batch.size_bytes());
-        if n > 0 && bytes > max_bytes {
-            break;
-        }
-        n += 1;
-    }
-    items.drain(..n).collect()
 }

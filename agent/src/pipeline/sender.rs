@@ -4,15 +4,17 @@
 //! With one request in flight per worker, and each source bound to one worker, the order within a
 //! source is kept across retries.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::{LogBatch, RecordBatch, Source};
-use kansoku_outputs::{Outcome, Output, Request, RetryPolicy, request_id};
+use kansoku_outputs::{Outcome, Output, RecordRef, Request, RetryPolicy, request_id};
 
-use super::delivery::Delivery;
 use super::queue::{Item, Queue};
+use super::ticket::Ticket;
 use super::{DeadLetters, OutputCounters};
 use crate::log;
 
@@ -28,18 +30,31 @@ pub(super) struct Sender {
     pub(super) dead_letters: Arc<DeadLetters>,
 }
 
-/// A batch or a piece of one. The pieces share the delivery; the last to settle finishes it.
+/// No destination makes us wait longer, whatever its Retry-After says.
+const MAX_RETRY_AFTER: Duration = Duration::from_secs(600);
+
+/// A batch or a piece of one. The pieces share the ticket; the last to settle finishes it.
 struct Part {
     batch: Arc<RecordBatch>,
-    share: Arc<Share>,
+    share: Arc<Ticket>,
+    /// Some of the batch's records are settled and left out: names those that are not. 0 = none is.
+    reduced: u64,
 }
 
-struct Share(Arc<Delivery>);
+impl Part {
+    fn new(batch: RecordBatch, of: &Self, reduced: u64) -> Self {
+        Self {
+            batch: Arc::new(batch),
+            share: of.share.clone(),
+            reduced,
+        }
+    }
+}
 
 fn settle(part: Part) {
     drop(part.batch);
-    if let Some(share) = Arc::into_inner(part.share) {
-        share.0.finish();
+    if let Some(ticket) = Arc::into_inner(part.share) {
+        ticket.finish();
     }
 }
 
@@ -55,9 +70,10 @@ impl Sender {
     pub(super) async fn run(self) {
         let max_bytes = self.output.max_request_bytes();
         while let Some(items) = self.queue.next_group(max_bytes).await {
-            let parts = items.into_iter().map(|Item { batch, delivery }| Part {
+            let parts = items.into_iter().map(|Item { batch, ticket }| Part {
                 batch,
-                share: Arc::new(Share(delivery)),
+                share: Arc::new(ticket),
+                reduced: 0,
             });
             self.deliver(parts.collect()).await;
         }
@@ -67,19 +83,9 @@ impl Sender {
         // A stack, so that what a request is cut into goes out in its order, before what follows.
         let mut requests = vec![parts];
         while let Some(mut parts) = requests.pop() {
-            let batches: Vec<Arc<RecordBatch>> = parts.iter().map(|p| p.batch.clone()).collect();
-            let verdict = self.verdict(&batches).await;
-            drop(batches);
+            let verdict = self.verdict(&mut parts).await;
             match verdict {
-                Verdict::Delivered => {
-                    for part in parts {
-                        self.counters
-                            .proc_records
-                            .add(part.batch.n_records() as u64);
-                        self.counters.proc_bytes.add(part.batch.size_bytes() as u64);
-                        settle(part);
-                    }
-                }
+                Verdict::Delivered => parts.into_iter().for_each(|p| self.delivered(p)),
                 Verdict::TooLarge if parts.len() > 1 => {
                     let second = parts.split_off(parts.len() / 2);
                     requests.push(second);
@@ -89,12 +95,9 @@ impl Sender {
                     for part in parts {
                         match halves(&part.batch) {
                             Some((first, second)) => {
-                                for half in [second, first] {
-                                    requests.push(vec![Part {
-                                        batch: Arc::new(half),
-                                        share: part.share.clone(),
-                                    }]);
-                                }
+                                let reduced = part.reduced;
+                                requests.push(vec![Part::new(second, &part, reduced)]);
+                                requests.push(vec![Part::new(first, &part, reduced)]);
                             }
                             None => self.bury(part, "a single record is too large"),
                         }
@@ -113,21 +116,19 @@ impl Sender {
         }
     }
 
-    /// Sends until the outcome is final.
-    async fn verdict(&self, batches: &[Arc<RecordBatch>]) -> Verdict {
-        let id = request_id(batches);
+    fn delivered(&self, part: Part) {
+        let n_records = part.batch.n_records() as u64;
+        self.counters.proc_records.add(n_records);
+        self.counters.proc_bytes.add(part.batch.size_bytes() as u64);
+        settle(part);
+    }
+
+    /// Sends until the outcome is final. What the destination settles record by record meanwhile
+    /// leaves `parts`.
+    async fn verdict(&self, parts: &mut Vec<Part>) -> Verdict {
         let mut attempt = 0;
         loop {
-            let sent = tokio::time::timeout(
-                SEND_DEADLINE,
-                self.output.send(Request { batches, id: &id }),
-            )
-            .await;
-            let outcome = sent.unwrap_or_else(|_| Outcome::Retry {
-                reason: format!("no answer within {} s", SEND_DEADLINE.as_secs()),
-                after: None,
-            });
-            let (reason, after) = match outcome {
+            let (reason, after) = match self.send(parts).await {
                 Outcome::Delivered => {
                     if attempt > 0 {
                         log::info(
@@ -142,7 +143,20 @@ impl Sender {
                     self.counters.errors.add(1);
                     return Verdict::Rejected(reason);
                 }
-                Outcome::Retry { reason, after } | Outcome::Partial { reason, after, .. } => {
+                Outcome::Retry { reason, after } => (reason, after),
+                Outcome::Partial {
+                    retry,
+                    rejected,
+                    reason,
+                    after,
+                } => {
+                    if !rejected.is_empty() {
+                        self.counters.errors.add(1);
+                    }
+                    self.reduce(parts, &retry, &rejected);
+                    if parts.is_empty() {
+                        return Verdict::Delivered;
+                    }
                     (reason, after)
                 }
             };
@@ -154,8 +168,8 @@ impl Sender {
                 self.counters.errors.add(1);
                 return Verdict::GaveUp(format!("{reason} (after {} retries)", attempt - 1));
             };
-            let wait = wait.max(after.unwrap_or_default().min(self.retry.cap));
-            let n_records: usize = batches.iter().map(|b| b.n_records()).sum();
+            let wait = wait.max(after.unwrap_or_default().min(MAX_RETRY_AFTER));
+            let n_records: usize = parts.iter().map(|p| p.batch.n_records()).sum();
             self.counters.retries.add(1);
             self.counters.retried_records.add(n_records as u64);
             log::warn(
@@ -166,30 +180,104 @@ impl Sender {
         }
     }
 
+    async fn send(&self, parts: &[Part]) -> Outcome {
+        let batches: Vec<Arc<RecordBatch>> = parts.iter().map(|p| p.batch.clone()).collect();
+        let mut id = request_id(&batches);
+        let reduced = (parts.iter()).fold(0u64, |all, p| all.rotate_left(7) ^ p.reduced);
+        if reduced != 0 {
+            // Fewer records than the batches' ranges say: another request.
+            let _ = write!(id, "~{reduced:x}");
+        }
+        let request = Request {
+            batches: &batches,
+            id: &id,
+        };
+        let sent = tokio::time::timeout(SEND_DEADLINE, self.output.send(request)).await;
+        sent.unwrap_or_else(|_| Outcome::Retry {
+            reason: format!("no answer within {} s", SEND_DEADLINE.as_secs()),
+            after: None,
+        })
+    }
+
+    /// Settles what the destination has taken or refused record by record; `parts` keep what has to
+    /// be sent again.
+    fn reduce(&self, parts: &mut Vec<Part>, retry: &[RecordRef], rejected: &[(RecordRef, String)]) {
+        let rows_of = |n: usize| {
+            let of_batch = retry.iter().filter(|r| r.batch as usize == n);
+            of_batch.map(|r| r.row as usize).collect::<BTreeSet<_>>()
+        };
+        for (n, part) in std::mem::take(parts).into_iter().enumerate() {
+            let again = rows_of(n);
+            let mut refused: BTreeMap<&str, BTreeSet<usize>> = BTreeMap::new();
+            for (record, reason) in rejected.iter().filter(|(r, _)| r.batch as usize == n) {
+                let rows = refused.entry(reason).or_default();
+                rows.insert(record.row as usize);
+            }
+            let mut n_refused = 0;
+            for (reason, rows) in refused {
+                n_refused += rows.len();
+                self.keep_rejected(&only(&part.batch, &rows), reason);
+            }
+            let n_records = part.batch.n_records();
+            if again.len() == n_records {
+                parts.push(part);
+                continue;
+            }
+            let n_delivered = n_records - (again.len() + n_refused).min(n_records);
+            self.counters.proc_records.add(n_delivered as u64);
+            if again.is_empty() {
+                settle(part);
+            } else {
+                let name = again.iter().fold(part.reduced | 1, |h, &row| {
+                    (h ^ row as u64).wrapping_mul(FNV)
+                });
+                parts.push(Part::new(only(&part.batch, &again), &part, name));
+            }
+        }
+    }
+
     fn bury(&self, part: Part, reason: &str) {
-        let n_records = part.batch.n_records() as u64;
+        self.keep_rejected(&part.batch, reason);
+        settle(part);
+    }
+
+    fn keep_rejected(&self, batch: &RecordBatch, reason: &str) {
+        let n_records = batch.n_records() as u64;
         self.counters.dropped_records.add(n_records);
-        let fate = match self.dead_letters.keep(&part.batch, reason) {
+        let fate = match self.dead_letters.keep(batch, reason) {
             Ok(true) => {
                 self.counters.dead_letter_records.add(n_records);
                 "kept as dead letters".to_owned()
             }
-            Ok(false) => "dropped, as storage.path is not set".to_owned(),
+            Ok(false) => "dropped, as there is no place for dead letters (storage.path)".to_owned(),
             Err(error) => format!("dropped, as dead letters cannot be written: {error:#}"),
         };
         log::error(
             &self.component(),
             format_args!(
                 "{n_records} records of {} undeliverable: {reason}; {fate}",
-                part.batch.tag()
+                batch.tag()
             ),
         );
-        settle(part);
     }
 
     fn component(&self) -> String {
         format!("output:{}", self.name)
     }
+}
+
+/// Mixes the numbers of records into a name.
+const FNV: u64 = 0x0100_0000_01b3;
+
+/// The batch with these rows only.
+fn only(batch: &RecordBatch, rows: &BTreeSet<usize>) -> RecordBatch {
+    // Cloned because others may still hold the whole; this happens only after a partial answer.
+    let mut some = batch.clone();
+    match &mut some {
+        RecordBatch::Logs(logs) => logs.retain(|row| rows.contains(&row)),
+        RecordBatch::Metrics(metrics) => metrics.retain(|row| rows.contains(&row)),
+    }
+    some
 }
 
 /// The batch as two that cover the same range; `None` when it cannot be divided.

@@ -1,8 +1,9 @@
 //! The pipeline as a whole, with inputs and outputs that exist only here.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender};
@@ -10,6 +11,10 @@ use kansoku_model::{LogBatch, Position, RecordBatch, Source, SourceId, Value};
 use kansoku_outputs::{Outcome, Output, Request, RetryPolicy, SendFuture};
 
 use super::*;
+use crate::plugin::{Filter, Input};
+
+mod kept;
+mod partial;
 
 /// Sends what comes through a channel and reports acknowledgements by number.
 struct Scripted {
@@ -123,6 +128,42 @@ fn run(
     outputs: &[(&str, &str, Arc<Picky>, RetryPolicy)],
     storage_path: Option<PathBuf>,
 ) -> (Vec<u64>, Arc<Metrics>) {
+    let output = |(name, pattern, output, retry): &(&str, &str, Arc<Picky>, RetryPolicy)| {
+        let matches = TagMatch::wildcard(pattern);
+        let mut spec = OutputSpec::new((*name).into(), matches, output.clone());
+        spec.retry = *retry;
+        spec
+    };
+    let spec = PipelineSpec {
+        filters: vec![FilterSpec {
+            name: "drop.0".into(),
+            matches: TagMatch::wildcard("a*"),
+            filter: Box::new(DropSecret),
+        }],
+        outputs: outputs.iter().map(output).collect(),
+        storage_path,
+        ..PipelineSpec::default()
+    };
+    run_spec(spec, batches)
+}
+
+/// One input without anything; [`run_spec`] makes it send.
+fn scripted() -> Vec<InputSpec> {
+    let (_, batches) = crossbeam_channel::unbounded();
+    let (acknowledged, _) = crossbeam_channel::unbounded();
+    let input = Scripted {
+        batches,
+        acknowledged,
+    };
+    vec![InputSpec::new(
+        "scripted.0".into(),
+        "t".into(),
+        Box::new(input),
+    )]
+}
+
+/// Runs `batches` through a pipeline of one input and gives back what was acknowledged, in order.
+fn run_spec(mut spec: PipelineSpec, batches: Vec<RecordBatch>) -> (Vec<u64>, Arc<Metrics>) {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -130,44 +171,22 @@ fn run(
         .unwrap();
     let (sender, receiver) = crossbeam_channel::unbounded();
     let (acknowledged, acks) = crossbeam_channel::unbounded();
-    let spec = PipelineSpec {
-        inputs: vec![InputSpec {
-            name: "scripted.0".into(),
-            tag: "t".into(),
-            input: Box::new(Scripted {
-                batches: receiver,
-                acknowledged,
-            }),
-            mem_buf_limit: Some(2000),
-            processors: Vec::new(),
-            filesystem: false,
-        }],
-        filters: vec![FilterSpec {
-            name: "drop.0".into(),
-            matches: TagMatch::wildcard("a*"),
-            filter: Box::new(DropSecret),
-        }],
-        outputs: outputs
-            .iter()
-            .map(|(name, pattern, output, retry)| OutputSpec {
-                name: (*name).into(),
-                matches: TagMatch::wildcard(pattern),
-                output: output.clone(),
-                retry: *retry,
-                workers: 1,
-                processors: Vec::new(),
-                total_limit_bytes: None,
-            })
-            .collect(),
-        storage_path,
-        ..PipelineSpec::default()
-    };
+    if spec.inputs.is_empty() {
+        spec.inputs = scripted();
+    }
+    spec.inputs[0].input = Box::new(Scripted {
+        batches: receiver,
+        acknowledged,
+    });
+    spec.inputs[0].mem_buf_limit = Some(2000);
     let running = start(spec, runtime.handle()).unwrap();
     let metrics = running.metrics();
     batches.into_iter().for_each(|b| sender.send(b).unwrap());
     drop(sender);
     running.wait().unwrap();
-    (acks.into_iter().collect(), metrics)
+    let mut acks: Vec<u64> = acks.into_iter().collect();
+    acks.sort_unstable();
+    (acks, metrics)
 }
 
 #[test]
@@ -185,8 +204,7 @@ fn batches_are_filtered_routed_and_acknowledged_in_order_within_a_small_budget()
         ("ab", "[", b.clone(), quick()),
     ];
     let outputs = [outputs[0].clone(), ("ab", "*.1", b.clone(), outputs[1].3)];
-    let (mut acks, metrics) = run(batches, &outputs, None);
-    acks.sort_unstable();
+    let (acks, metrics) = run(batches, &outputs, None);
     assert_eq!(acks, [3, 4, 5, 6, 7]);
     assert_eq!(*a.delivered.lock().unwrap(), ["one", "two", "three"]);
     let expected = ["one", "two", "a secret of b", "nobody wants c"];
