@@ -483,7 +483,12 @@ mod tests {
 
     #[test]
     fn what_means_nothing_is_a_warning() {
-        let (_, warnings) = read(&[("flsh", "1"), ("Config_Watch", "on")]).expect("valid");
+        let (_, warnings) = read(&[
+            ("flsh", "1"),
+            ("storage.trim_files", "on"),
+            ("Config_Watch", "on"),
+        ])
+        .expect("valid");
         assert_eq!(
             warnings[0],
             "command line: unknown key 'flsh' in SERVICE is ignored; did you mean 'flush'?"
