@@ -14,17 +14,15 @@ pub mod multiline;
 pub mod parsed;
 pub mod pattern;
 
-use std::sync::Arc;
-
 use jiff::tz::TimeZone;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
-use regex::bytes::Regex;
 
 pub use decode::DecodeRule;
 pub use parsed::{MAX_COLUMNS, Parsed};
 
 use crate::time::{self, TimeFormat, Zone};
 use parsed::{FieldValue, Name, Span};
+use pattern::Pattern;
 
 /// The keys of a `[PARSER]` section.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -141,8 +139,7 @@ enum Format {
 
 #[derive(Debug)]
 struct RegexFormat {
-    regex: Regex,
-    groups: Vec<(usize, Arc<str>)>,
+    pattern: Pattern,
     skip_empty: bool,
 }
 
@@ -236,15 +233,11 @@ impl Parser {
     }
 
     fn parse_regex(&self, format: &RegexFormat, line: &[u8], parsed: &mut Parsed) -> bool {
-        if format
-            .regex
-            .captures_read(parsed.locations_of(&format.regex), line)
-            .is_none()
-        {
+        if !format.pattern.find_groups(line, &mut parsed.groups) {
             return false;
         }
-        for (index, name) in &format.groups {
-            let Some((start, end)) = parsed.locations_of(&format.regex).get(*index) else {
+        for (index, name) in format.pattern.names() {
+            let Some((start, end)) = parsed.groups.get(*index) else {
                 continue;
             };
             if start == end && format.skip_empty {
@@ -364,18 +357,13 @@ impl RegexFormat {
     fn new(s: &Settings) -> Result<Self, ConfigError> {
         let pattern = s.required("regex")?;
         let place = s.get("regex").map_or(&s.place, |r| &r.place);
-        let regex =
-            pattern::compile(pattern).map_err(|e| ConfigError::new(place, e.to_string()))?;
-        let groups: Vec<(usize, Arc<str>)> = (regex.capture_names().enumerate())
-            .filter_map(|(i, name)| Some((i, name?.into())))
-            .collect();
-        if groups.is_empty() {
+        let pattern = Pattern::new(pattern).map_err(|e| ConfigError::new(place, e.to_string()))?;
+        if pattern.names().is_empty() {
             let message = "'regex' has no named group such as (?<message>.*), so it gives no field";
             return Err(ConfigError::new(place, message));
         }
         Ok(Self {
-            regex,
-            groups,
+            pattern,
             skip_empty: s.bool("skip_empty_values", true)?,
         })
     }

@@ -7,10 +7,9 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use kansoku_model::{LogBatch, Slice, Value};
-use regex::bytes::{CaptureLocations, Regex};
-
 use super::json::{self, Item};
+use super::pattern::Groups;
+use kansoku_model::{LogBatch, Slice, Value};
 
 /// The most columns that parsing makes in one batch: a column costs 16 bytes in every record, and
 /// lines whose every key is new would otherwise multiply. Lines beyond it stay unparsed.
@@ -58,8 +57,8 @@ pub struct Parsed {
     pub(super) own: Vec<u8>,
     /// Scratch space of the JSON reader.
     pub(super) json: Vec<json::Field>,
-    /// Scratch space of the pattern with this address.
-    pub(super) locations: Option<(usize, CaptureLocations)>,
+    /// Scratch space of patterns.
+    pub(super) groups: Groups,
     /// For each field its column; at the next line the first guess.
     columns: Vec<usize>,
     name: String,
@@ -172,22 +171,6 @@ impl Parsed {
         }
         self.json = found;
         valid
-    }
-
-    pub(super) fn locations_of(&mut self, regex: &Regex) -> &mut CaptureLocations {
-        // The count of groups is compared too, in case another pattern lies where one was freed.
-        let address = std::ptr::from_ref(regex) as usize;
-        let n_groups = regex.captures_len();
-        let fits = |(of, locations): &(usize, CaptureLocations)| {
-            *of == address && locations.len() == n_groups
-        };
-        if !self.locations.as_ref().is_some_and(fits) {
-            self.locations = None;
-        }
-        &mut self
-            .locations
-            .get_or_insert_with(|| (address, regex.capture_locations()))
-            .1
     }
 
     /// Cuts a trailing line end and the blanks around it off every text, also a literal `\n` or `\r`

@@ -1,66 +1,153 @@
-//! Patterns in Ruby syntax (Onigmo, as Fluent Bit runs them) for the regex crate.
+//! Patterns in Ruby syntax (Onigmo, as Fluent Bit runs them).
 //!
-//! The differences are translated: `^` and `$` stand at every line, `\h` is a hex digit, `\<` and
-//! `/…/im` are plain. What the regex crate cannot run in linear time, look-around, backreferences
-//! and possessive quantifiers, is refused. Patterns work on bytes, so that a line that is not UTF-8
-//! is parsed like any other; `\d`, `\w` and `\s` are ASCII, as they are in Ruby.
+//! What the regex crate can run goes there, in linear time; a pattern that stands at the start of
+//! the line goes through a small program of our own first, several times as fast. Look-around,
+//! backreferences, possessive and atomic groups go to a backtracking engine with a bound: a text
+//! that exceeds it does not match and is counted. Patterns work on bytes, so that a line that is
+//! not UTF-8 is parsed like any other; `\d`, `\w` and `\s` are ASCII, as they are in Ruby.
 
-use regex::bytes::{Regex, RegexBuilder};
-use regex_syntax::hir::literal::{ExtractKind, Extractor};
-use regex_syntax::hir::{Hir, Look};
+mod first;
+mod program;
+#[cfg(test)]
+mod tests;
+mod translate;
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use regex::bytes::{CaptureLocations, Regex, RegexBuilder};
+
+pub use first::FirstBytes;
+use program::{Outcome, Program};
+use translate::Translated;
 
 /// A compiled pattern may take this much memory; more is a mistake such as `.{1000}{1000}`.
 const MAX_COMPILED_BYTES: usize = 8 << 20;
+/// How often the backtracking engine may go back in one text; some milliseconds.
+const MAX_BACKTRACKS: usize = 100_000;
 
 /// Why a pattern cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct PatternError(String);
 
-/// Compiles a pattern as it stands in a Fluent Bit configuration.
+/// Compiles a pattern that needs no backtracking, for callers that want the regex crate's type.
 ///
 /// # Errors
-/// When it is malformed, or needs what is not supported.
+/// When it is malformed, or needs the backtracking of [`Pattern`].
 pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
-    Translated::new(pattern)?.build(true)
+    let translated = Translated::new(pattern, false)?;
+    if translated.backtracks {
+        let message = format!(
+            "pattern '{pattern}': look-around, backreferences and possessive groups are not supported here"
+        );
+        return Err(PatternError(message));
+    }
+    build(&translated, true)
 }
 
-/// A pattern that is asked for yes or no.
-///
-/// Most texts are one line; there `^` is the start of the text and nothing else, which lets the
-/// search give up at the first byte.
-#[derive(Debug, Clone)]
+/// A pattern as it stands in a Fluent Bit configuration.
+#[derive(Debug)]
 pub struct Pattern {
-    anywhere: Regex,
-    in_line: Regex,
+    engine: Engine,
+    names: Vec<(usize, Arc<str>)>,
     first: FirstBytes,
+    has_caret: bool,
+    given_up: AtomicU64,
+}
+
+#[derive(Debug)]
+enum Engine {
+    Linear(Box<Linear>),
+    Backtracking(Box<fancy_regex::Regex>),
+}
+
+/// One pattern for the regex crate. Most texts are one line: there `^` is the start of the text
+/// and nothing else, which lets the search give up at the first byte.
+#[derive(Debug)]
+struct Linear {
+    translated: Translated,
+    program: Option<Program>,
+    in_line: Regex,
+    /// For texts of several lines; made when the first one comes.
+    in_lines: OnceLock<Option<Regex>>,
+    /// For texts beyond ASCII, where a point must take a character, not a byte.
+    wide: OnceLock<Option<Regex>>,
+}
+
+/// Where the groups of a match lie; kept between texts for its memory.
+#[derive(Debug, Default)]
+pub struct Groups {
+    /// Scratch space of the pattern with this address.
+    locations: Option<(usize, CaptureLocations)>,
+    scratch: program::Scratch,
+    spans: Vec<Option<(usize, usize)>>,
+    in_locations: bool,
+}
+
+impl Groups {
+    /// Start and end of a group, when it took part in the match.
+    #[must_use]
+    pub fn get(&self, group: usize) -> Option<(usize, usize)> {
+        if self.in_locations {
+            return self.locations.as_ref()?.1.get(group);
+        }
+        self.spans.get(group).copied().flatten()
+    }
+
+    fn locations_of(&mut self, regex: &Regex) -> &mut CaptureLocations {
+        // The count of groups is compared too, in case another pattern lies where one was freed.
+        let address = std::ptr::from_ref(regex) as usize;
+        let n_groups = regex.captures_len();
+        let fits = |(of, locations): &(usize, CaptureLocations)| {
+            *of == address && locations.len() == n_groups
+        };
+        if !self.locations.as_ref().is_some_and(fits) {
+            self.locations = None;
+        }
+        &mut self
+            .locations
+            .get_or_insert_with(|| (address, regex.capture_locations()))
+            .1
+    }
 }
 
 impl Pattern {
-    /// Compiles a pattern as it stands in a Fluent Bit configuration.
+    /// Compiles a pattern.
     ///
     /// # Errors
-    /// When it is malformed, or needs what is not supported.
+    /// When it is malformed.
     pub fn new(pattern: &str) -> Result<Self, PatternError> {
-        let translated = Translated::new(pattern)?;
+        let translated = Translated::new(pattern, false)?;
+        let has_caret = translated.has_caret;
+        let renamed = translated.renamed.clone();
+        let (engine, first, names) = if translated.backtracks {
+            let regex = build_backtracking(&translated)?;
+            let names = names_of(regex.capture_names(), &renamed);
+            (
+                Engine::Backtracking(Box::new(regex)),
+                FirstBytes::ANY,
+                names,
+            )
+        } else {
+            let linear = Linear::new(translated)?;
+            let names = names_of(linear.in_line.capture_names(), &renamed);
+            let first = linear.first_bytes();
+            (Engine::Linear(Box::new(linear)), first, names)
+        };
         Ok(Self {
-            anywhere: translated.build(true)?,
-            in_line: translated.build(false)?,
-            first: translated.first_bytes(),
+            engine,
+            names,
+            first,
+            has_caret,
+            given_up: AtomicU64::new(0),
         })
     }
 
-    /// Whether it is found in the text.
+    /// The named groups: number and name, in the order of the pattern.
     #[must_use]
-    pub fn is_match(&self, text: &[u8]) -> bool {
-        self.anywhere.is_match(text)
-    }
-
-    /// Whether it is found in a text that holds no newline.
-    #[must_use]
-    pub fn is_match_in_line(&self, line: &[u8]) -> bool {
-        debug_assert!(!line.contains(&b'\n'));
-        self.in_line.is_match(line)
+    pub fn names(&self) -> &[(usize, Arc<str>)] {
+        &self.names
     }
 
     /// The bytes that a line without newline which it matches can start with.
@@ -68,332 +155,184 @@ impl Pattern {
     pub fn first_bytes(&self) -> FirstBytes {
         self.first
     }
-}
 
-/// A set of bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FirstBytes([u64; 4]);
-
-impl FirstBytes {
-    /// No byte at all.
-    pub const NONE: Self = Self([0; 4]);
-    /// Every byte.
-    pub const ANY: Self = Self([u64::MAX; 4]);
-
-    /// Whether a line may match: it is empty, or starts with one of the bytes.
+    /// In how many texts the backtracking engine gave up; each counts as not matching.
     #[must_use]
-    pub fn allows(&self, line: &[u8]) -> bool {
-        line.first()
-            .is_none_or(|b| self.0[usize::from(*b >> 6)] >> (b & 63) & 1 == 1)
+    pub fn n_given_up(&self) -> u64 {
+        self.given_up.load(Ordering::Relaxed)
     }
 
-    /// Both sets.
+    /// Whether it is found in the text.
     #[must_use]
-    pub fn or(self, other: &Self) -> Self {
-        Self(std::array::from_fn(|i| self.0[i] | other.0[i]))
+    pub fn is_match(&self, text: &[u8]) -> bool {
+        match &self.engine {
+            Engine::Linear(linear) => match linear.for_text(text) {
+                (regex, true) if self.has_caret && text.ends_with(b"\n") => regex
+                    .find(text)
+                    .is_some_and(|found| self.counts_at(found.start(), text)),
+                (regex, _) => regex.is_match(text),
+            },
+            Engine::Backtracking(regex) => match regex.find(text) {
+                Ok(Some(found)) => self.counts_at(found.start(), text),
+                Ok(None) => false,
+                Err(_) => self.give_up(),
+            },
+        }
     }
 
-    fn of(pattern: &Hir) -> Self {
-        if !pattern.properties().look_set_prefix().contains(Look::Start) {
-            return Self::ANY;
+    /// Whether it is found in the text, and where its groups lie.
+    #[must_use]
+    pub fn find_groups(&self, text: &[u8], groups: &mut Groups) -> bool {
+        match &self.engine {
+            Engine::Linear(linear) => {
+                let (regex, in_lines) = linear.for_text(text);
+                if !in_lines && let Some(program) = &linear.program {
+                    groups.in_locations = false;
+                    match program.run(text, &mut groups.scratch, &mut groups.spans) {
+                        Outcome::Found => return true,
+                        Outcome::NotFound => return false,
+                        Outcome::TooManySteps => {}
+                    }
+                }
+                groups.in_locations = true;
+                let found = regex.captures_read(groups.locations_of(regex), text);
+                found.is_some_and(|found| !in_lines || self.counts_at(found.start(), text))
+            }
+            Engine::Backtracking(regex) => {
+                groups.in_locations = false;
+                groups.spans.clear();
+                let found = match regex.captures(text) {
+                    Ok(Some(found)) => found,
+                    Ok(None) => return false,
+                    Err(_) => return self.give_up(),
+                };
+                let spans = (0..found.len()).map(|i| found.get(i).map(|m| (m.start(), m.end())));
+                groups.spans.extend(spans);
+                let start = groups.get(0).map_or(0, |(start, _)| start);
+                self.counts_at(start, text)
+            }
         }
-        let mut extractor = Extractor::new();
-        extractor
-            .kind(ExtractKind::Prefix)
-            .limit_class(256)
-            .limit_literal_len(1)
-            .limit_total(512);
-        let starts = extractor.extract(pattern);
-        let Some(literals) = starts.literals() else {
-            return Self::ANY;
-        };
-        let mut bytes = Self::NONE;
-        for literal in literals {
-            // The empty text starts every line.
-            let Some(b) = literal.as_bytes().first() else {
-                return Self::ANY;
-            };
-            bytes.0[usize::from(*b >> 6)] |= 1 << (b & 63);
-        }
-        bytes
+    }
+
+    /// In Ruby there is no line behind the last newline for `^` to stand at.
+    fn counts_at(&self, start: usize, text: &[u8]) -> bool {
+        !(self.has_caret && start == text.len() && text.ends_with(b"\n"))
+    }
+
+    fn give_up(&self) -> bool {
+        self.given_up.fetch_add(1, Ordering::Relaxed);
+        false
     }
 }
 
-/// A pattern in the syntax of the regex crate.
-struct Translated<'a> {
-    original: &'a str,
-    pattern: String,
-    flags: &'a str,
+fn names_of<'a>(
+    names: impl Iterator<Item = Option<&'a str>>,
+    renamed: &std::collections::HashMap<String, String>,
+) -> Vec<(usize, Arc<str>)> {
+    let meant = |name: &'a str| {
+        renamed
+            .get(name)
+            .map_or(name, |meant| meant.as_str())
+            .into()
+    };
+    names
+        .enumerate()
+        .filter_map(|(i, name)| Some((i, meant(name?))))
+        .collect()
 }
 
-impl<'a> Translated<'a> {
-    fn new(original: &'a str) -> Result<Self, PatternError> {
-        let (body, flags) = strip_slashes(original);
+impl Linear {
+    fn new(translated: Translated) -> Result<Self, PatternError> {
+        let in_line = build(&translated, false)?;
+        let program = Program::of(&translated);
         Ok(Self {
-            original,
-            pattern: translate(body)?,
-            flags,
+            program,
+            in_line,
+            in_lines: OnceLock::new(),
+            wide: OnceLock::new(),
+            translated,
         })
     }
 
-    /// Classes are ASCII, as in Ruby, unless the pattern itself is not.
-    fn unicode(&self) -> bool {
-        !self.pattern.is_ascii() || self.pattern.contains("\\p")
-    }
-
-    fn build(&self, multi_line: bool) -> Result<Regex, PatternError> {
-        RegexBuilder::new(&self.pattern)
-            .unicode(self.unicode())
-            .multi_line(multi_line)
-            .dot_matches_new_line(self.flags.contains('m'))
-            .case_insensitive(self.flags.contains('i'))
-            .ignore_whitespace(self.flags.contains('x'))
-            .size_limit(MAX_COMPILED_BYTES)
-            .build()
-            .map_err(|e| {
-                let text = e.to_string();
-                let reason = text
-                    .lines()
-                    .last()
-                    .unwrap_or_default()
-                    .trim_start_matches("error: ");
-                PatternError(format!("pattern '{}': {reason}", self.original))
-            })
+    /// The form for a text, and whether that form knows of lines.
+    fn for_text(&self, text: &[u8]) -> (&Regex, bool) {
+        if self.translated.counts
+            && !self.translated.is_wide
+            && !text.is_ascii()
+            && std::str::from_utf8(text).is_ok()
+        {
+            let wide = self.wide.get_or_init(|| {
+                let translated = Translated::new(&self.translated.original, true).ok()?;
+                build_as(&translated, true, true).ok()
+            });
+            if let Some(wide) = wide {
+                return (wide, true);
+            }
+        }
+        if memchr::memchr(b'\n', text).is_some() {
+            let in_lines = self
+                .in_lines
+                .get_or_init(|| build(&self.translated, true).ok());
+            if let Some(in_lines) = in_lines {
+                return (in_lines, true);
+            }
+        }
+        (&self.in_line, false)
     }
 
     fn first_bytes(&self) -> FirstBytes {
-        let parsed = regex_syntax::ParserBuilder::new()
-            .utf8(false)
-            .unicode(self.unicode())
-            .dot_matches_new_line(self.flags.contains('m'))
-            .case_insensitive(self.flags.contains('i'))
-            .ignore_whitespace(self.flags.contains('x'))
-            .build()
-            .parse(&self.pattern);
+        let parsed = parser_for(&self.translated).parse(&self.translated.pattern);
         parsed.map_or(FirstBytes::ANY, |hir| FirstBytes::of(&hir))
     }
 }
 
-/// `/body/flags`, or the whole as the body.
-fn strip_slashes(pattern: &str) -> (&str, &str) {
-    let inner = pattern
-        .strip_prefix('/')
-        .and_then(|rest| rest.rsplit_once('/'));
-    match inner {
-        Some((body, flags)) if flags.chars().all(|c| "imxo".contains(c)) => (body, flags),
-        _ => (pattern, ""),
-    }
+/// Reads the pattern as [`build`] does for texts of one line.
+fn parser_for(translated: &Translated) -> regex_syntax::Parser {
+    regex_syntax::ParserBuilder::new()
+        .utf8(false)
+        .unicode(translated.is_wide)
+        .dot_matches_new_line(translated.flags.contains('m'))
+        .case_insensitive(translated.flags.contains('i'))
+        .ignore_whitespace(translated.flags.contains('x'))
+        .build()
 }
 
-fn translate(body: &str) -> Result<String, PatternError> {
-    let mut out = String::with_capacity(body.len() + 8);
-    let mut rest = body;
-    // Depth of nested `[`.
-    let mut class = 0;
-    while let Some(c) = rest.chars().next() {
-        let unsupported = |what: &str| {
-            let message = format!(
-                "pattern '{body}': {what} is not supported yet; rewrite the pattern without it"
-            );
-            Err(PatternError(message))
-        };
-        let mut taken = c.len_utf8();
-        match c {
-            '\\' => {
-                let Some(escaped) = rest[1..].chars().next() else {
-                    return Err(PatternError(format!(
-                        "pattern '{body}' ends with a single backslash"
-                    )));
-                };
-                taken += escaped.len_utf8();
-                match escaped {
-                    'h' if class > 0 => out.push_str("0-9a-fA-F"),
-                    'h' => out.push_str("[0-9a-fA-F]"),
-                    'H' => out.push_str("[^0-9a-fA-F]"),
-                    'e' => out.push_str("\\x1b"),
-                    'Z' => out.push_str("(?:\\n?\\z)"),
-                    'b' if class > 0 => out.push_str("\\x08"),
-                    '1'..='9' | 'k' | 'g' if class == 0 => return unsupported("a backreference"),
-                    'G' | 'K' | 'R' | 'X' => return unsupported(&format!("\\{escaped}")),
-                    // `\<` would be the start of a word here; in Ruby it is a plain `<`.
-                    '<' | '>' | '_' | '"' | '\'' | ' ' | '`' | '@' | '%' | ',' | ':' | ';'
-                    | '=' | '!' => {
-                        push_plain(&mut out, escaped);
-                    }
-                    'y' | 'i' | 'j' | 'l' | 'm' | 'o' | 'q' | 'c' | 'E' | 'F' | 'I' | 'J' | 'L'
-                    | 'M' | 'N' | 'O' | 'Q' | 'T' | 'U' | 'V' | 'Y' | 'C' => out.push(escaped),
-                    _ => out.push_str(&rest[..taken]),
-                }
-            }
-            '[' if class == 0 => {
-                class = 1;
-                out.push('[');
-                if rest[1..].starts_with('^') {
-                    out.push('^');
-                    taken += 1;
-                }
-                // A bracket right at the start is itself.
-                if rest[taken..].starts_with(']') {
-                    out.push_str("\\]");
-                    taken += 1;
-                }
-            }
-            '[' if rest.starts_with("[:") && rest.contains(":]") => {
-                let end = rest.find(":]").unwrap_or(0) + 2;
-                out.push_str(&rest[..end]);
-                taken = end;
-            }
-            // A class in a class, in Ruby as here.
-            '[' => {
-                class += 1;
-                out.push('[');
-            }
-            ']' if class > 0 => {
-                class -= 1;
-                out.push(']');
-            }
-            // In a class, doubled characters are operators of the regex crate only.
-            '~' | '-' if class > 0 && rest[1..].starts_with(c) => {
-                out.push('\\');
-                out.push(c);
-            }
-            '(' if class == 0 && rest.starts_with("(?") => {
-                let after = &rest[2..];
-                for (look, what) in [
-                    ("=", "look-ahead"),
-                    ("!", "look-ahead"),
-                    ("<=", "look-behind"),
-                    ("<!", "look-behind"),
-                    (">", "an atomic group"),
-                    ("~", "an absence group"),
-                    ("(", "a conditional group"),
-                ] {
-                    if after.starts_with(look) {
-                        return unsupported(what);
-                    }
-                }
-                if after.starts_with('#') {
-                    // A comment.
-                    taken = rest.find(')').map_or(rest.len(), |at| at + 1);
-                } else {
-                    let head = after.find([')', ':', '<', '\'']).unwrap_or(0);
-                    let flags = &after[..head];
-                    taken = 2 + head;
-                    out.push_str("(?");
-                    // Ruby's `m` lets the point match a newline.
-                    out.push_str(&flags.replace('m', "s"));
-                    if after[head..].starts_with('\'') {
-                        let name = &after[head + 1..];
-                        let Some(end) = name.find('\'') else {
-                            return Err(PatternError(format!(
-                                "pattern '{body}': a group name has no end"
-                            )));
-                        };
-                        out.push_str(&format!("<{}>", &name[..end]));
-                        taken += end + 2;
-                    }
-                }
-            }
-            '{' if class == 0 && !is_repetition(rest) => out.push_str("\\{"),
-            '*' | '+' | '?' | '}'
-                if class == 0 && rest[1..].starts_with('+') && !out.is_empty() && c != '}' =>
-            {
-                return unsupported("a possessive quantifier");
-            }
-            other => out.push(other),
-        }
-        rest = &rest[taken..];
-    }
-    Ok(out)
+fn build(translated: &Translated, in_lines: bool) -> Result<Regex, PatternError> {
+    build_as(translated, in_lines, translated.is_wide)
 }
 
-fn push_plain(out: &mut String, c: char) {
-    out.push_str(&format!("\\x{:02x}", u32::from(c)));
+fn build_as(translated: &Translated, in_lines: bool, wide: bool) -> Result<Regex, PatternError> {
+    RegexBuilder::new(&translated.pattern)
+        .unicode(wide)
+        .multi_line(in_lines)
+        .dot_matches_new_line(translated.flags.contains('m'))
+        .case_insensitive(translated.flags.contains('i'))
+        .ignore_whitespace(translated.flags.contains('x'))
+        .size_limit(MAX_COMPILED_BYTES)
+        .build()
+        .map_err(|e| {
+            let text = e.to_string();
+            let reason = text.lines().last().unwrap_or_default();
+            let reason = reason.trim_start_matches("error: ");
+            PatternError(format!("pattern '{}': {reason}", translated.original))
+        })
 }
 
-fn is_repetition(rest: &str) -> bool {
-    let Some((inside, _)) = rest[1..].split_once('}') else {
-        return false;
+fn build_backtracking(translated: &Translated) -> Result<fancy_regex::Regex, PatternError> {
+    let mode = if translated.is_wide {
+        fancy_regex::BytesMode::UnicodeBytes
+    } else {
+        fancy_regex::BytesMode::Ascii
     };
-    !inside.is_empty() && inside != "," && inside.chars().all(|c| c.is_ascii_digit() || c == ',')
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn group(pattern: &str, text: &str, name: &str) -> Option<String> {
-        let regex = compile(pattern).expect(pattern);
-        let found = regex.captures(text.as_bytes())?;
-        Some(String::from_utf8_lossy(found.name(name)?.as_bytes()).into_owned())
-    }
-
-    #[test]
-    fn ruby_patterns_run() {
-        let cases = [
-            (r"^\<(?<a>[0-9]{1,5})\>1", "<34>1 x", "34"),
-            (r"^(?<a>[^\[]*)\[", "app[12]", "app"),
-            (r"(?<a>[^]]+)\]", "[x]y]", "[x"),
-            (r"/^(?<a>A.B)$/im", "a\nb", "a\nb"),
-            (r"^(?<a>\h+)$", "dead01", "dead01"),
-            (r"(?<a>[\h-]+)", "zzde-ad", "de-ad"),
-            (r"^(?<a>b)$", "a\nb\nc", "b"),
-            (r#"^{"(?<a>\w+)"}"#, r#"{"k"}"#, "k"),
-            (r"(?'a'x+)", "axx", "xx"),
-            (r"(?m:(?<a>a.b))", "a\nb", "a\nb"),
-            (r"(?<a>[[:alpha:]]+)", "12ab", "ab"),
-            (r"(?<a>[^\[\]]+)", "[x]", "x"),
-            (r"(?<a>.*)", "観測", "観測"),
-            (r"(?<a>観.)", "x観測", "観測"),
-            (r"(?<a>\/a\-b)\z", "/a-b", "/a-b"),
-            (r"^(?<a>[^ ]*) {2}", "x  y", "x"),
-            (r"(?<a>[a-c[xy]]+)", "1bxy", "bxy"),
-            (r"(?#note)(?<a>x)", "x", "x"),
-        ];
-        for (pattern, text, expected) in cases {
-            assert_eq!(
-                group(pattern, text, "a").as_deref(),
-                Some(expected),
-                "{pattern}"
-            );
-        }
-    }
-
-    #[test]
-    fn bytes_that_are_no_utf8_match() {
-        let regex = compile("^(?<a>.*)$").expect("valid");
-        assert!(regex.is_match(b"x\xff\xfey"));
-        assert_eq!(regex.find(b"x\xff\xfey").map(|m| m.len()), Some(4));
-    }
-
-    #[test]
-    fn what_cannot_run_is_refused() {
-        let cases = [
-            ("a(?=b)", "look-ahead"),
-            ("a(?!b)", "look-ahead"),
-            ("(?<=a)b", "look-behind"),
-            ("(?<!a)b", "look-behind"),
-            (r"(a)\1", "a backreference"),
-            (r"(?<x>a)\k<x>", "a backreference"),
-            ("(?>a)", "an atomic group"),
-            ("a++", "a possessive quantifier"),
-        ];
-        for (pattern, what) in cases {
-            let message = compile(pattern).expect_err(pattern).to_string();
-            assert_eq!(
-                message,
-                format!(
-                    "pattern '{pattern}': {what} is not supported yet; rewrite the pattern without it"
-                )
-            );
-        }
-        assert!(
-            compile("(")
-                .unwrap_err()
-                .to_string()
-                .starts_with("pattern '(': unclosed group")
-        );
-        assert!(compile("a\\").is_err());
-        assert!(compile("a{1000}{1000}{1000}").is_err());
-    }
+    fancy_regex::RegexBuilder::new(&translated.pattern)
+        .bytes_mode(mode)
+        .multi_line(true)
+        .dot_matches_new_line(translated.flags.contains('m'))
+        .case_insensitive(translated.flags.contains('i'))
+        .ignore_whitespace(translated.flags.contains('x'))
+        .oniguruma_mode(true)
+        .backtrack_limit(MAX_BACKTRACKS)
+        .delegate_size_limit(MAX_COMPILED_BYTES)
+        .build()
+        .map_err(|e| PatternError(format!("pattern '{}': {e}", translated.original)))
 }

@@ -1,5 +1,7 @@
 //! Parsers by example: a line in, the record as JSON out.
 
+use std::sync::Arc;
+
 use kansoku_model::{LogBatch, Position, Slice, json as write_json};
 
 use super::*;

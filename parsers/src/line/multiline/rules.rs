@@ -99,12 +99,12 @@ impl Rules {
 
     /// What the line is after `state`; `None` when no rule matches it.
     pub(super) fn find(&self, state: State, line: &[u8]) -> Option<Match> {
+        // In text of several lines, `^` stands at each.
+        let one_line = memchr::memchr(b'\n', line).is_none();
         let row = state.map_or(self.rules.len(), usize::from);
-        if !self.may_match[row].allows(line) {
+        if one_line && !self.may_match[row].allows(line) {
             return None;
         }
-        // Text of several lines needs the other meaning of `^` and `$`.
-        let one_line = memchr::memchr(b'\n', line).is_none();
         let matches = |i: &u16| self.rules[usize::from(*i)].matches(line, one_line);
         let next = state.map_or(&[][..], |i| &self.rules[usize::from(i)].next);
         let continued = next.iter().copied().find(matches);
@@ -147,12 +147,7 @@ impl Rule {
     }
 
     fn matches(&self, line: &[u8], one_line: bool) -> bool {
-        self.first.allows(line)
-            && if one_line {
-                self.pattern.is_match_in_line(line)
-            } else {
-                self.pattern.is_match(line)
-            }
+        (!one_line || self.first.allows(line)) && self.pattern.is_match(line)
     }
 }
 
