@@ -203,7 +203,10 @@ const COLUMN_TAGGED: u8 = 2; // one tagged value per record
 fn encode_logs(b: &LogBatch) -> Vec<u8> {
     let mut w = Vec::with_capacity(b.size_bytes() + 256);
     put_text(&mut w, b.tag.as_bytes());
-    put_resource(&mut w, &b.resource);
+    let kind_at = put_resource(&mut w, &b.resource);
+    if b.kubernetes_is_column && b.resource.kubernetes.is_some() {
+        w[kind_at] = KUBERNETES_IN_RECORDS;
+    }
     put_varint(&mut w, b.len() as u64);
     let mut last = 0i64;
     for &t in b.times() {
@@ -292,7 +295,7 @@ fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError>
         at: 0,
     };
     let tag: Arc<str> = r.str()?.into();
-    let resource = Arc::new(r.resource()?);
+    let (resource, kubernetes_is_column) = r.resource()?;
     let n = r.count(2)?;
     let mut times = Vec::with_capacity(n);
     let mut last = 0i64;
@@ -329,8 +332,9 @@ fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError>
         Vec::new()
     };
     r.end()?;
-    let mut batch = LogBatch::new(tag, resource, payload);
+    let mut batch = LogBatch::new(tag, Arc::new(resource), payload);
     batch.source = source;
+    batch.kubernetes_is_column = kubernetes_is_column;
     for (time, position) in times.into_iter().zip(positions) {
         batch.push(time, position);
     }
@@ -388,7 +392,7 @@ fn decode_metrics(payload: &[u8], source: Source) -> Result<MetricBatch, FrameEr
         at: 0,
     };
     let tag: Arc<str> = r.str()?.into();
-    let resource = Arc::new(r.resource()?);
+    let resource = Arc::new(r.resource()?.0);
     let mut batch = MetricBatch::new(tag, resource, unzigzag(r.varint()?));
     batch.source = source;
     let n_families = r.count(3)?;
@@ -451,18 +455,28 @@ fn decode_metrics(payload: &[u8], source: Source) -> Result<MetricBatch, FrameEr
 
 // ---- pieces ----
 
-fn put_resource(w: &mut Vec<u8>, resource: &Resource) {
+/// Whether a resource has pod metadata, and whether outputs add it to the records.
+const NO_KUBERNETES: u8 = 0;
+const KUBERNETES_OF_ALL: u8 = 1;
+const KUBERNETES_IN_RECORDS: u8 = 2;
+
+/// labels, attributes, one of the three constants above, the pod's metadata. Returns where the
+/// constant is.
+fn put_resource(w: &mut Vec<u8>, resource: &Resource) -> usize {
     put_text(w, resource.labels.as_bytes());
     put_pairs(w, &resource.attributes);
+    let kind_at = w.len();
     let Some(k) = &resource.kubernetes else {
-        return w.push(0);
+        w.push(NO_KUBERNETES);
+        return kind_at;
     };
-    w.push(1);
+    w.push(KUBERNETES_OF_ALL);
     for (_, value) in k.scalars() {
         put_text(w, value.as_bytes());
     }
     put_pairs(w, &k.labels);
     put_pairs(w, &k.annotations);
+    kind_at
 }
 
 fn put_pairs(w: &mut Vec<u8>, pairs: &[(String, String)]) {
@@ -569,11 +583,13 @@ impl<'a> Reader<'a> {
             .collect()
     }
 
-    fn resource(&mut self) -> Result<Resource, FrameError> {
+    /// The resource, and whether the records hold its pod's metadata.
+    fn resource(&mut self) -> Result<(Resource, bool), FrameError> {
         let labels = Labels::from_bytes(self.text()?).ok_or(FrameError::Damaged("labels"))?;
         let attributes = self.pairs()?;
-        let kubernetes = match self.byte()? {
-            0 => None,
+        let kind = self.byte()?;
+        let kubernetes = match kind {
+            NO_KUBERNETES => None,
             _ => Some(KubernetesMetadata {
                 pod_name: self.str()?.to_owned(),
                 namespace_name: self.str()?.to_owned(),
@@ -588,11 +604,12 @@ impl<'a> Reader<'a> {
                 annotations: self.pairs()?,
             }),
         };
-        Ok(Resource {
+        let resource = Resource {
             labels,
             attributes,
             kubernetes,
-        })
+        };
+        Ok((resource, kind == KUBERNETES_IN_RECORDS))
     }
 
     fn value(&mut self) -> Result<Value, FrameError> {
@@ -673,6 +690,7 @@ mod tests {
         }
         let metadata = b.store(b"{\"severity\":9}");
         b.set_metadata(5, metadata);
+        b.kubernetes_is_column = true;
         b.source = Source {
             id: SourceId(u128::MAX - 5),
             from: Position::at(3),
@@ -713,7 +731,8 @@ mod tests {
                     out.extend_from_slice(b.metadata(row).unwrap_or_default());
                 }
                 format!(
-                    "{:?}{:?}{:?}{:?}{:?}{}",
+                    "{:?}{:?}{:?}{:?}{:?}{:?}{}",
+                    b.kubernetes_is_column,
                     b.source,
                     b.tag,
                     b.resource,

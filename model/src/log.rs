@@ -3,9 +3,13 @@
 //! There is no map per record. A parsed field is a column; what is equal for all records lives in
 //! the resource. Filters change columns in place.
 
+mod rows;
+
 use std::sync::Arc;
 
-use crate::{Position, Resource, Source};
+pub use rows::{KUBERNETES, MAX_SPLIT, Rows};
+
+use crate::{KubernetesMetadata, Position, Resource, Source};
 
 /// A run of bytes in a batch's arena.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -57,6 +61,9 @@ pub struct LogBatch {
     /// Fluent Bit's routing tag.
     pub tag: Arc<str>,
     pub resource: Arc<Resource>,
+    /// Whether the records hold the pod's metadata as a field (or a filter has removed it), so that
+    /// outputs must not add it. Set by [`kubernetes_to_column`](Self::kubernetes_to_column).
+    pub kubernetes_is_column: bool,
     arena: Vec<u8>,
     times: Vec<i64>,
     positions: Vec<Position>,
@@ -79,6 +86,13 @@ impl LogBatch {
             arena,
             ..Self::default()
         }
+    }
+
+    /// The pod's metadata that outputs add to each record under `kubernetes`.
+    #[must_use]
+    pub fn kubernetes(&self) -> Option<&KubernetesMetadata> {
+        let meta = self.resource.kubernetes.as_ref();
+        meta.filter(|_| !self.kubernetes_is_column)
     }
 
     /// Number of records.

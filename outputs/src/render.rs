@@ -158,7 +158,7 @@ impl Format {
 #[must_use]
 pub fn kubernetes_json(batch: &LogBatch) -> Vec<u8> {
     let mut out = Vec::new();
-    if let Some(meta) = &batch.resource.kubernetes {
+    if let Some(meta) = batch.kubernetes() {
         json::write_kubernetes(&mut out, meta);
     }
     out
