@@ -1,37 +1,30 @@
-//! The one HTTP client: connection reuse, TLS, deadlines, and what an answer means for a batch.
+//! The one HTTP client: connection reuse, logins, deadlines, and what an answer means for a batch.
 //!
 //! Every request has a deadline. A refused login or a missing path is a mistake that an operator can
 //! mend, so the data waits for it (retry); only what says "this body is bad" is final.
 
-use std::sync::Arc;
+use std::sync::Mutex;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use http_body_util::Full;
+use hyper::header::{
+    AUTHORIZATION, HOST, HeaderMap, HeaderName, HeaderValue, PROXY_AUTHORIZATION, RETRY_AFTER,
+    USER_AGENT,
+};
 use hyper::{Method, Request, StatusCode, Uri};
-use hyper_rustls::{ConfigBuilderExt, HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::{TokioExecutor, TokioTimer};
-use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
-use rustls::ClientConfig;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings, joined};
 
+use crate::aws::AwsLogin;
+use crate::net::{self, Net, authority};
+use crate::oauth2::OAuth2;
+use crate::pool::Pool;
+pub use crate::pool::{Answer, Protocol};
 use crate::{Outcome, OutputEnvironment};
 
-/// The options of every output that speaks HTTP.
-pub const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::new(
-        "host",
-        OptionKind::Text,
-        "127.0.0.1",
-        "host name or address of the destination",
-    ),
-    OptionSpec::new("port", OptionKind::Int, "", "port of the destination"),
+const HTTP: &[OptionSpec] = &[
     OptionSpec::new(
         "http_user",
         OptionKind::Text,
@@ -57,25 +50,6 @@ pub const OPTIONS: &[OptionSpec] = &[
         "a header to send: NAME VALUE",
     )
     .repeated(),
-    OptionSpec::new("tls", OptionKind::Bool, "off", "speak https"),
-    OptionSpec::new(
-        "tls.verify",
-        OptionKind::Bool,
-        "on",
-        "check the server's certificate",
-    ),
-    OptionSpec::new(
-        "tls.ca_file",
-        OptionKind::Text,
-        "",
-        "certificates to trust instead of the system's (PEM)",
-    ),
-    OptionSpec::new(
-        "net.connect_timeout",
-        OptionKind::Time,
-        "10",
-        "longest wait for a connection",
-    ),
     OptionSpec::new(
         "http.response_timeout",
         OptionKind::Time,
@@ -83,24 +57,22 @@ pub const OPTIONS: &[OptionSpec] = &[
         "longest wait for an answer",
     ),
     OptionSpec::new(
-        "net.keepalive",
-        OptionKind::Bool,
-        "on",
-        "use a connection for several requests",
-    ),
-    OptionSpec::new(
-        "net.keepalive_idle_timeout",
+        "http.read_idle_timeout",
         OptionKind::Time,
-        "30",
-        "close a connection that was idle this long",
+        "0",
+        "longest pause within an answer, 0 for no own limit",
     ),
     OptionSpec::new(
-        "net.max_worker_connections",
-        OptionKind::Int,
-        "2",
-        "idle connections to keep",
+        "proxy",
+        OptionKind::Text,
+        "",
+        "HTTP proxy to go through: http://host:port",
     ),
 ];
+
+/// The options of every output that speaks HTTP.
+pub const OPTIONS: &[OptionSpec] =
+    &joined::<{ HTTP.len() + net::OPTIONS.len() }>(HTTP, net::OPTIONS);
 
 /// The part of an error answer that is kept for the reason.
 const ANSWER_KEPT_BYTES: usize = 512;
@@ -108,77 +80,133 @@ const ANSWER_KEPT_BYTES: usize = 512;
 const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// The longest that a server may ask to wait; anything above is most likely a mistake.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// Body buffers that are kept for the next requests; a worker needs one or two.
+const BUFFERS_KEPT: usize = 4;
+/// A buffer that grew beyond this is not kept.
+const BUFFER_KEPT_MAX_BYTES: usize = 8 << 20;
+
+/// Who the client says it is.
+enum Login {
+    /// Nobody, or a header that is sent each time.
+    Fixed,
+    OAuth2(Box<OAuth2>),
+    Aws(Box<AwsLogin>),
+}
 
 /// A client for one destination.
 pub struct HttpClient {
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: Pool,
     base: String,
+    /// The value of `Host`, and what requests have before their path.
+    authority: String,
     headers: HeaderMap,
+    login: Login,
     timeout: Duration,
+    /// The most of an answer that is read.
+    pub answer_max_bytes: usize,
+    /// Buffers of requests that are over. Held only to push and pop.
+    buffers: Mutex<Vec<Vec<u8>>>,
 }
 
 impl HttpClient {
-    /// A client from the options of [`OPTIONS`].
+    /// A client from the options of [`OPTIONS`], and of [`crate::oauth2::OPTIONS`] and
+    /// [`crate::aws::OPTIONS`] where the output has them.
     ///
     /// # Errors
-    /// When a host, header or certificate file cannot be used.
+    /// When a host, header, login or certificate file cannot be used.
     pub fn build(
         settings: &Settings,
         environment: &OutputEnvironment,
         default_port: u16,
     ) -> Result<Self, ConfigError> {
-        let fail = |key: &str, message: String| {
-            let place = settings.get(key).map_or(&settings.place, |s| &s.place);
-            ConfigError::new(place, message)
+        Self::with_protocol(settings, environment, default_port, Protocol::Http1)
+    }
+
+    /// The same with a choice of HTTP/2.
+    ///
+    /// # Errors
+    /// As [`build`](Self::build).
+    pub fn with_protocol(
+        settings: &Settings,
+        environment: &OutputEnvironment,
+        default_port: u16,
+        protocol: Protocol,
+    ) -> Result<Self, ConfigError> {
+        let alpn: &[&[u8]] = match protocol {
+            Protocol::Http1 => &[b"http/1.1"],
+            Protocol::Negotiated => &[b"h2", b"http/1.1"],
+            Protocol::Http2 => &[b"h2"],
         };
-        let tls = settings.bool("tls", false)?;
-        let host = settings.text("host", "127.0.0.1");
-        let host = if host.contains(':') && !host.starts_with('[') {
-            format!("[{host}]")
-        } else {
-            host.to_owned()
-        };
-        let port = settings.int("port", i64::from(default_port))?;
-        let port = u16::try_from(port)
-            .map_err(|_| fail("port", format!("'port' is {port}, but must be 1 to 65535")))?;
-        let scheme = if tls { "https" } else { "http" };
-        let base = format!("{scheme}://{host}:{port}");
+        let net = Net::build(settings, environment, default_port, alpn)?;
+        let authority = authority(&net.host, net.port);
+        let scheme = if net.is_tls() { "https" } else { "http" };
+        let base = format!("{scheme}://{authority}");
         base.parse::<Uri>().map_err(|_| {
-            fail(
-                "host",
-                format!("'host' is '{host}', which is no host name or address"),
+            let place = settings.get("host").map_or(&settings.place, |s| &s.place);
+            ConfigError::new(
+                place,
+                format!("'host' is '{}', which is no host name or address", net.host),
             )
         })?;
-
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        http.set_connect_timeout(Some(Duration::from_secs_f64(
-            settings.seconds("net.connect_timeout", 10.0)?,
-        )));
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(settings, tls)?)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(http);
-        let idle = if settings.bool("net.keepalive", true)? {
-            usize::try_from(settings.int("net.max_worker_connections", 2)?.max(1)).unwrap_or(1)
+        let login = if let Some(oauth2) = OAuth2::of(settings, environment)? {
+            Login::OAuth2(Box::new(oauth2))
+        } else if let Some(aws) = AwsLogin::of(settings, environment)? {
+            Login::Aws(Box::new(aws))
         } else {
-            0
+            Login::Fixed
         };
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs_f64(
-                settings.seconds("net.keepalive_idle_timeout", 30.0)?,
-            ))
-            .pool_max_idle_per_host(idle)
-            .build(connector);
+        let timeout = settings.seconds("http.response_timeout", 60.0)?;
         Ok(Self {
-            client,
+            pool: Pool::build(net, settings, protocol)?,
             base,
+            authority,
             headers: headers(settings, environment)?,
-            timeout: Duration::from_secs_f64(settings.seconds("http.response_timeout", 60.0)?),
+            login,
+            timeout: Duration::from_secs_f64(timeout.clamp(0.001, 86_400.0)),
+            answer_max_bytes: ANSWER_MAX_BYTES,
+            buffers: Mutex::default(),
         })
+    }
+
+    /// Where requests go, for messages: `http://host:port`.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
+    }
+
+    /// Adds a header to every request.
+    pub fn set_header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    /// Of several headers with one name keeps the first, as `allow_duplicated_headers off` says.
+    pub fn keep_first_headers(&mut self) {
+        let mut single = HeaderMap::new();
+        for (name, value) in &self.headers {
+            if !single.contains_key(name) {
+                single.insert(name.clone(), value.clone());
+            }
+        }
+        self.headers = single;
+    }
+
+    /// An empty buffer for a body, used before where possible: its pages are warm.
+    #[must_use]
+    pub fn buffer(&self) -> Vec<u8> {
+        let mut buffers = self.buffers.lock().expect("nobody panics with the lock");
+        buffers.pop().unwrap_or_default()
+    }
+
+    /// Gives a buffer back.
+    pub fn recycle(&self, mut buffer: Vec<u8>) {
+        if buffer.capacity() > BUFFER_KEPT_MAX_BYTES {
+            return;
+        }
+        buffer.clear();
+        let mut buffers = self.buffers.lock().expect("nobody panics with the lock");
+        if buffers.len() < BUFFERS_KEPT {
+            buffers.push(buffer);
+        }
     }
 
     /// Sends `body` and says what the answer means.
@@ -187,65 +215,177 @@ impl HttpClient {
         method: Method,
         path: &str,
         extra: &[(HeaderName, HeaderValue)],
-        body: Bytes,
+        body: impl Into<Bytes>,
     ) -> Outcome {
-        let mut request = match Request::builder()
-            .method(method)
-            .uri(format!("{}{path}", self.base))
-            .body(Full::new(body))
-        {
-            Ok(request) => request,
-            Err(e) => {
-                return Outcome::Rejected {
-                    reason: format!("cannot make a request for {}{path}: {e}", self.base),
-                };
-            }
-        };
-        let headers = request.headers_mut();
-        headers.extend(self.headers.clone());
-        headers.extend(
-            extra
-                .iter()
-                .cloned()
-                .map(|(name, value)| (Some(name), value)),
-        );
-        match tokio::time::timeout(self.timeout, self.exchange(request)).await {
-            Ok(outcome) => outcome,
-            Err(_) => self.retry(format!("no answer within {:?}", self.timeout), None),
+        match self.exchange(method, path, extra, body).await {
+            Ok(answer) => self.outcome(&answer),
+            Err(reason) => self.retry(reason, None),
         }
     }
 
-    async fn exchange(&self, request: Request<Full<Bytes>>) -> Outcome {
-        let answer = match self.client.request(request).await {
-            Ok(answer) => answer,
-            Err(e) => return self.retry(with_causes(&e), None),
-        };
-        let status = answer.status();
-        let after = retry_after(answer.headers());
-        let body = Limited::new(answer.into_body(), ANSWER_MAX_BYTES)
-            .collect()
-            .await;
-        let body = body
-            .map(http_body_util::Collected::to_bytes)
-            .unwrap_or_default();
+    /// What an answer means for all that the request held.
+    #[must_use]
+    pub fn outcome(&self, answer: &Answer) -> Outcome {
+        let status = answer.status;
+        let body = &answer.body;
         let text = String::from_utf8_lossy(&body[..body.len().min(ANSWER_KEPT_BYTES)]);
         let reason = format!("{status}: {}", text.trim());
         match judge(status) {
             Verdict::Delivered => Outcome::Delivered,
             Verdict::TooLarge => Outcome::TooLarge,
-            Verdict::Retry => self.retry(reason, after),
+            Verdict::Retry => self.retry(reason, retry_after(&answer.headers)),
             Verdict::Rejected => Outcome::Rejected {
                 reason: format!("{} answered {reason}", self.base),
             },
         }
     }
 
-    fn retry(&self, reason: String, after: Option<Duration>) -> Outcome {
+    /// An outcome that asks for the same again.
+    #[must_use]
+    pub fn retry(&self, reason: impl std::fmt::Display, after: Option<Duration>) -> Outcome {
         Outcome::Retry {
             reason: format!("{}: {reason}", self.base),
             after,
         }
     }
+
+    /// Sends `body` and reads the answer, whatever it is.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn exchange(
+        &self,
+        method: Method,
+        path: &str,
+        extra: &[(HeaderName, HeaderValue)],
+        body: impl Into<Bytes>,
+    ) -> Result<Answer, String> {
+        let body: Bytes = body.into();
+        let kept = body.clone();
+        let work = self.logged_in(method, path, extra, body);
+        let result = match tokio::time::timeout(self.timeout, work).await {
+            Ok(result) => result,
+            Err(_) => Err(format!("no answer within {:?}", self.timeout)),
+        };
+        if let Ok(buffer) = kept.try_into_mut() {
+            self.recycle(buffer.into());
+        }
+        result
+    }
+
+    async fn logged_in(
+        &self,
+        method: Method,
+        path: &str,
+        extra: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Answer, String> {
+        let mut request = self.request(&method, path, extra, body.clone())?;
+        match &self.login {
+            Login::Fixed => self.pool.exchange(request, self.answer_max_bytes).await,
+            Login::Aws(aws) => {
+                let host = HeaderValue::from_str(&self.pool.net.host)
+                    .map_err(|_| "the host name cannot be sent".to_owned())?;
+                // AWS signs the host without its port.
+                request.headers_mut().insert(HOST, host);
+                let signed = aws
+                    .headers(&method, &self.pool.net.host, path, &body)
+                    .await?;
+                request.headers_mut().extend(some(&signed));
+                self.pool.exchange(request, self.answer_max_bytes).await
+            }
+            Login::OAuth2(oauth2) => {
+                let token = oauth2.header().await?;
+                request.headers_mut().insert(AUTHORIZATION, token);
+                let answer = self.pool.exchange(request, self.answer_max_bytes).await?;
+                if answer.status != StatusCode::UNAUTHORIZED {
+                    return Ok(answer);
+                }
+                // The token was taken back before its time: once more with a new one.
+                oauth2.forget().await;
+                let mut again = self.request(&method, path, extra, body)?;
+                again
+                    .headers_mut()
+                    .insert(AUTHORIZATION, oauth2.header().await?);
+                self.pool.exchange(again, self.answer_max_bytes).await
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        method: &Method,
+        path: &str,
+        extra: &[(HeaderName, HeaderValue)],
+        body: Bytes,
+    ) -> Result<Request<Full<Bytes>>, String> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("{}{path}", self.base))
+            .body(Full::new(body))
+            .map_err(|e| format!("cannot make a request for {path}: {e}"))?;
+        let headers = request.headers_mut();
+        let host = HeaderValue::from_str(&self.authority)
+            .map_err(|_| "the host name cannot be sent".to_owned())?;
+        headers.insert(HOST, host);
+        let net = &self.pool.net;
+        let proxy = net.proxy.as_ref().filter(|_| !net.is_tls());
+        if let Some(login) = proxy.and_then(|p| p.login.as_ref())
+            && let Ok(value) = HeaderValue::from_str(login)
+        {
+            headers.insert(PROXY_AUTHORIZATION, value);
+        }
+        headers.extend(self.headers.clone());
+        headers.extend(some(extra));
+        Ok(request)
+    }
+}
+
+fn some(
+    headers: &[(HeaderName, HeaderValue)],
+) -> impl Iterator<Item = (Option<HeaderName>, HeaderValue)> {
+    headers
+        .iter()
+        .cloned()
+        .map(|(name, value)| (Some(name), value))
+}
+
+/// Posts to a URL once, outside any output's own destination: for tokens and credentials. TLS options
+/// of `settings` hold for it too.
+///
+/// # Errors
+/// Why there is no answer.
+pub async fn fetch(
+    settings: &Settings,
+    method: Method,
+    url: &str,
+    headers: &[(HeaderName, HeaderValue)],
+    body: String,
+    timeout: Duration,
+) -> Result<Answer, String> {
+    let uri: Uri = url.parse().map_err(|_| format!("'{url}' is no URL"))?;
+    let host = uri.host().ok_or_else(|| format!("'{url}' has no host"))?;
+    let is_tls = uri.scheme_str() == Some("https");
+    let mut own = settings.clone();
+    own.settings.retain(|s| {
+        (s.key.starts_with("net.") || s.key.starts_with("tls.") || s.key == "proxy")
+            && s.key != "tls.vhost"
+    });
+    let port = uri.port_u16().unwrap_or(if is_tls { 443 } else { 80 });
+    let seconds = timeout.as_secs_f64().to_string();
+    for (key, value) in [
+        ("host", host),
+        ("tls", if is_tls { "on" } else { "off" }),
+        ("http.response_timeout", seconds.as_str()),
+        ("net.keepalive", "off"),
+    ] {
+        own.settings
+            .extend(Settings::of("", &[(key, value)]).settings);
+    }
+    let client =
+        HttpClient::build(&own, &OutputEnvironment::default(), port).map_err(|e| e.to_string())?;
+    let path = uri.path_and_query().map_or("/", |p| p.as_str());
+    client.exchange(method, path, headers, body).await
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -267,25 +407,19 @@ fn judge(status: StatusCode) -> Verdict {
     }
 }
 
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds = headers
-        .get(RETRY_AFTER)?
-        .to_str()
-        .ok()?
-        .trim()
-        .parse()
-        .ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
-}
-
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(e) = cause {
-        text = format!("{text}: {e}");
-        cause = e.source();
-    }
-    text
+/// The wait that `Retry-After` asks for, as seconds or as a date.
+#[must_use]
+pub fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let wait = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
+        Err(_) => {
+            let at = jiff::fmt::rfc2822::parse(text).ok()?.timestamp();
+            let seconds = at.as_second() - jiff::Timestamp::now().as_second();
+            Duration::from_secs(u64::try_from(seconds).unwrap_or(0))
+        }
+    };
+    Some(wait.min(RETRY_AFTER_MAX))
 }
 
 fn headers(settings: &Settings, environment: &OutputEnvironment) -> Result<HeaderMap, ConfigError> {
@@ -302,213 +436,41 @@ fn headers(settings: &Settings, environment: &OutputEnvironment) -> Result<Heade
         };
         let (name, value) = s.value.split_once(char::is_whitespace).ok_or_else(bad)?;
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| bad())?;
-        headers.append(
-            name,
-            HeaderValue::from_str(value.trim()).map_err(|_| bad())?,
-        );
+        let value = HeaderValue::from_str(value.trim()).map_err(|_| bad())?;
+        if name == USER_AGENT {
+            headers.insert(name, value);
+        } else {
+            headers.append(name, value);
+        }
     }
-    let login = match (settings.get("http_user"), settings.get("bearer_token")) {
+    if let Some(value) = login(settings)? {
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(headers)
+}
+
+fn login(settings: &Settings) -> Result<Option<HeaderValue>, ConfigError> {
+    let (setting, text) = match (settings.get("http_user"), settings.get("bearer_token")) {
         (Some(_), Some(token)) => {
             let message = "'bearer_token' and 'http_user' exclude each other; remove one";
             return Err(ConfigError::new(&token.place, message));
         }
         (Some(user), None) => {
             let pair = format!("{}:{}", user.value, settings.text("http_passwd", ""));
-            Some((user, format!("Basic {}", base64(pair.as_bytes()))))
+            (user, format!("Basic {}", STANDARD.encode(pair)))
         }
-        (None, Some(token)) => Some((token, format!("Bearer {}", token.value))),
-        (None, None) => None,
+        (None, Some(token)) => (token, format!("Bearer {}", token.value)),
+        (None, None) => return Ok(None),
     };
-    if let Some((setting, text)) = login {
-        let mut value = HeaderValue::from_str(&text).map_err(|_| {
-            ConfigError::new(
-                &setting.place,
-                format!("'{}' has characters that no header may have", setting.key),
-            )
-        })?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(headers)
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut out = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for chunk in bytes.chunks(3) {
-        let group =
-            chunk.iter().fold(0u32, |g, &b| g << 8 | u32::from(b)) << (8 * (3 - chunk.len()));
-        for i in 0..4 {
-            if i <= chunk.len() {
-                out.push(char::from(DIGITS[(group >> (18 - 6 * i) & 63) as usize]));
-            } else {
-                out.push('=');
-            }
-        }
-    }
-    out
-}
-
-pub(crate) fn tls_config(settings: &Settings, tls: bool) -> Result<ClientConfig, ConfigError> {
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider.clone())
-        .with_safe_default_protocol_versions()
-        .expect("ring supports the default protocol versions");
-    if !settings.bool("tls.verify", true)? {
-        return Ok(builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AcceptAny(provider)))
-            .with_no_client_auth());
-    }
-    let mut roots = rustls::RootCertStore::empty();
-    match settings.get("tls.ca_file") {
-        Some(s) => {
-            let fail = |e: &dyn std::fmt::Display| {
-                ConfigError::new(
-                    &s.place,
-                    format!("cannot read certificates from '{}': {e}", s.value),
-                )
-            };
-            let certificates = CertificateDer::pem_file_iter(&s.value).map_err(|e| fail(&e))?;
-            for certificate in certificates {
-                roots
-                    .add(certificate.map_err(|e| fail(&e))?)
-                    .map_err(|e| fail(&e))?;
-            }
-            if roots.is_empty() {
-                return Err(fail(&"no certificate in it"));
-            }
-            Ok(builder.with_root_certificates(roots).with_no_client_auth())
-        }
-        // The system's certificates take a while to read: only when they are needed.
-        None if tls => {
-            let trusting = builder.with_native_roots().map_err(|e| {
-                let message =
-                    format!("cannot read the system's certificates: {e}; set 'tls.ca_file'");
-                ConfigError::new(&settings.place, message)
-            })?;
-            Ok(trusting.with_no_client_auth())
-        }
-        None => Ok(builder.with_root_certificates(roots).with_no_client_auth()),
-    }
-}
-
-/// `tls.verify off`: the connection is private but may end anywhere. The user asked for it.
-#[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
+    let mut value = HeaderValue::from_str(&text).map_err(|_| {
+        ConfigError::new(
+            &setting.place,
+            format!("'{}' has characters that no header may have", setting.key),
+        )
+    })?;
+    value.set_sensitive(true);
+    Ok(Some(value))
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn answers_mean_what_they_should() {
-        let cases = [
-            (200, Verdict::Delivered),
-            (204, Verdict::Delivered),
-            (302, Verdict::Retry),
-            (400, Verdict::Rejected),
-            (401, Verdict::Retry),
-            (404, Verdict::Retry),
-            (409, Verdict::Rejected),
-            (413, Verdict::TooLarge),
-            (422, Verdict::Rejected),
-            (429, Verdict::Retry),
-            (500, Verdict::Retry),
-            (507, Verdict::Retry),
-        ];
-        for (status, verdict) in cases {
-            assert_eq!(
-                judge(StatusCode::from_u16(status).expect("status")),
-                verdict,
-                "{status}"
-            );
-        }
-    }
-
-    #[test]
-    fn base64_pads() {
-        for (plain, coded) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("user:pass", "dXNlcjpwYXNz"),
-        ] {
-            assert_eq!(base64(plain.as_bytes()), coded);
-        }
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_refused_with_their_place() {
-        let cases: &[(&[(&str, &str)], &str)] = &[
-            (
-                &[("port", "70000")],
-                "'port' is 70000, but must be 1 to 65535",
-            ),
-            (
-                &[("host", "no host")],
-                "'host' is 'no host', which is no host name or address",
-            ),
-            (
-                &[("header", "bad:name x")],
-                "'header' is 'bad:name x', which is no valid NAME VALUE",
-            ),
-            (
-                &[("http_user", "u"), ("bearer_token", "t")],
-                "'bearer_token' and 'http_user' exclude each other; remove one",
-            ),
-            (
-                &[("tls.ca_file", "/no/such.pem")],
-                "cannot read certificates from '/no/such.pem': ",
-            ),
-        ];
-        for (pairs, message) in cases {
-            let error = HttpClient::build(
-                &Settings::of("http", pairs),
-                &OutputEnvironment::default(),
-                80,
-            )
-            .err()
-            .expect("refused");
-            assert!(error.to_string().contains(message), "{error}");
-        }
-    }
-}
+mod tests;

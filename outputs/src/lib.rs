@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod accessor;
+pub mod aws;
 pub mod aws_sign;
 pub mod client;
 pub mod file;
@@ -13,12 +14,17 @@ pub mod http;
 pub mod kansoku;
 pub mod metric_text;
 pub mod msgpack;
+pub mod net;
 pub mod null;
+pub mod oauth2;
+pub mod pool;
+pub mod proxy;
 pub mod render;
 pub mod retry;
 pub mod socket;
 pub mod stdout;
 pub mod tcp;
+pub mod tls;
 pub mod udp;
 
 use std::future::Future;

@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream, UdpSocket, UnixStream, lookup_host};
 use tokio_rustls::TlsConnector;
 
-use crate::client;
+use crate::tls;
 
 /// Where an output sends to.
 pub const ADDRESS_OPTIONS: &[OptionSpec] = &[
@@ -184,7 +184,7 @@ impl Dialer {
                 let message = format!("'{name}' can be in no certificate; set 'tls.vhost'");
                 ConfigError::new(&settings.place, message)
             })?;
-            let config = client::tls_config(settings, true)?;
+            let config = tls::config(settings)?;
             Some((TlsConnector::from(Arc::new(config)), name))
         } else {
             None

@@ -214,7 +214,7 @@ fn answers_decide_what_becomes_of_the_batch() {
         ("HTTP/1.1 413 Big\r\nContent-Length: 0\r\n\r\n", "TooLarge"),
         (
             "garbage\r\n\r\n",
-            "Retry { reason: \"BASE: client error (SendRequest)",
+            "Retry { reason: \"BASE: invalid HTTP version parsed",
         ),
     ];
     for (answer, expected) in cases {

@@ -1,0 +1,100 @@
+//! What answers mean and which settings are refused.
+
+use super::*;
+
+#[test]
+fn answers_mean_what_they_should() {
+    let cases = [
+        (200, Verdict::Delivered),
+        (204, Verdict::Delivered),
+        (302, Verdict::Retry),
+        (400, Verdict::Rejected),
+        (401, Verdict::Retry),
+        (404, Verdict::Retry),
+        (409, Verdict::Rejected),
+        (413, Verdict::TooLarge),
+        (422, Verdict::Rejected),
+        (429, Verdict::Retry),
+        (500, Verdict::Retry),
+        (507, Verdict::Retry),
+    ];
+    for (status, verdict) in cases {
+        assert_eq!(
+            judge(StatusCode::from_u16(status).expect("status")),
+            verdict,
+            "{status}"
+        );
+    }
+}
+
+#[test]
+fn waits_are_read_as_seconds_and_as_dates() {
+    let wait = |text: &str| {
+        let mut headers = HeaderMap::new();
+        headers.insert(RETRY_AFTER, HeaderValue::from_str(text).expect("ascii"));
+        retry_after(&headers).map(|d| d.as_secs())
+    };
+    assert_eq!(wait("7"), Some(7));
+    assert_eq!(wait("1e12"), Some(3600));
+    assert_eq!(wait("-1"), None);
+    assert_eq!(wait("Fri, 31 Dec 1999 23:59:59 GMT"), Some(0));
+    assert_eq!(wait("Fri, 31 Dec 2100 23:59:59 GMT"), Some(3600));
+    assert_eq!(wait("soon"), None);
+}
+
+#[test]
+fn settings_that_cannot_work_are_refused_with_their_place() {
+    let cases: &[(&[(&str, &str)], &str)] = &[
+        (
+            &[("port", "70000")],
+            "'port' is 70000, but must be 1 to 65535",
+        ),
+        (
+            &[("host", "no host")],
+            "'host' is 'no host', which is no host name or address",
+        ),
+        (
+            &[("header", "bad:name x")],
+            "'header' is 'bad:name x', which is no valid NAME VALUE",
+        ),
+        (
+            &[("http_user", "u"), ("bearer_token", "t")],
+            "'bearer_token' and 'http_user' exclude each other; remove one",
+        ),
+        (
+            &[("tls.ca_file", "/no/such.pem")],
+            "cannot read certificates from '/no/such.pem': ",
+        ),
+        (
+            &[("tls.key_file", "/no/such.pem")],
+            "'tls.key_file' needs 'tls.crt_file', which is not set",
+        ),
+        (
+            &[("tls.key_passwd", "secret")],
+            "'tls.key_file' is encrypted, which is not supported",
+        ),
+        (
+            &[("tls.max_version", "TLSv1.1")],
+            "'tls.max_version' leaves no version",
+        ),
+        (
+            &[("tls.min_version", "2")],
+            "'tls.min_version' is '2', but must be TLSv1.2 or TLSv1.3",
+        ),
+        (
+            &[("net.source_address", "eth0")],
+            "'net.source_address' is 'eth0', but must be an IP address",
+        ),
+        (&[("proxy", "ftp://x")], "'proxy' is 'ftp://x', but must be"),
+    ];
+    for (pairs, message) in cases {
+        let error = HttpClient::build(
+            &Settings::of("http", pairs),
+            &OutputEnvironment::default(),
+            80,
+        )
+        .err()
+        .expect("refused");
+        assert!(error.to_string().contains(message), "{error}");
+    }
+}
