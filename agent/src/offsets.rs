@@ -55,8 +55,10 @@ impl Print {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     pub offset: u64,
-    /// Bit 0: standard output, bit 1: standard error.
+    /// Bits 0 and 1: partial lines of standard output and error; bits 2 and 3: their groups.
     pub streams: u8,
+    /// The least ordinal of what was cut.
+    pub ordinal: u32,
 }
 
 /// One generation of one file: a row of both tables.
@@ -362,17 +364,18 @@ fn write_row(transaction: &rusqlite::Transaction<'_>, c: &mut Checkpoint) -> any
 fn format_cuts(cuts: &[Cut]) -> String {
     let mut text = String::new();
     for cut in cuts {
-        let _ = write!(text, "{}:{} ", cut.offset, cut.streams);
+        let _ = write!(text, "{}:{}:{} ", cut.offset, cut.streams, cut.ordinal);
     }
     text
 }
 
 fn parse_cuts(text: &str) -> Vec<Cut> {
     let parse = |word: &str| {
-        let (offset, streams) = word.split_once(':')?;
+        let mut numbers = word.split(':');
         Some(Cut {
-            offset: offset.parse().ok()?,
-            streams: streams.parse().ok()?,
+            offset: numbers.next()?.parse().ok()?,
+            streams: numbers.next()?.parse().ok()?,
+            ordinal: numbers.next().unwrap_or("0").parse().ok()?,
         })
     };
     text.split_whitespace().filter_map(parse).collect()
@@ -410,10 +413,12 @@ mod tests {
                 Cut {
                     offset: 1100,
                     streams: 3,
+                    ordinal: 1,
                 },
                 Cut {
                     offset: 1200,
                     streams: 1,
+                    ordinal: 0,
                 },
             ],
             rotated: false,

@@ -234,6 +234,22 @@ impl Parsed {
         true
     }
 
+    /// Whether the last field is text.
+    #[must_use]
+    pub fn last_is_text(&self) -> bool {
+        (self.fields.last()).is_some_and(|f| matches!(f.value, FieldValue::Text(_)))
+    }
+
+    /// The column and the text of the last field, when it is text: after [`write`](Self::write).
+    #[must_use]
+    pub fn last_text_column(&self, batch: &LogBatch, row: usize) -> Option<(usize, Slice)> {
+        let column = *self.columns.get(self.fields.len().checked_sub(1)?)?;
+        match batch.columns().get(column)?.values.get(row)? {
+            Value::Text(text) if self.last_is_text() => Some((column, *text)),
+            _ => None,
+        }
+    }
+
     /// Fills `columns`; makes the ones that are missing unless there are too many.
     fn find_columns(&mut self, batch: &mut LogBatch, line: Slice) -> bool {
         self.columns.resize(self.fields.len(), usize::MAX);

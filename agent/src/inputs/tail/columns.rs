@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use kansoku_model::{LogBatch, Position, Slice, Value};
-use kansoku_parsers::line::Parsed;
+use kansoku_parsers::line::{Parsed, Parser};
 
 use super::lines::{Format, LineRules};
 
@@ -31,6 +31,22 @@ pub(super) struct PlainLine<'a> {
     pub(super) position: Position,
     pub(super) start: u64,
     pub(super) now_ns: i64,
+}
+
+/// One line of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct GroupPart {
+    /// Where it ends in the group's text.
+    pub(super) end: usize,
+    /// The parser that gives it fields.
+    pub(super) parser: Option<usize>,
+}
+
+fn put_lines(logs: &mut LogBatch, row: usize, field: Option<(usize, Vec<u8>)>) {
+    if let Some((column, lines)) = field {
+        let text = Value::Text(logs.store(&lines));
+        logs.set(column, row, text);
+    }
 }
 
 /// Column numbers of one batch.
@@ -67,7 +83,14 @@ impl Columns {
             .map(|key| logs.column_index_or_insert(key));
     }
 
-    fn record(&self, logs: &mut LogBatch, time_ns: i64, position: Position, start: u64) -> usize {
+    /// A record with the fields that all have.
+    pub(super) fn record(
+        &self,
+        logs: &mut LogBatch,
+        time_ns: i64,
+        position: Position,
+        start: u64,
+    ) -> usize {
         let row = logs.push(time_ns, position);
         if let Some((column, name)) = self.path {
             logs.set(column, row, name);
@@ -85,7 +108,7 @@ impl Columns {
         line: &WrappedLine,
         position: Position,
         start: u64,
-    ) {
+    ) -> usize {
         let row = self.record(logs, line.time_ns, position, start);
         let stream = self.words[line.stream];
         match line.format {
@@ -109,6 +132,74 @@ impl Columns {
                 logs.set(columns[2], row, Value::Text(line.time));
             }
         }
+        row
+    }
+
+    /// Puts what a parser read in a runtime's text in the place of that text.
+    pub(super) fn put_parsed(
+        &mut self,
+        logs: &mut LogBatch,
+        row: usize,
+        line: &WrappedLine,
+        parsed: &mut Parsed,
+    ) {
+        let text = match line.format {
+            Format::Cri => self.cri.map(|columns| columns[3]),
+            Format::Docker => self.docker.map(|columns| columns[0]),
+        };
+        let Some(text) = text else {
+            return;
+        };
+        logs.set(text, row, Value::Absent);
+        if !parsed.write(logs, row, line.log) {
+            logs.set(text, row, Value::Text(line.log));
+            return;
+        }
+        if let Some(time_ns) = parsed.time_ns {
+            logs.set_time(row, time_ns);
+        }
+    }
+
+    /// Puts the lines of a group into record `row`: fields of those that a parser reads, the others
+    /// as further lines of the last field.
+    #[allow(clippy::too_many_arguments)]
+    pub(super) fn put_group<'p>(
+        &mut self,
+        logs: &mut LogBatch,
+        rules: &LineRules,
+        row: usize,
+        text: &[u8],
+        parts: &[GroupPart],
+        parsers: impl Fn(usize) -> &'p Parser,
+        parsed: &mut Parsed,
+    ) {
+        let now_ns = logs.times()[row];
+        let mut field: Option<(usize, Vec<u8>)> = None;
+        let mut start = 0;
+        for (index, part) in parts.iter().enumerate() {
+            let line = &text[start..part.end];
+            start = part.end;
+            if let Some(parser) = part.parser {
+                put_lines(logs, row, field.take());
+                let slice = logs.store(line);
+                let fits = parsers(parser).parse(line, now_ns, parsed);
+                if fits && parsed.write(logs, row, slice) {
+                    field = (parsed.last_text_column(logs, row))
+                        .map(|(column, text)| (column, logs.bytes(text).to_vec()));
+                    if let Some(time_ns) = parsed.time_ns.filter(|_| index == 0) {
+                        logs.set_time(row, time_ns);
+                    }
+                    continue;
+                }
+            }
+            let (_, lines) =
+                field.get_or_insert_with(|| (logs.column_index_or_insert(&rules.key), Vec::new()));
+            if !lines.is_empty() {
+                lines.push(b'\n');
+            }
+            lines.extend_from_slice(line);
+        }
+        put_lines(logs, row, field);
     }
 
     /// Adds a record of a line as `parser` reads it, or with the whole line under `key`.

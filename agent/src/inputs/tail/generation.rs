@@ -15,11 +15,12 @@ use std::time::Instant;
 
 use kansoku_model::{Position, RecordBatch, Resource};
 
+use super::encoding::{self, Encoding, Wanted};
 use super::identity::{self, HEAD_BYTES, MARKER_BYTES};
 use super::lines::{Feed, LineRules, LineScratch, Lines, OpenBatch};
 use super::options::{LongLines, TailOptions};
 use super::window::{READ_BYTES, Window, first_long_line, utf8_border};
-use crate::offsets::{Checkpoint, Cut, Print};
+use crate::offsets::{Checkpoint, Print};
 use crate::pipeline::InputCounters;
 
 /// A batch is closed when it holds this much: the size of a good request.
@@ -72,6 +73,7 @@ pub(super) struct Generation {
     tag: Arc<str>,
     resource: Arc<Resource>,
     lines: Lines,
+    knows_encoding: bool,
     /// The start of the first line that has not been read.
     offset: u64,
     /// The bytes before `offset`.
@@ -98,6 +100,8 @@ pub(super) struct Generation {
     pub(super) dirty: bool,
     /// Its content no longer exists anywhere.
     pub(super) gone: bool,
+    /// It is let go of because it is old; it may go on one day.
+    pub(super) released: bool,
     /// Read to its end and let go; waits for acknowledgements only.
     pub(super) closed: bool,
 }
@@ -115,6 +119,7 @@ impl Generation {
         let before = bytes_before(&file, offset)?;
         Ok(Self {
             lines: Lines::new(offset, checkpoint.sent, checkpoint.cuts.clone()),
+            knows_encoding: false,
             must_save: checkpoint.id == 0 || checkpoint.foreign,
             dirty: true,
             checkpoint,
@@ -134,6 +139,7 @@ impl Generation {
             quiet_turns: 0,
             hot: true,
             gone: false,
+            released: false,
             closed: false,
         })
     }
@@ -184,9 +190,9 @@ impl Generation {
             .map_or(0, |open| open.logs.reserved_bytes())
     }
 
-    /// Since when a partial line waits for its rest.
-    pub(super) fn pending_since(&self) -> Option<Instant> {
-        self.lines.pending_since()
+    /// Whether lines wait for others.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.lines.is_waiting()
     }
 
     /// The first position that reading must be able to come back to.
@@ -239,6 +245,7 @@ impl Generation {
         window: &mut Window,
         context: &mut TurnContext<'_>,
     ) -> io::Result<Turn> {
+        self.learn_encoding(context.options.rules.encoding)?;
         let first = self.offset - self.before.len() as u64;
         let mut n_read = window.fill(&self.file, first)?;
         if window.end < self.before.len() || window.buffer[..self.before.len()] != self.before {
@@ -277,6 +284,28 @@ impl Generation {
         }
     }
 
+    /// The byte order mark is looked at until there is one or a line without.
+    fn learn_encoding(&mut self, wanted: Wanted) -> io::Result<()> {
+        if self.knows_encoding {
+            return Ok(());
+        }
+        let encoding = match wanted {
+            Wanted::Utf8 => None,
+            Wanted::Fixed(encoding) => Some(encoding),
+            Wanted::Auto => {
+                let mut mark = [0; 2];
+                let n = identity::read_full(&self.file, &mut mark, 0)?;
+                if n < mark.len() {
+                    return Ok(());
+                }
+                Encoding::of_mark(&mark)
+            }
+        };
+        self.knows_encoding = true;
+        self.lines.set_encoding(encoding);
+        Ok(())
+    }
+
     fn end_of_file(
         &mut self,
         window: &mut Window,
@@ -300,20 +329,23 @@ impl Generation {
 
     /// Feeds all whole lines of the window.
     fn take_lines(&mut self, window: &mut Window, context: &mut TurnContext<'_>) {
+        let encoding = self.lines.encoding();
         if self.long_line.is_some() {
-            let Some(n) = memchr::memchr(b'\n', window.unread()) else {
-                self.consume(window, window.end);
+            let Some(n) = encoding::first_line_end(encoding, window.unread()) else {
+                // Half a character stays.
+                let half = (window.end - window.start) % encoding::width(encoding);
+                self.consume(window, window.end - half);
                 return;
             };
-            self.consume(window, window.start + n + 1);
+            self.consume(window, window.start + n);
             self.long_line = None;
         }
-        while let Some(n) = window.lines_end() {
+        while let Some(n) = window.lines_end(encoding) {
             let end = window.start + n;
             let longest = context.options.line_max_bytes;
             // Only when the window is larger than a line may be can it hold too long a line.
             let end = if end - window.start > longest {
-                match first_long_line(window.unread(), longest) {
+                match first_long_line(encoding, window.unread(), longest) {
                     Some(0) => {
                         self.begin_long_line(window, context);
                         self.take_lines(window, context);
@@ -380,13 +412,18 @@ impl Generation {
             LongLines::Truncate => {
                 context.counters.long_line_truncated.add(1);
                 let longest = context.options.line_max_bytes;
-                let keep = utf8_border(&window.unread()[..longest]);
+                let begin = &window.unread()[..longest];
+                let keep = match self.lines.encoding() {
+                    None => utf8_border(begin),
+                    encoding => longest - longest % encoding::width(encoding),
+                };
                 self.feed(window, window.start + keep, context);
             }
             LongLines::Skip => {
                 context.counters.long_line_skipped.add(1);
-                // One byte, so that the line is not begun again.
-                self.consume(window, window.start + 1);
+                // One character, so that the line is not begun again.
+                let width = encoding::width(self.lines.encoding());
+                self.consume(window, window.start + width);
             }
         }
         self.long_line = Some(start);
@@ -416,34 +453,17 @@ impl Generation {
         }
     }
 
-    /// Parts that have waited too long go out as they are; the cut is noted so that a second reading
-    /// after a crash cuts alike.
-    pub(super) fn cut_pending(
+    /// What has waited too long goes out as it is; the cut is noted so that a second reading after a
+    /// crash cuts alike. True when there was something.
+    pub(super) fn cut_due(
         &mut self,
         rules: &LineRules,
         scratch: &mut LineScratch,
         now: (Instant, i64),
-        waited: impl Fn(Instant) -> bool,
-    ) {
-        let from = self.lines.last();
-        let open = self.open.get_or_insert_with(|| {
-            OpenBatch::new(self.tag.clone(), self.resource.clone(), 0, from)
-        });
-        let feed = Feed {
-            rules,
-            path: &self.checkpoint.path,
-            now: now.0,
-            now_ns: now.1,
-            scratch,
-        };
-        let streams = self.lines.cut_pending(open, &feed, self.offset, waited);
-        if streams != 0 {
-            self.checkpoint.cuts.push(Cut {
-                offset: self.offset,
-                streams,
-            });
-            self.must_save = true;
-        }
+    ) -> bool {
+        let slots = self.lines.due(rules, now.0);
+        self.cut(rules, scratch, now, slots);
+        slots != 0
     }
 
     /// Nothing more will come: everything that waits goes out as it is.
@@ -453,9 +473,37 @@ impl Generation {
         scratch: &mut LineScratch,
         now: (Instant, i64),
     ) {
-        if self.pending_since().is_some() {
-            self.cut_pending(rules, scratch, now, |_| true);
+        // A partial line that is cut may join a group, which then has to go, too.
+        for _ in 0..2 {
+            let slots = self.lines.waiting();
+            self.cut(rules, scratch, now, slots);
         }
+    }
+
+    pub(super) fn cut(
+        &mut self,
+        rules: &LineRules,
+        scratch: &mut LineScratch,
+        now: (Instant, i64),
+        slots: u8,
+    ) {
+        if slots == 0 {
+            return;
+        }
+        let from = self.lines.last();
+        let open = self.open.get_or_insert_with(|| {
+            OpenBatch::new(self.tag.clone(), self.resource.clone(), 0, from)
+        });
+        let mut feed = Feed {
+            rules,
+            path: &self.checkpoint.path,
+            now: now.0,
+            now_ns: now.1,
+            scratch,
+        };
+        let cut = self.lines.cut(open, &mut feed, self.offset, slots);
+        self.checkpoint.cuts.push(cut);
+        self.must_save = true;
     }
 
     /// Takes the batch out for sending, with the number of its flight. `None` when it has no record;
@@ -540,6 +588,14 @@ impl Generation {
     /// When it cannot be asked.
     pub(super) fn is_deleted(&self) -> io::Result<bool> {
         Ok(self.file.metadata()?.nlink() == 0)
+    }
+
+    /// Tells the kernel that what was read from `begin` on is not read again.
+    pub(super) fn drop_cache(&self, begin: u64) {
+        let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+        let (begin, len) = (begin as i64, (self.offset - begin) as i64);
+        // Only a wish: where it is not granted, nothing is lost.
+        let _ = nix::fcntl::posix_fadvise(&self.file, begin, len, advice);
     }
 
     /// The same content lies in another file (a copy made before truncation): go on there.

@@ -1,7 +1,15 @@
 //! From the lines of one generation to records: formats, joining of partial lines, positions.
 //!
 //! Nothing here reads files or clocks. The rule: the same bytes, read again from the same offset,
-//! give the same records at the same positions, so that a repeat can be told from news.
+//! give the same records at the same positions, so that a repeat can be told from news. Every record
+//! that is made while one line is looked at has a position within that line, so that all of them
+//! travel in one batch; only what is cut because time is up stands between lines, see [`Cut`].
+//!
+//! What a runtime split is put together in [`joining`], what belongs together by its text in
+//! [`grouping`].
+
+mod grouping;
+mod joining;
 
 use std::ops::Range;
 use std::path::Path;
@@ -9,17 +17,27 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kansoku_model::{LogBatch, Position, Resource, Slice, Source, SourceId};
-use kansoku_parsers::line::json::{self, Field};
-use kansoku_parsers::line::{Parsed, Parser, cri, docker};
+use kansoku_parsers::line::json::Field;
+use kansoku_parsers::line::{Parsed, Parser};
 
 use super::columns::{Columns, PlainLine, WrappedLine};
+use super::encoding::{self, Encoding, Wanted};
 use crate::offsets::Cut;
+use grouping::Groups;
+pub(super) use grouping::{FirstLine, Grouping};
+use joining::Pending;
 
 /// How a container runtime wraps lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Format {
     Cri,
     Docker,
+}
+
+/// `docker_mode`: docker's lines are joined as JSON and handed on as such.
+pub(super) struct DockerMode {
+    /// `docker_mode_parser`.
+    pub(super) first_line: Option<Arc<Parser>>,
 }
 
 /// How lines become records; shared by all files of an input.
@@ -30,30 +48,39 @@ pub(super) struct LineRules {
     pub(super) path_key: Option<Arc<str>>,
     /// Field for the line's offset.
     pub(super) offset_key: Option<Arc<str>>,
-    /// `multiline.parser`.
+    /// The runtimes in `multiline.parser`.
     pub(super) formats: Vec<Format>,
+    pub(super) docker_mode: Option<DockerMode>,
+    /// Which lines belong together by their text.
+    pub(super) grouping: Option<Grouping>,
     /// `parser`.
     pub(super) parser: Option<Arc<Parser>>,
     pub(super) skip_empty_lines: bool,
-    /// A record joined from partial lines is cut in pieces of at most this size.
+    /// Records of groups and of docker mode older than that are dropped.
+    pub(super) ignore_older: Option<Duration>,
+    pub(super) encoding: Wanted,
+    /// A joined record is cut in pieces of at most this size.
     pub(super) join_limit_bytes: usize,
     /// How long a partial line waits for its rest.
     pub(super) join_timeout: Duration,
+    /// How long a group waits for its next line.
+    pub(super) group_timeout: Duration,
 }
 
-/// Partial lines of one stream that wait for their end.
-struct Pending {
-    text: Vec<u8>,
-    /// As written in the first part.
-    time: Vec<u8>,
-    time_ns: i64,
-    /// Where the first part's line begins: the offset must not pass it.
-    start: u64,
-    since: Instant,
-    format: Format,
-    /// Whether the first part said that more would come; the record keeps its flag.
-    joined: bool,
+impl LineRules {
+    fn is_too_old(&self, time_ns: i64, now_ns: i64) -> bool {
+        let too_old =
+            |limit: Duration| i128::from(now_ns) - limit.as_nanos() as i128 > time_ns.into();
+        self.ignore_older.is_some_and(too_old)
+    }
 }
+
+/// Streams of a [`Cut`]: bits 0 and 1 are the partial lines of standard output and error, bits 2 and
+/// 3 their groups.
+const N_SLOTS: u8 = 4;
+const FIRST_GROUP: u8 = 2;
+/// Ordinals kept for the records of one slot of a cut.
+const SLOT_ORDINALS: u32 = 32;
 
 /// The reading state of one generation.
 pub(super) struct Lines {
@@ -63,12 +90,16 @@ pub(super) struct Lines {
     sent: Position,
     /// Of standard output and standard error.
     pending: [Option<Box<Pending>>; 2],
+    /// Of the same two; none as long as nothing is grouped.
+    groups: Option<Box<[Groups; 2]>>,
     /// Cuts of an earlier life that lie ahead, in order.
     cuts: Vec<Cut>,
     /// The format that fitted the last line.
     last_format: usize,
     /// Joined records that were cut at the limit, since last asked.
     n_truncated: u64,
+    /// Of the file; `None` = bytes are taken as they are.
+    encoding: Option<Encoding>,
 }
 
 /// Scratch space of the parsers, one for all files of an input.
@@ -133,13 +164,21 @@ impl At {
     }
 }
 
-/// One line of a record that may have several.
-struct Part<'a> {
-    format: Format,
-    time: &'a [u8],
-    time_ns: i64,
+/// A line, or several that were joined, before it is a record.
+struct Unit<'a> {
+    /// Time as written, its value, and whether the first part said that more would come; `None` for
+    /// lines that no runtime has wrapped.
+    wrap: Option<(Format, &'a [u8], i64, bool)>,
+    stream: usize,
     text: &'a [u8],
-    goes_on: bool,
+    /// Where the time and the text lie in the arena, when they do.
+    slices: Option<(Slice, Slice)>,
+    /// Where its first line begins.
+    start: u64,
+    /// Its position is this offset.
+    offset: u64,
+    /// The first offset within the line that made it complete.
+    within: u64,
 }
 
 /// 0 for standard output and anything unknown, 1 for standard error.
@@ -153,20 +192,62 @@ impl Lines {
             last: Position::at(start),
             sent,
             pending: [None, None],
+            groups: None,
             cuts,
             last_format: 0,
             n_truncated: 0,
+            encoding: None,
         }
+    }
+
+    pub(super) fn encoding(&self) -> Option<Encoding> {
+        self.encoding
+    }
+
+    pub(super) fn set_encoding(&mut self, encoding: Option<Encoding>) {
+        self.encoding = encoding;
     }
 
     /// Where the oldest waiting part begins.
     pub(super) fn oldest_pending(&self) -> Option<u64> {
-        self.pending.iter().flatten().map(|p| p.start).min()
+        let partial = self.pending.iter().flatten().map(|p| p.start).min();
+        let groups = self.groups.iter().flat_map(|g| g.iter());
+        let grouped = groups.filter_map(Groups::oldest).min();
+        partial.into_iter().chain(grouped).min()
     }
 
-    /// Since when the oldest part waits.
-    pub(super) fn pending_since(&self) -> Option<Instant> {
-        self.pending.iter().flatten().map(|p| p.since).min()
+    /// Whether anything waits for lines to come.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.pending.iter().any(Option::is_some)
+            || self.groups.iter().any(|g| g.iter().any(Groups::is_waiting))
+    }
+
+    /// What has waited long enough, as in [`Cut`].
+    pub(super) fn due(&self, rules: &LineRules, now: Instant) -> u8 {
+        let over = |since: Instant, limit| now.saturating_duration_since(since) >= limit;
+        let mut slots = 0;
+        for (index, pending) in self.pending.iter().enumerate() {
+            let due = (pending.as_ref()).is_some_and(|p| over(p.since, rules.join_timeout));
+            slots |= u8::from(due) << index;
+        }
+        for (index, groups) in self.groups.iter().flat_map(|g| g.iter()).enumerate() {
+            let since = groups.since();
+            let due = since.is_some_and(|since| over(since, rules.group_timeout));
+            slots |= u8::from(due) << (FIRST_GROUP + index as u8);
+        }
+        slots
+    }
+
+    /// Everything that waits, as in [`Cut`].
+    pub(super) fn waiting(&self) -> u8 {
+        let mut slots = 0;
+        for (index, pending) in self.pending.iter().enumerate() {
+            slots |= u8::from(pending.is_some()) << index;
+        }
+        for (index, groups) in self.groups.iter().flat_map(|g| g.iter()).enumerate() {
+            slots |= u8::from(groups.is_waiting()) << (FIRST_GROUP + index as u8);
+        }
+        slots
     }
 
     /// Cut records since the last call.
@@ -183,8 +264,12 @@ impl Lines {
         region: &[u8],
         start: u64,
     ) {
-        let arena = out.logs.store(region).start;
         out.columns.begin(&mut out.logs, feed.rules, feed.path);
+        if self.encoding.is_some() {
+            self.feed_decoded(out, feed, region, start);
+            return;
+        }
+        let arena = out.logs.store(region).start;
         let mut at = 0;
         while at < region.len() {
             let (line_end, next) = match memchr::memchr(b'\n', &region[at..]) {
@@ -196,46 +281,98 @@ impl Lines {
                 end: start + next as u64,
                 arena: arena + at as u32,
             };
-            self.replay_cuts(out, place.start);
+            self.replay_cuts(out, feed, place.start);
             self.line(out, feed, &region[at..line_end], place);
             at = next;
         }
-        self.replay_cuts(out, start + region.len() as u64);
+        self.replay_cuts(out, feed, start + region.len() as u64);
     }
 
-    /// Takes parts that wait since a time for which `waited` is true as they are: their rest did not
-    /// come. Returns the streams as in [`Cut`].
-    pub(super) fn cut_pending(
+    /// The same for text that is not UTF-8.
+    fn feed_decoded(
         &mut self,
         out: &mut OpenBatch,
-        feed: &Feed<'_>,
-        offset: u64,
-        waited: impl Fn(Instant) -> bool,
-    ) -> u8 {
-        out.columns.begin(&mut out.logs, feed.rules, feed.path);
-        let mut streams = 0;
-        for (index, pending) in self.pending.iter().enumerate() {
-            if pending.as_ref().is_some_and(|p| waited(p.since)) {
-                streams |= 1 << index;
-            }
+        feed: &mut Feed<'_>,
+        region: &[u8],
+        start: u64,
+    ) {
+        let Some(encoding) = self.encoding else {
+            return;
+        };
+        let width = encoding::width(Some(encoding));
+        let mut at = 0;
+        while at < region.len() {
+            let end = encoding::first_line_end(Some(encoding), &region[at..]);
+            let (line_end, next) = match end {
+                Some(n) => (at + n - width, at + n),
+                None => (region.len(), region.len()),
+            };
+            let text = encoding.decode(&region[at..line_end]);
+            let text = match text.strip_prefix('\u{feff}') {
+                Some(rest) if start + at as u64 == 0 => rest,
+                _ => &text,
+            };
+            let place = At {
+                start: start + at as u64,
+                end: start + next as u64,
+                arena: out.logs.store(text.as_bytes()).start,
+            };
+            self.replay_cuts(out, feed, place.start);
+            self.line(out, feed, text.as_bytes(), place);
+            at = next;
         }
-        self.flush_streams(out, streams, offset);
-        streams
+        self.replay_cuts(out, feed, start + region.len() as u64);
     }
 
-    fn replay_cuts(&mut self, out: &mut OpenBatch, up_to: u64) {
+    /// Takes what waits in these slots as it is: its rest did not come.
+    pub(super) fn cut(
+        &mut self,
+        out: &mut OpenBatch,
+        feed: &mut Feed<'_>,
+        offset: u64,
+        slots: u8,
+    ) -> Cut {
+        out.columns.begin(&mut out.logs, feed.rules, feed.path);
+        let next = if self.last.offset == offset {
+            self.last.ordinal + 1
+        } else {
+            0
+        };
+        let cut = Cut {
+            offset,
+            streams: slots,
+            ordinal: next,
+        };
+        self.flush_slots(out, feed, cut);
+        cut
+    }
+
+    fn replay_cuts(&mut self, out: &mut OpenBatch, feed: &mut Feed<'_>, up_to: u64) {
         while let Some(cut) = self.cuts.first().copied().filter(|c| c.offset <= up_to) {
             self.cuts.remove(0);
-            self.flush_streams(out, cut.streams, cut.offset);
+            self.flush_slots(out, feed, cut);
         }
     }
 
-    fn flush_streams(&mut self, out: &mut OpenBatch, streams: u8, offset: u64) {
-        for index in 0..2 {
-            if streams & 1 << index != 0
-                && let Some(pending) = self.pending[index].take()
-            {
-                self.emit_pending(out, *pending, index, offset);
+    fn flush_slots(&mut self, out: &mut OpenBatch, feed: &mut Feed<'_>, cut: Cut) {
+        for slot in (0..N_SLOTS).filter(|slot| cut.streams & 1 << slot != 0) {
+            // Whatever has been forgotten of the records around it, this one's position is the same.
+            let ordinal = cut.ordinal + SLOT_ORDINALS * u32::from(slot);
+            if let Some(ordinal) = ordinal.checked_sub(1) {
+                let offset = cut.offset;
+                self.last = self.last.max(Position { offset, ordinal });
+            }
+            if slot >= FIRST_GROUP {
+                self.flush_groups(out, feed, usize::from(slot - FIRST_GROUP), cut.offset);
+            } else if let Some(pending) = self.pending[usize::from(slot)].take() {
+                self.emit_pending(
+                    out,
+                    feed,
+                    *pending,
+                    usize::from(slot),
+                    cut.offset,
+                    cut.offset,
+                );
             }
         }
     }
@@ -244,9 +381,9 @@ impl Lines {
     fn next_position(&mut self, offset: u64) -> Option<Position> {
         // A generation never begins to be read at an offset where a record ends later: `last` is
         // then the start itself, and every line ends after it.
-        self.last = if self.last.offset == offset {
+        self.last = if self.last.offset >= offset {
             Position {
-                offset,
+                offset: self.last.offset,
                 ordinal: self.last.ordinal + 1,
             }
         } else {
@@ -264,6 +401,9 @@ impl Lines {
         if line.is_empty() && (feed.rules.skip_empty_lines || n_nul > 0) {
             return;
         }
+        if feed.rules.docker_mode.is_some() && self.docker_mode_line(out, feed, line, at) {
+            return;
+        }
         for step in 0..feed.rules.formats.len() {
             let index = (self.last_format + step) % feed.rules.formats.len();
             let fitted = match feed.rules.formats[index] {
@@ -275,125 +415,65 @@ impl Lines {
                 return;
             }
         }
-        if let Some(position) = self.next_position(at.end) {
-            let plain = PlainLine {
-                line,
-                text: at.slice(0..line.len()),
-                position,
-                start: at.start,
-                now_ns: feed.now_ns,
-            };
-            let parsed = &mut feed.scratch.parsed;
-            out.columns
-                .push_plain(&mut out.logs, feed.rules, &plain, parsed);
+        let unit = Unit {
+            wrap: None,
+            stream: 0,
+            text: line,
+            slices: Some((Slice::default(), at.slice(0..line.len()))),
+            start: at.start,
+            offset: at.end,
+            within: at.start + 1,
+        };
+        self.unit(out, feed, &unit);
+    }
+
+    /// Makes a record of a unit, or adds it to its group.
+    fn unit(&mut self, out: &mut OpenBatch, feed: &mut Feed<'_>, unit: &Unit<'_>) {
+        if feed.rules.grouping.is_some() {
+            self.group(out, feed, unit);
+        } else {
+            self.emit(out, feed, unit);
         }
     }
 
-    fn cri_line(&mut self, out: &mut OpenBatch, feed: &Feed<'_>, line: &[u8], at: At) -> bool {
-        let Some(parts) = cri::split(line) else {
-            return false;
-        };
-        let index = stream_index(&line[parts.stream]);
-        if parts.partial || self.pending[index].is_some() {
-            let part = Part {
-                format: Format::Cri,
-                time: &line[parts.time],
-                time_ns: parts.time_ns,
-                text: &line[parts.log],
-                goes_on: parts.partial,
-            };
-            self.join(out, feed, index, &part, at);
-            return true;
-        }
-        if let Some(position) = self.next_position(at.end) {
-            let record = WrappedLine {
-                format: Format::Cri,
-                time: at.slice(parts.time),
-                time_ns: parts.time_ns,
-                stream: index,
-                partial: false,
-                log: at.slice(parts.log),
-            };
-            out.columns.push(&mut out.logs, &record, position, at.start);
-        }
-        true
-    }
-
-    fn docker_line(
-        &mut self,
-        out: &mut OpenBatch,
-        feed: &mut Feed<'_>,
-        line: &[u8],
-        at: At,
-    ) -> bool {
-        let Some(parts) = docker::split(line, &mut feed.scratch.fields) else {
-            return false;
-        };
-        let index = stream_index(&line[parts.stream]);
-        // The newline at the end is an escape, so the text is copied in any case.
-        let mut text = Vec::with_capacity(parts.log.len());
-        json::unescape(&line[parts.log], &mut text);
-        let part = Part {
-            format: Format::Docker,
-            time: &line[parts.time],
-            time_ns: parts.time_ns.unwrap_or(feed.now_ns),
-            text: &text,
-            goes_on: parts.partial,
-        };
-        self.join(out, feed, index, &part, at);
-        true
-    }
-
-    /// Adds a part to what waits, and makes the record when it is complete or too large.
-    fn join(
-        &mut self,
-        out: &mut OpenBatch,
-        feed: &Feed<'_>,
-        index: usize,
-        part: &Part<'_>,
-        at: At,
-    ) {
-        let limit = feed.rules.join_limit_bytes;
-        let full = |p: &mut Box<Pending>| {
-            p.format != part.format || p.text.len() + part.text.len() > limit
-        };
-        if let Some(pending) = self.pending[index].take_if(full) {
-            self.n_truncated += u64::from(pending.format == part.format);
-            self.emit_pending(out, *pending, index, at.end);
-        }
-        let pending = self.pending[index].get_or_insert_with(|| {
-            Box::new(Pending {
-                text: Vec::new(),
-                time: part.time.to_vec(),
-                time_ns: part.time_ns,
-                start: at.start,
-                since: feed.now,
-                format: part.format,
-                joined: part.goes_on,
-            })
-        });
-        pending.text.extend_from_slice(part.text);
-        if !part.goes_on
-            && let Some(pending) = self.pending[index].take()
-        {
-            self.emit_pending(out, *pending, index, at.end);
-        }
-    }
-
-    fn emit_pending(&mut self, out: &mut OpenBatch, pending: Pending, index: usize, offset: u64) {
-        let Some(position) = self.next_position(offset) else {
+    fn emit(&mut self, out: &mut OpenBatch, feed: &mut Feed<'_>, unit: &Unit<'_>) {
+        let Some(position) = self.next_position(unit.offset) else {
             return;
         };
-        let record = WrappedLine {
-            format: pending.format,
-            time: out.logs.store(&pending.time),
-            time_ns: pending.time_ns,
-            stream: index,
-            partial: pending.joined,
-            log: out.logs.store(&pending.text),
-        };
-        out.columns
-            .push(&mut out.logs, &record, position, pending.start);
+        let (time, text) = unit.slices.unwrap_or_else(|| {
+            let time = unit.wrap.map_or(&b""[..], |wrap| wrap.1);
+            (out.logs.store(time), out.logs.store(unit.text))
+        });
+        let parsed = &mut feed.scratch.parsed;
+        match unit.wrap {
+            None => {
+                let plain = PlainLine {
+                    line: unit.text,
+                    text,
+                    position,
+                    start: unit.start,
+                    now_ns: feed.now_ns,
+                };
+                out.columns
+                    .push_plain(&mut out.logs, feed.rules, &plain, parsed);
+            }
+            Some((format, _, time_ns, partial)) => {
+                let record = WrappedLine {
+                    format,
+                    time,
+                    time_ns,
+                    stream: unit.stream,
+                    partial,
+                    log: text,
+                };
+                let row = (out.columns).push(&mut out.logs, &record, position, unit.start);
+                if let Some(parser) = &feed.rules.parser
+                    && parser.parse(unit.text, feed.now_ns, parsed)
+                {
+                    out.columns.put_parsed(&mut out.logs, row, &record, parsed);
+                }
+            }
+        }
     }
 
     /// Names the range that the batch covers.

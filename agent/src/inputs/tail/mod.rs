@@ -7,9 +7,11 @@
 
 mod columns;
 mod discover;
+mod encoding;
 mod generation;
 mod identity;
 mod lines;
+mod option_list;
 mod options;
 mod tag;
 mod tailer;
@@ -26,7 +28,7 @@ use options::TailOptions;
 pub const PLUGIN: InputPlugin = InputPlugin {
     name: "tail",
     about: "follows log files",
-    options: options::OPTIONS,
+    options: option_list::OPTIONS,
     example: "\
 [INPUT]
     Name              tail

@@ -5,10 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use glob::Pattern;
-use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
-use regex::Regex;
+use kansoku_model::{ConfigError, Settings};
+use kansoku_parsers::line::{Parser, pattern};
+use regex::bytes::Regex;
 
-use super::lines::{Format, LineRules};
+use super::encoding::Wanted;
+use super::lines::{DockerMode, FirstLine, Format, Grouping, LineRules};
+use super::option_list::MORE_PARSERS;
+use crate::log;
 use crate::offsets::OffsetOptions;
 use crate::plugin::Environment;
 
@@ -19,203 +23,12 @@ const DEFAULT_LINE_MAX_BYTES: u64 = 2 << 20;
 const DEFAULT_JOIN_LIMIT_BYTES: u64 = 2_000_000;
 /// No line may be longer: a batch must stay well below the largest frame.
 const MAX_LINE_BYTES: u64 = 64 << 20;
-
-/// Every option; see the notes of those that have no effect here.
-pub(super) const OPTIONS: &[OptionSpec] = &[
-    OptionSpec::new(
-        "path",
-        OptionKind::List,
-        "",
-        "patterns of the files to follow",
-    ),
-    OptionSpec::new(
-        "exclude_path",
-        OptionKind::List,
-        "",
-        "patterns of files to leave out",
-    ),
-    OptionSpec::new(
-        "key",
-        OptionKind::Text,
-        "log",
-        "field for lines that no parser reads",
-    ),
-    OptionSpec::new(
-        "path_key",
-        OptionKind::Text,
-        "",
-        "field that gets the file's name",
-    ),
-    OptionSpec::new(
-        "offset_key",
-        OptionKind::Text,
-        "",
-        "field that gets the line's offset",
-    ),
-    OptionSpec::new(
-        "tag_regex",
-        OptionKind::Text,
-        "",
-        "named groups of the path for <name> in tag; files that do not match are not read",
-    ),
-    OptionSpec::new("parser", OptionKind::Text, "", "parser for each line"),
-    OptionSpec::new(
-        "multiline.parser",
-        OptionKind::List,
-        "",
-        "cri, docker: join what the runtime split",
-    ),
-    OptionSpec::new(
-        "multiline_flush",
-        OptionKind::Time,
-        "4",
-        "how long a partial line waits for its rest",
-    ),
-    OptionSpec::new(
-        "multiline_buffer_limit",
-        OptionKind::Size,
-        "2M",
-        "a joined record is cut at this size",
-    ),
-    OptionSpec::new(
-        "read_from_head",
-        OptionKind::Bool,
-        "off",
-        "read files found at the first start from their beginning",
-    ),
-    OptionSpec::new(
-        "read_newly_discovered_files_from_head",
-        OptionKind::Bool,
-        "on",
-        "the same for files found later",
-    ),
-    OptionSpec::new(
-        "refresh_interval",
-        OptionKind::Time,
-        "60",
-        "look through all folders this often, besides events",
-    ),
-    OptionSpec::new(
-        "rotate_wait",
-        OptionKind::Time,
-        "5",
-        "how long a rotated file stays open after its end was reached",
-    ),
-    OptionSpec::new(
-        "ignore_older",
-        OptionKind::Time,
-        "0",
-        "do not start files unchanged for longer; 0 = all",
-    ),
-    OptionSpec::new(
-        "buffer_max_size",
-        OptionKind::Size,
-        "2MiB",
-        "longer lines are cut, or skipped with skip_long_lines; never is the file given up",
-    ),
-    OptionSpec::new(
-        "skip_long_lines",
-        OptionKind::Bool,
-        "off",
-        "skip lines over buffer_max_size",
-    ),
-    OptionSpec::new(
-        "truncate_long_lines",
-        OptionKind::Bool,
-        "on",
-        "cut lines over buffer_max_size",
-    ),
-    OptionSpec::new(
-        "skip_empty_lines",
-        OptionKind::Bool,
-        "off",
-        "no record for an empty line",
-    ),
-    OptionSpec::new(
-        "db",
-        OptionKind::Text,
-        "",
-        "SQLite file that keeps offsets; Fluent Bit's are continued",
-    ),
-    OptionSpec::new(
-        "db.sync",
-        OptionKind::Choice(&["off", "normal", "full", "extra"]),
-        "normal",
-        "SQLite's synchronous mode",
-    ),
-    OptionSpec::new(
-        "db.locking",
-        OptionKind::Bool,
-        "off",
-        "no other process may open the db",
-    ),
-    OptionSpec::new(
-        "db.journal_mode",
-        OptionKind::Choice(&["wal", "delete", "truncate", "persist", "memory", "off"]),
-        "wal",
-        "SQLite's journal",
-    ),
-    OptionSpec::new(
-        "db.compare_filename",
-        OptionKind::Bool,
-        "off",
-        "an offset counts only for a file of the same name, besides its content",
-    ),
-    OptionSpec::new(
-        "exit_on_eof",
-        OptionKind::Bool,
-        "off",
-        "end when all files are read",
-    ),
-    OptionSpec::new(
-        "inotify_watcher",
-        OptionKind::Bool,
-        "on",
-        "off = poll, for file systems without events",
-    ),
-    OptionSpec::new(
-        "buffer_chunk_size",
-        OptionKind::Size,
-        "",
-        "no effect: the read size adapts",
-    ),
-    OptionSpec::new(
-        "static_batch_size",
-        OptionKind::Size,
-        "",
-        "no effect: files take turns of 4 MiB",
-    ),
-    OptionSpec::new(
-        "event_batch_size",
-        OptionKind::Size,
-        "",
-        "no effect: files take turns of 4 MiB",
-    ),
-    OptionSpec::new(
-        "watcher_interval",
-        OptionKind::Time,
-        "",
-        "no effect: folders are watched",
-    ),
-    OptionSpec::new(
-        "progress_check_interval",
-        OptionKind::Time,
-        "",
-        "no effect: folders are watched",
-    ),
-    OptionSpec::new(
-        "file_cache_advise",
-        OptionKind::Bool,
-        "",
-        "no effect: the page cache is left alone",
-    ),
-    OptionSpec::new(
-        "threaded",
-        OptionKind::Bool,
-        "",
-        "no effect: every input has its thread",
-    ),
-];
+/// How much of one file is read before the next has its turn, unless `event_batch_size` says so.
+const TURN_BYTES: u64 = 4 << 20;
+/// The least of it: one read.
+const MIN_TURN_BYTES: u64 = 256 << 10;
+/// Intervals are not shorter, so that the tail does not spin.
+const MIN_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What becomes of a line over the bound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -235,6 +48,16 @@ pub(super) struct TailOptions {
     pub(super) refresh_interval: Duration,
     pub(super) rotate_wait: Duration,
     pub(super) ignore_older: Option<Duration>,
+    /// Files that are open are let go of, too, when they are older than `ignore_older`.
+    pub(super) ignore_active: bool,
+    /// Between checks of what names stand for, besides events.
+    pub(super) watcher_interval: Option<Duration>,
+    /// Between looks at all files, besides events.
+    pub(super) progress_interval: Option<Duration>,
+    /// How much of one file is read before the next has its turn.
+    pub(super) turn_bytes: u64,
+    /// What was read is dropped from the page cache.
+    pub(super) drop_cache: bool,
     pub(super) line_max_bytes: usize,
     pub(super) long_lines: LongLines,
     pub(super) db: Option<OffsetOptions>,
@@ -260,9 +83,20 @@ impl TailOptions {
             read_from_head: s.bool("read_from_head", false)?,
             read_new_from_head: s.bool("read_newly_discovered_files_from_head", true)?,
             // Zero would look through the folders without a pause.
-            refresh_interval: seconds("refresh_interval", 60.0)?.max(Duration::from_millis(100)),
+            refresh_interval: seconds("refresh_interval", 60.0)?.max(MIN_INTERVAL),
             rotate_wait: seconds("rotate_wait", 5.0)?,
             ignore_older: (!ignore_older.is_zero()).then_some(ignore_older),
+            ignore_active: s.bool("ignore_active_older_files", false)?,
+            watcher_interval: interval(s, "watcher_interval", Duration::ZERO)?,
+            progress_interval: interval(
+                s,
+                "progress_check_interval",
+                Duration::from_nanos(s.int("progress_check_interval_nsec", 0)?.max(0) as u64),
+            )?,
+            turn_bytes: s
+                .size("event_batch_size", s.size("static_batch_size", TURN_BYTES)?)?
+                .max(MIN_TURN_BYTES),
+            drop_cache: s.bool("file_cache_advise", false)?,
             line_max_bytes: line_max.clamp(64, MAX_LINE_BYTES) as usize,
             long_lines: long_lines(s)?,
             db: s.get("db").map(|db| OffsetOptions {
@@ -276,6 +110,12 @@ impl TailOptions {
             inotify: s.bool("inotify_watcher", true)?,
             host_name: environment.host_name.clone(),
         })
+    }
+
+    /// `ignore_older`.
+    pub(super) fn is_too_old(&self, metadata: &std::fs::Metadata) -> bool {
+        let age = metadata.modified().ok().and_then(|m| m.elapsed().ok());
+        matches!((self.ignore_older, age), (Some(limit), Some(age)) if age > limit)
     }
 
     /// Whether the input's patterns want this path.
@@ -314,11 +154,17 @@ fn patterns(s: &Settings, key: &str) -> Result<Vec<Pattern>, ConfigError> {
     s.list(key).into_iter().map(read).collect()
 }
 
+/// `None` when it is not set, or zero.
+fn interval(s: &Settings, key: &str, more: Duration) -> Result<Option<Duration>, ConfigError> {
+    let every = Duration::from_secs_f64(s.seconds(key, 0.0)?) + more;
+    Ok((!every.is_zero()).then(|| every.max(MIN_INTERVAL)))
+}
+
 fn tag_regex(s: &Settings) -> Result<Option<Regex>, ConfigError> {
     let Some(setting) = s.get("tag_regex") else {
         return Ok(None);
     };
-    Regex::new(&setting.value)
+    pattern::compile(&setting.value)
         .map(Some)
         .map_err(|e| ConfigError::new(&setting.place, format!("'tag_regex' cannot be read: {e}")))
 }
@@ -333,30 +179,93 @@ fn long_lines(s: &Settings) -> Result<LongLines, ConfigError> {
     })
 }
 
+/// The parser that `key` names, if it is set.
+fn parser_of(
+    s: &Settings,
+    environment: &Environment,
+    key: &str,
+) -> Result<Option<Arc<Parser>>, ConfigError> {
+    let Some(p) = s.get(key) else {
+        return Ok(None);
+    };
+    let found = environment.parsers.get(&p.value).cloned();
+    found.map(Some).ok_or_else(|| {
+        let known = environment.parsers.keys().map(String::as_str);
+        let hint = kansoku_model::plugin::did_you_mean(&p.value, known);
+        let message = format!("unknown parser '{}'{hint}; is parsers_file set?", p.value);
+        ConfigError::new(&p.place, message)
+    })
+}
+
 fn line_rules(s: &Settings, environment: &Environment) -> Result<LineRules, ConfigError> {
     let key = |name| s.get(name).map(|found| Arc::from(found.value.as_str()));
-    let parser = match s.get("parser") {
-        None => None,
-        Some(p) => Some(environment.parsers.get(&p.value).cloned().ok_or_else(|| {
-            let known = environment.parsers.keys().map(String::as_str);
-            let hint = kansoku_model::plugin::did_you_mean(&p.value, known);
-            ConfigError::new(
-                &p.place,
-                format!("unknown parser '{}'{hint}; is parsers_file set?", p.value),
-            )
-        })?),
+    let flush = Duration::from_secs_f64(s.seconds("multiline_flush", 4.0)?);
+    let docker_mode = if s.bool("docker_mode", false)? {
+        Some(DockerMode {
+            first_line: parser_of(s, environment, "docker_mode_parser")?,
+        })
+    } else {
+        None
+    };
+    let formats = formats(s)?;
+    let multiline = s.bool("multiline", false)?;
+    if multiline && docker_mode.is_some() {
+        let place = s.get("docker_mode").map_or(&s.place, |found| &found.place);
+        let message = "'multiline' and 'docker_mode' exclude each other; remove one";
+        return Err(ConfigError::new(place, message));
+    }
+    // As in Fluent Bit, which does not say so.
+    let overruled = s.get("multiline.parser").is_some() && (multiline || docker_mode.is_some());
+    if overruled {
+        let message = "'multiline' and 'docker_mode' have no effect beside 'multiline.parser'";
+        log::warn("input:tail", format_args!("{}: {message}", s.place));
+    }
+    let docker_mode = docker_mode.filter(|_| !overruled);
+    let multiline = multiline && !overruled;
+    let join_timeout = if docker_mode.is_some() {
+        // Fluent Bit takes less than a second for one.
+        Duration::from_secs(s.int("docker_mode_flush", 4)?.max(1) as u64)
+    } else {
+        flush
+    };
+    let parser = parser_of(s, environment, "parser")?;
+    // As in Fluent Bit, the parser of single lines wins.
+    let grouping = if multiline && parser.is_none() {
+        Some(Grouping::FirstLine(first_line(s, environment)?))
+    } else {
+        None
     };
     Ok(LineRules {
         key: s.text("key", "log").into(),
         path_key: key("path_key"),
         offset_key: key("offset_key"),
-        formats: formats(s)?,
+        formats,
+        docker_mode,
+        grouping,
         parser,
         skip_empty_lines: s.bool("skip_empty_lines", false)?,
+        ignore_older: Some(s.seconds("ignore_older", 0.0)?)
+            .filter(|older| *older > 0.0)
+            .map(Duration::from_secs_f64),
+        encoding: Wanted::new(s)?,
         join_limit_bytes: s
             .size("multiline_buffer_limit", DEFAULT_JOIN_LIMIT_BYTES)?
             .clamp(1024, MAX_LINE_BYTES) as usize,
-        join_timeout: Duration::from_secs_f64(s.seconds("multiline_flush", 4.0)?),
+        join_timeout,
+        group_timeout: flush,
+    })
+}
+
+fn first_line(s: &Settings, environment: &Environment) -> Result<FirstLine, ConfigError> {
+    let more = MORE_PARSERS
+        .iter()
+        .filter_map(|key| parser_of(s, environment, key).transpose());
+    Ok(FirstLine {
+        first: parser_of(s, environment, "parser_firstline")?.ok_or_else(|| {
+            let message = "'multiline' needs 'parser_firstline', which is not set";
+            ConfigError::new(&s.place, message)
+        })?,
+        more: more.collect::<Result<_, _>>()?,
     })
 }
 
@@ -379,6 +288,7 @@ fn formats(s: &Settings) -> Result<Vec<Format>, ConfigError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::inputs::tail::option_list::OPTIONS;
 
     fn message(pairs: &[(&str, &str)]) -> String {
         let settings = Settings::of("tail", pairs);
@@ -412,8 +322,16 @@ mod tests {
                 "unknown parser 'nginx'; is parsers_file set?",
             ),
             (
+                &[("path", "/a"), ("multiline", "on")],
+                "'multiline' needs 'parser_firstline', which is not set",
+            ),
+            (
+                &[("path", "/a"), ("multiline", "on"), ("docker_mode", "on")],
+                "'multiline' and 'docker_mode' exclude each other; remove one",
+            ),
+            (
                 &[("path", "/a"), ("tag_regex", "(")],
-                "'tag_regex' cannot be read: regex parse error:\n    (\n    ^\nerror: unclosed group",
+                "'tag_regex' cannot be read: pattern '(': unclosed group",
             ),
         ];
         for (pairs, expected) in cases {

@@ -1,14 +1,14 @@
 //! The tag of a file: the configured one with the path in place of `*`, or with named groups of
 //! `tag_regex` in place of `<name>`.
 
-use regex::Regex;
+use regex::bytes::Regex;
 
 /// The tag for `path`; `None` when `tag_regex` does not match, and the file is not to be read.
 pub(super) fn tag_of(configured: &str, tag_regex: Option<&Regex>, path: &str) -> Option<String> {
     let Some(regex) = tag_regex else {
         return Some(expand(configured, path));
     };
-    let groups = regex.captures(path)?;
+    let groups = regex.captures(path.as_bytes())?;
     let mut tag = String::new();
     let mut rest = configured;
     while let Some((before, after)) = rest.split_once('<') {
@@ -19,8 +19,10 @@ pub(super) fn tag_of(configured: &str, tag_regex: Option<&Regex>, path: &str) ->
             continue;
         };
         match groups.name(name) {
-            Some(text) => tag.push_str(text.as_str()),
-            None => tag.push('_'),
+            Some(text) if !text.is_empty() => {
+                tag.push_str(&String::from_utf8_lossy(text.as_bytes()));
+            }
+            _ => tag.push('_'),
         }
         rest = after;
     }
@@ -58,7 +60,7 @@ mod tests {
 
     #[test]
     fn the_path_or_its_groups_fill_the_tag() {
-        let containers = Regex::new(
+        let containers = kansoku_parsers::line::pattern::compile(
             r"(?<pod_name>[a-z0-9-]+)_(?<namespace_name>[^_]+)_(?<container_name>.+)-[0-9a-f]{3}\.log$",
         )
         .unwrap();

@@ -29,8 +29,6 @@ use super::watch::Watch;
 use crate::offsets::{Checkpoint, Offsets, nanoseconds};
 use crate::pipeline::{Link, Stopped};
 
-/// How much of one file is read before the next has its turn.
-const TURN_BYTES: u64 = 4 << 20;
 /// Batches that wait for more lines, of all files together, hold at most this much: hundreds of busy
 /// files must not each keep a batch open until the flush.
 const OPEN_MAX_BYTES: usize = 4 << 20;
@@ -92,6 +90,10 @@ pub(super) struct Tailer {
     next_save: Option<Instant>,
     next_chores: Option<Instant>,
     next_scan: Instant,
+    next_watch: Option<Instant>,
+    next_progress: Option<Instant>,
+    /// Sizes of files that were too old to be opened: what is added later is read from there.
+    ignored: HashMap<FileId, u64>,
 }
 
 impl Tailer {
@@ -136,6 +138,9 @@ impl Tailer {
             next_save: None,
             next_chores: None,
             next_scan: now,
+            next_watch: None,
+            next_progress: None,
+            ignored: HashMap::new(),
         })
     }
 
@@ -159,6 +164,7 @@ impl Tailer {
             if now >= self.next_scan {
                 self.scan();
             }
+            self.look_besides_events(now);
             if self.read_hot() == Err(Stopped) {
                 return false;
             }
@@ -183,6 +189,8 @@ impl Tailer {
             self.next_save,
             self.next_chores,
             Some(self.next_scan.max(self.next_tick)),
+            self.next_watch,
+            self.next_progress,
             hot.then_some(self.next_tick),
         ];
         let until = times.into_iter().flatten().min().unwrap_or(self.next_scan);

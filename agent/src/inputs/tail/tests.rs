@@ -18,6 +18,20 @@ struct Store {
     marks: HashMap<SourceId, Position>,
     records: Vec<String>,
     n_repeated: usize,
+    /// Keep all fields, not the text alone.
+    whole: bool,
+}
+
+fn all_fields(logs: &LogBatch, row: usize) -> String {
+    let has = |c: &&kansoku_model::Column| c.values[row] != Value::Absent;
+    let columns = logs.columns().iter().filter(has);
+    let shown: Vec<String> = columns
+        .map(|c| match c.values[row] {
+            Value::Int(n) => format!("{}={n}", c.name),
+            _ => format!("{}={}", c.name, text_of(logs, &c.name, row)),
+        })
+        .collect();
+    shown.join("|")
 }
 
 fn text_of(logs: &LogBatch, column: &str, row: usize) -> String {
@@ -41,7 +55,11 @@ impl Store {
             );
             last = position;
             if position > *mark {
-                self.records.push(text_of(logs, "log", row));
+                self.records.push(if self.whole {
+                    all_fields(logs, row)
+                } else {
+                    text_of(logs, "log", row)
+                });
             } else {
                 self.n_repeated += 1;
             }
@@ -109,13 +127,42 @@ impl Bench {
         fs::rename(self.path(from), self.path(to)).unwrap();
     }
 
+    fn environment() -> Environment {
+        let parser = |pairs: &[(&str, &str)]| {
+            let settings = Settings::of("parser", pairs);
+            let parser = kansoku_parsers::line::Parser::new(&settings, &|_| None).unwrap();
+            (parser.name().to_owned(), Arc::new(parser))
+        };
+        let first = r"^(?<time>\d+) (?<level>[A-Z]+) (?<msg>.*)$";
+        let more = r"^K=(?<k>.*)$";
+        Environment {
+            parsers: Arc::new(HashMap::from([
+                parser(&[
+                    ("name", "first"),
+                    ("format", "regex"),
+                    ("regex", first),
+                    ("time_key", "time"),
+                    ("time_format", "%s"),
+                ]),
+                parser(&[("name", "more"), ("format", "regex"), ("regex", more)]),
+                parser(&[("name", "json"), ("format", "json")]),
+                parser(&[
+                    ("name", "first_json"),
+                    ("format", "regex"),
+                    ("regex", r#"^{"log":"(?<time>\d+) "#),
+                ]),
+            ])),
+            ..Environment::default()
+        }
+    }
+
     fn start(&mut self) {
         let pairs: Vec<(&str, &str)> = (self.options.iter())
             .map(|(k, v)| (k.as_str(), v.as_str()))
             .collect();
         let settings = Settings::of("tail", &pairs);
-        settings.check(super::super::options::OPTIONS).unwrap();
-        let options = TailOptions::new(&settings, &Environment::default()).unwrap();
+        settings.check(super::super::option_list::OPTIONS).unwrap();
+        let options = TailOptions::new(&settings, &Self::environment()).unwrap();
         let (link, captured) = Link::captured("kube.*", Duration::ZERO);
         let mut tailer = Tailer::new(Arc::new(options), link).unwrap();
         tailer.tick = Duration::ZERO;
@@ -166,8 +213,24 @@ impl Bench {
         self.crash();
     }
 
+    /// As a crash after rows were stored and before anything was sent.
+    fn crash_after_storing(&mut self) {
+        let (tailer, _) = self.running.as_mut().unwrap();
+        let keys: Vec<Key> = tailer.generations.keys().copied().collect();
+        assert!(tailer.store_before_sending(&keys));
+        self.crash();
+    }
+
     fn crash(&mut self) {
         self.running = None;
+    }
+
+    /// The fields of everything that comes, one record after the other.
+    fn fields(&mut self) -> Vec<String> {
+        self.store.whole = true;
+        let records = self.records();
+        self.store.whole = false;
+        records
     }
 
     fn records(&mut self) -> Vec<String> {
@@ -293,6 +356,153 @@ fn a_part_that_waited_too_long_is_cut_in_the_same_place_after_a_crash() {
     b.start();
     assert_eq!(b.records(), ["end"]);
     assert_eq!(b.store.n_repeated, 1);
+}
+
+#[test]
+fn a_part_of_each_stream_cut_at_the_same_place_at_different_times_is_lost_by_no_crash() {
+    let mut b = Bench::new(&[CRI[0], CRI[1]]);
+    b.append(
+        "a.log",
+        "2026-11-21T09:00:00Z stderr P one-\n2026-11-21T09:00:00Z stdout P two-\n",
+    );
+    b.start();
+    assert_eq!(b.records(), Vec::<String>::new());
+    for slot in [2, 1] {
+        let (tailer, _) = b.running.as_mut().unwrap();
+        let now = (Instant::now(), 0);
+        let rules = &tailer.options.rules;
+        for generation in tailer.generations.values_mut() {
+            generation.cut(rules, &mut tailer.scratch, now, slot);
+        }
+        if slot == 2 {
+            assert_eq!(b.records(), ["one-"]);
+        }
+    }
+    b.crash_after_storing();
+    b.start();
+    assert_eq!(b.records(), ["two-"]);
+}
+
+#[test]
+fn the_old_multiline_mode_joins_lines_to_the_last_field_as_fluent_bit_does() {
+    let mut b = Bench::new(&[
+        ("multiline", "on"),
+        ("parser_firstline", "first"),
+        ("parser_1", "more"),
+        ("read_from_head", "on"),
+        ("offset_key", "o"),
+        ("multiline_flush", "3600"),
+    ]);
+    b.append(
+        "a.log",
+        "before\n123 INFO hello\n more\nK=v\n again\n124 WARN next\n",
+    );
+    b.start();
+    let complete = [
+        "o=0|log=before",
+        "o=7|level=INFO|msg=hello\n more|k=v\n again",
+    ];
+    assert_eq!(b.fields(), complete);
+    // The open group is read again, whatever of it there was.
+    b.append("a.log", "rest\n");
+    b.crash();
+    b.append("a.log", "125 INFO x\n");
+    b.start();
+    assert_eq!(b.fields(), ["o=39|level=WARN|msg=next\nrest"]);
+    assert_eq!(b.store.n_repeated, 0);
+}
+
+#[test]
+fn docker_mode_joins_json_before_the_parser_as_fluent_bit_does() {
+    let lines = "{\"log\":\"part \",\"stream\":\"stdout\",\"time\":\"t1\"}\n\
+         {\"log\":\"end\\n\",\"stream\":\"stdout\",\"time\":\"t2\"}\nplain\n";
+    let on = [("docker_mode", "on"), ("read_from_head", "on")];
+    for (parser, expected) in [
+        (
+            Some(("parser", "json")),
+            "log=part end\n|stream=stdout|time=t2",
+        ),
+        (
+            None,
+            "log={\"log\":\"part end\\n\",\"stream\":\"stdout\",\"time\":\"t2\"}",
+        ),
+    ] {
+        let options: Vec<_> = on.into_iter().chain(parser).collect();
+        let mut b = Bench::new(&options);
+        b.append("a.log", lines);
+        b.start();
+        assert_eq!(b.fields(), [expected, "log=plain"]);
+    }
+}
+
+#[test]
+fn docker_mode_adds_complete_lines_to_a_first_line() {
+    let mut b = Bench::new(&[
+        ("docker_mode", "on"),
+        ("docker_mode_parser", "first_json"),
+        ("parser", "json"),
+        ("read_from_head", "on"),
+    ]);
+    for text in ["123 A x", "more", "124 B y"] {
+        b.append(
+            "a.log",
+            format!("{{\"log\":\"{text}\\n\",\"stream\":\"stdout\"}}\n"),
+        );
+    }
+    b.start();
+    assert_eq!(b.records(), ["123 A x\nmore\n"]);
+    b.append("a.log", "no json\n");
+    assert_eq!(b.records(), ["124 B y\n", "no json"]);
+}
+
+#[test]
+fn other_encodings_become_utf8_line_by_line() {
+    let utf16 =
+        |text: &str| -> Vec<u8> { text.encode_utf16().flat_map(u16::to_le_bytes).collect() };
+    let mut b = Bench::new(&[("unicode.encoding", "auto"), ("read_from_head", "on")]);
+    b.append("a.log", utf16("\u{feff}gr\u{fc}n\n\u{a0a}\r\n"));
+    b.append("b.log", "plain \u{e9}\n");
+    b.start();
+    assert_eq!(b.records(), ["gr\u{fc}n", "\u{a0a}", "plain \u{e9}"]);
+    b.crash();
+    b.append("a.log", utf16("more"));
+    b.append("a.log", [10]);
+    b.start();
+    assert_eq!(b.records(), Vec::<String>::new());
+    b.append("a.log", [0]);
+    assert_eq!(b.records(), ["more"]);
+
+    let mut b = Bench::new(&[("generic.encoding", "ShiftJIS"), ("read_from_head", "on")]);
+    b.append("a.log", b"\x8a\xcf\x91\xaa\n\xff\n");
+    b.start();
+    assert_eq!(b.records(), ["\u{89b3}\u{6e2c}", "\u{fffd}"]);
+}
+
+#[test]
+fn files_too_old_are_let_go_of_and_go_on_where_they_stood() {
+    let mut b = Bench::new(&[
+        ("ignore_older", "1h"),
+        ("ignore_active_older_files", "on"),
+        ("read_from_head", "on"),
+    ]);
+    let age = |b: &Bench, name: &str, hours: u64| {
+        let file = File::options().append(true).open(b.path(name)).unwrap();
+        let time = SystemTime::now() - Duration::from_secs(3600 * hours);
+        file.set_modified(time).unwrap();
+    };
+    b.append("a.log", "1\n");
+    b.append("never.log", "old\n");
+    age(&b, "never.log", 2);
+    b.start();
+    assert_eq!(b.records(), ["1"]);
+    age(&b, "a.log", 2);
+    assert_eq!(b.records(), Vec::<String>::new());
+    assert_eq!(b.records(), Vec::<String>::new());
+    assert!(b.running.as_ref().unwrap().0.generations.is_empty());
+    for name in ["a.log", "never.log"] {
+        b.append(name, "2\n");
+    }
+    assert_eq!(b.records(), ["2", "2"]);
 }
 
 #[test]

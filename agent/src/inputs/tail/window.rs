@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
+use super::encoding::{self, Encoding};
 use super::identity::MARKER_BYTES;
 
 /// One read: small enough to stay in the processor's cache until its lines are parsed.
@@ -28,12 +29,11 @@ impl Window {
     }
 
     /// The end of the next whole lines, counted from `start`: about [`FEED_BYTES`] of them.
-    pub(super) fn lines_end(&self) -> Option<usize> {
+    pub(super) fn lines_end(&self, encoding: Option<Encoding>) -> Option<usize> {
         let unread = self.unread();
         let near = unread.len().min(FEED_BYTES);
-        let end = memchr::memrchr(b'\n', &unread[..near])
-            .or_else(|| memchr::memchr(b'\n', &unread[near..]).map(|n| near + n));
-        end.map(|n| n + 1)
+        encoding::last_line_end(encoding, &unread[..near])
+            .or_else(|| encoding::first_line_end(encoding, &unread[near..]).map(|n| near + n))
     }
 
     /// Reads from offset `at` as much as the buffer takes. Less means the end of the file.
@@ -66,13 +66,17 @@ impl Window {
 }
 
 /// Where the first line over `longest` begins; lines end with a newline or with `bytes`.
-pub(super) fn first_long_line(bytes: &[u8], longest: usize) -> Option<usize> {
+pub(super) fn first_long_line(
+    encoding: Option<Encoding>,
+    bytes: &[u8],
+    longest: usize,
+) -> Option<usize> {
     let mut start = 0;
-    for end in memchr::memchr_iter(b'\n', bytes) {
-        if end - start > longest {
+    while let Some(n) = encoding::first_line_end(encoding, &bytes[start..]) {
+        if n - encoding::width(encoding) > longest {
             return Some(start);
         }
-        start = end + 1;
+        start += n;
     }
     None
 }

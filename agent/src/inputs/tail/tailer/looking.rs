@@ -33,7 +33,9 @@ impl Tailer {
                 && let Some(generation) = self.generations.get_mut(key)
             {
                 generation.hot = true;
-            } else if let Some(followed) = self.followed.get(path) {
+            } else if let Some(followed) = self.followed.get(path)
+                && !followed.generations.is_empty()
+            {
                 for key in &followed.generations {
                     if let Some(generation) = self.generations.get_mut(key) {
                         generation.hot = true;
@@ -83,6 +85,40 @@ impl Tailer {
         self.generations.values_mut().for_each(|g| g.hot = true);
     }
 
+    /// `watcher_interval` and `progress_check_interval`.
+    pub(super) fn look_besides_events(&mut self, now: Instant) {
+        if let Some(every) = self.options.watcher_interval
+            && self.next_watch.is_none_or(|at| now >= at)
+        {
+            let names: Vec<PathBuf> = self.followed.keys().cloned().collect();
+            for name in names {
+                self.reconcile(&name);
+            }
+            self.next_watch = Some(now + every);
+        }
+        if let Some(every) = self.options.progress_interval
+            && self.next_progress.is_none_or(|at| now >= at)
+        {
+            self.heat_all();
+            self.next_progress = Some(now + every);
+        }
+    }
+
+    /// `ignore_active_older_files`: lets go of files that have not changed for `ignore_older`.
+    fn release_old(&mut self) {
+        if !self.options.ignore_active {
+            return;
+        }
+        for generation in self.generations.values_mut() {
+            let metadata = generation.file.metadata();
+            let too_old = metadata.is_ok_and(|m| self.options.is_too_old(&m));
+            if too_old && generation.quiet_turns >= 2 && !generation.is_waiting() {
+                generation.released = true;
+                generation.closed = true;
+            }
+        }
+    }
+
     /// Looks through all folders.
     pub(super) fn scan(&mut self) {
         for folder in discover::folders(&self.options) {
@@ -111,6 +147,7 @@ impl Tailer {
             );
             self.watch.failure = Some(failure);
         }
+        self.release_old();
         let every = if self.watch.is_complete() {
             self.options.refresh_interval
         } else {

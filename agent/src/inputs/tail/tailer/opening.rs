@@ -163,6 +163,10 @@ impl Tailer {
         if self.by_file.contains_key(&id) {
             return;
         }
+        let too_old = self.options.is_too_old(metadata);
+        if too_old && self.options.ignore_active && self.rows.contains_key(&id.inode) {
+            return;
+        }
         if let Some(row) = self.take_row(id, &file, name) {
             if row.finished && row.offset >= metadata.len() && row.rotated {
                 self.keep_row(row);
@@ -176,8 +180,14 @@ impl Tailer {
             self.open(name, real, file, row);
             return;
         }
-        let Some(start) = self.start_offset(name, metadata) else {
+        if too_old {
+            self.ignored.insert(id, metadata.len());
             return;
+        }
+        let ignored = self.ignored.remove(&id);
+        let start = match ignored.filter(|size| *size <= metadata.len()) {
+            Some(size) => size,
+            None => self.start_offset(name, metadata),
         };
         match self.new_checkpoint(name, id, start) {
             Ok(row) => {
@@ -188,14 +198,8 @@ impl Tailer {
         }
     }
 
-    /// Where to begin with a file that was never seen; `None` = not at all.
-    pub(super) fn start_offset(&self, name: &Path, metadata: &fs::Metadata) -> Option<u64> {
-        let modified = metadata.modified().ok();
-        if let (Some(limit), Some(modified)) = (self.options.ignore_older, modified)
-            && modified.elapsed().is_ok_and(|age| age > limit)
-        {
-            return None;
-        }
+    /// Where to begin with a file that was never seen.
+    pub(super) fn start_offset(&self, name: &Path, metadata: &fs::Metadata) -> u64 {
         let seen_before = self.was_tracked(name);
         let from_head = if self.started || seen_before {
             self.options.read_new_from_head || seen_before
@@ -209,7 +213,7 @@ impl Tailer {
             };
             self.options.read_from_head || self.offsets.last_alive.is_some_and(born_since)
         };
-        Some(if from_head { 0 } else { metadata.len() })
+        if from_head { 0 } else { metadata.len() }
     }
 
     pub(super) fn new_checkpoint(

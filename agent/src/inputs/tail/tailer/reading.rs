@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::time::{Instant, SystemTime};
 
-use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, TURN_BYTES, Tailer, now};
+use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, Tailer, now};
 use crate::inputs::tail::discover;
 use crate::inputs::tail::generation::{Generation, Turn, TurnContext};
 use crate::inputs::tail::identity::{self, FileId};
@@ -55,7 +55,19 @@ impl Tailer {
 
     /// One turn of one file, and the batches that it fills.
     pub(super) fn read_one(&mut self, key: Key, last: bool) -> Result<(), Stopped> {
-        let mut left = TURN_BYTES;
+        let begin = self.generations.get(&key).map_or(0, Generation::offset);
+        let turn = self.take_turn(key, last);
+        if self.options.drop_cache
+            && let Some(generation) = self.generations.get(&key)
+            && generation.offset() > begin
+        {
+            generation.drop_cache(begin);
+        }
+        turn
+    }
+
+    fn take_turn(&mut self, key: Key, last: bool) -> Result<(), Stopped> {
+        let mut left = self.options.turn_bytes;
         loop {
             let Some(generation) = self.generations.get_mut(&key) else {
                 return Ok(());
@@ -76,7 +88,7 @@ impl Tailer {
             if generation.has_batch() && self.next_flush.is_none() {
                 self.next_flush = Some(Instant::now() + self.link.flush);
             }
-            if generation.pending_since().is_some() {
+            if generation.is_waiting() {
                 self.next_chores
                     .get_or_insert(Instant::now() + CHORES_EVERY);
             }

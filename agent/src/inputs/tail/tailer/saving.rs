@@ -50,17 +50,12 @@ impl Tailer {
         self.next_chores = None;
         let now = Instant::now();
         let mut again = false;
-        let timeout = self.options.rules.join_timeout;
         let now_ns = nanoseconds(SystemTime::now());
-        for generation in self.generations.values_mut() {
-            if let Some(since) = generation.pending_since() {
-                again = true;
-                if now.duration_since(since) >= timeout {
-                    let waited = |since: Instant| now.duration_since(since) >= timeout;
-                    let rules = &self.options.rules;
-                    generation.cut_pending(rules, &mut self.scratch, (now, now_ns), waited);
-                    self.next_flush.get_or_insert(now);
-                }
+        let rules = &self.options.rules;
+        for generation in self.generations.values_mut().filter(|g| g.is_waiting()) {
+            again = true;
+            if generation.cut_due(rules, &mut self.scratch, (now, now_ns)) {
+                self.next_flush.get_or_insert(now);
             }
         }
         let rotated: Vec<Key> = (self.generations.iter())
@@ -122,7 +117,7 @@ impl Tailer {
             let Some(mut generation) = self.generations.remove(&key) else {
                 continue;
             };
-            generation.checkpoint.finished = true;
+            generation.checkpoint.finished = !generation.released;
             let row = &mut generation.checkpoint;
             let id = FileId {
                 device: row.device,
@@ -139,7 +134,7 @@ impl Tailer {
             }
             self.link.counters.files_closed.add(1);
             // A file that still has a name keeps its row, so that it is not read again.
-            if generation.gone || generation.is_deleted().unwrap_or(false) {
+            if generation.gone || !generation.released && generation.is_deleted().unwrap_or(false) {
                 self.removed_rows.push(generation.checkpoint.id);
                 self.want_save();
             } else {
@@ -166,7 +161,7 @@ impl Tailer {
                 return true;
             }
             if let Some(generation) = self.generations.get_mut(&key)
-                && generation.pending_since().is_some()
+                && generation.is_waiting()
             {
                 generation.cut_all(&self.options.rules, &mut self.scratch, super::now());
             }
