@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use glob::Pattern;
 use kansoku_model::{ConfigError, Settings};
-use kansoku_parsers::line::{Parser, pattern};
-use regex::bytes::Regex;
+use kansoku_parsers::line::Parser;
+use kansoku_parsers::line::pattern::Pattern as RubyPattern;
 
 use super::encoding::Wanted;
 use super::lines::{DockerMode, FirstLine, Format, Grouping, LineRules};
@@ -41,7 +41,7 @@ pub(super) enum LongLines {
 pub(super) struct TailOptions {
     pub(super) patterns: Vec<Pattern>,
     pub(super) excluded: Vec<Pattern>,
-    pub(super) tag_regex: Option<Regex>,
+    pub(super) tag_regex: Option<RubyPattern>,
     pub(super) rules: LineRules,
     pub(super) read_from_head: bool,
     pub(super) read_new_from_head: bool,
@@ -160,11 +160,11 @@ fn interval(s: &Settings, key: &str, more: Duration) -> Result<Option<Duration>,
     Ok((!every.is_zero()).then(|| every.max(MIN_INTERVAL)))
 }
 
-fn tag_regex(s: &Settings) -> Result<Option<Regex>, ConfigError> {
+fn tag_regex(s: &Settings) -> Result<Option<RubyPattern>, ConfigError> {
     let Some(setting) = s.get("tag_regex") else {
         return Ok(None);
     };
-    pattern::compile(&setting.value)
+    RubyPattern::new(&setting.value)
         .map(Some)
         .map_err(|e| ConfigError::new(&setting.place, format!("'tag_regex' cannot be read: {e}")))
 }

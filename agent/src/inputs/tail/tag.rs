@@ -1,14 +1,21 @@
 //! The tag of a file: the configured one with the path in place of `*`, or with named groups of
 //! `tag_regex` in place of `<name>`.
 
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::{Groups, Pattern};
 
 /// The tag for `path`; `None` when `tag_regex` does not match, and the file is not to be read.
-pub(super) fn tag_of(configured: &str, tag_regex: Option<&Regex>, path: &str) -> Option<String> {
+pub(super) fn tag_of(configured: &str, tag_regex: Option<&Pattern>, path: &str) -> Option<String> {
     let Some(regex) = tag_regex else {
         return Some(expand(configured, path));
     };
-    let groups = regex.captures(path.as_bytes())?;
+    let mut groups = Groups::default();
+    if !regex.find_groups(path.as_bytes(), &mut groups) {
+        return None;
+    }
+    let group = |name: &str| {
+        let mut named = regex.names().iter().filter(|(_, own)| &**own == name);
+        named.find_map(|(index, _)| groups.get(*index))
+    };
     let mut tag = String::new();
     let mut rest = configured;
     while let Some((before, after)) = rest.split_once('<') {
@@ -18,10 +25,8 @@ pub(super) fn tag_of(configured: &str, tag_regex: Option<&Regex>, path: &str) ->
             rest = after;
             continue;
         };
-        match groups.name(name) {
-            Some(text) if !text.is_empty() => {
-                tag.push_str(&String::from_utf8_lossy(text.as_bytes()));
-            }
+        match group(name).and_then(|(start, end)| path.get(start..end)) {
+            Some(text) if !text.is_empty() => tag.push_str(text),
             _ => tag.push('_'),
         }
         rest = after;
@@ -60,7 +65,7 @@ mod tests {
 
     #[test]
     fn the_path_or_its_groups_fill_the_tag() {
-        let containers = kansoku_parsers::line::pattern::compile(
+        let containers = Pattern::new(
             r"(?<pod_name>[a-z0-9-]+)_(?<namespace_name>[^_]+)_(?<container_name>.+)-[0-9a-f]{3}\.log$",
         )
         .unwrap();
