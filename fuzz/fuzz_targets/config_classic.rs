@@ -2,13 +2,13 @@
 //! or an error, and variables can be replaced in whatever was read.
 #![no_main]
 
-use kansoku_parsers::config::classic::{self, Loaded};
+use kansoku_parsers::config::{Loaded, classic};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // The first half is the main file, the second what every include gives.
     let (main, other) = bytes.split_at(bytes.len() / 2);
     let mut n = 0;
-    let document = classic::parse("main", &mut |path| {
+    let document = classic::parse("main", &mut |path, _| {
         n += 1;
         Ok(vec![Loaded {
             name: path.to_owned(),

@@ -10,26 +10,10 @@ use std::collections::HashSet;
 use kansoku_model::plugin::{Setting, did_you_mean};
 use kansoku_model::{ConfigError, Place};
 
-use super::{Document, Section, SectionKind};
+use super::{Document, Group, Loaded, MAX_FILES, Read, Section, SectionKind};
 
 /// The longest line.
 const MAX_LINE_BYTES: usize = 32 << 20;
-/// The most files of one configuration; more is an include that feeds itself.
-const MAX_FILES: usize = 1000;
-
-/// The text of one file.
-#[derive(Debug, Clone)]
-pub struct Loaded {
-    /// How messages name the file.
-    pub name: String,
-    /// Equal for two paths that lead to the same file (device and inode).
-    pub identity: String,
-    pub bytes: Vec<u8>,
-}
-
-/// Turns a path or an include pattern into files. A pattern that matches nothing is an error.
-pub type Read<'a> = &'a mut dyn FnMut(&str) -> Result<Vec<Loaded>, String>;
-
 /// Reads a configuration file and all it includes.
 ///
 /// # Errors
@@ -41,7 +25,7 @@ pub fn parse(path: &str, read: Read<'_>) -> Result<Document, ConfigError> {
         document: Document::default(),
     };
     let place = Place::new(path, 0);
-    reader.file(path, &place)?;
+    reader.file(path, "", &place)?;
     Ok(reader.document)
 }
 
@@ -59,11 +43,13 @@ struct FileState {
     /// The index of the open section in the document; `None` before the first and in one that is
     /// not known.
     section: Option<Option<usize>>,
+    /// Whether a group (an indented `[name]`) is open; its keys are indented twice.
+    in_group: bool,
 }
 
 impl Reader<'_> {
-    fn file(&mut self, path: &str, from: &Place) -> Result<(), ConfigError> {
-        let loaded = (self.read)(path).map_err(|e| ConfigError::new(from, e))?;
+    fn file(&mut self, path: &str, includer: &str, from: &Place) -> Result<(), ConfigError> {
+        let loaded = (self.read)(path, includer).map_err(|e| ConfigError::new(from, e))?;
         for file in loaded {
             if !self.seen.insert(file.identity.clone()) {
                 let message = format!(
@@ -127,26 +113,41 @@ impl Reader<'_> {
                 ));
             };
             state.section = Some(self.open(name, place)?);
+            state.in_group = false;
             return Ok(());
         }
-        let Some(text) = indented(line, place, state)? else {
+        let Some((text, is_double)) = indented(line, place, state)? else {
             return Ok(());
         };
-        if text.starts_with('[') {
-            let message = format!(
-                "the group '{text}' inside a section (processors) is not supported yet; remove it"
-            );
-            return Err(ConfigError::new(place, message));
-        }
         let Some(section) = state.section else {
             return Err(ConfigError::new(
                 place,
                 "a key stands before any section; put it below a line such as [SERVICE]",
             ));
         };
+        let section = section.and_then(|at| self.document.sections.get_mut(at));
+        if let Some(name) = text.strip_prefix('[') {
+            let name = group_name(name, place)?;
+            state.in_group = true;
+            if let Some(section) = section {
+                section.groups.push(Group {
+                    name,
+                    place: place.clone(),
+                    settings: Vec::new(),
+                });
+            }
+            return Ok(());
+        }
+        state.in_group &= is_double;
         let setting = key_value(text, place)?;
-        if let Some(section) = section.and_then(|at| self.document.sections.get_mut(at)) {
-            section.settings.push(setting);
+        match section {
+            None => {}
+            Some(section) if state.in_group => {
+                if let Some(group) = section.groups.last_mut() {
+                    group.settings.push(setting);
+                }
+            }
+            Some(section) => section.settings.push(setting),
         }
         Ok(())
     }
@@ -162,7 +163,8 @@ impl Reader<'_> {
                     );
                     return Err(ConfigError::new(place, message));
                 }
-                self.file(rest, place)
+                let includer = place.file.clone();
+                self.file(rest, &includer, place)
             }
             "set" => {
                 let Some((key, value)) = rest.split_once('=') else {
@@ -214,21 +216,30 @@ impl Reader<'_> {
                 .push(ConfigError::new(place, message));
             return Ok(None);
         };
-        self.document.sections.push(Section {
-            kind,
-            place: place.clone(),
-            settings: Vec::new(),
-        });
+        self.document
+            .sections
+            .push(Section::new(kind, place.clone()));
         Ok(Some(self.document.sections.len() - 1))
     }
 }
 
-/// Checks a line's indentation and returns what follows it; `None` for blanks and comments.
+/// The name of a group from what follows its bracket.
+fn group_name(text: &str, place: &Place) -> Result<String, ConfigError> {
+    let name = text.trim_end().strip_suffix(']').unwrap_or_default();
+    if name.is_empty() {
+        let message = format!("bad group '[{text}': expected a name between brackets, as [name]");
+        return Err(ConfigError::new(place, message));
+    }
+    Ok(name.to_ascii_lowercase())
+}
+
+/// Checks a line's indentation and returns what follows it, and whether it is indented twice;
+/// `None` for blanks and comments.
 fn indented<'a>(
     line: &'a str,
     place: &Place,
     state: &mut FileState,
-) -> Result<Option<&'a str>, ConfigError> {
+) -> Result<Option<(&'a str, bool)>, ConfigError> {
     let error = |message: String| Err(ConfigError::new(place, message));
     let blanks = line.len() - line.trim_start_matches([' ', '\t']).len();
     let (indent, set_at) = match &state.indent {
@@ -265,13 +276,13 @@ fn indented<'a>(
         return Ok(None);
     }
     if !rest.starts_with([' ', '\t']) {
-        return Ok(Some(rest));
+        return Ok(Some((rest, false)));
     }
     // Twice the indentation is the content of a group, or an ordinary key when none is open.
     match rest.strip_prefix(indent.as_str()) {
         Some("") => Ok(None),
         Some(text) if !text.starts_with([' ', '\t']) => {
-            Ok((!text.starts_with('#')).then_some(text))
+            Ok((!text.starts_with('#')).then_some((text, true)))
         }
         _ => error(format!("extra indentation level found: {cure}")),
     }
@@ -321,8 +332,8 @@ mod tests {
 
     fn files<'a>(
         files: &'a [(&'a str, &'a str)],
-    ) -> impl FnMut(&str) -> Result<Vec<Loaded>, String> + 'a {
-        move |path| {
+    ) -> impl FnMut(&str, &str) -> Result<Vec<Loaded>, String> + 'a {
+        move |path, _| {
             let pattern = path.strip_suffix('*');
             let found: Vec<Loaded> = files
                 .iter()
@@ -419,7 +430,7 @@ mod tests {
                 identity: "m".into(),
                 bytes,
             };
-            let _ = parse("m", &mut |path| {
+            let _ = parse("m", &mut |path, _| {
                 if path == "m" {
                     Ok(vec![loaded.clone()])
                 } else {

@@ -4,9 +4,48 @@
 //! share, and `${VARIABLE}` in values.
 
 pub mod classic;
+pub mod condition;
+pub mod yaml;
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, Place};
+
+/// The most files of one configuration; more is an include that feeds itself.
+const MAX_FILES: usize = 1000;
+
+/// The text of one file.
+#[derive(Debug, Clone)]
+pub struct Loaded {
+    /// How messages name the file.
+    pub name: String,
+    /// Equal for two paths that lead to the same file (device and inode).
+    pub identity: String,
+    pub bytes: Vec<u8>,
+}
+
+/// Turns a path or an include pattern, and the name of the file that includes it (empty for the first
+/// one), into files. A pattern that matches nothing is an error.
+pub type Read<'a> = &'a mut dyn FnMut(&str, &str) -> Result<Vec<Loaded>, String>;
+
+/// Reads a configuration in the format that its name stands for: `.yaml` and `.yml` are YAML, all
+/// else is classic.
+///
+/// # Errors
+/// The first line that breaks the format.
+pub fn parse(path: &str, read: Read<'_>) -> Result<Document, ConfigError> {
+    if is_yaml(path) {
+        yaml::parse(path, read)
+    } else {
+        classic::parse(path, read)
+    }
+}
+
+/// Whether a file of that name is YAML.
+#[must_use]
+pub fn is_yaml(path: &str) -> bool {
+    let lower = path.to_ascii_lowercase();
+    lower.ends_with(".yaml") || lower.ends_with(".yml")
+}
 
 /// A configuration as it was written, includes resolved.
 #[derive(Debug, Clone, Default)]
@@ -24,6 +63,51 @@ pub struct Section {
     pub kind: SectionKind,
     pub place: Place,
     pub settings: Vec<Setting>,
+    /// Named groups of keys inside: an indented `[name]`, or a map in YAML.
+    pub groups: Vec<Group>,
+    /// YAML only: what an input or output does to its own records.
+    pub processors: Vec<Processor>,
+}
+
+impl Section {
+    /// A section without keys.
+    #[must_use]
+    pub fn new(kind: SectionKind, place: Place) -> Self {
+        Self {
+            kind,
+            place,
+            settings: Vec::new(),
+            groups: Vec::new(),
+            processors: Vec::new(),
+        }
+    }
+}
+
+/// Keys under a name inside a section.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// Lower case.
+    pub name: String,
+    pub place: Place,
+    pub settings: Vec<Setting>,
+}
+
+/// A filter or processor that belongs to one input or output.
+#[derive(Debug, Clone)]
+pub struct Processor {
+    pub signal: Signal,
+    pub place: Place,
+    /// Its name and options; a map or a list of maps is JSON text.
+    pub settings: Vec<Setting>,
+    pub condition: Option<condition::Condition>,
+}
+
+/// Which kind of records a processor is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    Logs,
+    Metrics,
+    Traces,
 }
 
 /// What a section configures.
@@ -89,7 +173,8 @@ impl SectionKind {
 
 impl Document {
     /// Replaces `${VARIABLE}` and `${VARIABLE:-default}` in the values of every section: first by
-    /// `@SET`, then by `lookup` (the environment). What is not set becomes empty, with a warning.
+    /// `@SET` and `env`, then by `lookup` (the environment). What is not set becomes empty, with a
+    /// warning. A key whose value is empty counts as not given, as in Fluent Bit.
     pub fn expand(&mut self, lookup: &dyn Fn(&str) -> Option<String>) {
         let variables = &self.variables;
         let find = |name: &str| {
@@ -98,20 +183,29 @@ impl Document {
                 .or_else(|| lookup(name))
                 .filter(|v| !v.is_empty())
         };
-        for setting in self.sections.iter_mut().flat_map(|s| &mut s.settings) {
-            if !setting.value.contains("${") {
-                continue;
+        let warnings = &mut self.warnings;
+        let mut expand = |settings: &mut Vec<Setting>| {
+            for setting in settings.iter_mut().filter(|s| s.value.contains("${")) {
+                let (value, unset) = expand(&setting.value, &find);
+                for name in unset {
+                    let message = format!(
+                        "variable ${{{name}}} is not set; '{}' uses an empty text",
+                        setting.key
+                    );
+                    warnings.push(ConfigError::new(&setting.place, message));
+                }
+                setting.value = value.trim().to_owned();
             }
-            let (value, unset) = expand(&setting.value, &find);
-            for name in unset {
-                let message = format!(
-                    "variable ${{{name}}} is not set; '{}' uses an empty text",
-                    setting.key
-                );
-                self.warnings
-                    .push(ConfigError::new(&setting.place, message));
+            settings.retain(|s| !s.value.is_empty());
+        };
+        for section in &mut self.sections {
+            expand(&mut section.settings);
+            for group in &mut section.groups {
+                expand(&mut group.settings);
             }
-            setting.value = value;
+            for processor in &mut section.processors {
+                expand(&mut processor.settings);
+            }
         }
     }
 }
