@@ -163,11 +163,9 @@ impl Reader {
             _ => instance::find("output", name, &place, kansoku_outputs::ALL).map(|p| p.name),
         };
         let name = found.map_err(|e| e.message)?;
-        self.invocation.sections.push(Section {
-            kind,
-            place,
-            settings: vec![setting("name", name)],
-        });
+        let mut section = Section::new(kind, place);
+        section.settings.push(setting("name", name));
+        self.invocation.sections.push(section);
         Ok(())
     }
 

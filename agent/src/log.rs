@@ -4,6 +4,7 @@
 //! a line is written where it arises. A message that repeats within ten seconds is counted, not
 //! written again, so that a broken disk or destination cannot flood the log.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::fmt::{self, Display};
 use std::fs::File;
@@ -55,6 +56,38 @@ impl Level {
     }
 }
 
+/// What a plugin's section says of its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Voice {
+    /// `log_level`.
+    pub level: Option<Level>,
+    /// `log_suppress_interval`.
+    pub repeat: Option<Duration>,
+}
+
+thread_local! {
+    /// Whose voice the thread has: that of the plugin that runs on it now.
+    static SPEAKER: Cell<Voice> = const { Cell::new(Voice { level: None, repeat: None }) };
+}
+
+/// Gives the thread its former voice back.
+pub struct Speaking(Voice);
+
+impl Drop for Speaking {
+    fn drop(&mut self) {
+        SPEAKER.set(self.0);
+    }
+}
+
+/// Lets the thread log as `voice` says until the guard is dropped.
+#[must_use]
+pub fn speak_as(voice: Voice) -> Speaking {
+    if let Some(level) = voice.level {
+        CHATTIEST.fetch_max(level as u8, Ordering::Relaxed);
+    }
+    Speaking(SPEAKER.replace(voice))
+}
+
 /// A message written once is only counted for this long when it comes again.
 const REPEAT_WINDOW: Duration = Duration::from_secs(10);
 /// How many different messages are remembered; the oldest give way.
@@ -103,10 +136,16 @@ impl Logger {
     }
 
     /// Whether the message must be written now, and how often it was swallowed before.
-    fn admit(&mut self, component: &str, message: &str, now: Instant) -> Option<u64> {
+    fn admit(
+        &mut self,
+        component: &str,
+        message: &str,
+        now: Instant,
+        window: Duration,
+    ) -> Option<u64> {
         let key = self.hasher.hash_one((component, message));
         if let Some(repeat) = self.remembered.get_mut(&key) {
-            if now.duration_since(repeat.since) < REPEAT_WINDOW {
+            if now.duration_since(repeat.since) < window {
                 repeat.n += 1;
                 return None;
             }
@@ -191,10 +230,12 @@ fn write(level: Level, component: &str, message: &dyn Display) {
     }
     let text = message.to_string();
     let mut logger = logger();
-    if level > logger.level_of(component) {
+    let voice = SPEAKER.get();
+    if level > voice.level.unwrap_or_else(|| logger.level_of(component)) {
         return;
     }
-    let Some(swallowed) = logger.admit(component, &text, Instant::now()) else {
+    let window = voice.repeat.unwrap_or(REPEAT_WINDOW);
+    let Some(swallowed) = logger.admit(component, &text, Instant::now(), window) else {
         return;
     };
     let line = Line {
@@ -267,13 +308,22 @@ mod tests {
     fn repeats_are_counted_until_the_window_ends() {
         let mut logger = Logger::default();
         let start = Instant::now();
-        assert_eq!(logger.admit("a", "x", start), Some(0));
-        assert_eq!(logger.admit("a", "x", start + Duration::from_secs(1)), None);
-        assert_eq!(logger.admit("a", "x", start + Duration::from_secs(2)), None);
-        assert_eq!(logger.admit("b", "x", start), Some(0));
-        assert_eq!(logger.admit("a", "x", start + REPEAT_WINDOW), Some(2));
+        assert_eq!(logger.admit("a", "x", start, REPEAT_WINDOW), Some(0));
+        assert_eq!(
+            logger.admit("a", "x", start + Duration::from_secs(1), REPEAT_WINDOW),
+            None
+        );
+        assert_eq!(
+            logger.admit("a", "x", start + Duration::from_secs(2), REPEAT_WINDOW),
+            None
+        );
+        assert_eq!(logger.admit("b", "x", start, REPEAT_WINDOW), Some(0));
+        assert_eq!(
+            logger.admit("a", "x", start + REPEAT_WINDOW, REPEAT_WINDOW),
+            Some(2)
+        );
         for i in 0..10 * MAX_REMEMBERED {
-            logger.admit("a", &i.to_string(), start);
+            logger.admit("a", &i.to_string(), start, REPEAT_WINDOW);
         }
         assert!(logger.remembered.len() <= MAX_REMEMBERED);
     }

@@ -116,7 +116,6 @@ fn deliver(configuration: Configuration) -> anyhow::Result<()> {
         service,
         pipeline,
         inputs,
-        plugins,
         environment,
     } = configuration;
     log::info(
@@ -127,7 +126,7 @@ fn deliver(configuration: Configuration) -> anyhow::Result<()> {
             environment.host_name
         ),
     );
-    if service.http.is_some() || plugins.inputs.contains(&"container_metrics") {
+    if service.http.is_some() || inputs.iter().any(|i| i.plugin == "container_metrics") {
         environment.pods.want(Access::default());
     }
     if let Some(access) = environment.pods.wanted() {
@@ -152,7 +151,6 @@ fn deliver(configuration: Configuration) -> anyhow::Result<()> {
             metrics: running.metrics(),
             targets,
             health: service.health,
-            plugins,
             host_name: Arc::clone(&environment.host_name),
         };
         let server = runtime.block_on(server::start(spec))?;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kansoku_model::{LogBatch, MetricBatch, Plugin};
+use kansoku_model::{ConfigError, LogBatch, MetricBatch, Place, Plugin};
 
 use crate::pipeline::Link;
 pub use crate::pipeline::{Emitted, FilterContext, Hold};
@@ -38,16 +38,44 @@ pub trait Filter: Send + Sync {
 }
 
 /// What plugins may know of the agent when they are built.
-#[derive(Clone, Default)]
+#[derive(Clone)]
 pub struct Environment {
     /// The node's name: `NODE_NAME` (downward API), else the host's.
     pub host_name: Arc<str>,
     /// Parsers by name, from the parsers files and the built-in ones.
     pub parsers: Arc<HashMap<String, Arc<kansoku_parsers::line::Parser>>>,
+    /// Multiline parsers by name in lower case; see [`crate::config::find_multiline`].
+    pub multilines: Arc<HashMap<String, Arc<kansoku_parsers::line::multiline::Multiline>>>,
+    /// SERVICE `multiline_buffer_limit`: the most bytes of one joined record.
+    pub multiline_limit_bytes: usize,
+    /// What plugins have to say about settings that work, but not as one might think. Clones share
+    /// them; the caller takes them out after a build.
+    pub warnings: kansoku_outputs::Warnings,
     /// SERVICE `flush`: the longest a record waits in an input.
     pub flush: Duration,
     /// Pods of this node, filled by one watch; empty while there is no cluster.
     pub pods: Arc<crate::kubernetes::Pods>,
+}
+
+impl Default for Environment {
+    fn default() -> Self {
+        Self {
+            host_name: Arc::default(),
+            parsers: Arc::default(),
+            multilines: Arc::default(),
+            multiline_limit_bytes: kansoku_parsers::line::multiline::DEFAULT_LIMIT_BYTES,
+            warnings: kansoku_outputs::Warnings::default(),
+            flush: Duration::default(),
+            pods: Arc::default(),
+        }
+    }
+}
+
+impl Environment {
+    /// Tells the user something about a setting that does no harm.
+    pub fn warn(&self, place: &Place, message: impl Into<String>) {
+        self.warnings.add(ConfigError::new(place, message));
+    }
 }
 
 /// An input as a plugin.

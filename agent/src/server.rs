@@ -22,6 +22,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use kansoku_model::Plugin;
 use kansoku_outputs::metric_text;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,7 +31,7 @@ use tokio::task::JoinHandle;
 
 use crate::config::service::HealthCheck;
 use crate::pipeline::Metrics;
-use crate::{exposition, log};
+use crate::{exposition, filters, inputs, log};
 
 use health::Health;
 use own_metrics::OwnMetrics;
@@ -50,14 +51,6 @@ const MAX_HEAD_BYTES: usize = 16 << 10;
 /// How long to wait when no connection can be accepted, for want of descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
-/// The names of all plugins, for `/api/v1/plugins`.
-#[derive(Debug, Clone, Default)]
-pub struct PluginNames {
-    pub inputs: Vec<&'static str>,
-    pub filters: Vec<&'static str>,
-    pub outputs: Vec<&'static str>,
-}
-
 /// What the server shows and where.
 pub struct ServerSpec {
     /// Port 0 lets the system choose.
@@ -68,7 +61,6 @@ pub struct ServerSpec {
     pub targets: Targets,
     /// `None` makes `/api/v1/health` always say ok.
     pub health: Option<HealthCheck>,
-    pub plugins: PluginNames,
     pub host_name: Arc<str>,
 }
 
@@ -94,7 +86,6 @@ struct Shared {
     /// Held while collecting: one scrape at a time, the others wait.
     targets: Arc<Mutex<Targets>>,
     health: Health,
-    plugins: PluginNames,
     start: Instant,
 }
 
@@ -114,7 +105,6 @@ pub async fn start(spec: ServerSpec) -> anyhow::Result<Server> {
         own: OwnMetrics::new(spec.metrics.clone(), spec.host_name),
         targets: Arc::new(Mutex::new(spec.targets)),
         health: Health::new(spec.health, spec.metrics),
-        plugins: spec.plugins,
         start: Instant::now(),
     });
     let watch = shared.clone();
@@ -217,7 +207,7 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
         "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
         "/api/v1/metrics" => Answer::json(&shared.own.json()),
         "/api/v1/metrics/prometheus" => Answer::exposition(shared.own.v1_exposition()),
-        "/api/v1/plugins" => plugins(&shared.plugins),
+        "/api/v1/plugins" => plugins(),
         "/api/v2/metrics" => {
             let mut body = Vec::new();
             metric_text::write(&mut body, &shared.own.batch());
@@ -302,12 +292,16 @@ fn uptime(seconds: u64) -> Answer {
     Answer::json(&json!({ "uptime_sec": seconds, "uptime_hr": text }))
 }
 
-fn plugins(names: &PluginNames) -> Answer {
+/// Every plugin that there is, in use or not, as Fluent Bit lists them.
+fn plugins() -> Answer {
+    fn names<T: ?Sized, E>(all: &[&'static Plugin<T, E>]) -> Vec<&'static str> {
+        all.iter().map(|p| p.name).collect()
+    }
     Answer::json(&json!({
         "plugins": {
-            "inputs": names.inputs,
-            "filters": names.filters,
-            "outputs": names.outputs,
+            "inputs": names(inputs::ALL),
+            "filters": names(filters::ALL),
+            "outputs": names(kansoku_outputs::ALL),
         }
     }))
 }

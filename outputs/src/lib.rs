@@ -151,12 +151,7 @@ pub struct OutputEnvironment {
 impl OutputEnvironment {
     /// Tells the user something about a setting that does no harm.
     pub fn warn(&self, place: &Place, message: impl Into<String>) {
-        let warning = ConfigError::new(place, message);
-        self.warnings
-            .0
-            .lock()
-            .expect("nobody panics with the lock")
-            .push(warning);
+        self.warnings.add(ConfigError::new(place, message));
     }
 }
 
@@ -165,6 +160,12 @@ impl OutputEnvironment {
 pub struct Warnings(Arc<Mutex<Vec<ConfigError>>>);
 
 impl Warnings {
+    /// Adds one.
+    pub fn add(&self, warning: ConfigError) {
+        let mut warnings = self.0.lock().expect("nobody panics with the lock");
+        warnings.push(warning);
+    }
+
     /// Takes out what has come together.
     #[must_use]
     pub fn take(&self) -> Vec<ConfigError> {

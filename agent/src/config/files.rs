@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use kansoku_parsers::config::classic::Loaded;
+use kansoku_parsers::config::Loaded;
 
 /// A configuration file larger than this is something else.
 const MAX_FILE_BYTES: u64 = 64 << 20;
@@ -28,6 +28,19 @@ pub fn read(path: &str, main: &str) -> Result<Vec<Loaded>, String> {
     read_one(&file)
         .map(|loaded| vec![loaded])
         .map_err(|e| format!("cannot read {path}: {e}"))
+}
+
+/// Reads what an include of a YAML file stands for, relative to the folder of the file that names it.
+///
+/// # Errors
+/// When a file cannot be read, or a pattern matches none.
+pub fn read_beside(path: &str, from: &str) -> Result<Vec<Loaded>, String> {
+    let folder = Path::new(from).parent().unwrap_or(Path::new(""));
+    if path.contains('*') {
+        return read_all(path, folder);
+    }
+    let loaded = read_one(&folder.join(path)).map(|loaded| vec![loaded]);
+    loaded.map_err(|e| format!("cannot read {path}: {e}"))
 }
 
 fn read_all(pattern: &str, folder: &Path) -> Result<Vec<Loaded>, String> {

@@ -4,13 +4,18 @@
 //! section first; what is left is the plugin's own and is checked against its table.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use kansoku_model::plugin::did_you_mean;
+use kansoku_model::plugin::{Setting, did_you_mean, parse_bool};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings};
 use kansoku_outputs::{Output, OutputEnvironment, OutputPlugin, RetryPolicy};
+use kansoku_parsers::config::Signal;
 use kansoku_parsers::line::pattern;
 
-use crate::pipeline::{FilterSpec, InputSpec, TagMatch};
+use super::{conditional, foreign, voice};
+use crate::filters;
+use crate::log::{Level, Voice};
+use crate::pipeline::{FilterSpec, InputSpec, ProcessorSpec, TagMatch};
 use crate::plugin::{Environment, FilterPlugin, InputPlugin};
 
 /// A mistake and who found it.
@@ -70,6 +75,25 @@ const MATCH_REGEX: OptionSpec = OptionSpec::new(
     "tags to take, as a pattern",
 );
 
+const LOG_LEVEL: OptionSpec = OptionSpec::new(
+    "log_level",
+    OptionKind::Choice(Level::WORDS),
+    "that of SERVICE",
+    "how much this plugin logs",
+);
+const LOG_SUPPRESS_INTERVAL: OptionSpec = OptionSpec::new(
+    "log_suppress_interval",
+    OptionKind::Time,
+    "10",
+    "a message that repeats within this time is counted instead of written again",
+);
+const ACTIVE: OptionSpec = OptionSpec::new(
+    "active",
+    OptionKind::Text,
+    "true",
+    "false or 0 leaves the section out",
+);
+
 /// Core options of every input.
 pub const INPUT_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
@@ -79,6 +103,9 @@ pub const INPUT_OPTIONS: &[OptionSpec] = &[
         "tag of the records, for match",
     ),
     ALIAS,
+    LOG_LEVEL,
+    LOG_SUPPRESS_INTERVAL,
+    ACTIVE,
     OptionSpec::new(
         "mem_buf_limit",
         OptionKind::Size,
@@ -87,20 +114,30 @@ pub const INPUT_OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new(
         "storage.type",
-        OptionKind::Choice(&["memory", "filesystem"]),
+        OptionKind::Choice(&["memory", "filesystem", "memrb"]),
         "memory",
         "filesystem: records that exist nowhere else are spilled to storage.path until they are delivered; log files are their own buffer",
     ),
 ];
 
 /// Core options of every filter.
-pub const FILTER_OPTIONS: &[OptionSpec] = &[MATCH, MATCH_REGEX, ALIAS];
+pub const FILTER_OPTIONS: &[OptionSpec] = &[
+    MATCH,
+    MATCH_REGEX,
+    ALIAS,
+    LOG_LEVEL,
+    LOG_SUPPRESS_INTERVAL,
+    ACTIVE,
+];
 
 /// Core options of every output.
 pub const OUTPUT_OPTIONS: &[OptionSpec] = &[
     MATCH,
     MATCH_REGEX,
     ALIAS,
+    LOG_LEVEL,
+    LOG_SUPPRESS_INTERVAL,
+    ACTIVE,
     OptionSpec::new(
         "retry_limit",
         OptionKind::Text,
@@ -121,20 +158,18 @@ pub const OUTPUT_OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-/// Core options of Fluent Bit that change nothing here, and why.
-const WITHOUT_EFFECT: &[(&str, &str)] = &[
-    ("log_level", "the level of SERVICE log_level holds for all"),
-    (
-        "log_suppress_interval",
-        "repeated messages are always suppressed for ten seconds",
-    ),
-    (
-        "storage.pause_on_chunks_overlimit",
-        "an input always waits at mem_buf_limit",
-    ),
-    ("threaded", "every input has a thread of its own"),
-    ("thread.ring_buffer.", "every input has a thread of its own"),
+/// Core options of Fluent Bit whose effect is always there, so that nothing need be said.
+const ALWAYS_SO: &[&str] = &[
+    "threaded",
+    "thread.ring_buffer.capacity",
+    "thread.ring_buffer.window",
+    "storage.pause_on_chunks_overlimit",
+    "rate_window",
 ];
+
+/// Core options of Fluent Bit for plugins that use the network; a plugin that does and has the option
+/// lists it itself.
+const NETWORK: &[&str] = &["host", "port", "listen", "ipv6", "tls", "tls.", "net."];
 
 /// The most `workers`: more connections than that to one destination harm it.
 const MAX_WORKERS: i64 = 64;
@@ -155,6 +190,9 @@ pub fn find<T: ?Sized, E>(
         .find(|p| p.name.eq_ignore_ascii_case(name));
     found.ok_or_else(|| {
         let names: Vec<&str> = all.iter().map(|p| p.name).collect();
+        if let Some(message) = foreign::of(kind, name, &names) {
+            return ConfigError::new(place, message);
+        }
         let mut hint = did_you_mean(name, names.iter().copied());
         if !hint.contains("known:") {
             hint += &format!(" (known: {})", names.join(", "));
@@ -199,14 +237,7 @@ fn split(
             }
             split.core.settings.retain(|k| k.key != s.key);
             split.core.settings.push(s);
-        } else if let Some((_, why)) = WITHOUT_EFFECT
-            .iter()
-            .find(|(key, _)| !is_own && s.key.starts_with(key))
-        {
-            warnings.push(ConfigError::new(
-                &s.place,
-                format!("'{}' has no effect: {why}", s.key),
-            ));
+        } else if !is_own && without_effect(&s, warnings).map_err(Mistake::read)? {
         } else {
             split.own.settings.push(s);
         }
@@ -214,6 +245,54 @@ fn split(
     split.core.check(core).map_err(Mistake::read)?;
     split.own.check(own).map_err(Mistake::read)?;
     Ok(split)
+}
+
+/// Whether the setting is a core option that does nothing here; then it is told when that matters.
+fn without_effect(s: &Setting, warnings: &mut Vec<ConfigError>) -> Result<bool, ConfigError> {
+    if ALWAYS_SO.contains(&s.key.as_str()) {
+        return Ok(true);
+    }
+    let is_on = || parse_bool(&s.value) != Some(false);
+    let error = |message: &str| Err(ConfigError::new(&s.place, message));
+    match s.key.as_str() {
+        "routable" if !is_on() => {
+            return error("'routable off' discards what the input reads; remove the section");
+        }
+        "rate_gate" if is_on() => {
+            return error("there is no rate gate; use the filter throttle, or mem_buf_limit");
+        }
+        "routable" | "rate_gate" => return Ok(true),
+        key if key.starts_with("rate_gate.") => return Ok(true),
+        _ => {}
+    }
+    let fits = |name: &&str| match name.strip_suffix('.') {
+        Some(_) => s.key.starts_with(*name),
+        None => s.key == **name,
+    };
+    if NETWORK.iter().any(|name| fits(name)) {
+        let message = format!("'{}' has no effect on this plugin; remove it", s.key);
+        warnings.push(ConfigError::new(&s.place, message));
+        return Ok(true);
+    }
+    Ok(false)
+}
+
+/// How much the plugin says, from its core options.
+fn voice_of(core: &Settings) -> Result<Voice, Mistake> {
+    let repeat = core
+        .seconds("log_suppress_interval", 0.0)
+        .map_err(Mistake::read)?;
+    Ok(Voice {
+        level: core.get("log_level").and_then(|s| Level::parse(&s.value)),
+        repeat: (repeat > 0.0).then(|| Duration::from_secs_f64(repeat)),
+    })
+}
+
+/// `active false` and `active 0` leave a section out. Fluent Bit knows it for filters only and ignores
+/// it elsewhere.
+fn is_active(core: &Settings) -> bool {
+    let value = core.text("active", "true");
+    !(value == "0" || parse_bool(value) == Some(false))
 }
 
 fn name(plugin: &str, n: usize, core: &Settings) -> String {
@@ -233,7 +312,8 @@ fn matches(core: &Settings) -> Result<Option<TagMatch>, Mistake> {
     Ok(Some(TagMatch::Regex(regex)))
 }
 
-/// Builds instance number `n` of an input; also returns the plugin's own settings.
+/// Builds instance number `n` of an input; also returns the plugin's own settings. `None` when it is not
+/// active.
 ///
 /// # Errors
 /// The first mistake in its section.
@@ -244,27 +324,37 @@ pub fn input(
     environment: &Environment,
     has_storage_path: bool,
     warnings: &mut Vec<ConfigError>,
-) -> Result<(InputSpec, Settings), Mistake> {
+) -> Result<(Option<InputSpec>, Settings), Mistake> {
     let Split { core, own } = split(section, INPUT_OPTIONS, plugin.options, warnings)?;
+    if !is_active(&core) {
+        return Ok((None, own));
+    }
     let storage = core.get("storage.type");
     let filesystem = storage.is_some_and(|s| s.value.eq_ignore_ascii_case("filesystem"));
     if let Some(s) = storage.filter(|_| filesystem && !has_storage_path) {
         let message = "storage.type filesystem needs 'storage.path' in [SERVICE]";
         return Err(Mistake::plugin(ConfigError::new(&s.place, message)));
     }
+    if let Some(s) = storage.filter(|s| s.value.eq_ignore_ascii_case("memrb")) {
+        let message = "'storage.type memrb' is taken for memory: a full buffer makes the input wait, where memrb drops the oldest records";
+        warnings.push(ConfigError::new(&s.place, message));
+    }
     let limit = core.size("mem_buf_limit", 0).map_err(Mistake::read)?;
     let spec = InputSpec {
         name: name(plugin.name, n, &core),
         tag: core.text("tag", &format!("{}.{n}", plugin.name)).to_owned(),
         mem_buf_limit: (limit > 0).then_some(limit),
-        input: (plugin.build)(&own, environment).map_err(Mistake::plugin)?,
+        input: voice::input(
+            (plugin.build)(&own, environment).map_err(Mistake::plugin)?,
+            voice_of(&core)?,
+        ),
         processors: Vec::new(),
         filesystem,
     };
-    Ok((spec, own))
+    Ok((Some(spec), own))
 }
 
-/// Builds instance number `n` of a filter.
+/// Builds instance number `n` of a filter; `None` when it is not active.
 ///
 /// # Errors
 /// The first mistake in its section, also a missing `match`.
@@ -274,8 +364,11 @@ pub fn filter(
     section: Settings,
     environment: &Environment,
     warnings: &mut Vec<ConfigError>,
-) -> Result<FilterSpec, Mistake> {
+) -> Result<Option<FilterSpec>, Mistake> {
     let Split { core, own } = split(section, FILTER_OPTIONS, plugin.options, warnings)?;
+    if !is_active(&core) {
+        return Ok(None);
+    }
     let Some(matches) = matches(&core)? else {
         let message = format!(
             "filter {} needs 'match' or 'match_regex'; 'match *' takes every record",
@@ -283,14 +376,73 @@ pub fn filter(
         );
         return Err(Mistake::plugin(ConfigError::new(&core.place, message)));
     };
-    Ok(FilterSpec {
+    let built = (plugin.build)(&own, environment).map_err(Mistake::plugin)?;
+    Ok(Some(FilterSpec {
         name: name(plugin.name, n, &core),
         matches,
-        filter: (plugin.build)(&own, environment).map_err(Mistake::plugin)?,
+        filter: voice::filter(built, voice_of(&core)?),
+    }))
+}
+
+/// The plugins that can be processors only; every filter can be one, too.
+pub const PROCESSORS: &[&FilterPlugin] = &[];
+
+/// Finds the plugin of a processor.
+///
+/// # Errors
+/// When there is none of that name, or it does nothing for such records.
+pub fn processor_plugin(
+    name: &str,
+    place: &Place,
+    signal: Signal,
+) -> Result<&'static FilterPlugin, ConfigError> {
+    if signal == Signal::Traces {
+        let message = "there are no traces in the agent; remove the processors for them";
+        return Err(ConfigError::new(place, message));
+    }
+    let mut all = PROCESSORS.iter().chain(filters::ALL).copied();
+    if let Some(plugin) = all.find(|p| p.name.eq_ignore_ascii_case(name)) {
+        return Ok(plugin);
+    }
+    let names: Vec<&str> = (PROCESSORS.iter().chain(filters::ALL))
+        .map(|p| p.name)
+        .collect();
+    let message = foreign::of("processor", name, &names)
+        .or_else(|| foreign::of("filter", name, &names))
+        .unwrap_or_else(|| {
+            format!(
+                "unknown processor '{name}'{}",
+                did_you_mean(name, names.iter().copied())
+            )
+        });
+    Err(ConfigError::new(place, message))
+}
+
+/// Builds instance number `n` of a processor.
+///
+/// # Errors
+/// The first mistake in its section.
+pub fn processor(
+    plugin: &'static FilterPlugin,
+    n: usize,
+    section: Settings,
+    environment: &Environment,
+    warnings: &mut Vec<ConfigError>,
+) -> Result<ProcessorSpec, Mistake> {
+    let Split { core, own } = split(section, FILTER_OPTIONS, plugin.options, warnings)?;
+    let built = (plugin.build)(&own, environment).map_err(Mistake::plugin)?;
+    let matches = matches(&core)?;
+    let built = match matches {
+        Some(matches) => conditional::tagged(built, matches),
+        None => built,
+    };
+    Ok(ProcessorSpec {
+        name: name(plugin.name, n, &core),
+        filter: voice::filter(built, voice_of(&core)?),
     })
 }
 
-/// Builds instance number `n` of an output.
+/// Builds instance number `n` of an output; `None` when it is not active.
 ///
 /// # Errors
 /// The first mistake in its section.
@@ -301,8 +453,11 @@ pub fn output(
     environment: &OutputEnvironment,
     retry: RetryPolicy,
     warnings: &mut Vec<ConfigError>,
-) -> Result<UnroutedOutput, Mistake> {
+) -> Result<Option<UnroutedOutput>, Mistake> {
     let Split { core, own } = split(section, OUTPUT_OPTIONS, plugin.options, warnings)?;
+    if !is_active(&core) {
+        return Ok(None);
+    }
     let workers = core.int("workers", 1).map_err(Mistake::read)?;
     if !(0..=MAX_WORKERS).contains(&workers) {
         let place = core.get("workers").map_or(&core.place, |s| &s.place);
@@ -312,14 +467,13 @@ pub fn output(
     let total_limit = core
         .size("storage.total_limit_size", 0)
         .map_err(Mistake::read)?;
-    Ok(UnroutedOutput {
+    let built = (plugin.build)(&own, environment).map_err(Mistake::plugin)?;
+    Ok(Some(UnroutedOutput {
         total_limit_bytes: (total_limit > 0).then_some(total_limit),
         name: name(plugin.name, n, &core),
         matches: matches(&core)?,
         retry: retry.with_limit_of(&core).map_err(Mistake::read)?,
         workers: workers.max(1) as usize,
-        output: (plugin.build)(&own, environment)
-            .map_err(Mistake::plugin)?
-            .into(),
-    })
+        output: voice::output(built.into(), voice_of(&core)?),
+    }))
 }

@@ -10,6 +10,9 @@ use std::time::Duration;
 use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
 
+use kansoku_parsers::config::Group;
+use kansoku_parsers::line::multiline::DEFAULT_LIMIT_BYTES;
+
 use crate::log::Level;
 use crate::pipeline::{DEFAULT_MEM_LIMIT_BYTES, StorageSpec};
 
@@ -31,6 +34,10 @@ pub struct Service {
     /// `storage.metrics`: whether `/api/v1/storage` answers.
     pub storage_metrics: bool,
     pub mem_limit_bytes: u64,
+    /// `hot_reload`: SIGHUP and `/api/v2/reload` read the configuration again.
+    pub hot_reload: bool,
+    /// `multiline_buffer_limit`.
+    pub multiline_limit_bytes: usize,
     pub scheduler_base: Duration,
     pub scheduler_cap: Duration,
 }
@@ -82,6 +89,43 @@ pub const OPTIONS: &[OptionSpec] = &[
         "file with [PARSER] sections",
     )
     .repeated(),
+    OptionSpec::new(
+        "plugins_file",
+        OptionKind::Text,
+        "",
+        "file with [PLUGINS] sections; only one that names none can be used",
+    )
+    .repeated(),
+    OptionSpec::new(
+        "streams_file",
+        OptionKind::Text,
+        "",
+        "file with [STREAM_TASK] sections; only one that names none can be used",
+    ),
+    OptionSpec::new(
+        "hot_reload",
+        OptionKind::Bool,
+        "off",
+        "read the configuration again on SIGHUP and on POST /api/v2/reload",
+    ),
+    OptionSpec::new(
+        "hot_reload.ensure_thread_safety",
+        OptionKind::Bool,
+        "on",
+        "a reload is always safe, also when this is off",
+    ),
+    OptionSpec::new(
+        "multiline_buffer_limit",
+        OptionKind::Text,
+        "2MB",
+        "most bytes of one joined record; K, M and G are 1024-based here",
+    ),
+    OptionSpec::new(
+        "security.fips_mode",
+        OptionKind::Bool,
+        "off",
+        "only off: there is no FIPS mode",
+    ),
     OptionSpec::new(
         "http_server",
         OptionKind::Bool,
@@ -207,15 +251,9 @@ pub const OPTIONS: &[OptionSpec] = &[
 /// Keys of Fluent Bit that are accepted with a warning, and why they do nothing.
 const WITHOUT_EFFECT: &[(&str, &str)] = &[
     (
-        "plugins_file",
-        "no shared objects are loaded; a plugin from one will be unknown",
+        "hot_reload.timeout",
+        "a reload that cannot finish leaves the old configuration running",
     ),
-    (
-        "hot_reload",
-        "there is no reload yet: restart the agent instead",
-    ),
-    ("hot_reload.ensure_thread_safety", "there is no reload yet"),
-    ("hot_reload.timeout", "there is no reload yet"),
     ("dns.mode", "names are resolved by the system"),
     ("dns.resolver", "names are resolved by the system"),
     ("dns.prefer_ipv4", "names are resolved by the system"),
@@ -231,24 +269,11 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "set storage.type in the [INPUT] sections",
     ),
     ("coro_stack_size", "there are no coroutines"),
-    ("multiline_buffer_limit", "set buffer_max_size of the input"),
     ("json.escape_unicode", "JSON is written as UTF-8"),
     ("json.convert_nan_to_null", "NaN is always written as null"),
     ("sp.convert_from_str_to_num", "there is no stream processor"),
     ("enable_chunk_trace", "there is no chunk trace"),
     ("flush.adaptive", "a full batch never waits for flush"),
-];
-
-/// Keys that a configuration relies on and that cannot be honoured.
-const REFUSED: &[(&str, &str)] = &[
-    (
-        "streams_file",
-        "the stream processor is not supported; remove streams_file",
-    ),
-    (
-        "security.fips_mode",
-        "there is no FIPS mode; remove security.fips_mode",
-    ),
 ];
 
 impl Service {
@@ -269,8 +294,6 @@ impl Service {
                     known.settings.retain(|k| k.key != s.key);
                 }
                 known.settings.push(s.clone());
-            } else if let Some((_, why)) = REFUSED.iter().find(|(key, _)| *key == s.key) {
-                return Err(ConfigError::new(&s.place, *why));
             } else if let Some((key, why)) = WITHOUT_EFFECT
                 .iter()
                 .find(|(key, _)| s.key.starts_with(key))
@@ -301,6 +324,14 @@ impl Service {
                 "'daemon' can only be off: let a supervisor or a container run the agent",
             ));
         }
+        if s.bool("security.fips_mode", false)? {
+            return Err(refused(
+                "security.fips_mode",
+                "'security.fips_mode' can only be off: there is no FIPS mode",
+            ));
+        }
+        // Read for the check of its value: a reload is safe in any case.
+        s.bool("hot_reload.ensure_thread_safety", true)?;
         let flush = s.float("flush", 1.0)?;
         if !(flush > 0.0 && flush <= MAX_FLUSH_SECONDS) {
             return Err(refused(
@@ -334,6 +365,8 @@ impl Service {
             storage: storage(s)?,
             storage_metrics: s.bool("storage.metrics", true)?,
             mem_limit_bytes: mem_limit(s)?,
+            hot_reload: s.bool("hot_reload", false)?,
+            multiline_limit_bytes: multiline_limit(s)?,
             scheduler_base: seconds("scheduler.base", 5.0)?,
             scheduler_cap: seconds("scheduler.cap", 60.0)?,
         })
@@ -342,6 +375,45 @@ impl Service {
 
 /// More would look like a hang.
 const MAX_FLUSH_SECONDS: f64 = 3600.0;
+
+/// Fluent Bit reads this one size in powers of 1024.
+fn multiline_limit(s: &Settings) -> Result<usize, ConfigError> {
+    let Some(setting) = s.get("multiline_buffer_limit") else {
+        return Ok(DEFAULT_LIMIT_BYTES);
+    };
+    let lower = setting.value.to_ascii_lowercase();
+    let digits = lower.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match lower[digits.len()..].trim() {
+        "" | "b" => Some(0),
+        "k" | "kb" | "kib" => Some(10),
+        "m" | "mb" | "mib" => Some(20),
+        "g" | "gb" | "gib" => Some(30),
+        _ => None,
+    };
+    let number = digits.trim().parse::<usize>().ok();
+    let limit = number
+        .zip(shift)
+        .and_then(|(n, shift)| n.checked_shl(shift));
+    limit.filter(|n| (1..=MAX_MULTILINE_BYTES).contains(n)).ok_or_else(|| {
+        let message = format!(
+            "'multiline_buffer_limit' is '{}', but must be a size such as 512K or 2MB, at most 1G",
+            setting.value
+        );
+        ConfigError::new(&setting.place, message)
+    })
+}
+
+/// A joined record has to fit into a batch.
+const MAX_MULTILINE_BYTES: usize = 1 << 30;
+
+/// What is said of a group of keys in `service`.
+pub(super) fn group(group: &Group) -> Option<ConfigError> {
+    // Fluent Bit reads it and has nothing to tell there either without its own cloud.
+    (group.name != "telemetry").then(|| {
+        let message = format!("unknown group '{}' in SERVICE; remove it", group.name);
+        ConfigError::new(&group.place, message)
+    })
+}
 
 /// Less would not hold one batch of a busy file.
 const MIN_MEM_LIMIT_BYTES: u64 = 2 << 20;
@@ -466,9 +538,14 @@ mod tests {
                 "'hc_errors_count' must not be negative",
             ),
             (
-                "streams_file",
-                "x",
-                "the stream processor is not supported; remove streams_file",
+                "multiline_buffer_limit",
+                "5 quarts",
+                "'multiline_buffer_limit' is '5 quarts', but must be a size such as 512K or 2MB, at most 1G",
+            ),
+            (
+                "security.fips_mode",
+                "on",
+                "'security.fips_mode' can only be off: there is no FIPS mode",
             ),
         ];
         for (key, value, message) in cases {

@@ -3,7 +3,7 @@
 //! They run on the input's thread, in the order of the configuration, on whole batches; a filter
 //! touches columns, not records one by one where it can be helped.
 
-mod accessor;
+pub(crate) mod accessor;
 pub mod grep;
 pub mod kubernetes;
 mod kubernetes_tag;

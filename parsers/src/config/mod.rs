@@ -67,6 +67,8 @@ pub struct Section {
     pub groups: Vec<Group>,
     /// YAML only: what an input or output does to its own records.
     pub processors: Vec<Processor>,
+    /// YAML only: which records a filter sees.
+    pub condition: Option<condition::Condition>,
 }
 
 impl Section {
@@ -79,6 +81,7 @@ impl Section {
             settings: Vec::new(),
             groups: Vec::new(),
             processors: Vec::new(),
+            condition: None,
         }
     }
 }

@@ -6,6 +6,7 @@ use kansoku_model::{ConfigError, Place};
 use super::snake_case;
 use super::tree::{Node, Value};
 use crate::config::{Group, Processor, Section, SectionKind, Signal, condition};
+use crate::line::multiline::rule_text;
 
 /// The text of a scalar.
 pub(super) fn text(node: &Node) -> Result<&str, ConfigError> {
@@ -99,15 +100,16 @@ pub(super) fn plugin(kind: SectionKind, node: &Node) -> Result<Section, ConfigEr
                 return Err(ConfigError::new(&key.place, message));
             }
             ("processors", _) => section.processors.extend(processors(value)?),
-            ("condition" | "routes", Value::Map(_) | Value::List(_)) => {
-                let what = &key.text;
-                let cure = match snake_case(what).as_str() {
-                    "condition" => {
-                        "only processors have one: move the filter into the 'processors' of an input"
-                    }
-                    _ => "conditional routing is not available: use a rewrite_tag filter and match",
-                };
-                return Err(ConfigError::new(&key.place, format!("'{what}': {cure}")));
+            ("condition", Value::Map(_)) if kind == SectionKind::Filter => {
+                section.condition = Some(condition::read(value)?);
+            }
+            ("condition", Value::Map(_)) => {
+                let message = "only filters and processors have a condition";
+                return Err(ConfigError::new(&key.place, message));
+            }
+            ("routes", Value::Map(_) | Value::List(_)) => {
+                let message = "conditional routing is not available: use a rewrite_tag filter, and match in the outputs";
+                return Err(ConfigError::new(&key.place, message));
             }
             (_, Value::Scalar { text, .. }) => {
                 section.settings.push(setting(&key.text, text, &key.place));
@@ -232,14 +234,11 @@ fn rule(node: &Node) -> Result<Setting, ConfigError> {
         };
         parts[at] = Some(text(value)?);
     }
-    let mut value = String::new();
     for (name, part) in names.iter().zip(parts) {
-        let part = part.ok_or_else(|| node.error(format!("the rule has no '{name}'")))?;
-        // The classic format's quotes, with a backslash before a quote inside.
-        value += if value.is_empty() { "\"" } else { " \"" };
-        value += &part.replace('"', "\\\"");
-        value.push('"');
+        part.ok_or_else(|| node.error(format!("the rule has no '{name}'")))?;
     }
+    let [state, regex, next_state] = parts.map(Option::unwrap_or_default);
+    let value = rule_text(state, regex, next_state);
     Ok(setting("rule", &value, &node.place))
 }
 

@@ -1,0 +1,401 @@
+//! `condition`: a filter that sees some records, and the signals of a processor.
+//!
+//! Records that do not match pass in their place; the order stays. A filter that drops, adds or changes
+//! records only does so with those that match, as Fluent Bit's processors.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use kansoku_model::{ConfigError, LogBatch, MetricBatch, Value};
+use kansoku_parsers::config::Signal;
+use kansoku_parsers::config::condition::{Condition, Operand, Operator, Rule};
+use kansoku_parsers::line::pattern;
+use regex::bytes::Regex;
+
+use crate::filters::accessor::{Accessor, Reading};
+use crate::pipeline::{FilterContext, TagMatch};
+use crate::plugin::Filter;
+
+/// A filter behind a condition.
+///
+/// # Errors
+/// When a field or pattern of the condition cannot be used.
+pub(super) fn wrap(
+    filter: Box<dyn Filter>,
+    condition: &Condition,
+) -> Result<Box<dyn Filter>, ConfigError> {
+    let rules = condition.rules.iter().map(Test::new);
+    Ok(Box::new(Conditional {
+        any: condition.any,
+        tests: rules.collect::<Result<_, _>>()?,
+        filter,
+    }))
+}
+
+struct Conditional {
+    any: bool,
+    tests: Vec<Test>,
+    filter: Box<dyn Filter>,
+}
+
+struct Test {
+    field: Accessor,
+    compare: Compare,
+    in_metadata: bool,
+}
+
+enum Compare {
+    Text { equal: bool, text: Vec<u8> },
+    Number(Operator, f64),
+    Pattern { fits: bool, pattern: Regex },
+    OneOf { fits: bool, texts: Vec<Vec<u8>> },
+}
+
+impl Test {
+    fn new(rule: &Rule) -> Result<Self, ConfigError> {
+        let error = |message: String| ConfigError::new(&rule.place, message);
+        let text = match &rule.value {
+            Operand::Text(text) => text.as_str(),
+            Operand::List(_) => "",
+        };
+        let compare = match rule.operator {
+            Operator::Equal | Operator::NotEqual => Compare::Text {
+                equal: rule.operator == Operator::Equal,
+                text: text.as_bytes().to_vec(),
+            },
+            Operator::Matches | Operator::MatchesNot => Compare::Pattern {
+                fits: rule.operator == Operator::Matches,
+                pattern: pattern::compile(text).map_err(|e| error(e.to_string()))?,
+            },
+            Operator::In | Operator::NotIn => Compare::OneOf {
+                fits: rule.operator == Operator::In,
+                texts: match &rule.value {
+                    Operand::List(texts) => texts.iter().map(|t| t.clone().into_bytes()).collect(),
+                    Operand::Text(_) => Vec::new(),
+                },
+            },
+            numeric => {
+                let number = text.trim().parse();
+                let number = number.map_err(|_| error(format!("'{text}' is not a number")))?;
+                Compare::Number(numeric, number)
+            }
+        };
+        Ok(Self {
+            field: Accessor::new(&rule.field).map_err(error)?,
+            compare,
+            in_metadata: rule.in_metadata,
+        })
+    }
+
+    fn holds(&self, value: &[u8]) -> bool {
+        match &self.compare {
+            Compare::Text { equal, text } => (value == text) == *equal,
+            Compare::Pattern { fits, pattern } => pattern.is_match(value) == *fits,
+            Compare::OneOf { fits, texts } => texts.iter().any(|t| t == value) == *fits,
+            Compare::Number(operator, limit) => {
+                let value = number(value);
+                match operator {
+                    Operator::Greater => value > *limit,
+                    Operator::Less => value < *limit,
+                    Operator::GreaterOrEqual => value >= *limit,
+                    _ => value <= *limit,
+                }
+            }
+        }
+    }
+}
+
+/// The number that a text begins with, else 0: Fluent Bit compares by `atof`.
+fn number(text: &[u8]) -> f64 {
+    let text = String::from_utf8_lossy(text);
+    let text = text.trim_start();
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '+' | '-' | '.' | 'e' | 'E');
+    let mut end = text.find(|c| !is_part(c)).unwrap_or(text.len());
+    while end > 0 {
+        if let Ok(number) = text[..end].parse() {
+            return number;
+        }
+        end -= 1;
+    }
+    0.0
+}
+
+impl Conditional {
+    /// Which records match. A field that is missing makes an `and` fail and does not help an `or`.
+    fn matching(&self, batch: &LogBatch) -> Vec<bool> {
+        let readings: Vec<(&Test, Reading<'_>)> = (self.tests.iter())
+            .map(|t| (t, t.field.over(batch)))
+            .collect();
+        let holds = |row: usize, (test, reading): &(&Test, Reading<'_>)| {
+            // Records carry no metadata of their own here.
+            let value: Option<Cow<'_, [u8]>> =
+                (!test.in_metadata).then(|| reading.text(row)).flatten();
+            value.is_some_and(|value| test.holds(&value))
+        };
+        let row = |row: usize| {
+            if self.any {
+                readings.iter().any(|r| holds(row, r))
+            } else {
+                readings.iter().all(|r| holds(row, r))
+            }
+        };
+        (0..batch.len()).map(row).collect()
+    }
+}
+
+impl Filter for Conditional {
+    fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext) {
+        let matching = self.matching(batch);
+        let n = matching.iter().filter(|m| **m).count();
+        if n == batch.len() {
+            return self.filter.apply(batch, context);
+        }
+        if n == 0 {
+            return;
+        }
+        let mut seen = batch.clone();
+        seen.retain(|row| matching[row]);
+        batch.retain(|row| !matching[row]);
+        self.filter.apply(&mut seen, context);
+        *batch = merge(batch, &seen);
+    }
+
+    // A condition is about fields of log records.
+    fn apply_to_metrics(&self, batch: &mut MetricBatch) {
+        self.filter.apply_to_metrics(batch);
+    }
+
+    fn flush_every(&self) -> Option<Duration> {
+        self.filter.flush_every()
+    }
+
+    fn flush(&self, all: bool, context: &mut FilterContext) {
+        self.filter.flush(all, context);
+    }
+}
+
+/// Both batches' records in the order of their positions.
+fn merge(rest: &LogBatch, seen: &LogBatch) -> LogBatch {
+    // The same source and, unless the filter set it, the same resource.
+    let mut out = LogBatch::new(seen.tag.clone(), seen.resource.clone(), Vec::new());
+    out.source = rest.source;
+    let (mut a, mut b) = (0, 0);
+    while a < rest.len() || b < seen.len() {
+        let take_rest =
+            b >= seen.len() || (a < rest.len() && rest.positions()[a] <= seen.positions()[b]);
+        let (from, row) = if take_rest {
+            a += 1;
+            (rest, a - 1)
+        } else {
+            b += 1;
+            (seen, b - 1)
+        };
+        let to = out.push(from.times()[row], from.positions()[row]);
+        for column in from.columns() {
+            let value = match column.values[row] {
+                Value::Absent => continue,
+                Value::Text(slice) => Value::Text(out.store(from.bytes(slice))),
+                Value::Json(slice) => Value::Json(out.store(from.bytes(slice))),
+                other => other,
+            };
+            let at = out.column_index_or_insert(&column.name);
+            out.set(at, to, value);
+        }
+    }
+    out
+}
+
+/// A processor with a `match` of its own: batches under other tags pass.
+pub(super) fn tagged(filter: Box<dyn Filter>, matches: TagMatch) -> Box<dyn Filter> {
+    Box::new(Tagged(filter, matches))
+}
+
+struct Tagged(Box<dyn Filter>, TagMatch);
+
+impl Filter for Tagged {
+    fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext) {
+        if self.1.fits(&batch.tag) {
+            self.0.apply(batch, context);
+        }
+    }
+
+    fn apply_to_metrics(&self, batch: &mut MetricBatch) {
+        if self.1.fits(&batch.tag) {
+            self.0.apply_to_metrics(batch);
+        }
+    }
+
+    fn flush_every(&self) -> Option<Duration> {
+        self.0.flush_every()
+    }
+
+    fn flush(&self, all: bool, context: &mut FilterContext) {
+        self.0.flush(all, context);
+    }
+}
+
+/// A processor for one kind of records; the others pass.
+pub(super) fn only(filter: Box<dyn Filter>, signal: Signal) -> Box<dyn Filter> {
+    Box::new(Only(filter, signal))
+}
+
+struct Only(Box<dyn Filter>, Signal);
+
+impl Filter for Only {
+    fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext) {
+        if self.1 == Signal::Logs {
+            self.0.apply(batch, context);
+        }
+    }
+
+    fn apply_to_metrics(&self, batch: &mut MetricBatch) {
+        if self.1 == Signal::Metrics {
+            self.0.apply_to_metrics(batch);
+        }
+    }
+
+    fn flush_every(&self) -> Option<Duration> {
+        self.0.flush_every()
+    }
+
+    fn flush(&self, all: bool, context: &mut FilterContext) {
+        self.0.flush(all, context);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kansoku_model::{Place, Position};
+
+    use super::*;
+
+    /// Drops records whose `x` is `drop`, marks the others.
+    struct Marker;
+
+    impl Filter for Marker {
+        fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
+            let accessor = Accessor::new("x").expect("valid");
+            let keep: Vec<bool> = {
+                let reading = accessor.over(batch);
+                (0..batch.len())
+                    .map(|r| reading.text(r).as_deref() != Some(b"drop"))
+                    .collect()
+            };
+            batch.retain(|row| keep[row]);
+            for row in 0..batch.len() {
+                batch.set_text("seen", row, b"1");
+            }
+        }
+    }
+
+    fn run(any: bool, rules: &[(&str, Operator, Operand)]) -> String {
+        let mut batch = LogBatch::new("t".into(), std::sync::Arc::default(), Vec::new());
+        for (i, (x, n)) in [("a", "1"), ("drop", "2"), ("b", "3.5z"), ("", "4")]
+            .iter()
+            .enumerate()
+        {
+            let row = batch.push(i as i64, Position::at(i as u64));
+            if !x.is_empty() {
+                batch.set_text("x", row, x.as_bytes());
+            }
+            batch.set_text("n", row, n.as_bytes());
+        }
+        let rules = rules.iter().map(|(field, operator, value)| Rule {
+            place: Place::default(),
+            field: (*field).into(),
+            operator: *operator,
+            value: value.clone(),
+            in_metadata: false,
+        });
+        let condition = Condition {
+            place: Place::default(),
+            any,
+            rules: rules.collect(),
+        };
+        let filter = wrap(Box::new(Marker), &condition).expect("valid");
+        filter.apply(&mut batch, &mut FilterContext::default());
+        let texts = |key: &str| {
+            let accessor = Accessor::new(key).expect("valid");
+            let reading = accessor.over(&batch);
+            (0..batch.len())
+                .map(|r| {
+                    reading
+                        .text(r)
+                        .map_or("-".into(), |t| String::from_utf8_lossy(&t).into_owned())
+                })
+                .collect::<Vec<_>>()
+        };
+        let (n, seen) = (texts("n"), texts("seen"));
+        n.iter()
+            .zip(seen)
+            .map(|(n, s)| format!("{n}:{s}"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    }
+
+    #[test]
+    fn only_matching_records_are_filtered_and_the_order_stays() {
+        let text = |t: &str| Operand::Text(t.into());
+        let list = |t: &[&str]| Operand::List(t.iter().map(|t| (*t).into()).collect());
+        for (any, rules, expected) in [
+            (
+                false,
+                vec![("$x", Operator::Equal, text("b"))],
+                "1:- 2:- 3.5z:1 4:-",
+            ),
+            (
+                false,
+                vec![("$x", Operator::NotEqual, text("b"))],
+                "1:1 3.5z:- 4:-",
+            ),
+            (
+                false,
+                vec![("$n", Operator::Greater, text("2"))],
+                "1:- 2:- 3.5z:1 4:1",
+            ),
+            (
+                false,
+                vec![("$n", Operator::LessOrEqual, text("2"))],
+                "1:1 3.5z:- 4:-",
+            ),
+            (
+                false,
+                vec![("$n", Operator::Matches, text("^[0-9]$"))],
+                "1:1 3.5z:- 4:1",
+            ),
+            (
+                false,
+                vec![("$x", Operator::In, list(&["a", "b"]))],
+                "1:1 2:- 3.5z:1 4:-",
+            ),
+            (
+                false,
+                vec![("$x", Operator::NotIn, list(&["a", "b"]))],
+                "1:- 3.5z:- 4:-",
+            ),
+            (
+                true,
+                vec![
+                    ("$x", Operator::Equal, text("a")),
+                    ("$n", Operator::Equal, text("4")),
+                ],
+                "1:1 2:- 3.5z:- 4:1",
+            ),
+            (
+                false,
+                vec![
+                    ("$x", Operator::Equal, text("a")),
+                    ("$n", Operator::Equal, text("4")),
+                ],
+                "1:- 2:- 3.5z:- 4:-",
+            ),
+            (
+                false,
+                vec![("$n", Operator::GreaterOrEqual, text("0"))],
+                "1:1 3.5z:1 4:1",
+            ),
+        ] {
+            assert_eq!(run(any, &rules), expected, "{rules:?}");
+        }
+    }
+}
