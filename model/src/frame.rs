@@ -18,6 +18,7 @@
 //! text is a varint length and its bytes. Decoding any bytes ends in a batch or an error, never in
 //! a panic, and never allocates more than a small multiple of [`MAX_PAYLOAD_BYTES`].
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 use crate::metric::Point;
@@ -32,6 +33,7 @@ pub const HEADER_BYTES: usize = 60;
 pub const MAX_PAYLOAD_BYTES: usize = 128 << 20;
 /// Payloads below this are not worth a compressor's header.
 const COMPRESS_FROM_BYTES: usize = 256;
+const COMPRESSION_LEVEL: i32 = 1;
 const MAGIC: &[u8; 4] = b"KSF1";
 const FLAG_ZSTD: u8 = 1;
 
@@ -59,24 +61,10 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// `Truncated` when more bytes could complete it, else `Damaged`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
-        let magic = &bytes[..bytes.len().min(4)];
-        if magic != &MAGIC[..magic.len()] {
-            return Err(FrameError::Damaged("no frame magic"));
-        }
-        if bytes.len() < HEADER_BYTES {
-            let have = bytes.len();
-            return Err(FrameError::Truncated {
-                have,
-                need: HEADER_BYTES,
-            });
-        }
-        let stored = u32_at(bytes, 48) as usize;
-        if stored > MAX_PAYLOAD_BYTES || u32_at(bytes, 52) as usize > MAX_PAYLOAD_BYTES {
-            return Err(FrameError::Damaged(
-                "payload is larger than any frame may be",
-            ));
-        }
-        let need = HEADER_BYTES + stored;
+        let Header {
+            source,
+            frame_bytes: need,
+        } = Header::read(bytes)?;
         let Some(bytes) = bytes.get(..need) else {
             let have = bytes.len();
             return Err(FrameError::Truncated { have, need });
@@ -84,19 +72,7 @@ impl<'a> Frame<'a> {
         if checksum(bytes) != u32_at(bytes, 56) {
             return Err(FrameError::Damaged("checksum does not match"));
         }
-        let position = |at| Position {
-            offset: u64_at(bytes, at),
-            ordinal: u32_at(bytes, at + 8),
-        };
-        let id = u128::from(u64_at(bytes, 8)) | u128::from(u64_at(bytes, 16)) << 64;
-        Ok(Self {
-            source: Source {
-                id: SourceId(id),
-                from: position(24),
-                to: position(36),
-            },
-            bytes,
-        })
+        Ok(Self { source, bytes })
     }
 
     /// The whole frame, header and payload.
@@ -131,6 +107,53 @@ impl<'a> Frame<'a> {
     }
 }
 
+/// What the first bytes of a frame say; only the whole frame can be checked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Header {
+    pub source: Source,
+    /// Length of the whole frame.
+    pub frame_bytes: usize,
+}
+
+impl Header {
+    /// Reads the first [`HEADER_BYTES`] of a frame.
+    ///
+    /// # Errors
+    /// `Truncated` when there are fewer, `Damaged` when they cannot begin a frame.
+    pub fn read(bytes: &[u8]) -> Result<Self, FrameError> {
+        let magic = &bytes[..bytes.len().min(4)];
+        if magic != &MAGIC[..magic.len()] {
+            return Err(FrameError::Damaged("no frame magic"));
+        }
+        if bytes.len() < HEADER_BYTES {
+            let have = bytes.len();
+            return Err(FrameError::Truncated {
+                have,
+                need: HEADER_BYTES,
+            });
+        }
+        let stored = u32_at(bytes, 48) as usize;
+        if stored > MAX_PAYLOAD_BYTES || u32_at(bytes, 52) as usize > MAX_PAYLOAD_BYTES {
+            return Err(FrameError::Damaged(
+                "payload is larger than any frame may be",
+            ));
+        }
+        let position = |at| Position {
+            offset: u64_at(bytes, at),
+            ordinal: u32_at(bytes, at + 8),
+        };
+        let id = u128::from(u64_at(bytes, 8)) | u128::from(u64_at(bytes, 16)) << 64;
+        Ok(Self {
+            source: Source {
+                id: SourceId(id),
+                from: position(24),
+                to: position(36),
+            },
+            frame_bytes: HEADER_BYTES + stored,
+        })
+    }
+}
+
 /// Appends the frame of `batch` to `out` and returns its length.
 ///
 /// # Errors
@@ -155,9 +178,8 @@ fn finish(
     out.extend_from_slice(&[0; HEADER_BYTES]);
     let mut flags = 0;
     if payload.len() >= COMPRESS_FROM_BYTES {
-        let packed = zstd::bulk::compress(payload, 1).expect("zstd compresses any bytes");
         flags = FLAG_ZSTD;
-        out.extend_from_slice(&packed);
+        compress(payload, out);
     } else {
         out.extend_from_slice(payload);
     }
@@ -176,6 +198,24 @@ fn finish(
     let crc = checksum(frame);
     frame[56..60].copy_from_slice(&crc.to_le_bytes());
     Ok(frame.len())
+}
+
+/// Appends `payload`, compressed. The compressor's context of some hundred KiB is made once per
+/// thread, and its output goes where it belongs without a copy.
+fn compress(payload: &[u8], out: &mut Vec<u8>) {
+    thread_local! {
+        static COMPRESSOR: RefCell<zstd::bulk::Compressor<'static>> = RefCell::new(
+            zstd::bulk::Compressor::new(COMPRESSION_LEVEL).expect("the level exists"),
+        );
+    }
+    let start = out.len();
+    out.resize(start + zstd::zstd_safe::compress_bound(payload.len()), 0);
+    let n = COMPRESSOR.with_borrow_mut(|compressor| {
+        compressor
+            .compress_to_buffer(payload, &mut out[start..])
+            .expect("zstd compresses any bytes")
+    });
+    out.truncate(start + n);
 }
 
 fn checksum(frame: &[u8]) -> u32 {
