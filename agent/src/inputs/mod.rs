@@ -2,12 +2,18 @@
 
 pub mod container_metrics;
 pub mod dummy;
+pub mod forward;
+mod forward_handshake;
+pub(crate) mod net;
 pub mod node_exporter_metrics;
 mod node_paths;
 pub mod stdin;
+pub mod syslog;
 pub mod tail;
 mod target_labels;
+pub mod tcp;
 mod ticker;
+pub mod udp;
 
 use crate::plugin::InputPlugin;
 
@@ -20,4 +26,8 @@ pub const ALL: &[&InputPlugin] = &[
     &tail::PLUGIN,
     &dummy::PLUGIN,
     &stdin::PLUGIN,
+    &forward::PLUGIN,
+    &syslog::PLUGIN,
+    &tcp::PLUGIN,
+    &udp::PLUGIN,
 ];

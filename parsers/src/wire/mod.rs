@@ -13,6 +13,7 @@ pub mod protobuf;
 pub mod records;
 pub mod remote_write;
 pub mod snappy;
+pub mod syslog;
 
 /// Why a body is not what it should be, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

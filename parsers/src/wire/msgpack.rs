@@ -304,6 +304,19 @@ pub fn time_ns(ext: &[u8]) -> Option<i64> {
     Some(seconds * 1_000_000_000 + nanos)
 }
 
+/// Appends text, for answers.
+pub fn write_str(out: &mut Vec<u8>, text: &[u8]) {
+    match text.len() {
+        n @ 0..32 => out.push(0xa0 | n as u8),
+        n @ 32..256 => out.extend_from_slice(&[0xd9, n as u8]),
+        n => {
+            out.push(0xdb);
+            out.extend_from_slice(&(n as u32).to_be_bytes());
+        }
+    }
+    out.extend_from_slice(text);
+}
+
 /// Where a value ends, found as its bytes arrive: each byte is looked at once.
 #[derive(Debug, Clone, Default)]
 pub struct Extent {

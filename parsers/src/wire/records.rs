@@ -95,13 +95,19 @@ impl<'a> Records<'a> {
         }
     }
 
+    /// The tag of the records at hand.
+    #[must_use]
+    pub fn tag(&self) -> Arc<str> {
+        self.tag.clone()
+    }
+
     /// How many records were begun.
     #[must_use]
     pub fn n_records(&self) -> u64 {
         self.n_records
     }
 
-    /// Starts a record; returns nothing, as its fields follow.
+    /// Starts a record; its fields follow.
     pub fn begin(&mut self, time_ns: i64) {
         self.end_record();
         let is_full = self.batch.arena().len() >= BATCH_BYTES
@@ -251,9 +257,40 @@ impl<'a> Records<'a> {
         self.done
     }
 
-    /// Forgets everything, for a request that turned out to be wrong as a whole. Positions that were
+    /// The place behind the last record, to come back to.
+    #[must_use]
+    pub fn mark(&self) -> Mark {
+        Mark {
+            n_done: self.done.len(),
+            n_rows: self.batch.len(),
+            n_records: self.n_records,
+        }
+    }
+
+    /// Takes back what came since `mark`, for a message that turned out wrong. Positions that were
     /// given stay used: a gap does no harm.
-    pub fn discard(self) {}
+    pub fn rollback(&mut self, mark: Mark) {
+        self.more.clear();
+        self.n_records = mark.n_records;
+        if self.done.len() > mark.n_done {
+            // The batch that was open at the mark has been ended since.
+            self.done.truncate(mark.n_done + 1);
+            if let Some(batch) = self.done.last_mut() {
+                batch.retain(|row| row < mark.n_rows);
+            }
+            self.batch.retain(|_| false);
+        } else {
+            self.batch.retain(|row| row < mark.n_rows);
+        }
+    }
+}
+
+/// A place between two records; see [`Records::mark`].
+#[derive(Debug, Clone, Copy)]
+pub struct Mark {
+    n_done: usize,
+    n_rows: usize,
+    n_records: u64,
 }
 
 /// The records of batches as `time tag {json}` lines, for the tests of readers.
@@ -302,6 +339,25 @@ mod tests {
         assert_eq!(batches[0].source.to, batches[1].source.from);
         assert_eq!(batches[1].source.to, Position::at(3));
         assert_eq!(stream.n, 3);
+    }
+
+    #[test]
+    fn a_wrong_message_is_taken_back() {
+        for n_wrong in [1, BATCH_RECORDS + 5] {
+            let mut stream = Stream::new(SourceId(7));
+            let mut records = Records::new(&mut stream, "a".into(), Arc::default());
+            records.begin(1);
+            let mark = records.mark();
+            for _ in 0..n_wrong {
+                records.begin(2);
+            }
+            records.rollback(mark);
+            records.begin(3);
+            let batches = records.finish();
+            assert_eq!(lines(&batches), ["1 a {}", "3 a {}"]);
+            let last = batches.last().expect("a batch");
+            assert!(last.positions()[0] <= last.source.to);
+        }
     }
 
     #[test]
