@@ -4,13 +4,40 @@
 //! touches columns, not records one by one where it can be helped.
 
 pub(crate) mod accessor;
+pub mod checklist;
+pub mod expect;
 pub mod grep;
+mod json_path;
 pub mod kubernetes;
 mod kubernetes_tag;
 mod merge_log;
+pub mod modify;
+mod modify_condition;
+pub mod nest;
 pub mod parser;
+mod record;
+pub mod record_modifier;
+pub mod rewrite_tag;
+pub mod stdout;
+pub mod sysinfo;
+mod template;
+pub mod type_converter;
+mod words;
 
 use crate::plugin::FilterPlugin;
 
 /// Every filter, in the order of the documentation.
-pub const ALL: &[&FilterPlugin] = &[&kubernetes::PLUGIN, &grep::PLUGIN, &parser::PLUGIN];
+pub const ALL: &[&FilterPlugin] = &[
+    &kubernetes::PLUGIN,
+    &grep::PLUGIN,
+    &parser::PLUGIN,
+    &modify::PLUGIN,
+    &record_modifier::PLUGIN,
+    &nest::PLUGIN,
+    &rewrite_tag::PLUGIN,
+    &type_converter::PLUGIN,
+    &expect::PLUGIN,
+    &stdout::PLUGIN,
+    &sysinfo::PLUGIN,
+    &checklist::PLUGIN,
+];

@@ -58,6 +58,7 @@ impl Chain<'_> {
             batch,
             from_start: false,
             holds: Vec::new(),
+            maker: None,
         };
         self.run_all(VecDeque::from([(first, begin)]), context)
     }
@@ -70,6 +71,7 @@ impl Chain<'_> {
         context: &mut FilterContext,
     ) -> Vec<Ready> {
         if let Some(stage) = self.stage(number) {
+            context.set_filter(number);
             stage.filter.flush(all, context);
         }
         let emitted = context.take_emitted().into_iter();
@@ -95,8 +97,12 @@ impl Chain<'_> {
         let mut n_from_start = 0;
         while let Some((first, one)) = waiting.pop_front() {
             let Emitted {
-                mut batch, holds, ..
+                mut batch,
+                holds,
+                maker,
+                ..
             } = one;
+            context.set_maker(maker);
             for number in first..self.len() {
                 self.apply(number, &mut batch, context);
                 for mut emitted in context.take_emitted() {
@@ -129,6 +135,7 @@ impl Chain<'_> {
         let before = logs.len() as u64;
         stage.counters.records.add(before);
         stage.counters.bytes.add(logs.size_bytes() as u64);
+        context.set_filter(number);
         stage.filter.apply(logs, context);
         let after = logs.len() as u64;
         stage.counters.add_records.add(after.saturating_sub(before));

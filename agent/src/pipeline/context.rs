@@ -31,11 +31,17 @@ pub struct Emitted {
     pub from_start: bool,
     /// Of the kept records in it.
     pub holds: Vec<Hold>,
+    /// The number of the filter that made it, when it passes all filters again.
+    pub(super) maker: Option<usize>,
 }
 
 /// A filter's surroundings during one call.
 pub struct FilterContext {
     emitted: Vec<Emitted>,
+    /// The filter at work, by its number, and the one that made the batch at hand, if that starts
+    /// again from the first filter.
+    filter: usize,
+    maker: Option<usize>,
     origin: Arc<Origin>,
 }
 
@@ -56,6 +62,8 @@ impl FilterContext {
     pub(super) fn of(origin: Arc<Origin>) -> Self {
         Self {
             emitted: Vec::new(),
+            filter: 0,
+            maker: None,
             origin,
         }
     }
@@ -77,7 +85,25 @@ impl FilterContext {
             batch,
             from_start,
             holds,
+            maker: from_start.then_some(self.filter),
         });
+    }
+
+    /// Whether the batch at hand is one that the filter at work has emitted itself, so that it can
+    /// leave it alone: a rule that fits the records it has moved would never end.
+    #[must_use]
+    pub fn is_own(&self) -> bool {
+        self.maker == Some(self.filter)
+    }
+
+    /// Says which filter made the batch that is about to be filtered from the start.
+    pub(super) fn set_maker(&mut self, maker: Option<usize>) {
+        self.maker = maker;
+    }
+
+    /// Says which filter is about to work.
+    pub(super) fn set_filter(&mut self, number: usize) {
+        self.filter = number;
     }
 
     /// What was emitted since the last call.
