@@ -102,6 +102,8 @@ pub struct HttpClient {
     headers: HeaderMap,
     login: Login,
     timeout: Duration,
+    /// Whether the text of an answer is part of the reason that is told.
+    pub tells_answers: bool,
     /// The most of an answer that is read.
     pub answer_max_bytes: usize,
     /// Buffers of requests that are over. Held only to push and pop.
@@ -163,6 +165,7 @@ impl HttpClient {
             headers: headers(settings, environment)?,
             login,
             timeout: Duration::from_secs_f64(timeout.clamp(0.001, 86_400.0)),
+            tells_answers: settings.bool("log_response_payload", true)?,
             answer_max_bytes: ANSWER_MAX_BYTES,
             buffers: Mutex::default(),
         })
@@ -179,13 +182,11 @@ impl HttpClient {
         self.headers.insert(name, value);
     }
 
-    /// Of several headers with one name keeps the first, as `allow_duplicated_headers off` says.
-    pub fn keep_first_headers(&mut self) {
+    /// Of several headers with one name keeps the last, as `allow_duplicated_headers off` says.
+    pub fn keep_last_headers(&mut self) {
         let mut single = HeaderMap::new();
         for (name, value) in &self.headers {
-            if !single.contains_key(name) {
-                single.insert(name.clone(), value.clone());
-            }
+            single.insert(name.clone(), value.clone());
         }
         self.headers = single;
     }
@@ -229,7 +230,11 @@ impl HttpClient {
         let status = answer.status;
         let body = &answer.body;
         let text = String::from_utf8_lossy(&body[..body.len().min(ANSWER_KEPT_BYTES)]);
-        let reason = format!("{status}: {}", text.trim());
+        let reason = if self.tells_answers {
+            format!("{status}: {}", text.trim())
+        } else {
+            status.to_string()
+        };
         match judge(status) {
             Verdict::Delivered => Outcome::Delivered,
             Verdict::TooLarge => Outcome::TooLarge,

@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use kansoku_model::{ConfigError, LogBatch, Settings, Value, json};
 
 use crate::msgpack;
+use crate::rows::{DateWriter, Rows, digits};
 
 /// How the time of a record is written under its date key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum DateFormat {
-    /// Seconds with six decimals.
+    /// Seconds, rounded to microseconds, without idle zeros.
     #[default]
     Double,
     Epoch,
@@ -110,46 +111,66 @@ impl Format {
         out: &mut Vec<u8>,
         batches: impl IntoIterator<Item = &'a LogBatch>,
     ) {
-        let mut first = true;
-        if self.layout == Layout::Json {
-            out.push(b'[');
-        }
-        for batch in batches {
-            let mut kubernetes = kubernetes_json(batch);
-            if self.layout == Layout::Msgpack {
-                kubernetes = msgpack::from_json(&kubernetes);
-            }
-            for row in 0..batch.len() {
-                match self.layout {
-                    Layout::Json if !first => out.push(b','),
-                    Layout::Msgpack => {
-                        msgpack::write_event(out, batch, row, &kubernetes);
-                        continue;
-                    }
-                    _ => {}
+        if self.layout == Layout::Msgpack {
+            for batch in batches {
+                let kubernetes = msgpack::from_json(&kubernetes_json(batch));
+                for row in 0..batch.len() {
+                    msgpack::write_event(out, batch, row, &kubernetes);
                 }
-                first = false;
-                self.write_record(out, batch, row, &kubernetes);
+            }
+            return;
+        }
+        let mut key = Vec::new();
+        if !self.date_key.is_empty() {
+            json::write_str(&mut key, self.date_key.as_bytes());
+            key.push(b':');
+        }
+        let mut dates = DateWriter::new(self.date);
+        let start = out.len();
+        for batch in batches {
+            let rows = Rows::new(batch);
+            out.reserve(batch.arena().len());
+            for row in 0..batch.len() {
+                if self.layout == Layout::Json {
+                    out.push(if out.len() == start { b'[' } else { b',' });
+                }
+                self.write_record(out, batch, row, &rows, &key, &mut dates);
                 if self.layout == Layout::Lines {
                     out.push(b'\n');
                 }
             }
         }
         if self.layout == Layout::Json {
+            if out.len() == start {
+                out.push(b'[');
+            }
             out.push(b']');
         }
     }
 
-    fn write_record(&self, out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: &[u8]) {
+    fn write_record(
+        &self,
+        out: &mut Vec<u8>,
+        batch: &LogBatch,
+        row: usize,
+        rows: &Rows<'_>,
+        key: &[u8],
+        dates: &mut DateWriter,
+    ) {
         out.push(b'{');
-        let mut first = true;
-        if !self.date_key.is_empty() {
-            json::write_str(out, self.date_key.as_bytes());
-            out.push(b':');
-            write_date(out, batch.times()[row], self.date);
+        out.extend_from_slice(key);
+        if !key.is_empty() {
+            dates.write(out, batch.times()[row]);
+        }
+        let mut first = key.is_empty();
+        // Fluent Bit shows what came with a record besides its fields under this name.
+        if let Some(metadata) = batch.metadata(row).filter(|m| *m != b"{}") {
+            out.extend_from_slice(&b",\"__internal__\":{\"log_metadata\":"[usize::from(first)..]);
+            out.extend_from_slice(metadata);
+            out.push(b'}');
             first = false;
         }
-        write_fields(out, batch, row, first, kubernetes);
+        rows.write(out, row, first);
         out.push(b'}');
     }
 }
@@ -198,37 +219,37 @@ pub fn split_seconds(time_ns: i64) -> (i64, u32) {
     )
 }
 
-fn write_date(out: &mut Vec<u8>, time_ns: i64, format: DateFormat) {
+/// Appends a time in one of the forms of `json_date_format`.
+pub(crate) fn write_date(out: &mut Vec<u8>, time_ns: i64, format: DateFormat) {
     let (seconds, nanos) = split_seconds(time_ns);
-    let text = match format {
-        DateFormat::Double => {
-            out.extend_from_slice(itoa(seconds).as_bytes());
-            out.push(b'.');
-            let micros = nanos / 1000;
-            let digits =
-                [100_000, 10_000, 1000, 100, 10, 1].map(|d| b'0' + (micros / d % 10) as u8);
-            return out.extend_from_slice(&digits);
-        }
-        DateFormat::Epoch => itoa(seconds),
-        DateFormat::EpochMs => itoa(time_ns.div_euclid(1_000_000)),
-        DateFormat::Iso8601 => format!(
-            "\"{}.{:06}Z\"",
-            utc(seconds, "%Y-%m-%dT%H:%M:%S"),
-            nanos / 1000
-        ),
-        DateFormat::JavaSqlTimestamp => {
-            format!(
-                "\"{}.{:06}\"",
-                utc(seconds, "%Y-%m-%d %H:%M:%S"),
-                nanos / 1000
-            )
+    let mut number = itoa::Buffer::new();
+    let number = match format {
+        DateFormat::Double => return write_seconds(out, time_ns),
+        DateFormat::Epoch => number.format(seconds),
+        DateFormat::EpochMs => number.format(time_ns.div_euclid(1_000_000)),
+        DateFormat::Iso8601 | DateFormat::JavaSqlTimestamp => {
+            let (form, end) = match format {
+                DateFormat::Iso8601 => ("\"%Y-%m-%dT%H:%M:%S.", "Z\""),
+                _ => ("\"%Y-%m-%d %H:%M:%S.", "\""),
+            };
+            out.extend_from_slice(utc(seconds, form).as_bytes());
+            out.extend_from_slice(&digits::<6>(nanos / 1000));
+            return out.extend_from_slice(end.as_bytes());
         }
     };
-    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(number.as_bytes());
 }
 
-fn itoa(number: i64) -> String {
-    number.to_string()
+/// Appends seconds as Fluent Bit prints its doubles (`%.16g`): rounded to microseconds, without
+/// zeros at the end but with one digit after the point.
+pub fn write_seconds(out: &mut Vec<u8>, time_ns: i64) {
+    let micros = (i128::from(time_ns) + 500).div_euclid(1000);
+    let (seconds, micros) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    out.extend_from_slice(itoa::Buffer::new().format(seconds as i64).as_bytes());
+    out.push(b'.');
+    let digits = digits::<6>(micros as u32);
+    let kept = digits.iter().rposition(|&d| d != b'0').unwrap_or(0) + 1;
+    out.extend_from_slice(&digits[..kept]);
 }
 
 fn utc(seconds: i64, format: &str) -> String {
@@ -264,7 +285,7 @@ pub fn write_text_tree(out: &mut Vec<u8>, tree: &serde_json::Value) {
         Tree::Null => out.extend_from_slice(b"nil"),
         Tree::Bool(b) => out.extend_from_slice(b.to_string().as_bytes()),
         Tree::Number(n) => match n.as_i64() {
-            Some(i) => out.extend_from_slice(itoa(i).as_bytes()),
+            Some(i) => out.extend_from_slice(itoa::Buffer::new().format(i).as_bytes()),
             None => out.extend_from_slice(format!("{:.6}", n.as_f64().unwrap_or(0.0)).as_bytes()),
         },
         Tree::String(s) => {
@@ -364,9 +385,9 @@ pub(crate) mod tests {
     #[test]
     fn json_lines_and_stream_hold_the_same_objects() {
         let k = r#""kubernetes":{"pod_name":"web-1","labels":{"app":"web"}}"#;
-        let first = format!(r#"{{"date":1700000000.123456,"log":"a \"quoted\" line",{k}}}"#);
+        let first = format!(r#"{{"date":1700000000.123457,"log":"a \"quoted\" line",{k}}}"#);
         let second = format!(
-            r#"{{"date":1700000000.123456,"log":"観測\t","nested":{{"a":[1,null,true,2.5]}},{k}}}"#
+            r#"{{"date":1700000000.123457,"log":"観測\t","nested":{{"a":[1,null,true,2.5]}},{k}}}"#
         );
         assert_eq!(text(Layout::Lines, &[]), format!("{first}\n{second}\n"));
         assert_eq!(text(Layout::Json, &[]), format!("[{first},{second}]"));

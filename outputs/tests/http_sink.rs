@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use kansoku_model::{Frame, LogBatch, Position, RecordBatch, Settings, Source, SourceId};
+use kansoku_model::{Frame, LogBatch, Position, RecordBatch, Settings, Source, SourceId, Value};
 use kansoku_outputs::{ALL, Outcome, Output, OutputEnvironment};
 
 struct Request {
@@ -142,19 +142,63 @@ fn http_posts_json_lines_with_its_headers() {
 }
 
 #[test]
-fn http_speaks_msgpack_unless_told_otherwise() {
+fn http_names_each_format() {
+    for (format, kind, start) in [
+        (
+            "msgpack",
+            "application/msgpack",
+            &[0x92, 0x92, 0xd7, 0x00][..],
+        ),
+        ("json", "application/json", b"[{\"date\":1700000000.0,"),
+        (
+            "json_lines",
+            "application/x-ndjson",
+            b"{\"date\":1700000000.0,",
+        ),
+        (
+            "json_stream",
+            "application/json",
+            b"{\"date\":1700000000.0,",
+        ),
+    ] {
+        let (port, requests) = sink(OK);
+        let http = output("http", port, &[("format", format)]);
+        assert_eq!(send(&*http, &[batch(1)]), Outcome::Delivered);
+        let request = requests.recv().expect("one request");
+        assert_eq!(request.headers["content-type"], kind);
+        assert!(request.body.starts_with(start), "{:?}", request.body);
+    }
+}
+
+#[test]
+fn http_posts_each_record_with_its_own_headers() {
     let (port, requests) = sink(OK);
-    assert_eq!(
-        send(&*output("http", port, &[]), &[batch(1)]),
-        Outcome::Delivered
+    let mut b = LogBatch::new("t".into(), Arc::default(), Vec::new());
+    for n in 0..2 {
+        b.push(0, Position::at(n + 1));
+        b.set_text("payload", n as usize, format!("raw {n}").as_bytes());
+    }
+    let heads = Value::Json(b.store(br#"{"X-A":"1","Content-Type":"text/plain","n":5}"#));
+    let at = b.column_index_or_insert("heads");
+    b.set(at, 0, heads);
+    let http = output(
+        "http",
+        port,
+        &[("body_key", "$payload"), ("headers_key", "$heads")],
     );
+    let outcome = send(&*http, &[Arc::new(RecordBatch::Logs(b))]);
+    let Outcome::Partial {
+        retry, rejected, ..
+    } = outcome
+    else {
+        panic!("{outcome:?}")
+    };
+    assert!(retry.is_empty());
+    assert_eq!(rejected[0].0.row, 1);
     let request = requests.recv().expect("one request");
-    assert_eq!(request.headers["content-type"], "application/msgpack");
-    assert!(
-        request.body.starts_with(&[0x92, 0x92, 0xd7, 0x00]),
-        "{:?}",
-        request.body
-    );
+    assert_eq!(request.body, b"raw 0");
+    assert_eq!(request.headers["x-a"], "1");
+    assert_eq!(request.headers["content-type"], "text/plain");
 }
 
 #[test]
@@ -177,7 +221,7 @@ fn http_compresses_and_names_the_tag() {
     flate2::read::GzDecoder::new(&request.body[..])
         .read_to_string(&mut plain)
         .expect("gzip");
-    assert_eq!(plain, r#"[{"date":1700000000.000000,"log":"line 1"}]"#);
+    assert_eq!(plain, r#"[{"date":1700000000.0,"log":"line 1"}]"#);
     // One request names one tag: the caller must split.
     assert_eq!(send(&*http, &[batch(1), batch(2)]), Outcome::TooLarge);
 }
