@@ -9,8 +9,11 @@ pub mod aws;
 pub mod aws_sign;
 pub mod client;
 pub mod compress;
+pub mod counter;
 pub mod file;
+pub mod flowcounter;
 pub mod forward;
+pub mod gelf;
 pub mod http;
 pub mod kansoku;
 pub mod metric_text;
@@ -25,8 +28,10 @@ pub mod retry;
 pub mod rows;
 pub mod socket;
 pub mod stdout;
+pub mod syslog;
 pub mod tcp;
 pub mod tls;
+pub mod tree;
 pub mod udp;
 
 use std::future::Future;
@@ -193,7 +198,11 @@ pub const ALL: &[&OutputPlugin] = &[
     &stdout::PLUGIN,
     &file::PLUGIN,
     &null::PLUGIN,
+    &counter::PLUGIN,
+    &flowcounter::PLUGIN,
     &forward::PLUGIN,
+    &syslog::PLUGIN,
+    &gelf::PLUGIN,
     &tcp::PLUGIN,
     &udp::PLUGIN,
 ];
