@@ -16,7 +16,8 @@ use kansoku_model::{
 };
 
 use crate::accessor::Template;
-use crate::socket::{self, Connection, Dialer};
+use crate::net;
+use crate::socket::{Connection, Dialer};
 use crate::tcp::logs;
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture};
 use answer::{Item, Unread};
@@ -106,12 +107,7 @@ const OWN: &[OptionSpec] = &[
         "no effect: it concerns metrics and traces, which this output leaves to others",
     ),
 ];
-const ADDRESSED: &[OptionSpec] =
-    &joined::<{ OWN.len() + socket::ADDRESS_OPTIONS.len() }>(OWN, socket::ADDRESS_OPTIONS);
-const OPTIONS: &[OptionSpec] = &joined::<{ ADDRESSED.len() + socket::STREAM_OPTIONS.len() }>(
-    ADDRESSED,
-    socket::STREAM_OPTIONS,
-);
+const OPTIONS: &[OptionSpec] = &joined::<{ OWN.len() + net::OPTIONS.len() }>(OWN, net::OPTIONS);
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -130,6 +126,15 @@ struct Node {
     dialer: Dialer,
     style: Style,
     login: Option<Login>,
+}
+
+/// Why a node did not get all messages.
+struct Failure {
+    error: Error,
+    /// The first messages that are safe there.
+    n_acknowledged: usize,
+    /// Whether it may have more than that.
+    may_have_some: bool,
 }
 
 struct Forward {
@@ -151,13 +156,13 @@ fn build(
         environment.warn(&s.place, message);
     }
     let nodes = match settings.get("upstream") {
-        None => vec![Node::build(settings)?],
+        None => vec![Node::build(settings, environment)?],
         Some(s) => {
             let upstream = environment.upstreams.get(&s.value).ok_or_else(|| {
                 ConfigError::new(&s.place, format!("no upstream file '{}' was read", s.value))
             })?;
             let nodes = upstream.nodes.iter();
-            let nodes = nodes.map(|node| Node::build(&over(node, settings)));
+            let nodes = nodes.map(|node| Node::build(&over(node, settings), environment));
             nodes.collect::<Result<Vec<_>, _>>()?
         }
     };
@@ -183,33 +188,45 @@ fn over(node: &Settings, all: &Settings) -> Settings {
 }
 
 impl Node {
-    fn build(settings: &Settings) -> Result<Self, ConfigError> {
+    fn build(settings: &Settings, environment: &OutputEnvironment) -> Result<Self, ConfigError> {
         let style = style(settings)?;
         Ok(Self {
             dialer: match settings.get("unix_path") {
                 Some(s) => Dialer::unix(settings, &s.value)?,
-                None => Dialer::build(settings, 24224)?,
+                None => Dialer::build(settings, environment, 24224)?,
             },
             style,
             login: login(settings)?,
         })
     }
 
-    /// Sends the messages and gives how many are acknowledged, with the error that ended it.
-    async fn deliver(&self, messages: &[Message]) -> (usize, Option<Error>) {
+    /// Sends the messages.
+    async fn deliver(&self, messages: &[Message]) -> Result<(), Failure> {
         let mut acknowledged = 0;
         let mut connection = match self.connection().await {
             Ok(connection) => connection,
-            Err(e) => return (0, Some(e)),
+            Err(error) => {
+                return Err(Failure {
+                    error,
+                    n_acknowledged: 0,
+                    may_have_some: false,
+                });
+            }
         };
         for window in messages.chunks(WINDOW) {
             match exchange(&mut connection, window).await {
                 (n, None) => acknowledged += n,
-                (n, error) => return (acknowledged + n, error),
+                (n, Some(error)) => {
+                    return Err(Failure {
+                        error,
+                        n_acknowledged: acknowledged + n,
+                        may_have_some: true,
+                    });
+                }
             }
         }
         self.dialer.keep(connection);
-        (acknowledged, None)
+        Ok(())
     }
 
     async fn connection(&self) -> io::Result<Connection> {
@@ -356,21 +373,18 @@ impl Forward {
         for at in 0..self.nodes.len() {
             let node = &self.nodes[(first + at) % self.nodes.len()];
             let messages = node.style.messages(&batches, request.id);
-            let (n, error) = node.deliver(&messages).await;
-            let Some(error) = error else {
+            let Err(failure) = node.deliver(&messages).await else {
                 return Outcome::Delivered;
             };
-            reasons.push(format!("{}: {error}", node.dialer.name()));
+            reasons.push(format!("{}: {}", node.dialer.name(), failure.error));
             // What one node has must not go to another.
-            let n_batches = n.checked_sub(1).map_or(0, |last| messages[last].n_batches);
-            if n_batches > 0 && node.style.with_chunk {
+            let last = failure.n_acknowledged.checked_sub(1);
+            let n_batches = last.map_or(0, |last| messages[last].n_batches);
+            if n_batches > 0 {
                 return partial(&request, n_batches, reasons.join("; "));
             }
             // The next node gets it only when this one surely has nothing.
-            if !matches!(
-                error.kind(),
-                ErrorKind::ConnectionRefused | ErrorKind::NotFound | ErrorKind::PermissionDenied
-            ) {
+            if failure.may_have_some {
                 break;
             }
         }

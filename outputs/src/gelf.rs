@@ -9,8 +9,9 @@ use std::io::Write;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, joined};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use crate::net::{self, Net};
 use crate::render::kubernetes_json;
-use crate::socket::{self, Dialer, Host};
+use crate::socket::Dialer;
 use crate::tcp::write_once;
 use crate::udp::send_all;
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture};
@@ -47,12 +48,7 @@ const OWN: &[OptionSpec] = &[
 ];
 const NAMED: &[OptionSpec] =
     &joined::<{ OWN.len() + message::OPTIONS.len() }>(OWN, message::OPTIONS);
-const ADDRESSED: &[OptionSpec] =
-    &joined::<{ NAMED.len() + socket::ADDRESS_OPTIONS.len() }>(NAMED, socket::ADDRESS_OPTIONS);
-const OPTIONS: &[OptionSpec] = &joined::<{ ADDRESSED.len() + socket::STREAM_OPTIONS.len() }>(
-    ADDRESSED,
-    socket::STREAM_OPTIONS,
-);
+const OPTIONS: &[OptionSpec] = &joined::<{ NAMED.len() + net::OPTIONS.len() }>(NAMED, net::OPTIONS);
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -69,7 +65,7 @@ const MAX_CHUNKS: usize = 128;
 enum Transport {
     Stream(Dialer),
     Datagrams {
-        host: Host,
+        net: Net,
         packet_size: usize,
         compress: bool,
     },
@@ -80,13 +76,16 @@ struct Graylog {
     transport: Transport,
 }
 
-fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
+fn build(
+    settings: &Settings,
+    environment: &OutputEnvironment,
+) -> Result<Box<dyn Output>, ConfigError> {
     settings.check(PLUGIN.options)?;
     let mode = settings.text("mode", "udp").to_ascii_lowercase();
     let packet_size = settings.int("packet_size", 1420)?;
     let transport = if mode == "udp" {
         Transport::Datagrams {
-            host: Host::build(settings, 12201)?,
+            net: Net::build(settings, environment, 12201, &[])?,
             packet_size: match usize::try_from(packet_size) {
                 Ok(n @ 100..=65_495) => n,
                 _ => {
@@ -101,8 +100,10 @@ fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, 
             compress: settings.bool("compress", true)?,
         }
     } else {
-        let tls = mode == "tls" || settings.bool("tls", false)?;
-        Transport::Stream(Dialer::build_with(settings, 12201, tls)?)
+        Transport::Stream(match mode.as_str() {
+            "tls" => Dialer::build_tls(settings, environment, 12201)?,
+            _ => Dialer::build(settings, environment, 12201)?,
+        })
     };
     Ok(Box::new(Graylog {
         gelf: Gelf::of(settings)?,
@@ -188,14 +189,8 @@ impl Graylog {
         let sent = match &self.transport {
             Transport::Stream(dialer) if !stream.is_empty() => write_once(dialer, &stream).await,
             Transport::Stream(_) => Outcome::Delivered,
-            Transport::Datagrams { host, .. } => {
-                match send_all(host, pieces.iter().map(Vec::as_slice)).await {
-                    Ok(()) => Outcome::Delivered,
-                    Err(e) => Outcome::Retry {
-                        reason: format!("{host}: {e}"),
-                        after: None,
-                    },
-                }
+            Transport::Datagrams { net, .. } => {
+                send_all(net, pieces.iter().map(Vec::as_slice)).await
             }
         };
         match sent {
@@ -229,7 +224,7 @@ mod tests {
     #[test]
     fn large_messages_are_cut_and_come_together_again() {
         let message: Vec<u8> = (0..20_000u32)
-            .flat_map(|i| (i * 2_654_435_761).to_be_bytes())
+            .flat_map(|i| i.wrapping_mul(2_654_435_761).to_be_bytes())
             .collect();
         let parts = datagrams(&message, 7, 1420, false).expect("fits");
         let mut body = Vec::new();

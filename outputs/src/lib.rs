@@ -15,6 +15,7 @@ pub mod flowcounter;
 pub mod forward;
 pub mod gelf;
 pub mod http;
+pub mod kafka;
 pub mod kansoku;
 pub mod metric_text;
 pub mod msgpack;
@@ -201,6 +202,7 @@ pub const ALL: &[&OutputPlugin] = &[
     &counter::PLUGIN,
     &flowcounter::PLUGIN,
     &forward::PLUGIN,
+    &kafka::PLUGIN,
     &syslog::PLUGIN,
     &gelf::PLUGIN,
     &tcp::PLUGIN,

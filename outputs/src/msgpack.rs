@@ -45,13 +45,17 @@ pub fn write_record(out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes:
         .columns()
         .iter()
         .filter(|c| c.values[row] != Value::Absent);
-    write_map_header(
-        out,
-        present.clone().count() + usize::from(!kubernetes.is_empty()),
-    );
-    for column in present {
-        write_text(out, column.name.as_bytes());
-        write_value(out, batch, column.values[row]);
+    write_map_header(out, present.count() + usize::from(!kubernetes.is_empty()));
+    write_pairs(out, batch, row, kubernetes);
+}
+
+/// Appends the fields of record `row` without the header of their map.
+pub fn write_pairs(out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: &[u8]) {
+    for column in batch.columns() {
+        if column.values[row] != Value::Absent {
+            write_text(out, column.name.as_bytes());
+            write_value(out, batch, column.values[row]);
+        }
     }
     if !kubernetes.is_empty() {
         write_text(out, b"kubernetes");

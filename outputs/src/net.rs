@@ -3,7 +3,7 @@
 //! Every step of making a connection stands under `net.connect_timeout`; what is said over it later
 //! is the caller's to limit.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings, joined};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use tokio_rustls::TlsConnector;
 
 use crate::proxy::Proxy;
@@ -252,6 +252,39 @@ impl Net {
     }
 
     async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, String> {
+        let mut reason = format!("{host} has no address");
+        for address in self.addresses(host, port).await? {
+            match self.tcp_to(address).await {
+                Ok(stream) => return Ok(stream),
+                Err(e) => reason = format!("cannot connect to {address}: {e}"),
+            }
+        }
+        Err(reason)
+    }
+
+    /// A socket whose datagrams go to the destination.
+    ///
+    /// # Errors
+    /// When the host has no address.
+    pub async fn datagrams(&self) -> Result<UdpSocket, String> {
+        let addresses = self.addresses(&self.host, self.port).await?;
+        let address = addresses
+            .first()
+            .ok_or_else(|| format!("{} has no address", self.host))?;
+        let own: IpAddr = match (self.source, address) {
+            (Some(source), _) => source,
+            (None, SocketAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            (None, SocketAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        };
+        let failed = |e: std::io::Error| format!("cannot send to {address}: {e}");
+        let socket = UdpSocket::bind(SocketAddr::new(own, 0))
+            .await
+            .map_err(failed)?;
+        socket.connect(address).await.map_err(failed)?;
+        Ok(socket)
+    }
+
+    async fn addresses(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, String> {
         let mut addresses: Vec<SocketAddr> = tokio::net::lookup_host((host, port))
             .await
             .map_err(|e| format!("cannot resolve {host}: {e}"))?
@@ -262,14 +295,7 @@ impl Net {
         if let Some(source) = self.source {
             addresses.retain(|a| a.is_ipv4() == source.is_ipv4());
         }
-        let mut reason = format!("{host} has no address");
-        for address in addresses {
-            match self.tcp_to(address).await {
-                Ok(stream) => return Ok(stream),
-                Err(e) => reason = format!("cannot connect to {address}: {e}"),
-            }
-        }
-        Err(reason)
+        Ok(addresses)
     }
 
     async fn tcp_to(&self, address: SocketAddr) -> std::io::Result<TcpStream> {

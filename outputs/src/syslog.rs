@@ -11,12 +11,13 @@ use kansoku_model::{
     ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, Value, joined,
 };
 
+use crate::net::{self, Net};
 use crate::render::{kubernetes_json, split_seconds};
-use crate::socket::{self, Dialer, Host};
+use crate::socket::Dialer;
 use crate::tcp::{logs, write_once};
 use crate::tree::Tree;
 use crate::udp::{DATAGRAM_MAX_BYTES, send_all};
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
+use crate::{Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
 const fn key(name: &'static str, about: &'static str) -> OptionSpec {
     OptionSpec::new(name, OptionKind::Text, "", about)
@@ -85,12 +86,7 @@ const OWN: &[OptionSpec] = &[
         "let ids and names of structured data exceed 32 characters",
     ),
 ];
-const ADDRESSED: &[OptionSpec] =
-    &joined::<{ OWN.len() + socket::ADDRESS_OPTIONS.len() }>(OWN, socket::ADDRESS_OPTIONS);
-const OPTIONS: &[OptionSpec] = &joined::<{ ADDRESSED.len() + socket::STREAM_OPTIONS.len() }>(
-    ADDRESSED,
-    socket::STREAM_OPTIONS,
-);
+const OPTIONS: &[OptionSpec] = &joined::<{ OWN.len() + net::OPTIONS.len() }>(OWN, net::OPTIONS);
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -155,7 +151,7 @@ struct Style {
 
 enum Transport {
     Stream(Dialer),
-    Datagrams(Host),
+    Datagrams(Net),
 }
 
 struct Syslog {
@@ -163,7 +159,10 @@ struct Syslog {
     transport: Transport,
 }
 
-fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
+fn build(
+    settings: &Settings,
+    environment: &OutputEnvironment,
+) -> Result<Box<dyn Output>, ConfigError> {
     settings.check(PLUGIN.options)?;
     let mode = settings.text("mode", "udp").to_ascii_lowercase();
     let tls = settings.bool("tls", false)?;
@@ -174,8 +173,9 @@ fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, 
     Ok(Box::new(Syslog {
         style: Style::of(settings, mode != "udp")?,
         transport: match mode.as_str() {
-            "udp" => Transport::Datagrams(Host::build(settings, 514)?),
-            mode => Transport::Stream(Dialer::build_with(settings, 514, tls || mode == "tls")?),
+            "udp" => Transport::Datagrams(Net::build(settings, environment, 514, &[])?),
+            "tls" => Transport::Stream(Dialer::build_tls(settings, environment, 514)?),
+            _ => Transport::Stream(Dialer::build(settings, environment, 514)?),
         },
     }))
 }
@@ -466,19 +466,13 @@ impl Output for Syslog {
         Box::pin(async move {
             let (mut bytes, mut ends) = (Vec::new(), Vec::new());
             logs(&request).for_each(|batch| self.style.write(&mut bytes, &mut ends, batch));
-            let host = match &self.transport {
+            let net = match &self.transport {
                 Transport::Stream(dialer) => return write_once(dialer, &bytes).await,
-                Transport::Datagrams(host) => host,
+                Transport::Datagrams(net) => net,
             };
             let starts = std::iter::once(0).chain(ends.iter().copied());
             let pieces: Vec<&[u8]> = starts.zip(&ends).map(|(a, &b)| &bytes[a..b]).collect();
-            match send_all(host, pieces).await {
-                Ok(()) => Outcome::Delivered,
-                Err(e) => Outcome::Retry {
-                    reason: format!("{host}: {e}"),
-                    after: None,
-                },
-            }
+            send_all(net, pieces).await
         })
     }
 

@@ -9,8 +9,9 @@ use kansoku_model::{
 };
 
 use crate::accessor::Template;
+use crate::net;
 use crate::render::{DATE_FORMATS, FORMATS, Format, Layout};
-use crate::socket::{self, Dialer};
+use crate::socket::Dialer;
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
 const OWN: &[OptionSpec] = &[
@@ -39,12 +40,7 @@ const OWN: &[OptionSpec] = &[
         "accessor of a field that is sent alone, a line a record; records without it are left out",
     ),
 ];
-const ADDRESSED: &[OptionSpec] =
-    &joined::<{ OWN.len() + socket::ADDRESS_OPTIONS.len() }>(OWN, socket::ADDRESS_OPTIONS);
-const OPTIONS: &[OptionSpec] = &joined::<{ ADDRESSED.len() + socket::STREAM_OPTIONS.len() }>(
-    ADDRESSED,
-    socket::STREAM_OPTIONS,
-);
+const OPTIONS: &[OptionSpec] = &joined::<{ OWN.len() + net::OPTIONS.len() }>(OWN, net::OPTIONS);
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -109,10 +105,13 @@ struct Tcp {
     payload: Payload,
 }
 
-fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
+fn build(
+    settings: &Settings,
+    environment: &OutputEnvironment,
+) -> Result<Box<dyn Output>, ConfigError> {
     settings.check(PLUGIN.options)?;
     Ok(Box::new(Tcp {
-        dialer: Dialer::build(settings, 5170)?,
+        dialer: Dialer::build(settings, environment, 5170)?,
         payload: Payload::of(settings, "msgpack")?,
     }))
 }

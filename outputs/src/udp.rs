@@ -6,8 +6,8 @@
 
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, joined};
 
+use crate::net::{self, Net};
 use crate::render::{DATE_FORMATS, FORMATS};
-use crate::socket::{self, Host};
 use crate::tcp::{Payload, logs};
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
@@ -39,30 +39,8 @@ const OWN: &[OptionSpec] = &[
         "",
         "accessor of a field that is sent alone; records without it are left out",
     ),
-    NET_SOURCE,
-    NET_IPV4,
-    NET_IPV6,
 ];
-pub(crate) const NET_SOURCE: OptionSpec = OptionSpec::new(
-    "net.source_address",
-    OptionKind::Text,
-    "",
-    "own address to send from",
-);
-const NET_IPV4: OptionSpec = OptionSpec::new(
-    "net.dns.prefer_ipv4",
-    OptionKind::Bool,
-    "off",
-    "try IPv4 addresses of a name first",
-);
-const NET_IPV6: OptionSpec = OptionSpec::new(
-    "net.dns.prefer_ipv6",
-    OptionKind::Bool,
-    "off",
-    "try IPv6 addresses of a name first",
-);
-const OPTIONS: &[OptionSpec] =
-    &joined::<{ OWN.len() + socket::ADDRESS_OPTIONS.len() }>(OWN, socket::ADDRESS_OPTIONS);
+const OPTIONS: &[OptionSpec] = &joined::<{ OWN.len() + net::OPTIONS.len() }>(OWN, net::OPTIONS);
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -74,14 +52,24 @@ pub const PLUGIN: OutputPlugin = Plugin {
 };
 
 struct Udp {
-    host: Host,
+    net: Net,
     payload: Payload,
 }
 
-fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
+fn build(
+    settings: &Settings,
+    environment: &OutputEnvironment,
+) -> Result<Box<dyn Output>, ConfigError> {
     settings.check(PLUGIN.options)?;
+    let net = Net::build(settings, environment, 5170, &[])?;
+    if net.is_tls() {
+        return Err(ConfigError::new(
+            &settings.place,
+            "datagrams go unencrypted; remove 'tls', or use the output tcp",
+        ));
+    }
     Ok(Box::new(Udp {
-        host: Host::build(settings, 5170)?,
+        net,
         payload: Payload::of(settings, "json_lines")?,
     }))
 }
@@ -121,26 +109,26 @@ impl Udp {
         let Ok(pieces) = pieces else {
             return Outcome::TooLarge;
         };
-        match send_all(&self.host, pieces).await {
-            Ok(()) => Outcome::Delivered,
-            Err(e) => Outcome::Retry {
-                reason: format!("{}: {e}", self.host),
-                after: None,
-            },
-        }
+        send_all(&self.net, pieces).await
     }
 }
 
 /// Sends datagrams in order.
-pub(crate) async fn send_all<'a>(
-    host: &Host,
-    pieces: impl IntoIterator<Item = &'a [u8]>,
-) -> std::io::Result<()> {
-    let socket = host.datagrams().await?;
-    for piece in pieces {
-        socket.send(piece).await?;
+pub(crate) async fn send_all<'a>(net: &Net, pieces: impl IntoIterator<Item = &'a [u8]>) -> Outcome {
+    let sent = async {
+        let socket = net.datagrams().await?;
+        for piece in pieces {
+            socket.send(piece).await.map_err(|e| e.to_string())?;
+        }
+        Ok::<(), String>(())
+    };
+    match sent.await {
+        Ok(()) => Outcome::Delivered,
+        Err(e) => Outcome::Retry {
+            reason: format!("{}: {e}", net::authority(&net.host, net.port)),
+            after: None,
+        },
     }
-    Ok(())
 }
 
 impl Output for Udp {
