@@ -24,6 +24,19 @@ pub enum Zone {
     Named(TimeZone),
 }
 
+impl Zone {
+    fn to_jiff(&self) -> TimeZone {
+        match self {
+            Self::Utc => TimeZone::UTC,
+            Self::Fixed(seconds) => {
+                let offset = jiff::tz::Offset::from_seconds(*seconds);
+                offset.map_or(TimeZone::UTC, TimeZone::fixed)
+            }
+            Self::Named(zone) => zone.clone(),
+        }
+    }
+}
+
 /// One step of a format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
@@ -64,6 +77,8 @@ enum Number {
 pub struct TimeFormat {
     steps: Vec<Step>,
     has_year: bool,
+    has_month: bool,
+    has_day: bool,
 }
 
 /// A format that cannot be compiled.
@@ -99,26 +114,42 @@ impl TimeFormat {
                 Step::Number(Number::Year | Number::ShortYear, ..) | Step::Epoch
             )
         });
-        Ok(Self { steps, has_year })
+        let has = |wanted: Number| {
+            let is = |s: &Step| matches!(s, Step::Number(n, ..) if *n == wanted);
+            steps.iter().any(is)
+        };
+        let has_day_of_year = has(Number::DayOfYear);
+        Ok(Self {
+            has_year,
+            has_month: steps.contains(&Step::MonthName) || has(Number::Month) || has_day_of_year,
+            has_day: has(Number::Day) || has_day_of_year,
+            steps,
+        })
     }
 
-    /// Reads a time and returns Unix nanoseconds. The whole text must be used up when `strict`.
+    /// Reads a time and returns Unix nanoseconds. Every part of the format must be there when
+    /// `strict`; what follows in the text does not matter, as in Fluent Bit, so `%L` reads a time
+    /// that ends with a `Z`.
     ///
     /// A format without a year takes the one that puts the time nearest before tomorrow, as seen
-    /// from `now_ns`, so that December's lines read in January keep their year.
+    /// from `now_ns`, so that December's lines read in January keep their year. Without a month or
+    /// day it takes today's.
     #[must_use]
     pub fn parse(&self, text: &[u8], zone: &Zone, now_ns: i64, strict: bool) -> Option<i64> {
         let mut found = Found::default();
         let mut rest = text;
-        for step in &self.steps {
+        let mut steps = self.steps.iter().peekable();
+        while let Some(step) = steps.next() {
             match found.step(step, rest, strict) {
                 Some(after) => rest = after,
+                // Go writes no `.000` at a whole second, so docker and containerd do not either;
+                // Fluent Bit cannot read such a time.
+                None if is_point(step) && steps.peek() == Some(&&Step::Fraction) => {
+                    steps.next();
+                }
                 None if rest.is_empty() && !strict && found.has_day => break,
                 None => return None,
             }
-        }
-        if strict && !rest.is_empty() {
-            return None;
         }
         if let Some(epoch) = found.epoch {
             return epoch.checked_mul(NS_PER_SECOND)?.checked_add(found.nanos);
@@ -126,12 +157,15 @@ impl TimeFormat {
         if self.has_year {
             return found.to_ns(zone);
         }
-        let this_year = i64::from(
-            jiff::Timestamp::from_nanosecond(i128::from(now_ns))
-                .ok()?
-                .to_zoned(TimeZone::UTC)
-                .year(),
-        );
+        let now = jiff::Timestamp::from_nanosecond(i128::from(now_ns)).ok()?;
+        let today = now.to_zoned(zone.to_jiff()).date();
+        if !self.has_month {
+            found.month = i64::from(today.month());
+        }
+        if !self.has_day {
+            found.day = i64::from(today.day());
+        }
+        let this_year = i64::from(today.year());
         // A leap day may not exist in this year; then it was last year's or the one before.
         (0..9).find_map(|back| {
             found.year = this_year + 1 - back;
@@ -140,6 +174,10 @@ impl TimeFormat {
                 .filter(|t| *t <= now_ns.saturating_add(DAY_NS))
         })
     }
+}
+
+fn is_point(step: &Step) -> bool {
+    matches!(step, Step::Literal(b'.' | b','))
 }
 
 fn compile(format: &str, steps: &mut Vec<Step>) -> Result<(), FormatError> {

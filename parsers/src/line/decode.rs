@@ -3,6 +3,8 @@
 //! `Decode_Field json KEY` adds the keys of the object in KEY to the record; `Decode_Field_As`
 //! replaces the value of KEY. Several rules for one key form a chain.
 
+mod escapes;
+
 use kansoku_model::ConfigError;
 use kansoku_model::plugin::Setting;
 
@@ -12,8 +14,12 @@ use super::parsed::{FieldValue, Parsed, Span};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decoder {
     Json,
-    /// Backslash escapes; `escaped_utf8` is the same here, as both give UTF-8.
+    /// Backslash escapes of one letter and `\u`; Fluent Bit leaves the digits of a `\u` as text.
     Escaped,
+    /// Those of C as well: `\x41`, `\101`, `\U0001f600`.
+    EscapedUtf8,
+    /// Quotes around the text, and the escapes of MySQL.
+    MysqlQuoted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,10 +57,12 @@ impl DecodeRule {
         };
         let decoder = match decoder.to_ascii_lowercase().as_str() {
             "json" => Decoder::Json,
-            "escaped" | "escaped_utf8" => Decoder::Escaped,
+            "escaped" => Decoder::Escaped,
+            "escaped_utf8" => Decoder::EscapedUtf8,
+            "mysql_quoted" => Decoder::MysqlQuoted,
             other => {
                 return Err(error(format!(
-                    "decoder '{other}' is not supported; use json, escaped or escaped_utf8"
+                    "unknown decoder '{other}'; use json, escaped, escaped_utf8 or mysql_quoted"
                 )));
             }
         };
@@ -105,9 +113,14 @@ fn apply_one(rule: &DecodeRule, line: &[u8], parsed: &mut Parsed) -> bool {
         return false;
     };
     match rule.decoder {
-        Decoder::Escaped => {
+        Decoder::Escaped | Decoder::EscapedUtf8 | Decoder::MysqlQuoted => {
             let text = parsed.bytes(line, &span).to_vec();
-            let span = parsed.unescaped(&text);
+            let start = parsed.own.len();
+            match rule.decoder {
+                Decoder::MysqlQuoted => escapes::mysql(&text, &mut parsed.own),
+                decoder => escapes::c(&text, decoder == Decoder::EscapedUtf8, &mut parsed.own),
+            }
+            let span = Span::Own(start..parsed.own.len());
             parsed.fields[at].value = FieldValue::Text(span);
             true
         }

@@ -225,7 +225,8 @@ impl Parser {
             decode::apply(&self.decode, line, parsed);
         }
         if let Some(time) = &self.time {
-            // Fluent Bit keeps a JSON time that it cannot read and drops any other.
+            // Fluent Bit keeps a JSON time that it cannot read and drops any other, even with
+            // `Time_Keep on`; here that keeps it.
             let keep_failed = matches!(self.format, Format::Json);
             time.apply(line, now_ns, keep_failed, parsed);
         }
@@ -246,7 +247,8 @@ impl Parser {
             let value = self.typed(name, line, Span::Line(start..end), parsed);
             parsed.push(Name::Known(name.clone()), value);
         }
-        true
+        // A match without any field would leave an empty record.
+        !parsed.is_empty()
     }
 
     fn parse_ltsv(&self, line: &[u8], parsed: &mut Parsed) -> bool {
@@ -456,7 +458,9 @@ fn types(s: &Settings) -> Result<Vec<(String, Type)>, ConfigError> {
     };
     setting
         .value
-        .split_whitespace()
+        // Fluent Bit knows blanks only and silently makes `a:integer,b:integer` one text field.
+        .split(|c: char| c.is_whitespace() || c == ',')
+        .filter(|pair| !pair.is_empty())
         .map(|pair| {
             let error = || {
                 let message = format!("'types' holds '{pair}', but must be KEY:TYPE with integer, float, bool, hex or string");

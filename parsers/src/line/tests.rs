@@ -207,8 +207,8 @@ fn mistakes_in_sections_are_named() {
             "'time_zone' is 'Mars', which this system's zone database lacks",
         ),
         (
-            &[("format", "json"), ("decode_field_as", "mysql_quoted log")],
-            "decoder 'mysql_quoted' is not supported; use json, escaped or escaped_utf8",
+            &[("format", "json"), ("decode_field_as", "yaml log")],
+            "unknown decoder 'yaml'; use json, escaped, escaped_utf8 or mysql_quoted",
         ),
         (
             &[("format", "json"), ("decode_field_as", "json")],

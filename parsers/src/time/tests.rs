@@ -64,6 +64,12 @@ fn formats_of_real_parsers() {
             "2026-11-21T09:00:00.5Z",
         ),
         ("%s.%L", "1795251600.25", "2026-11-21T09:00:00.25Z"),
+        ("%s.%L", "1795251600", "2026-11-21T09:00:00Z"),
+        (
+            "%Y-%m-%dT%H:%M:%S.%L%z",
+            "2026-11-21T09:00:00+01:00",
+            "2026-11-21T08:00:00Z",
+        ),
         ("%s", "1795251600", "2026-11-21T09:00:00Z"),
         ("%b %d %H:%M:%S", "Nov  1 09:00:00", "2026-11-01T09:00:00Z"),
         ("%b %d %H:%M:%S", "Dec 31 23:59:59", "2025-12-31T23:59:59Z"),
@@ -84,6 +90,8 @@ fn formats_of_real_parsers() {
             "2026-11-21T09:00:00.042Z",
         ),
         ("%Y %j", "2026 325", "2026-11-21T00:00:00Z"),
+        // Without a day it is today, as in Fluent Bit.
+        ("%H:%M:%S", "08:30:00", "2026-11-21T08:30:00Z"),
         (
             "%d %B %y %R %Z",
             "21 November 26 09:00 PST",
@@ -104,21 +112,20 @@ fn formats_of_real_parsers() {
 }
 
 #[test]
-fn strict_wants_all_of_it_and_lenient_a_day_at_least() {
+fn strict_wants_the_whole_format_and_lenient_a_day_at_least() {
     let format = TimeFormat::new("%Y-%m-%dT%H:%M:%S.%L%z").expect("valid");
     let parse = |text: &str, strict| {
         format
             .parse(text.as_bytes(), &Zone::Utc, NOW, strict)
             .map(show)
     };
-    for text in [
-        "2026-11-21T09:00:00",
-        "2026-11-21T09:00:00.Z",
-        "2026-11-21T09:00:00.5Z tail",
-        "x",
-    ] {
+    for text in ["2026-11-21T09:00:00", "2026-11-21T09:00:00.Z", "x"] {
         assert_eq!(parse(text, true), None, "{text}");
     }
+    assert_eq!(
+        parse("2026-11-21T09:00:00.5Z tail", true).as_deref(),
+        Some("2026-11-21T09:00:00.5Z")
+    );
     assert_eq!(
         parse("2026-11-21T09:00:00", false).as_deref(),
         Some("2026-11-21T09:00:00Z")
