@@ -10,10 +10,10 @@ use std::path::PathBuf;
 
 use kansoku_model::Place;
 use kansoku_model::plugin::Setting;
-use kansoku_parsers::config::{Section, SectionKind};
+use kansoku_parsers::config::{Section, SectionKind, Signal};
 
 use crate::config::instance;
-use crate::{filters, inputs, manual};
+use crate::{filters, inputs, manual, schema};
 
 pub use flags::supported;
 use flags::{Does, FLAGS, Flag, long_named};
@@ -36,6 +36,10 @@ pub struct Invocation {
     pub service: Vec<Setting>,
     /// Build everything, run nothing.
     pub dry_run: bool,
+    /// A warning about the configuration is a mistake.
+    pub strict: bool,
+    /// Print a report and leave.
+    pub report: bool,
     pub workdir: Option<PathBuf>,
 }
 
@@ -54,11 +58,17 @@ pub fn parse(args: impl IntoIterator<Item = String>) -> Result<CommandLine, Stri
         args: args.into_iter().collect::<Vec<_>>().into_iter(),
         invocation: Invocation::default(),
         n_verbose: 0,
+        processor: None,
     };
     while let Some(arg) = reader.args.next() {
         if let Some(text) = reader.argument(&arg)? {
             return Ok(CommandLine::Print(text));
         }
+    }
+    if let Some(name) = reader.processor {
+        return Err(format!(
+            "option '-r {name}' only serves its help, '-r {name} -h'; processors belong to an input or output in a YAML configuration"
+        ));
     }
     Ok(CommandLine::Run(reader.invocation))
 }
@@ -67,6 +77,8 @@ struct Reader {
     args: std::vec::IntoIter<String>,
     invocation: Invocation,
     n_verbose: usize,
+    /// The processor that a following help is about.
+    processor: Option<&'static str>,
 }
 
 impl Reader {
@@ -141,6 +153,10 @@ impl Reader {
                 };
                 self.invocation.service.push(setting("log_level", level));
             }
+            Does::Strict => self.invocation.strict = true,
+            Does::Report => self.invocation.report = true,
+            Does::HelpJson => return Ok(Some(self.help_json())),
+            Does::Processor => self.processor = Some(processor_named(&value)?),
             Does::DryRun => self.invocation.dry_run = true,
             Does::Workdir => self.invocation.workdir = Some(value.into()),
             Does::Version => return Ok(Some(version())),
@@ -182,7 +198,17 @@ impl Reader {
         Ok(())
     }
 
+    fn help_json(&self) -> String {
+        match self.invocation.sections.last() {
+            None => schema::all(),
+            Some(s) => schema::of(s.kind, s.settings.first().map_or("", |n| &n.value)),
+        }
+    }
+
     fn help(&self) -> String {
+        if let Some(name) = self.processor {
+            return manual::processor_help(name);
+        }
         let name = |s: &Section| {
             s.settings
                 .first()
@@ -194,6 +220,11 @@ impl Reader {
             Some(s) => manual::plugin_help(s.kind, &name(s)),
         }
     }
+}
+
+fn processor_named(name: &str) -> Result<&'static str, String> {
+    let found = instance::processor_plugin(name, &place(), Signal::Logs);
+    found.map(|plugin| plugin.name).map_err(|e| e.message)
 }
 
 fn place() -> Place {

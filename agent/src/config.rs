@@ -34,6 +34,8 @@ pub use service::{HealthCheck, Service};
 pub struct Configuration {
     pub service: Service,
     pub pipeline: PipelineSpec,
+    /// What SERVICE and the plugins' sections said, for reports.
+    pub sections: Vec<(SectionKind, Vec<Setting>)>,
     /// The own settings of each input: `/metrics` collects by them, too.
     pub inputs: Vec<Settings>,
     pub environment: Environment,
@@ -117,6 +119,9 @@ fn build(
         note(error);
         HashMap::new()
     });
+    let service_section = (SectionKind::Service, service_settings.settings.clone());
+    let of_plugins = plugins.iter().map(|s| (s.kind, s.settings.clone()));
+    let shown = std::iter::once(service_section).chain(of_plugins).collect();
     let mut builder = Builder::new(&service, parsers, upstreams, warnings);
     for section in plugins {
         builder
@@ -133,6 +138,7 @@ fn build(
         Ok(Configuration {
             service,
             pipeline,
+            sections: shown,
             inputs,
             environment,
         })

@@ -6,13 +6,17 @@
 pub mod collectors;
 pub mod command_line;
 pub mod config;
+pub mod control;
 pub mod exposition;
 pub mod filters;
 pub mod inputs;
 pub mod kubernetes;
+pub mod lifecycle;
 pub mod log;
 pub mod manual;
 pub mod offsets;
 pub mod pipeline;
 pub mod plugin;
+pub mod schema;
 pub mod server;
+pub mod state;

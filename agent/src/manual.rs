@@ -10,14 +10,14 @@ use crate::config::{instance, service};
 use crate::{command_line, filters, inputs};
 
 /// A plugin of any kind as its documentation sees it.
-struct Entry {
-    name: &'static str,
-    about: &'static str,
-    options: &'static [OptionSpec],
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) about: &'static str,
+    pub(crate) options: &'static [OptionSpec],
     example: &'static str,
 }
 
-fn entries(kind: SectionKind) -> Vec<Entry> {
+pub(crate) fn entries(kind: SectionKind) -> Vec<Entry> {
     match kind {
         SectionKind::Input => of(inputs::ALL),
         SectionKind::Filter => of(filters::ALL),
@@ -25,7 +25,7 @@ fn entries(kind: SectionKind) -> Vec<Entry> {
     }
 }
 
-fn of<T: ?Sized, E>(all: &'static [&'static Plugin<T, E>]) -> Vec<Entry> {
+pub(crate) fn of<T: ?Sized, E>(all: &'static [&'static Plugin<T, E>]) -> Vec<Entry> {
     let entry = |p: &&'static Plugin<T, E>| Entry {
         name: p.name,
         about: p.about,
@@ -35,7 +35,7 @@ fn of<T: ?Sized, E>(all: &'static [&'static Plugin<T, E>]) -> Vec<Entry> {
     all.iter().map(entry).collect()
 }
 
-const KINDS: [(SectionKind, &str, &[OptionSpec]); 3] = [
+pub(crate) const KINDS: [(SectionKind, &str, &[OptionSpec]); 3] = [
     (SectionKind::Input, "input", instance::INPUT_OPTIONS),
     (SectionKind::Filter, "filter", instance::FILTER_OPTIONS),
     (SectionKind::Output, "output", instance::OUTPUT_OPTIONS),
@@ -81,8 +81,12 @@ pub fn plugin_help(kind: SectionKind, name: &str) -> String {
     let Some(entry) = entries(kind).into_iter().find(|e| e.name == name) else {
         return program_help();
     };
-    let mut out = format!("{kind_text} {name}: {}\n\nOptions\n", entry.about);
-    for o in entry.options.iter().chain(*core) {
+    help_text(kind_text, &entry, core)
+}
+
+fn help_text(kind: &str, entry: &Entry, core: &[OptionSpec]) -> String {
+    let mut out = format!("{kind} {}: {}\n\nOptions\n", entry.name, entry.about);
+    for o in entry.options.iter().chain(core) {
         out += &format!("  {:<28} {}", o.name, o.about);
         let mut notes = vec![kind_name(o.kind)];
         if !o.default.is_empty() {
@@ -95,6 +99,16 @@ pub fn plugin_help(kind: SectionKind, name: &str) -> String {
     }
     out += &format!("\nExample\n{}", indent(entry.example));
     out
+}
+
+/// `kansoku-agent -r NAME -h`: a filter has the same options as a processor.
+#[must_use]
+pub fn processor_help(name: &str) -> String {
+    let own = of(instance::PROCESSORS);
+    let Some(entry) = own.into_iter().find(|e| e.name == name) else {
+        return plugin_help(SectionKind::Filter, name);
+    };
+    help_text("processor", &entry, instance::FILTER_OPTIONS)
 }
 
 /// The page docs/options.md.

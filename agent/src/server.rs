@@ -1,6 +1,7 @@
 //! The agent's HTTP server: metrics, health, and Fluent Bit's monitoring API.
 //!
-//! It answers GET and HEAD and reads no bodies. The rule: whatever is sent to the port, the server
+//! It answers GET and HEAD, and POST and PUT for a reload; it reads no bodies. A reload of the
+//! configuration replaces what is shown, connections stay. The rule: whatever is sent to the port, the server
 //! holds at most [`MAX_CONNECTIONS`] connections, each for a bounded time and with bounded memory.
 
 mod health;
@@ -10,7 +11,7 @@ mod targets;
 use std::convert::Infallible;
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -30,6 +31,8 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::config::service::HealthCheck;
+use crate::control::{Control, NoReload, ReloadAnswer};
+use crate::inputs::unix_ms;
 use crate::pipeline::Metrics;
 use crate::{exposition, filters, inputs, log};
 
@@ -46,6 +49,8 @@ const HEAD_PATIENCE: Duration = Duration::from_secs(15);
 const CONNECTION_LIFE: Duration = Duration::from_secs(600);
 /// Time to finish the answer under way after that.
 const LAST_ANSWER: Duration = Duration::from_secs(10);
+/// How long an asked reload may take to read and build its configuration.
+const RELOAD_PATIENCE: Duration = Duration::from_secs(60);
 /// Request heads are a few hundred bytes.
 const MAX_HEAD_BYTES: usize = 16 << 10;
 /// How long to wait when no connection can be accepted, for want of descriptors mostly.
@@ -61,32 +66,80 @@ pub struct ServerSpec {
     pub targets: Targets,
     /// `None` makes `/api/v1/health` always say ok.
     pub health: Option<HealthCheck>,
+    /// Whether `/api/v1/storage` answers.
+    pub storage_metrics: bool,
+    /// Who reloads.
+    pub control: Arc<Control>,
     pub host_name: Arc<str>,
 }
 
 /// A server at work. It ends when this is dropped.
-#[derive(Debug)]
 pub struct Server {
     /// Where it listens.
     pub address: SocketAddr,
-    tasks: Vec<JoinHandle<()>>,
+    /// Where it was told to listen; the port may be 0.
+    pub asked: SocketAddr,
+    shared: Arc<Shared>,
+    accepting: JoinHandle<()>,
+    watching: JoinHandle<()>,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        self.accepting.abort();
+        self.watching.abort();
+    }
+}
+
+impl Server {
+    /// Shows another pipeline from now on. Must be called on the runtime.
+    pub fn replace(&mut self, spec: ServerSpec) {
+        let current = Arc::new(Current::new(spec, self.shared.start_ms));
+        let old = std::mem::replace(&mut self.watching, watch(current.clone()));
+        old.abort();
+        let mut shown = (self.shared.current.write()).unwrap_or_else(PoisonError::into_inner);
+        *shown = current;
     }
 }
 
 /// What all requests share.
 struct Shared {
+    /// Held for the moment of taking or replacing it.
+    current: RwLock<Arc<Current>>,
+    start: Instant,
+    start_ms: u64,
+    control: Arc<Control>,
+}
+
+/// What is shown of the pipeline that runs now.
+struct Current {
     own: OwnMetrics,
     /// Held while collecting: one scrape at a time, the others wait.
     targets: Arc<Mutex<Targets>>,
     health: Health,
-    start: Instant,
+    storage_metrics: bool,
+    control: Arc<Control>,
+}
+
+impl Current {
+    fn new(spec: ServerSpec, start_ms: u64) -> Self {
+        Self {
+            own: OwnMetrics::new(
+                spec.metrics.clone(),
+                spec.host_name,
+                start_ms,
+                spec.control.clone(),
+            ),
+            targets: Arc::new(Mutex::new(spec.targets)),
+            health: Health::new(spec.health, spec.metrics),
+            storage_metrics: spec.storage_metrics,
+            control: spec.control,
+        }
+    }
+}
+
+fn watch(current: Arc<Current>) -> JoinHandle<()> {
+    tokio::spawn(async move { current.health.watch().await })
 }
 
 /// Starts to listen, on the current tokio runtime.
@@ -94,25 +147,27 @@ struct Shared {
 /// # Errors
 /// When the address cannot be had.
 pub async fn start(spec: ServerSpec) -> anyhow::Result<Server> {
-    let listener = TcpListener::bind(spec.listen).await.with_context(|| {
-        format!(
-            "failed to listen on {}; choose another http_listen or http_port",
-            spec.listen
-        )
+    let asked = spec.listen;
+    let listener = TcpListener::bind(asked).await.with_context(|| {
+        format!("failed to listen on {asked}; choose another http_listen or http_port")
     })?;
     let address = listener.local_addr()?;
+    let start_ms = unix_ms();
+    let control = spec.control.clone();
+    let current = Arc::new(Current::new(spec, start_ms));
     let shared = Arc::new(Shared {
-        own: OwnMetrics::new(spec.metrics.clone(), spec.host_name),
-        targets: Arc::new(Mutex::new(spec.targets)),
-        health: Health::new(spec.health, spec.metrics),
+        current: RwLock::new(current.clone()),
         start: Instant::now(),
+        start_ms,
+        control,
     });
-    let watch = shared.clone();
-    let tasks = vec![
-        tokio::spawn(async move { watch.health.watch().await }),
-        tokio::spawn(accept(listener, shared)),
-    ];
-    Ok(Server { address, tasks })
+    Ok(Server {
+        address,
+        asked,
+        shared: shared.clone(),
+        accepting: tokio::spawn(accept(listener, shared)),
+        watching: watch(current),
+    })
 }
 
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
@@ -189,38 +244,96 @@ impl Answer {
 }
 
 async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let path = request.uri().path();
+    let path = path.strip_suffix('/').unwrap_or(path);
+    if path == "/api/v2/reload" && [Method::POST, Method::PUT].contains(request.method()) {
+        return respond(reload(&shared.control).await, false);
+    }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let answer = Answer::text(
             StatusCode::METHOD_NOT_ALLOWED,
-            "only GET is answered here\n",
+            "only GET is answered here, and POST to /api/v2/reload\n",
         );
         let mut response = respond(answer, false);
         let allowed = HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(ALLOW, allowed);
         return response;
     }
-    let path = request.uri().path();
-    let answer = match path.strip_suffix('/').unwrap_or(path) {
-        "" => root(),
-        "/metrics" => all_metrics(shared).await,
-        "/api/v1/health" => health(shared),
+    let current = {
+        let shown = shared.current.read();
+        shown.unwrap_or_else(PoisonError::into_inner).clone()
+    };
+    let answer = match path {
+        "/metrics" => all_metrics(&current).await,
         "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
-        "/api/v1/metrics" => Answer::json(&shared.own.json()),
-        "/api/v1/metrics/prometheus" => Answer::exposition(shared.own.v1_exposition()),
+        _ => shown(&current, path),
+    };
+    respond(answer, takes_gzip(request))
+}
+
+/// The answers that need no waiting.
+fn shown(current: &Current, path: &str) -> Answer {
+    match path {
+        "" => root(),
+        "/api/v1/health" => health(current),
+        "/api/v2/health" => Answer::json(&current.health.json()),
+        "/api/v1/metrics" => Answer::json(&current.own.json()),
+        "/api/v1/metrics/prometheus" => Answer::exposition(current.own.v1_exposition()),
         "/api/v1/plugins" => plugins(),
+        "/api/v1/storage" if current.storage_metrics => Answer::json(&current.own.storage_json()),
         "/api/v2/metrics" => {
             let mut body = Vec::new();
-            metric_text::write(&mut body, &shared.own.batch());
+            metric_text::write(&mut body, &current.own.batch());
             Answer::text(StatusCode::OK, body)
         }
         "/api/v2/metrics/prometheus" => {
             let mut body = Vec::new();
-            exposition::write(&mut body, &[&shared.own.batch()]);
+            exposition::write(&mut body, &[&current.own.batch()]);
             Answer::exposition(body)
         }
+        "/api/v2/reload" => {
+            let n = current.control.n_reloads();
+            Answer::json(&json!({ "hot_reload_count": n }))
+        }
         _ => Answer::text(StatusCode::NOT_FOUND, "not found; try /metrics\n"),
+    }
+}
+
+/// Asks for a reload and waits until the new configuration is read. Fluent Bit answers before it
+/// has looked; its status numbers are kept, -3 is ours.
+async fn reload(control: &Control) -> Answer {
+    let (status, body) = match control.reload() {
+        Err(why @ NoReload::NotEnabled) => {
+            let reason = why.text();
+            let body = json!({ "reload": "not enabled", "status": -1, "reason": reason });
+            (StatusCode::OK, body)
+        }
+        Err(NoReload::InProgress) => (
+            StatusCode::OK,
+            json!({ "reload": "in progress", "status": -2 }),
+        ),
+        Err(why @ NoReload::Stopping) => {
+            let body = json!({ "reload": why.text(), "status": -2 });
+            (StatusCode::SERVICE_UNAVAILABLE, body)
+        }
+        Ok(answer) => match tokio::time::timeout(RELOAD_PATIENCE, answer).await {
+            Ok(Ok(ReloadAnswer::Done)) => {
+                (StatusCode::OK, json!({ "reload": "done", "status": 0 }))
+            }
+            Ok(Ok(ReloadAnswer::Refused(errors))) => {
+                let body = json!({ "reload": "refused", "status": -3, "errors": errors });
+                (StatusCode::BAD_REQUEST, body)
+            }
+            _ => (
+                StatusCode::OK,
+                json!({ "reload": "in progress", "status": -2 }),
+            ),
+        },
     };
-    respond(answer, takes_gzip(request))
+    Answer {
+        status,
+        ..Answer::json(&body)
+    }
 }
 
 fn takes_gzip(request: &Request<Incoming>) -> bool {
@@ -271,7 +384,7 @@ fn root() -> Answer {
     }))
 }
 
-fn health(shared: &Shared) -> Answer {
+fn health(shared: &Current) -> Answer {
     if shared.health.is_ok() {
         Answer::text(StatusCode::OK, "ok\n")
     } else {
@@ -307,7 +420,7 @@ fn plugins() -> Answer {
 }
 
 /// Node, containers and the agent itself, read now.
-async fn all_metrics(shared: &Shared) -> Answer {
+async fn all_metrics(shared: &Current) -> Answer {
     let own = shared.own.batch();
     let mut targets = shared.targets.clone().lock_owned().await;
     // Reading files blocks, for about a millisecond, so it does not belong on a runtime's thread.

@@ -50,6 +50,16 @@ pub struct HealthCheck {
     pub period: Duration,
 }
 
+impl Default for HealthCheck {
+    fn default() -> Self {
+        Self {
+            errors: 5,
+            retry_failures: 5,
+            period: Duration::from_secs(60),
+        }
+    }
+}
+
 /// Every key with a meaning.
 pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(

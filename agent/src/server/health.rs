@@ -68,13 +68,35 @@ impl Health {
         sum
     }
 
-    pub(super) fn is_ok(&self) -> bool {
-        let Some(check) = self.check else { return true };
+    /// `/api/v2/health`, in Fluent Bit's shape.
+    pub(super) fn json(&self) -> serde_json::Value {
+        let check = self.check.unwrap_or_default();
+        let within = self.within_period();
+        serde_json::json!({
+            "status": if self.is_ok() { "ok" } else { "error" },
+            "errors": within.errors,
+            "retries_failed": within.retry_failures,
+            "error_limit": check.errors,
+            "retry_failure_limit": check.retry_failures,
+            "period_limit": check.period.as_secs(),
+        })
+    }
+
+    /// Failures since the oldest sample.
+    fn within_period(&self) -> Failures {
         let samples = self.samples.lock().unwrap_or_else(PoisonError::into_inner);
         let before = samples.front().copied().unwrap_or_default();
         let now = self.now();
-        now.errors - before.errors <= check.errors
-            && now.retry_failures - before.retry_failures <= check.retry_failures
+        Failures {
+            errors: now.errors - before.errors,
+            retry_failures: now.retry_failures - before.retry_failures,
+        }
+    }
+
+    pub(super) fn is_ok(&self) -> bool {
+        let Some(check) = self.check else { return true };
+        let within = self.within_period();
+        within.errors <= check.errors && within.retry_failures <= check.retry_failures
     }
 }
 

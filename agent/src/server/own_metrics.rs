@@ -8,6 +8,7 @@ use kansoku_parsers::kernel::stat::TICKS_PER_SECOND;
 use serde_json::{Map, Value, json};
 
 use crate::collectors::kernel_file::KernelFile;
+use crate::control::Control;
 use crate::exposition;
 use crate::inputs::unix_ms;
 use crate::pipeline::{Counter, FilterCounters, InputCounters, Metrics, OutputCounters};
@@ -16,6 +17,7 @@ pub(super) struct OwnMetrics {
     metrics: Arc<Metrics>,
     host_name: Arc<str>,
     start_ms: u64,
+    control: Arc<Control>,
     /// Series left out of `/metrics` because they were there already.
     pub(super) duplicate_series: Counter,
 }
@@ -209,11 +211,17 @@ const OUTPUT: &[Family<OutputCounters>] = {
 };
 
 impl OwnMetrics {
-    pub(super) fn new(metrics: Arc<Metrics>, host_name: Arc<str>) -> Self {
+    pub(super) fn new(
+        metrics: Arc<Metrics>,
+        host_name: Arc<str>,
+        start_ms: u64,
+        control: Arc<Control>,
+    ) -> Self {
         Self {
             metrics,
             host_name,
-            start_ms: unix_ms(),
+            start_ms,
+            control,
             duplicate_series: Counter::default(),
         }
     }
@@ -273,6 +281,44 @@ impl OwnMetrics {
         json!({ "input": inputs, "filter": filters, "output": outputs })
     }
 
+    /// `/api/v1/storage` in Fluent Bit's shape. What an input has in memory counts as one chunk.
+    pub(super) fn storage_json(&self) -> Value {
+        let mut total = 0;
+        let inputs: Map<_, _> = (self.metrics.inputs.iter())
+            .map(|c| {
+                let bytes = c.memory_bytes.get();
+                let up = u64::from(bytes > 0);
+                total += up;
+                let value = json!({
+                    "status": {
+                        "overlimit": c.ingestion_paused.get() != 0,
+                        "mem_size": human_size(bytes),
+                    },
+                    "chunks": {
+                        "total": up,
+                        "up": up,
+                        "down": 0,
+                        "busy": up,
+                        "busy_size": human_size(bytes),
+                    },
+                });
+                (c.name.clone(), value)
+            })
+            .collect();
+        json!({
+            "storage_layer": {
+                "chunks": {
+                    "total_chunks": total,
+                    "mem_chunks": total,
+                    "fs_chunks": 0,
+                    "fs_chunks_up": 0,
+                    "fs_chunks_down": 0,
+                },
+            },
+            "input_chunks": inputs,
+        })
+    }
+
     fn counters(&self, out: &mut MetricBatch) {
         write(out, INPUT, &self.metrics.inputs, |c| &c.name);
         write(out, FILTER, &self.metrics.filters, |c| &c.name);
@@ -303,6 +349,12 @@ impl OwnMetrics {
         let labels = [host[0], ("os", std::env::consts::OS), ("version", version)];
         out.sample(family, &labels, 1.0);
         let family = out.family(
+            "fluentbit_hot_reloaded_times",
+            MetricKind::Gauge,
+            "Collect the count of hot reloaded times.",
+        );
+        out.sample(family, &host, self.control.n_reloads() as f64);
+        let family = out.family(
             "kansoku_agent_build_info",
             MetricKind::Gauge,
             "Version of the agent.",
@@ -320,6 +372,13 @@ impl OwnMetrics {
             MetricKind::Counter,
             "Messages that the agent logged about itself.",
         );
+        let logged = out.family(
+            "fluentbit_logger_logs_total",
+            MetricKind::Counter,
+            "Total number of logs by message type.",
+        );
+        out.sample(logged, &[("message_type", "error")], errors as f64);
+        out.sample(logged, &[("message_type", "warn")], warnings as f64);
         out.sample(family, &[("level", "error")], errors as f64);
         out.sample(family, &[("level", "warn")], warnings as f64);
     }
@@ -337,6 +396,20 @@ fn write<C>(
             out.sample(family, &[("name", name(part))], get(part).get() as f64);
         }
     }
+}
+
+/// Bytes as Fluent Bit writes them: `28b`, `1.5K`, `8.0M`.
+pub(crate) fn human_size(bytes: u64) -> String {
+    if bytes < 1024 {
+        return format!("{bytes}b");
+    }
+    let mut size = bytes as f64;
+    let mut unit = 0;
+    while size >= 1024.0 && unit < 4 {
+        size /= 1024.0;
+        unit += 1;
+    }
+    format!("{size:.1}{}", ["", "K", "M", "G", "T"][unit])
 }
 
 /// The usual `process_*`.

@@ -3,12 +3,17 @@
 use super::*;
 use crate::collectors::NodeSpec;
 use crate::collectors::container::ContainerSpec;
+use crate::control::Event;
 use crate::pipeline::{InputCounters, OutputCounters};
 use std::io::Read;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Asks a fresh server with raw bytes and gives all it says until it closes.
 fn ask(requests: &[&[u8]]) -> Vec<String> {
+    ask_with(false, requests)
+}
+
+fn ask_with(hot_reload: bool, requests: &[&[u8]]) -> Vec<String> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_all()
@@ -34,6 +39,19 @@ fn ask(requests: &[&[u8]]) -> Vec<String> {
             },
             Arc::default(),
         );
+        // Reloads are answered at once: the first is done, the others are refused.
+        let (control, events) = Control::new(hot_reload);
+        let control = Arc::new(control);
+        let answering = control.clone();
+        std::thread::spawn(move || {
+            let mut answer = ReloadAnswer::Done;
+            while let Ok(Event::Reload(sender)) = events.recv() {
+                let done = answer == ReloadAnswer::Done;
+                let refused = ReloadAnswer::Refused(vec!["m:1: x".into()]);
+                answering.reloaded(done, true);
+                let _ = sender.send(std::mem::replace(&mut answer, refused));
+            }
+        });
         let server = start(ServerSpec {
             listen: ([127, 0, 0, 1], 0).into(),
             metrics: Arc::new(Metrics {
@@ -48,6 +66,8 @@ fn ask(requests: &[&[u8]]) -> Vec<String> {
                 period: Duration::from_secs(60),
             }),
             host_name: "n1".into(),
+            storage_metrics: true,
+            control,
         })
         .await
         .expect("the server starts");
@@ -117,6 +137,22 @@ fn every_path_answers_in_its_form() {
             "200 OK",
             "fluentbit_output_errors_total{name=\"es.0\"} 7\n",
         ),
+        (
+            "/api/v1/storage",
+            "200 OK",
+            "\"input_chunks\":{\"tail.0\":{\"chunks\":{",
+        ),
+        (
+            "/api/v2/health",
+            "200 OK",
+            "\"error_limit\":5,\"errors\":0,\"period_limit\":60,",
+        ),
+        ("/api/v2/reload", "200 OK", "{\"hot_reload_count\":0}"),
+        (
+            "/api/v2/metrics/prometheus",
+            "200 OK",
+            "fluentbit_hot_reloaded_times{hostname=\"n1\"} 0\n",
+        ),
         ("/api/v1/nothing", "404 Not Found", "not found"),
     ];
     for (path, status, part) in cases {
@@ -127,6 +163,36 @@ fn every_path_answers_in_its_form() {
         );
         assert!(answer.contains(part), "{path} lacks {part}: {answer}");
     }
+}
+
+#[test]
+fn reloads_are_asked_for_by_post_and_put() {
+    let request = |method: &str| {
+        format!("{method} /api/v2/reload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .into_bytes()
+    };
+    let (get, post, put) = (request("GET"), request("POST"), request("PUT"));
+    let answers = ask_with(true, &[&post, &put, &get]);
+    for (answer, status, body) in [
+        (&answers[0], "200 OK", "{\"reload\":\"done\",\"status\":0}"),
+        (
+            &answers[1],
+            "400 Bad Request",
+            "{\"errors\":[\"m:1: x\"],\"reload\":\"refused\",\"status\":-3}",
+        ),
+        (&answers[2], "200 OK", "{\"hot_reload_count\":1}"),
+    ] {
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status}")) && answer.ends_with(body),
+            "{answer}"
+        );
+    }
+    let answers = ask(&[&post]);
+    assert!(
+        answers[0].contains("\"reload\":\"not enabled\"") && answers[0].contains("\"status\":-1"),
+        "{}",
+        answers[0]
+    );
 }
 
 #[test]
