@@ -56,7 +56,16 @@ pub(super) struct Sibling {
     pub(super) size: u64,
     /// Last write, Unix nanoseconds.
     pub(super) modified_ns: i64,
-    pub(super) compressed: bool,
+    pub(super) packing: Packing,
+}
+
+/// How a sibling is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packing {
+    None,
+    Gzip,
+    /// In a way that is not read, or not complete yet.
+    Unreadable,
 }
 
 /// The siblings of `real`, oldest first. `real` itself is not among them.
@@ -64,20 +73,13 @@ pub(super) fn siblings(real: &Path) -> Vec<Sibling> {
     let (Some(folder), Some(name)) = (real.parent(), real.file_name()) else {
         return Vec::new();
     };
-    let mut prefix = name.as_encoded_bytes().to_vec();
-    prefix.extend_from_slice(b".");
-    let mut dashed = name.as_encoded_bytes().to_vec();
-    dashed.extend_from_slice(b"-");
+    let log = name.to_string_lossy();
     let Ok(entries) = fs::read_dir(folder) else {
         return Vec::new();
     };
     let mut found: Vec<Sibling> = entries
         .filter_map(Result::ok)
-        .filter(|entry| {
-            let name = entry.file_name();
-            let name = name.as_encoded_bytes();
-            name.starts_with(&prefix) || name.starts_with(&dashed)
-        })
+        .filter(|entry| is_rotated(&entry.file_name().to_string_lossy(), &log))
         .filter_map(|entry| {
             let path = entry.path();
             let metadata = fs::symlink_metadata(&path)
@@ -88,28 +90,94 @@ pub(super) fn siblings(real: &Path) -> Vec<Sibling> {
                 id: FileId::of(&metadata),
                 size: metadata.len(),
                 modified_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
-                compressed: matches!(extension, "gz" | "zst" | "xz" | "bz2" | "tmp"),
+                packing: match extension {
+                    "gz" => Packing::Gzip,
+                    "zst" | "xz" | "bz2" | "Z" | "tmp" => Packing::Unreadable,
+                    _ => Packing::None,
+                },
                 path,
             })
         })
         .collect();
-    // The time of the last write does not lie, but it is coarse.
+    let by_number = found.iter().all(|s| number_of(&s.path, real).is_some());
+    let by_date = found.iter().all(|s| is_date(suffix_of(&s.path, real)));
     found.sort_by(|a, b| {
-        let by_name = || age_by_name(&a.path).cmp(&age_by_name(&b.path));
+        if by_number {
+            // Numbers count backwards: `.2` is older than `.1`.
+            return number_of(&b.path, real).cmp(&number_of(&a.path, real));
+        }
+        let by_name = || suffix_of(&a.path, real).cmp(suffix_of(&b.path, real));
+        if by_date {
+            return by_name();
+        }
+        // The time of the last write does not lie, but it is coarse, and compressing changes it.
         a.modified_ns.cmp(&b.modified_ns).then_with(by_name)
     });
     found
 }
 
-/// Short numbers count backwards (`.2` is older than `.1`); dates count forwards.
-fn age_by_name(path: &Path) -> (std::cmp::Reverse<u32>, &Path) {
-    let suffix = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-    let number = if suffix.len() <= 3 && !suffix.starts_with('0') {
-        suffix.parse().unwrap_or(0)
-    } else {
-        0
-    };
-    (std::cmp::Reverse(number), path)
+/// What a rotated file's name has more than the log's, without the ending of compressed files.
+fn suffix_of<'a>(path: &'a Path, real: &Path) -> &'a str {
+    let name = path.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    let log = real.file_name().and_then(|n| n.to_str()).unwrap_or("");
+    let name = ["gz", "zst", "xz", "bz2", "Z", "tmp"]
+        .iter()
+        .find_map(|e| name.strip_suffix(e)?.strip_suffix('.'))
+        .unwrap_or(name);
+    if let Some(suffix) = name.strip_prefix(log) {
+        return suffix.get(1..).unwrap_or("");
+    }
+    // logrotate with `extension`: the suffix stands before it.
+    let (stem, extension) = split_extension(log);
+    let suffix = name
+        .strip_prefix(stem)
+        .and_then(|s| s.strip_suffix(extension));
+    suffix.and_then(|s| s.get(1..)).unwrap_or("")
+}
+
+/// A short number, as logrotate counts generations.
+fn number_of(path: &Path, real: &Path) -> Option<u32> {
+    let suffix = suffix_of(path, real);
+    let plain = suffix.len() <= 3 && !suffix.starts_with('0');
+    suffix.parse().ok().filter(|_| plain)
+}
+
+/// Digits with `-`, `_`, `.`, `T` or `:` between them, at least five: they grow with time.
+fn is_date(suffix: &str) -> bool {
+    let digits = suffix.bytes().filter(u8::is_ascii_digit).count();
+    digits >= 5
+        && suffix
+            .bytes()
+            .all(|b| b.is_ascii_digit() || b"-_.T:Z".contains(&b))
+}
+
+/// `app.log` is `app` and `.log`.
+fn split_extension(name: &str) -> (&str, &str) {
+    match name.rfind('.') {
+        Some(dot) if dot > 0 => name.split_at(dot),
+        _ => (name, ""),
+    }
+}
+
+/// Whether `name` is that of a rotated generation of `log`: `LOG.1`, `LOG-20261121`, and with
+/// logrotate's `extension` `APP-20261121.log`, `APP.1.log`.
+fn is_rotated(name: &str, log: &str) -> bool {
+    if let Some(rest) = name.strip_prefix(log) {
+        return rest.starts_with(['.', '-', '_']) && rest.len() > 1;
+    }
+    let (stem, extension) = split_extension(log);
+    let name = name.strip_suffix(".gz").unwrap_or(name);
+    let suffix = name
+        .strip_prefix(stem)
+        .and_then(|s| s.strip_suffix(extension));
+    !extension.is_empty()
+        && suffix.is_some_and(|s| {
+            let middle = s.strip_prefix(['-', '.', '_']).unwrap_or("");
+            // `app-1.log` may well be another log than `app.log`.
+            let digits = middle.len() <= 3 && middle.bytes().all(|b| b.is_ascii_digit());
+            let number = s.starts_with('.') && digits;
+            !middle.is_empty() && (number || (is_date(middle) && middle.len() >= 8))
+        })
 }
 
 #[cfg(test)]
@@ -144,18 +212,56 @@ mod tests {
     }
 
     #[test]
-    fn names_tell_the_age_where_times_are_equal() {
-        for (older, newer) in [
-            ("a.log.2", "a.log.1"),
-            ("a.log.10", "a.log.9"),
-            ("0.log.20260101-000001", "0.log.20260101-000002"),
-            ("a.log.00001", "a.log.00002"),
+    fn names_tell_the_age_where_they_count_or_hold_dates() {
+        for (real, names) in [
+            ("a.log", ["a.log.10.gz", "a.log.2.gz", "a.log.1"]),
+            (
+                "0.log",
+                [
+                    "0.log.20260101-000001.gz",
+                    "0.log.20260101-000002",
+                    "0.log.20260102-000000",
+                ],
+            ),
+            ("a.log", ["a.log.00001", "a.log.00002.gz", "a.log.00003"]),
+            (
+                "messages",
+                [
+                    "messages-20261119.gz",
+                    "messages-20261120",
+                    "messages-20261121",
+                ],
+            ),
+            (
+                "app.log",
+                [
+                    "app-20261119.log.gz",
+                    "app-20261120.log",
+                    "app-20261121.log",
+                ],
+            ),
+            ("app.log", ["app.3.log", "app.2.log", "app.1.log"]),
         ] {
-            let (older, newer) = (Path::new(older), Path::new(newer));
-            assert!(
-                age_by_name(older) < age_by_name(newer),
-                "{older:?} {newer:?}"
-            );
+            let dir = tempfile::tempdir().unwrap();
+            // Written newest first: times tell nothing.
+            for name in names.iter().rev() {
+                fs::write(dir.path().join(name), "x").unwrap();
+            }
+            for other in [
+                "app-2.logs",
+                "app-other.log",
+                "apple.1.log",
+                "messagesx",
+                "0.logs",
+            ] {
+                fs::write(dir.path().join(other), "x").unwrap();
+            }
+            let found = siblings(&dir.path().join(real));
+            let found: Vec<&str> = found
+                .iter()
+                .map(|s| s.path.file_name().unwrap().to_str().unwrap())
+                .collect();
+            assert_eq!(found, names);
         }
     }
 
@@ -186,6 +292,9 @@ mod tests {
             .map(|s| s.path.file_name().unwrap().to_str().unwrap())
             .collect();
         assert_eq!(names, ["0.log.c", "0.log.b", "0.log.a.gz"]);
-        assert!(found[2].compressed && !found[0].compressed);
+        assert_eq!(
+            (found[2].packing, found[0].packing),
+            (Packing::Gzip, Packing::None)
+        );
     }
 }

@@ -6,7 +6,6 @@
 //! file has grown past the offset again.
 
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
@@ -15,6 +14,7 @@ use std::time::Instant;
 
 use kansoku_model::{Position, RecordBatch, Resource};
 
+use super::content::Content;
 use super::encoding::{self, Encoding, Wanted};
 use super::identity::{self, HEAD_BYTES, MARKER_BYTES};
 use super::lines::{Feed, LineRules, LineScratch, Lines, OpenBatch};
@@ -67,7 +67,7 @@ struct Flight {
 pub(super) struct Generation {
     /// What is (to be) stored: only what has been acknowledged.
     pub(super) checkpoint: Checkpoint,
-    pub(super) file: File,
+    pub(super) file: Content,
     /// The name behind symbolic links.
     pub(super) real: PathBuf,
     tag: Arc<str>,
@@ -110,7 +110,7 @@ impl Generation {
     /// Goes on where the checkpoint says.
     pub(super) fn new(
         checkpoint: Checkpoint,
-        file: File,
+        file: Content,
         real: PathBuf,
         tag: Arc<str>,
         resource: Arc<Resource>,
@@ -214,6 +214,9 @@ impl Generation {
             Ok(Turn::Quiet) => self.quiet_turns.saturating_add(1),
             _ => 0,
         };
+        if self.quiet_turns == 2 {
+            self.file.rest();
+        }
         let n_cut = self.lines.take_n_truncated();
         context.counters.multiline_truncated.add(n_cut);
         turn
@@ -273,6 +276,9 @@ impl Generation {
                 continue;
             }
             if at_end {
+                if let Some(reason) = self.file.broken() {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
+                }
                 return Ok(self.end_of_file(window, old_offset, context));
             }
             budget = budget.saturating_sub(n_read as u64);
@@ -294,7 +300,7 @@ impl Generation {
             Wanted::Fixed(encoding) => Some(encoding),
             Wanted::Auto => {
                 let mut mark = [0; 2];
-                let n = identity::read_full(&self.file, &mut mark, 0)?;
+                let n = self.file.read_full(&mut mark, 0)?;
                 if n < mark.len() {
                     return Ok(());
                 }
@@ -434,9 +440,8 @@ impl Generation {
         let old = self.searched;
         loop {
             context.buffer.resize(READ_BYTES, 0);
-            let n = identity::read_full(&self.file, context.buffer, self.searched)?;
-            let size = self.file.metadata()?.len();
-            if size < self.searched {
+            let n = self.file.read_full(context.buffer, self.searched)?;
+            if !self.file.may_hold(self.searched)? {
                 return Ok(Some(Turn::Truncated));
             }
             let found = memchr::memchr(b'\n', &context.buffer[..n]).is_some();
@@ -582,24 +587,16 @@ impl Generation {
         self.file.metadata().is_ok_and(|m| m.len() == 0)
     }
 
-    /// Whether the file has no name any more.
-    ///
-    /// # Errors
-    /// When it cannot be asked.
-    pub(super) fn is_deleted(&self) -> io::Result<bool> {
-        Ok(self.file.metadata()?.nlink() == 0)
-    }
-
     /// Tells the kernel that what was read from `begin` on is not read again.
     pub(super) fn drop_cache(&self, begin: u64) {
         let advice = nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED;
         let (begin, len) = (begin as i64, (self.offset - begin) as i64);
         // Only a wish: where it is not granted, nothing is lost.
-        let _ = nix::fcntl::posix_fadvise(&self.file, begin, len, advice);
+        let _ = nix::fcntl::posix_fadvise(self.file.file(), begin, len, advice);
     }
 
     /// The same content lies in another file (a copy made before truncation): go on there.
-    pub(super) fn move_to(&mut self, file: File, device: u64, inode: u64) {
+    pub(super) fn move_to(&mut self, file: Content, device: u64, inode: u64) {
         self.file = file;
         self.checkpoint.device = device;
         self.checkpoint.inode = inode;
@@ -611,10 +608,10 @@ impl Generation {
     }
 }
 
-fn bytes_before(file: &File, offset: u64) -> io::Result<Vec<u8>> {
+fn bytes_before(file: &Content, offset: u64) -> io::Result<Vec<u8>> {
     let size = offset.min(MARKER_BYTES as u64);
     let mut bytes = vec![0; size as usize];
-    let n = identity::read_full(file, &mut bytes, offset - size)?;
+    let n = file.read_full(&mut bytes, offset - size)?;
     bytes.truncate(n);
     Ok(bytes)
 }

@@ -2,10 +2,11 @@
 
 use std::fs::{File, Metadata};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 
 use kansoku_model::SourceId;
 
+use super::content::Content;
 use crate::offsets::{Checkpoint, Print};
 
 /// How many first bytes name a file's content: more than any banner with a time in it needs.
@@ -41,46 +42,32 @@ pub(super) fn new_source() -> io::Result<SourceId> {
 }
 
 /// The print of at most the first [`HEAD_BYTES`].
-pub(super) fn head_print(file: &File) -> io::Result<Print> {
+pub(super) fn head_print(file: &Content) -> io::Result<Print> {
     print_at(file, 0, HEAD_BYTES)
 }
 
 /// The print of at most [`MARKER_BYTES`] before `offset`.
-pub(super) fn marker_print(file: &File, offset: u64) -> io::Result<Print> {
+pub(super) fn marker_print(file: &Content, offset: u64) -> io::Result<Print> {
     let size = offset.min(MARKER_BYTES as u64) as usize;
     print_at(file, offset - size as u64, size)
 }
 
-fn print_at(file: &File, at: u64, size: usize) -> io::Result<Print> {
+fn print_at(file: &Content, at: u64, size: usize) -> io::Result<Print> {
     let mut bytes = [0; HEAD_BYTES];
     let bytes = &mut bytes[..size.min(HEAD_BYTES)];
-    let n = read_full(file, bytes, at)?;
+    let n = file.read_full(bytes, at)?;
     Ok(Print::of(&bytes[..n]))
 }
 
-/// Reads until `bytes` is full or the file ends.
-pub(super) fn read_full(file: &File, bytes: &mut [u8], at: u64) -> io::Result<usize> {
-    let mut n = 0;
-    while n < bytes.len() {
-        match file.read_at(&mut bytes[n..], at + n as u64) {
-            Ok(0) => break,
-            Ok(more) => n += more,
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(e),
-        }
-    }
-    Ok(n)
-}
-
 /// Whether the file's first bytes have this print.
-pub(super) fn begins_with(file: &File, head: Print) -> io::Result<bool> {
+pub(super) fn begins_with(file: &Content, head: Print) -> io::Result<bool> {
     Ok(head.size == 0 || print_at(file, 0, head.size as usize)? == head)
 }
 
 /// Whether the file holds the content that the checkpoint speaks of: it is long enough, begins with
 /// the same bytes, and has the same bytes before the offset.
-pub(super) fn holds(file: &File, checkpoint: &Checkpoint) -> io::Result<bool> {
-    if file.metadata()?.len() < checkpoint.offset {
+pub(super) fn holds(file: &Content, checkpoint: &Checkpoint) -> io::Result<bool> {
+    if !file.may_hold(checkpoint.offset)? {
         return Ok(false);
     }
     if !begins_with(file, checkpoint.head)? {
@@ -88,7 +75,11 @@ pub(super) fn holds(file: &File, checkpoint: &Checkpoint) -> io::Result<bool> {
     }
     let marker = checkpoint.marker;
     if marker.size == 0 {
-        return Ok(true);
+        // Nothing but its length can speak against it.
+        let last = checkpoint.offset.saturating_sub(1);
+        return Ok(!file.is_gzip()
+            || checkpoint.offset == 0
+            || file.read_full(&mut [0], last)? == 1);
     }
     let at = checkpoint.offset.saturating_sub(u64::from(marker.size));
     Ok(print_at(file, at, marker.size as usize)? == marker)
@@ -104,7 +95,7 @@ mod tests {
         let path = dir.path().join("f");
         let original = "line\n".repeat(100) + "the last line read\nand more\n";
         std::fs::write(&path, &original).unwrap();
-        let file = File::open(&path).unwrap();
+        let file = Content::open(&path).unwrap();
         let offset = 500 + 19;
         let checkpoint = Checkpoint {
             id: 1,

@@ -6,6 +6,7 @@
 //! files there are.
 
 mod columns;
+mod content;
 mod discover;
 mod encoding;
 mod generation;

@@ -6,8 +6,9 @@
 //! the pipeline is full nothing is read, but new files are still opened, so that they cannot vanish.
 //!
 //! Here are its state and the loop; each thing the loop does has a file of its own: [`looking`],
-//! [`opening`], [`reading`], [`sending`], [`saving`].
+//! [`opening`], [`compressed`], [`reading`], [`sending`], [`saving`].
 
+mod compressed;
 mod looking;
 mod opening;
 mod reading;
@@ -76,8 +77,12 @@ pub(super) struct Tailer {
     unseen_since_ns: Option<i64>,
     /// Rows to be deleted with the next save.
     removed_rows: Vec<i64>,
-    /// Compressed generations that have been warned of.
-    warned: HashSet<FileId>,
+    /// Rows of finished generations that have another inode now, to be saved.
+    moved_rows: Vec<Checkpoint>,
+    /// Rows whose file was missing at the last scan.
+    missed_rows: HashSet<i64>,
+    /// Compressed generations that need no further look: their size and time of last write.
+    settled: HashMap<FileId, (u64, i64)>,
     buffer: Vec<u8>,
     scratch: LineScratch,
     acknowledged: Receiver<(Key, u64)>,
@@ -125,7 +130,9 @@ impl Tailer {
             unseen_since_ns: offsets.last_alive.map(nanoseconds),
             offsets,
             removed_rows: Vec::new(),
-            warned: HashSet::new(),
+            moved_rows: Vec::new(),
+            missed_rows: HashSet::new(),
+            settled: HashMap::new(),
             buffer: Vec::new(),
             scratch: LineScratch::default(),
             acknowledged,

@@ -3,10 +3,9 @@
 //! It knows nothing of offsets that are stored, of batches or of what a line means. The rule: it
 //! grows only for a line that fills it, and never beyond the longest line and two reads.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 
+use super::content::Content;
 use super::encoding::{self, Encoding};
 use super::identity::MARKER_BYTES;
 
@@ -37,19 +36,12 @@ impl Window {
     }
 
     /// Reads from offset `at` as much as the buffer takes. Less means the end of the file.
-    pub(super) fn fill(&mut self, file: &File, at: u64) -> io::Result<usize> {
+    pub(super) fn fill(&mut self, file: &Content, at: u64) -> io::Result<usize> {
         let wanted = (READ_BYTES + MARKER_BYTES).max(self.buffer.len());
         self.buffer.resize(wanted, 0);
-        loop {
-            match file.read_at(&mut self.buffer[self.end..], at) {
-                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(e),
-                Ok(n) => {
-                    self.end += n;
-                    return Ok(n);
-                }
-            }
-        }
+        let n = file.read_at(&mut self.buffer[self.end..], at)?;
+        self.end += n;
+        Ok(n)
     }
 
     /// Moves the unfinished line to the front; grows only for a line that fills the buffer.

@@ -5,13 +5,15 @@
 //! is only a hint where to look, and what is done follows from what the folder holds.
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use super::opening::SKIPPED_NS;
 use super::{CHORES_EVERY, Key, POLL_EVERY, Tailer};
+use crate::inputs::tail::content::Content;
 use crate::inputs::tail::discover;
 use crate::inputs::tail::identity::FileId;
 use crate::inputs::tail::watch::Changes;
@@ -176,9 +178,17 @@ impl Tailer {
         }
         let options = &self.options;
         let removed = &mut self.removed_rows;
+        // A file may just be compressed: its row is given up when it was missing twice, so that the
+        // compressed one could be looked at in between.
+        let missed_before = std::mem::take(&mut self.missed_rows);
+        let missed = &mut self.missed_rows;
         self.rows.retain(|inode, rows| {
             rows.retain(|row| {
-                let keep = present.contains(inode) || !options.wants(&row.path);
+                if present.contains(inode) || !options.wants(&row.path) {
+                    return true;
+                }
+                missed.insert(row.id);
+                let keep = !missed_before.contains(&row.id);
                 if !keep {
                     removed.push(row.id);
                 }
@@ -194,7 +204,7 @@ impl Tailer {
 
     /// Makes the generations of a name what its folder says they are.
     pub(super) fn reconcile(&mut self, name: &Path) {
-        let target = File::open(name).and_then(|f| Ok((f.metadata()?, f)));
+        let target = Content::open(name).and_then(|f| Ok((f.metadata()?, f)));
         let target = match target {
             Ok((metadata, file)) if metadata.is_file() => Some((metadata, file)),
             Ok(_) => return,
@@ -218,7 +228,8 @@ impl Tailer {
             self.mark_rotated(key);
         }
         let mut since_ns = self.followed.get(name).and_then(|f| f.since_ns);
-        let rows_of_name = || self.rows.values().flatten().filter(|r| r.path == name);
+        let mine = |r: &&Checkpoint| r.path == name && r.created_ns != SKIPPED_NS;
+        let rows_of_name = || self.rows.values().flatten().filter(mine);
         if since_ns.is_none() {
             // Fluent Bit forgets what it has read to the end: only what was written after its time
             // can be unread.
@@ -232,6 +243,15 @@ impl Tailer {
             };
             since_ns = rows_of_name().map(since).min().or(self.unseen_since_ns);
         }
+        // Before the very first look there was nobody to see the log's other files: they are old
+        // files like the one that has the name, and follow `read_from_head`.
+        let first_look = since_ns.is_none();
+        let since_ns = since_ns.unwrap_or(self.started_ns);
+        let siblings_since_ns = if first_look && self.options.read_from_head {
+            i64::MIN
+        } else {
+            since_ns
+        };
         if target.is_none() && current.is_none() && !self.is_known(name) {
             return;
         }
@@ -244,10 +264,8 @@ impl Tailer {
         }
         let followed = self.followed.entry(name.to_owned()).or_default();
         followed.real.clone_from(&real);
-        followed.since_ns = since_ns;
-        if let Some(since_ns) = since_ns {
-            self.open_siblings(name, &real, since_ns, id);
-        }
+        followed.since_ns = Some(since_ns);
+        self.open_siblings(name, &real, siblings_since_ns, id);
         if let Some((metadata, file)) = target {
             self.open_target(name, &real, &metadata, file);
         }
@@ -256,7 +274,8 @@ impl Tailer {
     /// Whether an earlier generation of the name was followed: then this one is new as a whole.
     pub(super) fn was_tracked(&self, name: &Path) -> bool {
         let open = self.followed.get(name);
-        open.is_some_and(|f| f.tracked) || self.rows.values().flatten().any(|r| r.path == name)
+        let was_read = |r: &Checkpoint| r.path == name && r.created_ns != SKIPPED_NS;
+        open.is_some_and(|f| f.tracked) || self.rows.values().flatten().any(was_read)
     }
 
     pub(super) fn is_known(&self, name: &Path) -> bool {

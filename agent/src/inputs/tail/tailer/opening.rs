@@ -3,7 +3,7 @@
 //! It does not decide when to look (that is `looking`) and reads no lines. The rule: a row is
 //! believed only when the file still holds what the row speaks of, whatever its name or inode says.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -13,12 +13,17 @@ use std::time::SystemTime;
 use kansoku_model::{Position, Resource};
 
 use super::{ALIVE_SLACK, CLOCK_SLACK, Key, Tailer};
-use crate::inputs::tail::discover::{self, Sibling};
+use crate::inputs::tail::content::Content;
+use crate::inputs::tail::discover::{self, Packing, Sibling};
 use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::{self, FileId};
 use crate::inputs::tail::tag::tag_of;
 use crate::log;
 use crate::offsets::{Checkpoint, nanoseconds};
+
+/// Stands for the time when a generation was seen first, of one that is not to be read: it says
+/// nothing of the log's other files.
+pub(super) const SKIPPED_NS: i64 = i64::MAX / 2;
 
 impl Tailer {
     /// Opens the generations of a log that have other names by now and are not read to their end.
@@ -33,11 +38,11 @@ impl Tailer {
             if self.by_file.contains_key(&sibling.id) || Some(sibling.id) == target {
                 continue;
             }
-            if sibling.compressed {
-                self.warn_compressed(name, &sibling, since_ns);
+            if sibling.packing != Packing::None {
+                self.open_compressed(name, &sibling, since_ns);
                 continue;
             }
-            let Ok(file) = File::open(&sibling.path) else {
+            let Ok(file) = Content::open(&sibling.path) else {
                 continue;
             };
             if let Some(row) = self.take_row(sibling.id, &file, name) {
@@ -55,8 +60,33 @@ impl Tailer {
                     Ok(row) => self.open_rotated(name, &sibling, file, row),
                     Err(e) => self.complain(&sibling.path, &e),
                 }
+            } else if sibling.size > 0 && self.remember_skipped(name, &sibling, &file).is_err() {
+                self.want_save();
             }
         }
+    }
+
+    /// A file that is not to be read gets a row that says so: compressed it has another inode and a
+    /// new time, and would be taken for news.
+    fn remember_skipped(
+        &mut self,
+        name: &Path,
+        sibling: &Sibling,
+        file: &Content,
+    ) -> anyhow::Result<()> {
+        let known = self.rows.get(&sibling.id.inode);
+        if known.is_some_and(|rows| rows.iter().any(|r| r.path == name)) {
+            return Ok(());
+        }
+        let mut row = self.new_checkpoint(name, sibling.id, sibling.size)?;
+        row.head = identity::head_print(file)?;
+        row.marker = identity::marker_print(file, sibling.size)?;
+        row.created_ns = SKIPPED_NS;
+        row.rotated = true;
+        row.finished = true;
+        self.offsets.save([&mut row], SystemTime::now())?;
+        self.keep_row(row);
+        Ok(())
     }
 
     /// A generation may have been copied and truncated between two looks: then only the copy tells
@@ -77,17 +107,22 @@ impl Tailer {
             return;
         }
         let current_head = current.map_or(0, |g| u64::from(g.checkpoint.head.size));
+        let mut packed = Vec::new();
         for sibling in discover::siblings(&real) {
             let known = self.by_file.contains_key(&sibling.id)
                 || self.rows.contains_key(&sibling.id.inode)
                 || self.followed.contains_key(&sibling.path);
-            if known || sibling.compressed || sibling.modified_ns < since_ns {
+            if sibling.packing != Packing::None {
+                packed.push(sibling);
+                continue;
+            }
+            if known || sibling.modified_ns < since_ns {
                 continue;
             }
             if sibling.size == 0 || sibling.size < current_head {
                 continue;
             }
-            let Ok(file) = File::open(&sibling.path) else {
+            let Ok(file) = Content::open(&sibling.path) else {
                 continue;
             };
             let alike = |c: &Checkpoint| {
@@ -104,13 +139,16 @@ impl Tailer {
                 Err(e) => self.complain(&sibling.path, &e),
             }
         }
+        for sibling in packed {
+            self.open_compressed(name, &sibling, since_ns);
+        }
     }
 
     pub(super) fn open_rotated(
         &mut self,
         name: &Path,
         sibling: &Sibling,
-        file: File,
+        file: Content,
         mut row: Checkpoint,
     ) {
         row.device = sibling.id.device;
@@ -136,31 +174,21 @@ impl Tailer {
         }
     }
 
-    pub(super) fn warn_compressed(&mut self, name: &Path, sibling: &Sibling, since_ns: i64) {
-        let unread = self.rows.values().flatten();
-        let unread = unread.filter(|r| r.path == name && !r.finished).count();
-        if sibling.modified_ns < since_ns || unread == 0 || !self.warned.insert(sibling.id) {
-            return;
-        }
-        self.link.counters.files_lost.add(1);
-        log::warn(
-            &self.component,
-            format_args!(
-                "{} was compressed before all of it was read; the rest is not read",
-                sibling.path.display()
-            ),
-        );
-    }
-
     pub(super) fn open_target(
         &mut self,
         name: &Path,
         real: &Path,
         metadata: &fs::Metadata,
-        file: File,
+        file: Content,
     ) {
         let id = FileId::of(metadata);
         if self.by_file.contains_key(&id) {
+            return;
+        }
+        if file.is_gzip()
+            && self.rows.get(&id.inode).is_none()
+            && self.is_packed_copy(name, &file, id)
+        {
             return;
         }
         let too_old = self.options.is_too_old(metadata);
@@ -189,6 +217,10 @@ impl Tailer {
             Some(size) => size,
             None => self.start_offset(name, metadata),
         };
+        if file.is_gzip() && start > 0 {
+            // Nothing is added to a packed file.
+            return;
+        }
         match self.new_checkpoint(name, id, start) {
             Ok(row) => {
                 self.replace_rows(name, id);
@@ -242,13 +274,21 @@ impl Tailer {
     }
 
     /// The row of a file, if the file still holds what the row speaks of.
-    pub(super) fn take_row(&mut self, id: FileId, file: &File, name: &Path) -> Option<Checkpoint> {
+    pub(super) fn take_row(
+        &mut self,
+        id: FileId,
+        file: &Content,
+        name: &Path,
+    ) -> Option<Checkpoint> {
         let rows = self.rows.get_mut(&id.inode)?;
         let compare = self.options.compare_filename;
         let fits = |r: &Checkpoint| {
             (!compare || r.path == name) && identity::holds(file, r).unwrap_or(false)
         };
-        let index = rows.iter().position(fits)?;
+        // A row of which nothing was ever read holds for any content: another one is better proof.
+        let index = (0..rows.len())
+            .filter(|at| fits(&rows[*at]))
+            .max_by_key(|at| (rows[*at].head.size > 0, rows[*at].offset))?;
         let mut row = rows.swap_remove(index);
         if rows.is_empty() {
             self.rows.remove(&id.inode);
@@ -261,8 +301,8 @@ impl Tailer {
     }
 
     /// A row of `name` whose own file was truncated and whose content lies in `file`.
-    pub(super) fn take_copied_row(&mut self, name: &Path, file: &File) -> Option<Checkpoint> {
-        let original = File::open(name).ok();
+    pub(super) fn take_copied_row(&mut self, name: &Path, file: &Content) -> Option<Checkpoint> {
+        let original = Content::open(name).ok();
         let is_copy = |r: &Checkpoint| {
             let intact = original.as_ref().is_some_and(|o| {
                 let same_file = o.metadata().is_ok_and(|m| m.ino() == r.inode);
@@ -290,7 +330,7 @@ impl Tailer {
     }
 
     /// Whether the file is a copy of a generation of `name` that is known under another file.
-    pub(super) fn is_copy(&self, name: &Path, file: &File) -> bool {
+    pub(super) fn is_copy(&self, name: &Path, file: &Content) -> bool {
         let same = |c: &Checkpoint| {
             c.path == name
                 && c.head.size > 0
@@ -321,7 +361,7 @@ impl Tailer {
         &mut self,
         name: &Path,
         real: &Path,
-        file: File,
+        file: Content,
         row: Checkpoint,
     ) -> Option<Key> {
         let shown = name.to_string_lossy();

@@ -3,11 +3,12 @@
 //! How the bytes of one file become lines is the generation's affair. The rules: no file is read
 //! while the pipeline has no room, and none before the older generations of its name are drained.
 
-use std::fs::File;
+use std::io;
 use std::time::{Instant, SystemTime};
 
 use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, Tailer, now};
-use crate::inputs::tail::discover;
+use crate::inputs::tail::content::Content;
+use crate::inputs::tail::discover::{self, Packing};
 use crate::inputs::tail::generation::{Generation, Turn, TurnContext};
 use crate::inputs::tail::identity::{self, FileId};
 use crate::log;
@@ -118,6 +119,10 @@ impl Tailer {
                 }
                 Err(e) => {
                     generation.hot = false;
+                    if generation.file.broken().is_some() {
+                        self.give_up_broken(key, &e);
+                        return Ok(());
+                    }
                     let name = generation.checkpoint.path.clone();
                     self.complain(&name, &e);
                     return Ok(());
@@ -128,6 +133,28 @@ impl Tailer {
                 return Ok(());
             }
         }
+    }
+
+    /// A packed file cannot be unpacked any further: what came before the damage is delivered, the
+    /// rest is lost.
+    fn give_up_broken(&mut self, key: Key, error: &io::Error) {
+        let Some(generation) = self.generations.get_mut(&key) else {
+            return;
+        };
+        log::error(
+            &self.component,
+            format_args!(
+                "{} cannot be unpacked beyond byte {}: {error}; the rest of it is lost",
+                generation.real.display(),
+                generation.offset()
+            ),
+        );
+        self.link.counters.files_lost.add(1);
+        generation.cut_all(&self.options.rules, &mut self.scratch, now());
+        generation.closed = true;
+        generation.quiet_turns = 2;
+        self.next_flush.get_or_insert(Instant::now());
+        self.want_save();
     }
 
     /// The file was truncated: its old content may lie in a copy beside it, the new one begins at 0.
@@ -148,9 +175,9 @@ impl Tailer {
         let copy = siblings
             .iter()
             .rev()
-            .filter(|s| !s.compressed)
+            .filter(|s| s.packing != Packing::Unreadable)
             .find_map(|s| {
-                let file = File::open(&s.path).ok()?;
+                let file = Content::open(&s.path).ok()?;
                 let is_copy = identity::holds(&file, &read).unwrap_or(false);
                 is_copy.then(|| (s.clone(), file))
             });

@@ -9,7 +9,7 @@ use super::{CHORES_EVERY, Key, SAVE_EVERY, Tailer};
 use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::FileId;
 use crate::log;
-use crate::offsets::{Offsets, nanoseconds};
+use crate::offsets::{Checkpoint, Offsets, nanoseconds};
 
 impl Tailer {
     pub(super) fn take_acknowledgements(&mut self) {
@@ -34,7 +34,12 @@ impl Tailer {
         let dirty: Vec<&mut Generation> = (self.generations.values_mut())
             .filter(|g| g.dirty)
             .collect();
-        let saved = save_rows(&mut self.offsets, dirty, &mut self.removed_rows);
+        let saved = save_rows(
+            &mut self.offsets,
+            dirty,
+            &mut self.moved_rows,
+            &mut self.removed_rows,
+        );
         if let Err(e) = saved {
             log::error(
                 &self.component,
@@ -134,7 +139,8 @@ impl Tailer {
             }
             self.link.counters.files_closed.add(1);
             // A file that still has a name keeps its row, so that it is not read again.
-            if generation.gone || !generation.released && generation.is_deleted().unwrap_or(false) {
+            // So does one that was deleted: it may come again compressed.
+            if generation.gone {
                 self.removed_rows.push(generation.checkpoint.id);
                 self.want_save();
             } else {
@@ -194,16 +200,19 @@ impl Tailer {
 fn save_rows(
     offsets: &mut Offsets,
     mut dirty: Vec<&mut Generation>,
+    moved: &mut Vec<Checkpoint>,
     removed: &mut Vec<i64>,
 ) -> anyhow::Result<()> {
-    if !dirty.is_empty() {
+    if !dirty.is_empty() || !moved.is_empty() {
         let checkpoints = dirty.iter_mut().map(|g| &mut g.checkpoint);
+        let checkpoints = checkpoints.chain(moved.iter_mut());
         offsets.save(checkpoints, SystemTime::now())?;
         for generation in dirty {
             generation.dirty = false;
             generation.must_save = false;
             generation.checkpoint.foreign = false;
         }
+        moved.clear();
     }
     if !removed.is_empty() {
         offsets.remove(removed)?;
