@@ -1,7 +1,8 @@
 //! `grep`: keeps or drops records by pattern, with the logic of Fluent Bit's filter of that name.
 //!
 //! Legacy: the rules are asked in order; an `exclude` that matches drops, a `regex` that does not
-//! match drops, a `regex` that matches keeps at once. `and` and `or` join rules of one kind.
+//! match drops, a `regex` that matches keeps at once. `and` and `or` join rules of one kind. Patterns
+//! are held against texts only: what is a number or a map matches none, as in Fluent Bit.
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Settings};
@@ -119,7 +120,7 @@ impl Grep {
     fn keeps(&self, readings: &[(Reading<'_>, &Rule)], row: usize) -> bool {
         let mut matches = readings.iter().map(|(reading, rule)| {
             let matched = reading
-                .text(row)
+                .text_only(row)
                 .is_some_and(|text| rule.pattern.is_match(&text));
             (matched, rule.excludes)
         });

@@ -10,6 +10,8 @@ pub mod grep;
 mod json_path;
 pub mod kubernetes;
 mod kubernetes_tag;
+pub mod lua;
+mod lua_values;
 mod merge_log;
 pub mod modify;
 mod modify_condition;
@@ -36,8 +38,12 @@ pub const ALL: &[&FilterPlugin] = &[
     &nest::PLUGIN,
     &rewrite_tag::PLUGIN,
     &type_converter::PLUGIN,
+    &lua::PLUGIN,
     &expect::PLUGIN,
     &stdout::PLUGIN,
     &sysinfo::PLUGIN,
     &checklist::PLUGIN,
 ];
+
+#[cfg(test)]
+mod tests;

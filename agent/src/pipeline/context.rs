@@ -32,7 +32,7 @@ pub struct Emitted {
     /// Of the kept records in it.
     pub holds: Vec<Hold>,
     /// The number of the filter that made it, when it passes all filters again.
-    pub(super) maker: Option<usize>,
+    pub(crate) maker: Option<usize>,
 }
 
 /// A filter's surroundings during one call.
@@ -97,12 +97,12 @@ impl FilterContext {
     }
 
     /// Says which filter made the batch that is about to be filtered from the start.
-    pub(super) fn set_maker(&mut self, maker: Option<usize>) {
+    pub(crate) fn set_maker(&mut self, maker: Option<usize>) {
         self.maker = maker;
     }
 
     /// Says which filter is about to work.
-    pub(super) fn set_filter(&mut self, number: usize) {
+    pub(crate) fn set_filter(&mut self, number: usize) {
         self.filter = number;
     }
 
