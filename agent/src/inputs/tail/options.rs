@@ -7,11 +7,13 @@ use std::time::Duration;
 use glob::Pattern;
 use kansoku_model::{ConfigError, Settings};
 use kansoku_parsers::line::Parser;
+use kansoku_parsers::line::multiline::{Joiner, Multiline};
 use kansoku_parsers::line::pattern::Pattern as RubyPattern;
 
 use super::encoding::Wanted;
 use super::lines::{DockerMode, FirstLine, Format, Grouping, LineRules};
 use super::option_list::MORE_PARSERS;
+use crate::config::find_multiline;
 use crate::log;
 use crate::offsets::OffsetOptions;
 use crate::plugin::Environment;
@@ -19,8 +21,6 @@ use crate::plugin::Environment;
 /// The longest line kept whole when `buffer_max_size` is not set: far above what container runtimes
 /// write (16 KiB), and small enough for a few to be in memory.
 const DEFAULT_LINE_MAX_BYTES: u64 = 2 << 20;
-/// A joined record's bound, Fluent Bit's `multiline_buffer_limit`.
-const DEFAULT_JOIN_LIMIT_BYTES: u64 = 2_000_000;
 /// No line may be longer: a batch must stay well below the largest frame.
 const MAX_LINE_BYTES: u64 = 64 << 20;
 /// How much of one file is read before the next has its turn, unless `event_batch_size` says so.
@@ -207,7 +207,7 @@ fn line_rules(s: &Settings, environment: &Environment) -> Result<LineRules, Conf
     } else {
         None
     };
-    let formats = formats(s)?;
+    let (formats, joining) = multiline_parsers(s, environment)?;
     let multiline = s.bool("multiline", false)?;
     if multiline && docker_mode.is_some() {
         let place = s.get("docker_mode").map_or(&s.place, |found| &found.place);
@@ -230,10 +230,21 @@ fn line_rules(s: &Settings, environment: &Environment) -> Result<LineRules, Conf
     };
     let parser = parser_of(s, environment, "parser")?;
     // As in Fluent Bit, the parser of single lines wins.
+    let limit = s.size(
+        "multiline_buffer_limit",
+        environment.multiline_limit_bytes as u64,
+    )?;
+    let join_limit_bytes = limit.clamp(1024, MAX_LINE_BYTES) as usize;
     let grouping = if multiline && parser.is_none() {
         Some(Grouping::FirstLine(first_line(s, environment)?))
-    } else {
+    } else if joining.is_empty() {
         None
+    } else {
+        Some(Grouping::Joined(Joiner::new(joining, join_limit_bytes)))
+    };
+    let group_timeout = match &grouping {
+        Some(Grouping::Joined(joiner)) => joiner.flush_after(),
+        _ => flush,
     };
     Ok(LineRules {
         key: s.text("key", "log").into(),
@@ -248,11 +259,9 @@ fn line_rules(s: &Settings, environment: &Environment) -> Result<LineRules, Conf
             .filter(|older| *older > 0.0)
             .map(Duration::from_secs_f64),
         encoding: Wanted::new(s)?,
-        join_limit_bytes: s
-            .size("multiline_buffer_limit", DEFAULT_JOIN_LIMIT_BYTES)?
-            .clamp(1024, MAX_LINE_BYTES) as usize,
+        join_limit_bytes,
         join_timeout,
-        group_timeout: flush,
+        group_timeout,
     })
 }
 
@@ -269,20 +278,22 @@ fn first_line(s: &Settings, environment: &Environment) -> Result<FirstLine, Conf
     })
 }
 
-fn formats(s: &Settings) -> Result<Vec<Format>, ConfigError> {
-    let read = |word: &str| match word.to_ascii_lowercase().as_str() {
-        "cri" => Ok(Format::Cri),
-        "docker" => Ok(Format::Docker),
-        _ => {
-            let place = s.get("multiline.parser").map_or(&s.place, |m| &m.place);
-            let hint = kansoku_model::plugin::did_you_mean(word, ["cri", "docker"].into_iter());
-            Err(ConfigError::new(
-                place,
-                format!("'multiline.parser' cannot be '{word}' in tail{hint}"),
-            ))
+/// The runtimes in `multiline.parser`, and the other multiline parsers, each in order: a line is
+/// unwrapped first, whatever the order of the list.
+fn multiline_parsers(
+    s: &Settings,
+    environment: &Environment,
+) -> Result<(Vec<Format>, Vec<Arc<Multiline>>), ConfigError> {
+    let place = s.get("multiline.parser").map_or(&s.place, |m| &m.place);
+    let (mut formats, mut joining) = (Vec::new(), Vec::new());
+    for word in s.list("multiline.parser") {
+        match word.to_ascii_lowercase().as_str() {
+            "cri" => formats.push(Format::Cri),
+            "docker" => formats.push(Format::Docker),
+            _ => joining.push(find_multiline(environment, word, place)?),
         }
-    };
-    s.list("multiline.parser").into_iter().map(read).collect()
+    }
+    Ok((formats, joining))
 }
 
 #[cfg(test)]
@@ -315,7 +326,7 @@ mod tests {
             ),
             (
                 &[("path", "/a"), ("multiline.parser", "cry")],
-                "'multiline.parser' cannot be 'cry' in tail; did you mean 'cri'?",
+                "unknown multiline parser 'cry' (parsers come from parsers_file in [SERVICE])",
             ),
             (
                 &[("path", "/a"), ("parser", "nginx")],

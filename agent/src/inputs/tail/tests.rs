@@ -165,8 +165,34 @@ impl Bench {
                     ("regex", r#"^{"log":"(?<time>\d+) "#),
                 ]),
             ])),
+            multilines: Arc::new(
+                (kansoku_parsers::line::multiline::builtin::all().into_iter())
+                    .map(|m| (m.name().to_owned(), Arc::new(m)))
+                    .chain([("stanza".to_owned(), Arc::new(Self::stanza()))])
+                    .collect(),
+            ),
             ..Environment::default()
         }
+    }
+
+    /// A multiline parser of a user's: JSON lines, joined per stream up to one that ends with a dot.
+    fn stanza() -> kansoku_parsers::line::multiline::Multiline {
+        let json = [("name", "json"), ("format", "json")];
+        let json = Settings::of("parser", &json);
+        let json = Arc::new(kansoku_parsers::line::Parser::new(&json, &|_| None).unwrap());
+        let settings = Settings::of(
+            "multiline_parser",
+            &[
+                ("name", "stanza"),
+                ("type", "endswith"),
+                ("match_string", "."),
+                ("parser", "json"),
+                ("key_content", "log"),
+                ("key_group", "stream"),
+            ],
+        );
+        kansoku_parsers::line::multiline::Multiline::new(&settings, &|_| Some(json.clone()))
+            .unwrap()
     }
 
     fn start(&mut self) {
@@ -394,6 +420,91 @@ fn a_part_of_each_stream_cut_at_the_same_place_at_different_times_is_lost_by_no_
     b.crash_after_storing();
     b.start();
     assert_eq!(b.records(), ["two-"]);
+}
+
+const TRACE: [&str; 4] = [
+    "Exception in thread \"main\" java.lang.RuntimeException: x",
+    "    at a.b(C.java:1)",
+    "    at a.b(C.java:2)",
+    "after",
+];
+
+#[test]
+fn a_trace_is_one_record_with_a_newline_at_its_end_as_in_fluent_bit() {
+    let mut b = Bench::new(&[("multiline.parser", "java"), ("read_from_head", "on")]);
+    b.append("a.log", format!("plain one\n{}\n", TRACE.join("\n")));
+    b.start();
+    let trace = TRACE[..3].join("\n") + "\n";
+    assert_eq!(b.records(), ["plain one\n", &trace, "after\n"]);
+}
+
+#[test]
+fn a_trace_within_a_runtimes_lines_is_joined_per_stream() {
+    for list in ["docker, cri, java", "java, cri"] {
+        let mut b = Bench::new(&[("multiline.parser", list), ("read_from_head", "on")]);
+        let cri = |stream: &str, flag: &str, text: &str| {
+            format!("2026-11-21T09:00:00Z {stream} {flag} {text}\n")
+        };
+        b.append(
+            "a.log",
+            cri("stdout", "F", TRACE[0]) + &cri("stderr", "F", "other"),
+        );
+        b.append(
+            "a.log",
+            cri("stdout", "P", "    at a.b") + &cri("stdout", "F", "(C.java:1)"),
+        );
+        b.start();
+        assert_eq!(b.records(), ["other"]);
+        // In the middle of the trace, and with a batch delivered but not acknowledged.
+        b.append("a.log", cri("stderr", "F", "another"));
+        b.deliver_and_crash();
+        b.start();
+        b.append(
+            "a.log",
+            cri("stdout", "F", TRACE[2]) + &cri("stdout", "F", TRACE[3]),
+        );
+        let trace = TRACE[..3].join("\n");
+        assert_eq!(b.records(), ["another", &trace, "after"], "{list}");
+    }
+}
+
+#[test]
+fn a_trace_that_waits_too_long_goes_on_as_the_next_record_also_after_a_crash() {
+    let mut b = Bench::new(&[("multiline.parser", "java"), ("read_from_head", "on")]);
+    b.append("a.log", format!("{}\n{}\n", TRACE[0], TRACE[1]));
+    b.start();
+    assert_eq!(b.records(), Vec::<String>::new());
+    let (tailer, _) = b.running.as_mut().unwrap();
+    let rules = &tailer.options.rules;
+    for generation in tailer.generations.values_mut() {
+        generation.cut_all(rules, &mut tailer.scratch, (Instant::now(), 0));
+    }
+    tailer.next_flush = Some(Instant::now());
+    b.deliver_and_crash();
+    b.append("a.log", format!("{}\n{}\n", TRACE[2], TRACE[3]));
+    b.start();
+    let begin = TRACE[..2].join("\n") + "\n";
+    let rest = format!("{}\n", TRACE[2]);
+    assert_eq!(b.records(), [&begin, &rest, "after\n"]);
+    assert_eq!(b.store.n_repeated, 1);
+}
+
+#[test]
+fn a_users_multiline_parser_joins_a_field_per_group() {
+    let mut b = Bench::new(&[("multiline.parser", "stanza"), ("read_from_head", "on")]);
+    for (stream, text) in [("a", "one"), ("b", "1"), ("a", "two."), ("b", "2.")] {
+        b.append(
+            "a.log",
+            format!("{{\"log\":\"{text}\",\"stream\":\"{stream}\"}}\n"),
+        );
+    }
+    b.append("a.log", "no json\n");
+    b.start();
+    let records = b.fields();
+    assert_eq!(records.len(), 3, "{records:?}");
+    assert!(records[0].starts_with("log=one") && records[0].contains("two.|stream=a"));
+    assert!(records[1].starts_with("log=1") && records[1].contains("2.|stream=b"));
+    assert_eq!(records[2], "log=no json\n");
 }
 
 #[test]
