@@ -5,8 +5,11 @@ pub mod dummy;
 pub mod forward;
 mod forward_handshake;
 pub(crate) mod net;
+pub mod exec;
+pub mod kmsg;
 pub mod node_exporter_metrics;
 mod node_paths;
+pub mod periodic;
 pub mod stdin;
 pub mod syslog;
 pub mod tail;
@@ -30,4 +33,14 @@ pub const ALL: &[&InputPlugin] = &[
     &syslog::PLUGIN,
     &tcp::PLUGIN,
     &udp::PLUGIN,
+    &exec::PLUGIN,
+    &kmsg::PLUGIN,
+    &periodic::cpu::PLUGIN,
+    &periodic::mem::PLUGIN,
+    &periodic::disk::PLUGIN,
+    &periodic::netif::PLUGIN,
+    &periodic::proc::PLUGIN,
+    &periodic::head::PLUGIN,
+    &periodic::health::PLUGIN,
+    &periodic::random::PLUGIN,
 ];
