@@ -51,7 +51,7 @@ fn run(invocation: &Invocation) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match lifecycle::run(configuration, invocation) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => ExitCode::from(kansoku_agent::inputs::exec::exit_status()),
         Err(error) => {
             log::error("agent", format_args!("{error:#}"));
             ExitCode::FAILURE

@@ -32,7 +32,12 @@ const OWN: &[OptionSpec] = &[
     OptionSpec::new("command", OptionKind::Text, "", "what the shell runs"),
     OptionSpec::new("parser", OptionKind::Text, "", "parser for each line"),
     OptionSpec::new("buf_size", OptionKind::Size, "4096", "a longer line is cut"),
-    OptionSpec::new("oneshot", OptionKind::Bool, "off", "run it once, at the start"),
+    OptionSpec::new(
+        "oneshot",
+        OptionKind::Bool,
+        "off",
+        "run it once, at the start",
+    ),
     OptionSpec::new(
         "exit_after_oneshot",
         OptionKind::Bool,
@@ -92,8 +97,13 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
     settings.check(OPTIONS)?;
     let size = settings.size("buf_size", 4096)?;
     if !(1..=MAX_LINE_BYTES).contains(&size) {
-        let place = settings.get("buf_size").map_or(&settings.place, |s| &s.place);
-        return Err(ConfigError::new(place, "'buf_size' must be between 1 and 16MiB"));
+        let place = settings
+            .get("buf_size")
+            .map_or(&settings.place, |s| &s.place);
+        return Err(ConfigError::new(
+            place,
+            "'buf_size' must be between 1 and 16MiB",
+        ));
     }
     let every = interval(settings)?;
     Ok(Box::new(Exec {
@@ -313,7 +323,10 @@ mod tests {
             let RecordBatch::Logs(batch) = &*batch else {
                 panic!("logs")
             };
-            assert_eq!(batch.source.to.offset, batch.source.from.offset + batch.len() as u64);
+            assert_eq!(
+                batch.source.to.offset,
+                batch.source.from.offset + batch.len() as u64
+            );
             for value in &batch.column("exec").expect("text").values {
                 let Value::Text(slice) = value else {
                     panic!("text")

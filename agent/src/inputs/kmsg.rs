@@ -37,10 +37,18 @@ pub const PLUGIN: InputPlugin = Plugin {
     build: |settings, environment| {
         settings.check(PLUGIN.options)?;
         let level = settings.int("prio_level", 8)?;
-        let level = u8::try_from(level).ok().filter(|l| *l <= 8).ok_or_else(|| {
-            let place = settings.get("prio_level").map_or(&settings.place, |s| &s.place);
-            ConfigError::new(place, format!("'prio_level' is {level}, but must be 0 to 8"))
-        })?;
+        let level = u8::try_from(level)
+            .ok()
+            .filter(|l| *l <= 8)
+            .ok_or_else(|| {
+                let place = settings
+                    .get("prio_level")
+                    .map_or(&settings.place, |s| &s.place);
+                ConfigError::new(
+                    place,
+                    format!("'prio_level' is {level}, but must be 0 to 8"),
+                )
+            })?;
         Ok(Box::new(Kmsg {
             path: "/dev/kmsg".into(),
             level,

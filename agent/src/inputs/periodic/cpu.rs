@@ -50,18 +50,23 @@ impl Cpu {
     /// Reads the counters; the number of CPUs beside them.
     fn read(&self) -> anyhow::Result<(Ticks, usize)> {
         let path = self.proc.join("stat");
-        let bytes = std::fs::read(&path)
-            .with_context(|| format!("failed to read {}", path.display()))?;
+        let bytes =
+            std::fs::read(&path).with_context(|| format!("failed to read {}", path.display()))?;
         let mut all = Stat::default();
         stat::parse(&bytes, &mut all)?;
         let n_cpus = all.cpus.len().max(1);
         if let Some(pid) = self.pid {
             return Ok((vec![self.process(pid)?], n_cpus));
         }
-        let each = all.cpus.iter().map(|c| [c.ticks[0] + c.ticks[1], c.ticks[2]]);
+        let each = all
+            .cpus
+            .iter()
+            .map(|c| [c.ticks[0] + c.ticks[1], c.ticks[2]]);
         let mut ticks: Ticks = vec![[0, 0]];
         ticks.extend(each);
-        ticks[0] = ticks[1..].iter().fold([0, 0], |s, c| [s[0] + c[0], s[1] + c[1]]);
+        ticks[0] = ticks[1..]
+            .iter()
+            .fold([0, 0], |s, c| [s[0] + c[0], s[1] + c[1]]);
         Ok((ticks, n_cpus))
     }
 
@@ -120,7 +125,10 @@ mod tests {
     #[test]
     fn shares_are_of_one_cpu_or_of_all() {
         let mut record = Record::new();
-        let (before, now) = (vec![[10, 5], [10, 5], [0, 0]], vec![[110, 30], [60, 30], [50, 0]]);
+        let (before, now) = (
+            vec![[10, 5], [10, 5], [0, 0]],
+            vec![[110, 30], [60, 30], [50, 0]],
+        );
         tell(&mut record, &before, &now, 100.0, 2);
         let expected = [
             ("cpu_p", 62.5),

@@ -19,15 +19,30 @@ const MAX_LINES: i64 = 1000;
 const OWN: &[OptionSpec] = &[
     OptionSpec::new("file", OptionKind::Text, "", "path of the file"),
     OptionSpec::new("key", OptionKind::Text, "head", "key of the text"),
-    OptionSpec::new("buf_size", OptionKind::Size, "256", "how many bytes are read"),
+    OptionSpec::new(
+        "buf_size",
+        OptionKind::Size,
+        "256",
+        "how many bytes are read",
+    ),
     OptionSpec::new(
         "lines",
         OptionKind::Int,
         "0",
         "how many lines are read; 0 = all of the bytes",
     ),
-    OptionSpec::new("split_line", OptionKind::Bool, "off", "a field per line: line0, line1 ..."),
-    OptionSpec::new("add_path", OptionKind::Bool, "off", "add the path of the file"),
+    OptionSpec::new(
+        "split_line",
+        OptionKind::Bool,
+        "off",
+        "a field per line: line0, line1 ...",
+    ),
+    OptionSpec::new(
+        "add_path",
+        OptionKind::Bool,
+        "off",
+        "add the path of the file",
+    ),
 ];
 const OPTIONS: &[OptionSpec] =
     &joined::<{ OWN.len() + INTERVAL_OPTIONS.len() }>(OWN, INTERVAL_OPTIONS);
@@ -62,7 +77,10 @@ pub const PLUGIN: InputPlugin = Plugin {
             add_path: settings.bool("add_path", false)?,
         };
         if split && n_lines == 0 {
-            return Err(wrong("split_line", "'split_line' needs 'lines', which is not set"));
+            return Err(wrong(
+                "split_line",
+                "'split_line' needs 'lines', which is not set",
+            ));
         }
         input(settings, environment, probe)
     },
@@ -84,7 +102,11 @@ impl Probe for Head {
             std::fs::File::open(&self.path).with_context(|| format!("failed to open {shown}"))?;
         let mut text = Vec::new();
         // Lines are not cut at buf_size, as long as they stay below the largest.
-        let limit = if self.n_lines > 0 { MAX_BYTES } else { self.n_bytes };
+        let limit = if self.n_lines > 0 {
+            MAX_BYTES
+        } else {
+            self.n_bytes
+        };
         std::io::BufReader::new(file)
             .take(limit)
             .read_to_end(&mut text)
@@ -102,7 +124,10 @@ impl Probe for Head {
         }
         if self.n_lines > 0 {
             let ends = memchr::memchr_iter(b'\n', &text);
-            let end = ends.take(self.n_lines).last().map_or(text.len(), |at| at + 1);
+            let end = ends
+                .take(self.n_lines)
+                .last()
+                .map_or(text.len(), |at| at + 1);
             text.truncate(end);
         }
         record.push((self.key.clone(), Field::Text(text)));

@@ -12,11 +12,31 @@ use crate::plugin::InputPlugin;
 const CONNECT_S: f64 = 10.0;
 
 const OWN: &[OptionSpec] = &[
-    OptionSpec::new("host", OptionKind::Text, "127.0.0.1", "host name or address"),
+    OptionSpec::new(
+        "host",
+        OptionKind::Text,
+        "127.0.0.1",
+        "host name or address",
+    ),
     OptionSpec::new("port", OptionKind::Int, "", "TCP port"),
-    OptionSpec::new("alert", OptionKind::Bool, "off", "only tell when nobody answers"),
-    OptionSpec::new("add_host", OptionKind::Bool, "off", "add the host to each record"),
-    OptionSpec::new("add_port", OptionKind::Bool, "off", "add the port to each record"),
+    OptionSpec::new(
+        "alert",
+        OptionKind::Bool,
+        "off",
+        "only tell when nobody answers",
+    ),
+    OptionSpec::new(
+        "add_host",
+        OptionKind::Bool,
+        "off",
+        "add the host to each record",
+    ),
+    OptionSpec::new(
+        "add_port",
+        OptionKind::Bool,
+        "off",
+        "add the port to each record",
+    ),
     OptionSpec::new(
         "net.connect_timeout",
         OptionKind::Time,
@@ -101,7 +121,10 @@ mod tests {
         };
         assert_eq!(super::super::told(&mut probe), "");
         drop(listener);
-        let expected = format!(r#""alive":false,"hostname":"127.0.0.1","port":{}"#, probe.port);
+        let expected = format!(
+            r#""alive":false,"hostname":"127.0.0.1","port":{}"#,
+            probe.port
+        );
         assert_eq!(super::super::told(&mut probe), expected);
     }
 }

@@ -50,7 +50,10 @@ impl Probe for Mem {
             ("Mem.used", kib("MemTotal").saturating_sub(kib("MemFree"))),
             ("Mem.free", kib("MemFree")),
             ("Swap.total", kib("SwapTotal")),
-            ("Swap.used", kib("SwapTotal").saturating_sub(kib("SwapFree"))),
+            (
+                "Swap.used",
+                kib("SwapTotal").saturating_sub(kib("SwapFree")),
+            ),
             ("Swap.free", kib("SwapFree")),
         ];
         record.extend(pairs.map(|(name, n)| (name.to_owned(), Field::Int(n))));
@@ -68,7 +71,9 @@ impl Probe for Mem {
 
 /// The number of `NAME:   123 kB`.
 pub(super) fn kib_of(text: &str, name: &str) -> Option<u64> {
-    let line = text.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
+    let line = text
+        .lines()
+        .find_map(|l| l.strip_prefix(name)?.strip_prefix(':'))?;
     line.split_whitespace().next()?.parse().ok()
 }
 
@@ -95,7 +100,11 @@ mod tests {
         let meminfo = "MemTotal:       24684096 kB\nMemFree:        20005788 kB\nSwapTotal:  100 kB\nSwapFree: 40 kB\n";
         std::fs::write(dir.path().join("meminfo"), meminfo).unwrap();
         std::fs::create_dir(dir.path().join("7")).unwrap();
-        std::fs::write(dir.path().join("7/status"), "Name:\tx\nVmRSS:\t   22912 kB\n").unwrap();
+        std::fs::write(
+            dir.path().join("7/status"),
+            "Name:\tx\nVmRSS:\t   22912 kB\n",
+        )
+        .unwrap();
         let mut probe = Mem {
             proc: dir.path().to_owned(),
             pid: Some(7),

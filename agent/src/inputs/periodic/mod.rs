@@ -28,7 +28,12 @@ use crate::plugin::{Environment, Input};
 
 /// The options that all of these inputs share.
 pub const INTERVAL_OPTIONS: &[OptionSpec] = &[
-    OptionSpec::new("interval_sec", OptionKind::Int, "1", "seconds between records"),
+    OptionSpec::new(
+        "interval_sec",
+        OptionKind::Int,
+        "1",
+        "seconds between records",
+    ),
     OptionSpec::new(
         "interval_nsec",
         OptionKind::Int,
@@ -96,7 +101,10 @@ pub fn interval(settings: &Settings) -> Result<Duration, ConfigError> {
         let value = settings.int(key, default)?;
         u64::try_from(value).map_err(|_| {
             let place = settings.get(key).map_or(&settings.place, |s| &s.place);
-            ConfigError::new(place, format!("'{key}' is {value}, but must not be negative"))
+            ConfigError::new(
+                place,
+                format!("'{key}' is {value}, but must not be negative"),
+            )
         })
     };
     let nanoseconds = part("interval_nsec", 0)?;

@@ -17,9 +17,19 @@ const OWN: &[OptionSpec] = &[
         "",
         "name of the program, as its first argument says it",
     ),
-    OptionSpec::new("alert", OptionKind::Bool, "off", "only tell when it is not alive"),
+    OptionSpec::new(
+        "alert",
+        OptionKind::Bool,
+        "off",
+        "only tell when it is not alive",
+    ),
     OptionSpec::new("mem", OptionKind::Bool, "on", "tell its memory"),
-    OptionSpec::new("fd", OptionKind::Bool, "on", "tell how many descriptors it has"),
+    OptionSpec::new(
+        "fd",
+        OptionKind::Bool,
+        "on",
+        "tell how many descriptors it has",
+    ),
 ];
 const OPTIONS: &[OptionSpec] =
     &joined::<{ OWN.len() + INTERVAL_OPTIONS.len() }>(OWN, INTERVAL_OPTIONS);

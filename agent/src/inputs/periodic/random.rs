@@ -54,7 +54,10 @@ mod tests {
     #[test]
     fn numbers_differ() {
         let mut random = Random { samples: Some(2) };
-        assert_ne!(super::super::told(&mut random), super::super::told(&mut random));
+        assert_ne!(
+            super::super::told(&mut random),
+            super::super::told(&mut random)
+        );
         assert_eq!(random.limit(), Some(2));
     }
 }
