@@ -58,6 +58,28 @@ impl Accessor {
         })
     }
 
+    /// The keys from the record down to the value; `None` when an array stands between.
+    #[must_use]
+    pub fn keys(&self) -> Option<Vec<String>> {
+        let below = self.path.iter().map(|step| match step {
+            Step::Key(key) => Some(key.clone()),
+            Step::Index(_) => None,
+        });
+        std::iter::once(Some(self.key.clone()))
+            .chain(below)
+            .collect()
+    }
+
+    /// The words of the accessor, keys and array indexes, joined with underscores.
+    #[must_use]
+    pub fn joined(&self) -> String {
+        let below = self.path.iter().map(|step| match step {
+            Step::Key(key) => format!("_{key}"),
+            Step::Index(index) => format!("_{index}"),
+        });
+        std::iter::once(self.key.clone()).chain(below).collect()
+    }
+
     /// What the accessor gives for a whole batch, prepared once.
     #[must_use]
     pub fn over<'a>(&'a self, batch: &'a LogBatch) -> Reading<'a> {
@@ -103,6 +125,12 @@ pub struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
+    /// Whether every record of the batch gives the same.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        self.column.is_none()
+    }
+
     /// The text of record `row`; `None` when the record lacks it.
     #[must_use]
     pub fn text(&self, row: usize) -> Option<Cow<'a, [u8]>> {
@@ -176,6 +204,14 @@ impl Template {
         Ok(Self { parts })
     }
 
+    /// The accessors in it.
+    pub fn accessors(&self) -> impl Iterator<Item = &Accessor> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Record(accessor) => Some(accessor),
+            _ => None,
+        })
+    }
+
     /// Whether every record of a batch gets the same text.
     #[must_use]
     pub fn is_static(&self) -> bool {
@@ -247,6 +283,16 @@ pub struct TemplateReading<'a> {
 }
 
 impl TemplateReading<'_> {
+    /// Whether every record of the batch gives the same.
+    #[must_use]
+    pub fn is_constant(&self) -> bool {
+        let constant = |piece: &Piece<'_>| match piece {
+            Piece::Text(_) => true,
+            Piece::Record(reading) => reading.is_constant(),
+        };
+        self.pieces.iter().all(constant)
+    }
+
     /// Appends the text of record `row`; says whether the record had every field asked for.
     pub fn write(&self, out: &mut Vec<u8>, row: usize) -> bool {
         let mut complete = true;

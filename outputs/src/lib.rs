@@ -10,6 +10,7 @@ pub mod aws_sign;
 pub mod client;
 pub mod compress;
 pub mod counter;
+pub mod es;
 pub mod file;
 pub mod flowcounter;
 pub mod forward;
@@ -17,11 +18,13 @@ pub mod gelf;
 pub mod http;
 pub mod kafka;
 pub mod kansoku;
+pub mod loki;
 pub mod metric_text;
 pub mod msgpack;
 pub mod net;
 pub mod null;
 pub mod oauth2;
+pub mod opensearch;
 pub mod pool;
 pub mod proxy;
 pub mod render;
@@ -34,6 +37,7 @@ pub mod tcp;
 pub mod tls;
 pub mod tree;
 pub mod udp;
+pub mod upstream;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -196,6 +200,9 @@ pub type OutputPlugin = Plugin<dyn Output, OutputEnvironment>;
 pub const ALL: &[&OutputPlugin] = &[
     &kansoku::PLUGIN,
     &http::PLUGIN,
+    &es::PLUGIN,
+    &opensearch::PLUGIN,
+    &loki::PLUGIN,
     &stdout::PLUGIN,
     &file::PLUGIN,
     &null::PLUGIN,
