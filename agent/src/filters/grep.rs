@@ -55,7 +55,8 @@ struct Rule {
     excludes: bool,
 }
 
-struct Grep {
+/// Rules and how they are joined.
+pub(super) struct Grep {
     rules: Vec<Rule>,
     logic: Logic,
 }
@@ -71,10 +72,8 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
         "or" => Logic::Or,
         _ => Logic::Legacy,
     };
-    let rules: Vec<Rule> = (settings.settings.iter())
-        .filter(|s| s.key != "logical_op")
-        .map(Rule::new)
-        .collect::<Result<_, _>>()?;
+    let grep = Grep::new(settings, logic)?;
+    let rules = &grep.rules;
     if rules.is_empty() {
         return Err(ConfigError::new(
             &settings.place,
@@ -85,7 +84,7 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
         let message = "'logical_op and' and 'or' join either 'regex' or 'exclude' rules, not both; use two grep filters";
         return Err(ConfigError::new(&settings.place, message));
     }
-    Ok(Box::new(Grep { rules, logic }))
+    Ok(Box::new(grep))
 }
 
 impl Rule {
@@ -105,18 +104,36 @@ impl Rule {
 
 impl Filter for Grep {
     fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
-        let kept: Vec<bool> = {
-            let readings: Vec<(Reading<'_>, &Rule)> =
-                self.rules.iter().map(|r| (r.key.over(batch), r)).collect();
-            (0..batch.len())
-                .map(|row| self.keeps(&readings, row))
-                .collect()
-        };
+        let kept = self.kept(batch);
         batch.retain(|row| kept[row]);
     }
 }
 
 impl Grep {
+    fn new(settings: &Settings, logic: Logic) -> Result<Self, ConfigError> {
+        let rules = (settings.settings.iter())
+            .filter(|s| s.key == "regex" || s.key == "exclude")
+            .map(Rule::new);
+        Ok(Self {
+            rules: rules.collect::<Result<_, _>>()?,
+            logic,
+        })
+    }
+
+    /// The `regex` and `exclude` rules of another filter, asked in order.
+    pub(super) fn legacy(settings: &Settings) -> Result<Self, ConfigError> {
+        Self::new(settings, Logic::Legacy)
+    }
+
+    /// Which records pass.
+    pub(super) fn kept(&self, batch: &LogBatch) -> Vec<bool> {
+        let readings: Vec<(Reading<'_>, &Rule)> =
+            self.rules.iter().map(|r| (r.key.over(batch), r)).collect();
+        (0..batch.len())
+            .map(|row| self.keeps(&readings, row))
+            .collect()
+    }
+
     fn keeps(&self, readings: &[(Reading<'_>, &Rule)], row: usize) -> bool {
         let mut matches = readings.iter().map(|(reading, rule)| {
             let matched = reading

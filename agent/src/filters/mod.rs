@@ -4,12 +4,14 @@
 //! touches columns, not records one by one where it can be helped.
 
 pub(crate) mod accessor;
+pub mod alter_size;
 pub mod checklist;
 pub mod expect;
 pub mod grep;
 mod json_path;
 pub mod kubernetes;
 mod kubernetes_tag;
+pub mod log_to_metrics;
 pub mod lua;
 mod lua_values;
 mod merge_log;
@@ -23,6 +25,7 @@ pub mod rewrite_tag;
 pub mod stdout;
 pub mod sysinfo;
 mod template;
+pub mod throttle;
 pub mod type_converter;
 mod words;
 
@@ -39,10 +42,13 @@ pub const ALL: &[&FilterPlugin] = &[
     &rewrite_tag::PLUGIN,
     &type_converter::PLUGIN,
     &lua::PLUGIN,
+    &log_to_metrics::PLUGIN,
+    &throttle::PLUGIN,
     &expect::PLUGIN,
     &stdout::PLUGIN,
     &sysinfo::PLUGIN,
     &checklist::PLUGIN,
+    &alter_size::PLUGIN,
 ];
 
 #[cfg(test)]
