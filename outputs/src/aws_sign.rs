@@ -68,7 +68,11 @@ pub fn sign(
     let mut canonical = format!(
         "{}\n{}\n{}\n",
         request.method,
-        encoded(request.path, true),
+        // S3 alone signs the path as it is sent; the others encode what is encoded already.
+        match request.service {
+            "s3" => request.path.to_owned(),
+            _ => encoded(request.path, true),
+        },
         canonical_query(request.query)
     );
     for (name, value) in &headers {

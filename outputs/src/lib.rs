@@ -23,6 +23,7 @@ pub mod metric_text;
 pub mod msgpack;
 pub mod net;
 pub mod null;
+pub mod object;
 pub mod oauth2;
 pub mod opensearch;
 pub mod pool;
@@ -30,6 +31,7 @@ pub mod proxy;
 pub mod render;
 pub mod retry;
 pub mod rows;
+pub mod s3;
 pub mod socket;
 pub mod stdout;
 pub mod syslog;
@@ -210,6 +212,7 @@ pub const ALL: &[&OutputPlugin] = &[
     &flowcounter::PLUGIN,
     &forward::PLUGIN,
     &kafka::PLUGIN,
+    &s3::PLUGIN,
     &syslog::PLUGIN,
     &gelf::PLUGIN,
     &tcp::PLUGIN,
