@@ -17,6 +17,7 @@ mod lua_values;
 mod merge_log;
 pub mod modify;
 mod modify_condition;
+pub mod multiline;
 pub mod nest;
 pub mod parser;
 mod record;
@@ -36,6 +37,7 @@ pub const ALL: &[&FilterPlugin] = &[
     &kubernetes::PLUGIN,
     &grep::PLUGIN,
     &parser::PLUGIN,
+    &multiline::PLUGIN,
     &modify::PLUGIN,
     &record_modifier::PLUGIN,
     &nest::PLUGIN,
