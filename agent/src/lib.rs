@@ -20,3 +20,4 @@ pub mod plugin;
 pub mod schema;
 pub mod server;
 pub mod state;
+pub mod spill;

@@ -16,6 +16,18 @@ pub trait Input: Send {
     /// # Errors
     /// Only what makes the whole input useless; anything that may pass is logged and retried.
     fn run(self: Box<Self>, link: Link) -> anyhow::Result<()>;
+
+    /// Whether what was not acknowledged can be read again, also after a restart. What cannot is
+    /// spilled before it is sent when `storage.type` is `filesystem`.
+    fn can_reread(&self) -> bool {
+        false
+    }
+
+    /// Whether the source waits while nothing is taken. What does not wait (datagrams, a collector's
+    /// ticks) pushes the oldest out of a spill that has reached `storage.total_limit_size`.
+    fn can_wait(&self) -> bool {
+        true
+    }
 }
 
 /// A step between an input and its outputs; it runs on the input's thread.

@@ -94,6 +94,10 @@ impl ContainerMetrics {
 }
 
 impl Input for ContainerMetrics {
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn run(mut self: Box<Self>, link: Link) -> anyhow::Result<()> {
         // Another phase than the node collectors' on the same node.
         let name = format!("{}/containers", self.host_name);

@@ -189,6 +189,10 @@ impl NodeExporterMetrics {
 }
 
 impl Input for NodeExporterMetrics {
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn run(mut self: Box<Self>, link: Link) -> anyhow::Result<()> {
         let mut ticker = Ticker::new(&self.host_name, &self.intervals);
         while let Some(tick) = ticker.wait(&link.stop) {

@@ -4,18 +4,25 @@
 //! and into queues holds the input's gate meanwhile and waits for nothing, so that records of one
 //! source enter a queue in their order.
 
+use std::cell::OnceCell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use kansoku_model::RecordBatch;
+use crossbeam_channel::Sender;
+use kansoku_model::{RecordBatch, frame};
 use kansoku_outputs::Output;
 
 use super::chain::{Chain, FilterStage, Ready};
 use super::context::Hold;
-use super::ledger::Ledger;
+use super::ledger::{Charge, Ledger};
 use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
 use super::ticket::{Carried, Receipt, Ticket};
 use super::{FilterContext, OutputSet, TagMatch};
+use crate::spill::Spill;
+
+/// How often a spill is asked again that has no room, for a batch that can go nowhere else.
+const SPILL_RETRY_EVERY: Duration = Duration::from_millis(100);
 
 /// An output as the inputs see it: whom it wants, and its workers' queues.
 pub(super) struct Route {
@@ -24,6 +31,8 @@ pub(super) struct Route {
     pub(super) output: Arc<dyn Output>,
     pub(super) processors: Vec<FilterStage>,
     pub(super) queues: Vec<Arc<Queue>>,
+    /// With `storage.path`.
+    pub(super) spill: Option<Arc<Spill>>,
 }
 
 impl Route {
@@ -38,6 +47,12 @@ impl Route {
         }
     }
 
+    /// Whether a batch must be spilled, to stay behind what is spilled of its source.
+    fn is_behind_spill(&self, batch: &RecordBatch) -> bool {
+        let source = batch.source().id;
+        self.spill.as_ref().is_some_and(|spill| spill.has(source))
+    }
+
     pub(super) fn push(&self, item: Item) {
         let worker = item.batch.source().id.0 % self.queues.len() as u128;
         self.queues[worker as usize].push(item);
@@ -48,17 +63,24 @@ impl Route {
 #[derive(Default)]
 pub(super) struct Lane {
     /// Held while a batch of this input is filtered and queued, and by whoever flushes filters.
-    gate: Mutex<()>,
+    pub(super) gate: Mutex<()>,
     pub(super) processors: Vec<FilterStage>,
+    /// `storage.type filesystem` of an input that cannot read again: everything is spilled before it
+    /// is sent.
+    pub(super) spills: bool,
+    /// Its source does not wait: the newest pushes out the oldest.
+    pub(super) pushes_out: bool,
 }
 
-impl Lane {
-    pub(super) fn new(processors: Vec<FilterStage>) -> Self {
-        Self {
-            processors,
-            ..Self::default()
-        }
-    }
+/// How a batch goes on behind the filters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// To every output that wants it.
+    Send,
+    /// To outputs that have room; the others decline.
+    Offer,
+    /// Into the spill of each output that wants it; an output whose spill has no room declines.
+    Spill,
 }
 
 pub(super) struct Core {
@@ -66,11 +88,22 @@ pub(super) struct Core {
     pub(super) lanes: Vec<Lane>,
     pub(super) filters: Vec<FilterStage>,
     pub(super) routes: Vec<Route>,
+    /// Rung when something waits in a spill.
+    pub(super) bell: Sender<()>,
 }
 
 impl Core {
     pub(super) fn all_outputs(&self) -> OutputSet {
         OutputSet::first(self.routes.len())
+    }
+
+    pub(super) fn spills(&self) -> impl Iterator<Item = &Arc<Spill>> {
+        self.routes.iter().filter_map(|r| r.spill.as_ref())
+    }
+
+    /// Whether anything waits in a spill.
+    pub(super) fn has_spilled(&self) -> bool {
+        self.spills().any(|s| s.has_unread())
     }
 
     /// The outputs that want a batch as it is now.
@@ -94,113 +127,185 @@ impl Core {
     }
 
     /// Filters a batch of an input and queues what becomes of it for those of `outputs` that want
-    /// it. With `may_decline`, an output without room gets nothing of it and is returned.
+    /// it. An output that declines gets nothing of it and is returned.
     pub(super) fn pass(
         &self,
         lane: usize,
         batch: RecordBatch,
         outputs: OutputSet,
         origin: &Arc<Origin>,
-        may_decline: bool,
+        way: Way,
     ) -> OutputSet {
         let mut context = FilterContext::of(origin.clone());
         let ready = self.chain(lane).run(batch, 0, &mut context);
-        let declined = if may_decline {
-            let wanted = ready
-                .iter()
-                .map(|r| self.wanting(&r.batch).common(outputs))
-                .fold(OutputSet::EMPTY, OutputSet::union);
-            wanted
-                .iter()
-                .filter(|o| !self.ledger.output_has_room(*o))
-                .fold(OutputSet::EMPTY, OutputSet::with)
-        } else {
-            OutputSet::EMPTY
+        let declined = (ready.iter())
+            .map(|r| self.declining(&r.batch, outputs, way))
+            .fold(OutputSet::EMPTY, OutputSet::union);
+        let spill = way == Way::Spill || self.lanes[lane].spills;
+        let from = From {
+            lane: Some(lane),
+            spill,
         };
-        self.queue(Some(lane), ready, outputs.without(declined), origin);
+        self.queue(from, ready, outputs.without(declined), origin);
         origin.close(declined);
         declined
     }
 
+    /// Those of `outputs` that want the batch and cannot take it.
+    fn declining(&self, batch: &RecordBatch, outputs: OutputSet, way: Way) -> OutputSet {
+        let declines = |output: &usize| {
+            let route = &self.routes[*output];
+            match way {
+                Way::Send => false,
+                Way::Offer => !self.ledger.output_has_room(*output) || route.is_behind_spill(batch),
+                Way::Spill => {
+                    let bytes = batch.size_bytes() as u64;
+                    route.spill.as_ref().is_none_or(|s| !s.has_room(bytes))
+                }
+            }
+        };
+        let wanting = self.wanting(batch).common(outputs);
+        let declining = wanting.iter().filter(declines);
+        declining.fold(OutputSet::EMPTY, OutputSet::with)
+    }
+
     /// Queues batches that have passed the filters.
-    pub(super) fn queue(
-        &self,
-        lane: Option<usize>,
-        ready: Vec<Ready>,
-        outputs: OutputSet,
-        origin: &Arc<Origin>,
-    ) {
+    fn queue(&self, from: From, ready: Vec<Ready>, outputs: OutputSet, origin: &Arc<Origin>) {
         for Ready { batch, holds } in ready {
             let wanting = self.wanting(&batch).common(outputs);
             if wanting.is_empty() {
                 holds.into_iter().for_each(Hold::release);
                 continue;
             }
-            let bytes = Ledger::charge_of(batch.size_bytes());
-            let charge = Arc::new(self.ledger.charge(lane, bytes));
             let carried = (!holds.is_empty()).then(|| Carried::new(wanting.len(), holds));
-            let batch = Arc::new(batch);
+            let parcel = self.parcel(from, batch);
             for output in wanting.iter() {
-                let route = &self.routes[output];
                 let receipt = Receipt::Origin {
                     origin: origin.clone(),
                     output,
                     carried: carried.clone(),
                 };
                 origin.add(output);
-                if route.processors.is_empty() {
-                    let queued = self.ledger.charge_output(output, bytes);
-                    route.push(Item {
-                        batch: batch.clone(),
-                        ticket: Ticket::new(charge.clone(), queued, receipt),
-                    });
+                if self.routes[output].processors.is_empty() {
+                    self.put(output, &parcel, receipt);
                 } else {
-                    self.process(lane, output, RecordBatch::clone(&batch), receipt);
+                    self.process(from, output, RecordBatch::clone(&parcel.batch), receipt);
                 }
             }
         }
     }
 
+    fn parcel(&self, from: From, batch: RecordBatch) -> Parcel {
+        let bytes = Ledger::charge_of(batch.size_bytes());
+        Parcel {
+            batch: Arc::new(batch),
+            from,
+            bytes,
+            charge: Arc::new(self.ledger.charge(from.lane, bytes)),
+            frame: OnceCell::new(),
+        }
+    }
+
+    /// Gives one output a batch: through its queue, or through its spill.
+    fn put(&self, output: usize, parcel: &Parcel, receipt: Receipt) {
+        let route = &self.routes[output];
+        let Some(spill) = &route.spill else {
+            return self.push(output, parcel, receipt);
+        };
+        let source = parcel.batch.source().id;
+        while parcel.from.spill || spill.has(source) {
+            let push_out = match parcel.from.lane {
+                Some(lane) => self.lanes[lane].pushes_out,
+                None => true,
+            };
+            let direct = self.ledger.has_room_aside(output);
+            let Some(frame) = parcel.frame() else {
+                break;
+            };
+            match spill.append(frame, source, direct, push_out) {
+                Ok((place, is_direct)) => {
+                    receipt.give();
+                    if is_direct {
+                        let receipt = Receipt::Spilled(spill.up(place));
+                        self.push(output, parcel, receipt);
+                    } else {
+                        // Full means that it has been rung already.
+                        let _ = self.bell.try_send(());
+                    }
+                    return;
+                }
+                // Nothing of its source waits in the spill: memory will do.
+                Err(_) if !spill.has(source) => break,
+                Err(_) if self.ledger.is_closed() => return,
+                Err(_) => std::thread::sleep(SPILL_RETRY_EVERY),
+            }
+        }
+        self.push(output, parcel, receipt);
+    }
+
+    fn push(&self, output: usize, parcel: &Parcel, receipt: Receipt) {
+        let queued = self.ledger.charge_output(output, parcel.bytes);
+        self.routes[output].push(Item {
+            batch: parcel.batch.clone(),
+            ticket: Ticket::new(parcel.charge.clone(), queued, receipt),
+        });
+    }
+
+    /// Whether the spills of all outputs that want a batch would take it now.
+    pub(super) fn spills_have_room(&self, lane: usize, batch: &RecordBatch) -> bool {
+        let bytes = batch.size_bytes() as u64;
+        let has_room = |o: usize| {
+            let spill = self.routes[o].spill.as_ref();
+            spill.is_none_or(|s| s.has_room(bytes))
+        };
+        self.lanes[lane].pushes_out || self.wanting(batch).iter().all(has_room)
+    }
+
+    /// Reads spilled batches into the queue of one output, as far as there is room and `more` says
+    /// so.
+    pub(super) fn refill(&self, output: usize, more: impl Fn(&Spill) -> bool) {
+        let route = &self.routes[output];
+        let Some(spill) = &route.spill else {
+            return;
+        };
+        while self.ledger.has_room_aside(output) && more(spill) {
+            let Some((batch, place)) = spill.next() else {
+                return;
+            };
+            let source = batch.source().id;
+            let parcel = self.parcel(From::default(), batch);
+            self.push(output, &parcel, Receipt::Spilled(spill.up(place)));
+            spill.queued(source);
+        }
+    }
+
     /// Passes a copy of a batch, which the other outputs must not see changed, through the
     /// processors of `output` and queues what they make of it.
-    fn process(&self, lane: Option<usize>, output: usize, copy: RecordBatch, receipt: Receipt) {
+    fn process(&self, from: From, output: usize, copy: RecordBatch, receipt: Receipt) {
         // The copy has an acknowledgement of its own, as it may become several batches or be kept.
         let done = Done::Whole(Box::new(move || receipt.give()));
         let origin = Arc::new(Origin::new(Some(done), OutputSet::EMPTY));
         let mut context = FilterContext::of(origin.clone());
         let ready = self.routes[output].chain().run(copy, 0, &mut context);
-        self.queue_processed(lane, output, ready, &origin);
+        self.queue_processed(from, output, ready, &origin);
         origin.close(OutputSet::EMPTY);
     }
 
     /// Queues batches that have passed the processors of `output` for it.
-    fn queue_processed(
-        &self,
-        lane: Option<usize>,
-        output: usize,
-        ready: Vec<Ready>,
-        origin: &Arc<Origin>,
-    ) {
-        let route = &self.routes[output];
+    fn queue_processed(&self, from: From, output: usize, ready: Vec<Ready>, origin: &Arc<Origin>) {
         for Ready { batch, holds } in ready {
-            if batch.n_records() == 0 || !route.output.takes(&batch) {
+            if batch.n_records() == 0 || !self.routes[output].output.takes(&batch) {
                 holds.into_iter().for_each(Hold::release);
                 continue;
             }
-            let bytes = Ledger::charge_of(batch.size_bytes());
-            let carried = (!holds.is_empty()).then(|| Carried::new(1, holds));
             let receipt = Receipt::Origin {
                 origin: origin.clone(),
                 output,
-                carried,
+                carried: (!holds.is_empty()).then(|| Carried::new(1, holds)),
             };
             origin.add(output);
-            let charge = Arc::new(self.ledger.charge(lane, bytes));
-            let queued = self.ledger.charge_output(output, bytes);
-            route.push(Item {
-                batch: Arc::new(batch),
-                ticket: Ticket::new(charge, queued, receipt),
-            });
+            let parcel = self.parcel(from, batch);
+            self.put(output, &parcel, receipt);
         }
     }
 
@@ -215,10 +320,15 @@ impl Core {
                 (0..self.lanes.len()).map(|lane| self.enter(lane)).collect()
             }
         };
+        let nobody = From::default();
         match whose {
             Whose::Lane(lane) => {
                 let ready = self.chain(lane).flush(number, all, &mut context);
-                self.queue(Some(lane), ready, self.all_outputs(), &origin);
+                let from = From {
+                    lane: Some(lane),
+                    spill: self.lanes[lane].spills,
+                };
+                self.queue(from, ready, self.all_outputs(), &origin);
             }
             Whose::All => {
                 let chain = Chain {
@@ -226,11 +336,11 @@ impl Core {
                     shared: &self.filters,
                 };
                 let ready = chain.flush(number, all, &mut context);
-                self.queue(None, ready, self.all_outputs(), &origin);
+                self.queue(nobody, ready, self.all_outputs(), &origin);
             }
             Whose::Output(output) => {
                 let ready = self.routes[output].chain().flush(number, all, &mut context);
-                self.queue_processed(None, output, ready, &origin);
+                self.queue_processed(nobody, output, ready, &origin);
             }
         }
         origin.close(OutputSet::EMPTY);
@@ -258,6 +368,35 @@ impl Core {
             Whose::All => &self.filters,
             Whose::Output(output) => &self.routes[output].processors,
         }
+    }
+}
+
+/// Where a batch comes from.
+#[derive(Debug, Clone, Copy, Default)]
+struct From {
+    /// `None` when it was kept by a filter of all, or comes out of a spill.
+    lane: Option<usize>,
+    /// It has to be spilled before it is sent.
+    spill: bool,
+}
+
+/// A batch with what it costs, to be given to several outputs.
+struct Parcel {
+    batch: Arc<RecordBatch>,
+    from: From,
+    bytes: u64,
+    charge: Arc<Charge>,
+    /// Made when it has to be spilled; `None` when it is too large for a frame.
+    frame: OnceCell<Option<Vec<u8>>>,
+}
+
+impl Parcel {
+    fn frame(&self) -> Option<&[u8]> {
+        let frame = self.frame.get_or_init(|| {
+            let mut frame = Vec::new();
+            frame::encode(&self.batch, &mut frame).ok().map(|_| frame)
+        });
+        frame.as_deref()
     }
 }
 

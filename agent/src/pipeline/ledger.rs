@@ -143,6 +143,10 @@ impl Ledger {
         self.changed.notify_all();
     }
 
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
     pub(super) fn used_by(&self, input: usize) -> u64 {
         self.lock().inputs[input].used_bytes
     }

@@ -7,14 +7,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use kansoku_model::{Position, RecordBatch, SourceId};
 
-use super::core::{Core, Lane, Route};
+use super::core::{Core, Lane, Route, Way};
 use super::ledger::Ledger;
 use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
 use super::{Acknowledge, AcknowledgeOutputs, InputCounters, OutputSet, TagMatch};
+
+/// How often an input that waits for room in a spill looks again.
+const SPILL_ROOM_EVERY: Duration = Duration::from_millis(50);
 
 /// The agent is stopping: give up quickly, nothing more will be accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +50,8 @@ pub struct Link {
     pub(super) core: Arc<Core>,
     /// This input's number.
     pub(super) lane: usize,
+    /// `storage.type filesystem`.
+    pub(super) filesystem: bool,
 }
 
 impl Link {
@@ -63,8 +68,13 @@ impl Link {
         let done = done.map(Done::Whole);
         let outputs = self.core.all_outputs();
         let origin = Arc::new(Origin::new(done, outputs));
-        let waiting_for = self.core.wanting(&batch);
-        self.pass(batch, outputs, waiting_for, &origin, false)?;
+        let waiting_for = if self.core.lanes[self.lane].spills {
+            self.wait_for_spills(&batch)?;
+            OutputSet::EMPTY
+        } else {
+            self.core.wanting(&batch)
+        };
+        self.pass(batch, outputs, waiting_for, &origin, Way::Send)?;
         Ok(())
     }
 
@@ -88,7 +98,7 @@ impl Link {
         done: AcknowledgeOutputs,
     ) -> Result<Sent, Stopped> {
         let origin = Arc::new(Origin::new(Some(Done::Each(done)), outputs));
-        let declined = self.pass(batch, outputs, OutputSet::EMPTY, &origin, true)?;
+        let declined = self.pass(batch, outputs, OutputSet::EMPTY, &origin, Way::Offer)?;
         Ok(Sent { declined })
     }
 
@@ -105,28 +115,64 @@ impl Link {
         self.offer(batch, OutputSet::one(output), done)
     }
 
+    /// Writes the batch into the spill of those of `outputs` that want it: for records of a source
+    /// that will be gone before an output without room can have them. `done` is called when they are
+    /// written, which is at once. Outputs whose spill has no room decline, and all do without
+    /// `storage.type filesystem`: then the source has to be kept open, or its records are lost.
+    ///
+    /// # Errors
+    /// When the agent stops while waiting.
+    pub fn spill(
+        &self,
+        batch: RecordBatch,
+        outputs: OutputSet,
+        done: AcknowledgeOutputs,
+    ) -> Result<Sent, Stopped> {
+        if !self.filesystem {
+            return Ok(Sent { declined: outputs });
+        }
+        let origin = Arc::new(Origin::new(Some(Done::Each(done)), outputs));
+        let declined = self.pass(batch, outputs, OutputSet::EMPTY, &origin, Way::Spill)?;
+        Ok(Sent { declined })
+    }
+
+    /// Waits until the spills of the outputs that want a batch take it.
+    fn wait_for_spills(&self, batch: &RecordBatch) -> Result<(), Stopped> {
+        while !self.core.spills_have_room(self.lane, batch) {
+            self.counters.ingestion_paused.set(1);
+            match self.closed.recv_timeout(SPILL_ROOM_EVERY) {
+                Err(RecvTimeoutError::Timeout) => {}
+                _ => return Err(Stopped),
+            }
+        }
+        Ok(())
+    }
+
     fn pass(
         &self,
         batch: RecordBatch,
         outputs: OutputSet,
         waiting_for: OutputSet,
         origin: &Arc<Origin>,
-        may_decline: bool,
+        way: Way,
     ) -> Result<OutputSet, Stopped> {
         self.counters.records.add(batch.n_records() as u64);
         self.counters.bytes.add(batch.size_bytes() as u64);
-        // Waited for before the gate is taken; what the filters make of the batch is charged then.
         let ledger = &self.core.ledger;
-        let room = ledger.has_room(self.lane, waiting_for);
-        self.counters.ingestion_paused.set(u64::from(!room));
         let bytes = Ledger::charge_of(batch.size_bytes());
-        let charge = ledger.wait(self.lane, waiting_for, bytes);
-        self.counters.ingestion_paused.set(0);
-        let charge = charge.ok_or(Stopped)?;
+        let charge = if way == Way::Spill || self.core.lanes[self.lane].spills {
+            // Its place is on disk; it stays in memory only if there is room.
+            ledger.charge(None, bytes)
+        } else {
+            // Waited for before the gate is taken; what the filters make of it is charged then.
+            let room = ledger.has_room(self.lane, waiting_for);
+            self.counters.ingestion_paused.set(u64::from(!room));
+            let charge = ledger.wait(self.lane, waiting_for, bytes);
+            self.counters.ingestion_paused.set(0);
+            charge.ok_or(Stopped)?
+        };
         let gate = self.core.enter(self.lane);
-        let declined = self
-            .core
-            .pass(self.lane, batch, outputs, origin, may_decline);
+        let declined = self.core.pass(self.lane, batch, outputs, origin, way);
         drop(gate);
         drop(charge);
         let used = self.core.ledger.used_by(self.lane);
@@ -202,6 +248,7 @@ impl Link {
             output: Arc::new(TakesAll),
             processors: Vec::new(),
             queues: vec![queue.clone()],
+            spill: None,
         };
         let limit = super::DEFAULT_MEM_LIMIT_BYTES;
         let link = Self {
@@ -215,8 +262,10 @@ impl Link {
                 lanes: vec![Lane::default()],
                 filters: Vec::new(),
                 routes: queues.iter().enumerate().map(route).collect(),
+                bell: crossbeam_channel::bounded(1).0,
             }),
             lane: 0,
+            filesystem: false,
         };
         let captured = Captured {
             queues,

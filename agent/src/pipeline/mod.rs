@@ -22,6 +22,7 @@ mod route;
 mod running;
 mod sender;
 mod spec;
+mod spool;
 #[cfg(test)]
 mod tests;
 mod ticket;

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
+use anyhow::Context;
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use tokio::runtime::Handle;
 
 use super::chain::FilterStage;
@@ -11,6 +12,7 @@ use super::core::{Core, Lane, Route};
 use super::keeper::Keeper;
 use super::ledger::Ledger;
 use super::queue::Queue;
+use super::spool::{self, Spool};
 use super::{
     DEFAULT_MEM_BUF_LIMIT_BYTES, DeadLetters, FilterSpec, Link, MAX_OUTPUTS, Metrics, PipelineSpec,
     ProcessorSpec, TagMatch, sender,
@@ -20,6 +22,9 @@ use crate::plugin::Input;
 
 /// How long inputs may take to return once they have been told that nothing is accepted any more.
 const INPUT_EXIT: Duration = Duration::from_secs(2);
+
+/// How often it is asked whether all that was spilled has been read.
+const SPILL_DRAINED_EVERY: Duration = Duration::from_millis(20);
 
 /// Tells a running pipeline to stop, from any thread.
 #[derive(Clone)]
@@ -56,6 +61,9 @@ pub struct Running {
     keeper: Option<std::thread::JoinHandle<()>>,
     /// Dropped when the keeper is to end.
     keeper_end: Sender<()>,
+    spool: Option<std::thread::JoinHandle<()>>,
+    /// Dropped when the spool is to end.
+    spool_end: Sender<()>,
     /// Inputs that have not ended.
     n_running: usize,
     first_error: Option<anyhow::Error>,
@@ -111,23 +119,39 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
             output: output.output,
             processors: processors(output.processors, &mut metrics),
             queues: own,
+            spill: match &spec.storage_path {
+                Some(path) => {
+                    let limit = output.total_limit_bytes;
+                    let spill = spool::open(path, &spec.storage, &output.name, limit);
+                    Some(spill.context("failed to open the spill")?)
+                }
+                None => None,
+            },
         });
     }
     let (mut lanes, mut inputs) = (Vec::new(), Vec::new());
-    for input in spec.inputs {
-        lanes.push(Lane::new(processors(input.processors, &mut metrics)));
+    for mut input in spec.inputs {
+        lanes.push(Lane {
+            processors: processors(std::mem::take(&mut input.processors), &mut metrics),
+            spills: input.filesystem && !input.input.can_reread(),
+            pushes_out: !input.input.can_wait(),
+            ..Lane::default()
+        });
         let counters = metrics.add_input(&input.name);
-        inputs.push((input.name, input.tag, input.input, counters));
+        inputs.push((input, counters));
     }
+    let (bell, bell_rung) = crossbeam_channel::bounded(1);
     let core = Arc::new(Core {
         ledger,
         lanes,
         filters,
         routes,
+        bell,
     });
     let (stop_sender, stop) = crossbeam_channel::bounded(0);
     let (closed, closed_receiver) = crossbeam_channel::bounded(0);
     let (keeper_end, keeper_end_receiver) = crossbeam_channel::bounded(0);
+    let (spool_end, spool_end_receiver) = crossbeam_channel::bounded(0);
     let keeper = Keeper::new(core.clone(), stop.clone(), keeper_end_receiver);
     let keeper = if keeper.is_needed() {
         let thread = std::thread::Builder::new().name("keeper".into());
@@ -135,19 +159,33 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     } else {
         None
     };
+    let is_spilled = inputs.iter().any(|(i, _)| i.filesystem) || core.has_spilled();
+    let spool = if is_spilled {
+        let spool = Spool {
+            core: core.clone(),
+            storage: spec.storage,
+            bell: bell_rung,
+            end: spool_end_receiver,
+        };
+        let thread = std::thread::Builder::new().name("spool".into());
+        Some(thread.spawn(move || spool.run())?)
+    } else {
+        None
+    };
     let (ended_sender, ended) = crossbeam_channel::unbounded();
     let n_inputs = inputs.len();
-    for (lane, (name, tag, input, counters)) in inputs.into_iter().enumerate() {
+    for (lane, (input, counters)) in inputs.into_iter().enumerate() {
         let link = Link {
-            tag: tag.into(),
+            tag: input.tag.into(),
             flush: spec.flush,
             stop: stop.clone(),
             closed: closed_receiver.clone(),
             counters,
             core: core.clone(),
             lane,
+            filesystem: input.filesystem,
         };
-        start_input(name, input, link, ended_sender.clone())?;
+        start_input(input.name, input.input, link, ended_sender.clone())?;
     }
     Ok(Running {
         stopper: Stopper {
@@ -158,6 +196,8 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         core,
         keeper,
         keeper_end,
+        spool,
+        spool_end,
         n_running: n_inputs,
         first_error: None,
         ended,
@@ -276,6 +316,16 @@ impl Running {
             let _ = keeper.join();
         }
         self.core.flush_all();
+        // Inputs that ended by themselves wait for what is spilled; else it stays for the next life.
+        while deadline.is_none() && self.spool.is_some() && self.core.has_spilled() {
+            if stop.recv_timeout(SPILL_DRAINED_EVERY) != Err(RecvTimeoutError::Timeout) {
+                break;
+            }
+        }
+        drop(self.spool_end);
+        if let Some(spool) = self.spool {
+            let _ = spool.join();
+        }
         for queue in &self.queues {
             queue.close();
         }

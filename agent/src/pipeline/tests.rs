@@ -15,6 +15,7 @@ use crate::plugin::{Filter, Input};
 
 mod kept;
 mod partial;
+mod spilled;
 
 /// Sends what comes through a channel and reports acknowledgements by number.
 struct Scripted {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::context::Hold;
 use super::ledger::{Charge, OutputCharge};
 use super::origin::Origin;
+use crate::spill::Up;
 
 pub(super) struct Ticket {
     /// Shared by all outputs that have the batch.
@@ -26,6 +27,8 @@ pub(super) enum Receipt {
         output: usize,
         carried: Option<Arc<Carried>>,
     },
+    /// The spill; the input has been told before.
+    Spilled(Up),
 }
 
 impl Receipt {
@@ -42,6 +45,7 @@ impl Receipt {
                 }
                 origin.finish(output);
             }
+            Self::Spilled(up) => up.delivered(),
         }
     }
 }

@@ -55,4 +55,8 @@ impl Input for Tail {
         tailer::Tailer::new(self.options, link)?.run();
         Ok(())
     }
+
+    fn can_reread(&self) -> bool {
+        true
+    }
 }
