@@ -19,5 +19,5 @@ pub mod pipeline;
 pub mod plugin;
 pub mod schema;
 pub mod server;
-pub mod state;
 pub mod spill;
+pub mod state;
