@@ -16,7 +16,8 @@ use kansoku_model::{
 use crate::accessor::Accessor;
 use crate::client::{self, HttpClient};
 use crate::compress::Compression;
-use crate::render::{DATE_FORMATS, Format, Layout};
+use crate::gelf::message::{self, Gelf};
+use crate::render::{DATE_FORMATS, Format, Layout, kubernetes_json};
 use crate::rows::Object;
 use crate::{
     Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, aws, oauth2,
@@ -90,23 +91,9 @@ const SHARED: &[OptionSpec] =
     &joined::<{ client::OPTIONS.len() + aws::OPTIONS.len() }>(client::OPTIONS, aws::OPTIONS);
 const SHARED_2: &[OptionSpec] =
     &joined::<{ SHARED.len() + oauth2::OPTIONS.len() }>(SHARED, oauth2::OPTIONS);
-const OWN_2: &[OptionSpec] = &joined::<{ OWN.len() + GELF.len() }>(OWN, GELF);
+const OWN_2: &[OptionSpec] =
+    &joined::<{ OWN.len() + message::OPTIONS.len() }>(OWN, message::OPTIONS);
 const OPTIONS: &[OptionSpec] = &joined::<{ OWN_2.len() + SHARED_2.len() }>(OWN_2, SHARED_2);
-
-const fn gelf(name: &'static str, about: &'static str) -> OptionSpec {
-    OptionSpec::new(name, OptionKind::Text, "", about)
-}
-
-const GELF: &[OptionSpec] = &[
-    gelf("gelf_timestamp_key", "field that is GELF's timestamp"),
-    gelf("gelf_host_key", "field that is GELF's host"),
-    gelf(
-        "gelf_short_message_key",
-        "field that is GELF's short_message",
-    ),
-    gelf("gelf_full_message_key", "field that is GELF's full_message"),
-    gelf("gelf_level_key", "field that is GELF's level"),
-];
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -124,6 +111,8 @@ struct Http {
     format: Format,
     header_tag: Option<HeaderName>,
     compression: Compression,
+    /// Messages instead of `format`, a line each.
+    gelf: Option<Gelf>,
     /// Body and headers of a request per record.
     single: Option<(Accessor, Accessor)>,
 }
@@ -150,13 +139,6 @@ fn build(
         "json_lines" => Layout::Lines,
         "json_stream" => Layout::Stream,
         "msgpack" => Layout::Msgpack,
-        "gelf" => {
-            let place = settings.get("format").map_or(&settings.place, |s| &s.place);
-            return Err(ConfigError::new(
-                place,
-                "'format gelf' is not available over http; the output 'gelf' sends it",
-            ));
-        }
         _ => Layout::Json,
     };
     let mut client = HttpClient::build(settings, environment, 80)?;
@@ -177,6 +159,10 @@ fn build(
         format: Format::of(settings, layout)?,
         header_tag,
         compression: Compression::of(settings),
+        gelf: match settings.text("format", "json").eq_ignore_ascii_case("gelf") {
+            true => Some(Gelf::of(settings)?),
+            false => None,
+        },
         single: single(settings)?,
     }))
 }
@@ -219,9 +205,16 @@ pub(crate) fn idempotency_key(id: &str) -> (HeaderName, HeaderValue) {
 }
 
 impl Http {
-    fn body(&self, batches: &[Arc<RecordBatch>]) -> Vec<u8> {
+    fn body(
+        &self,
+        batches: &[Arc<RecordBatch>],
+        refused: &mut Vec<(RecordRef, String)>,
+    ) -> Vec<u8> {
         let mut body = self.client.buffer();
-        self.format.write_batches(&mut body, logs(batches));
+        match &self.gelf {
+            None => self.format.write_batches(&mut body, logs(batches)),
+            Some(gelf) => write_gelf(&mut body, gelf, batches, refused),
+        }
         self.packed(body)
     }
 
@@ -259,10 +252,19 @@ impl Http {
         };
         let mut headers = self.headers(request.id, batches[0].tag());
         headers.push((CONTENT_TYPE, HeaderValue::from_static(content_type)));
-        let body = self.body(batches);
-        self.client
-            .send(self.method.clone(), &self.uri, &headers, body)
-            .await
+        let mut rejected = Vec::new();
+        let body = self.body(batches, &mut rejected);
+        let method = self.method.clone();
+        let outcome = self.client.send(method, &self.uri, &headers, body).await;
+        if outcome != Outcome::Delivered || rejected.is_empty() {
+            return outcome;
+        }
+        Outcome::Partial {
+            retry: Vec::new(),
+            rejected,
+            reason: String::new(),
+            after: None,
+        }
     }
 
     /// A request per record, in order; at the first that has to wait, the rest waits with it.
@@ -298,6 +300,33 @@ impl Http {
             }
         }
         refused.outcome()
+    }
+}
+
+/// GELF messages, a line each; records that can be none are refused.
+fn write_gelf(
+    out: &mut Vec<u8>,
+    gelf: &Gelf,
+    batches: &[Arc<RecordBatch>],
+    refused: &mut Vec<(RecordRef, String)>,
+) {
+    for (at, batch) in batches.iter().enumerate() {
+        let RecordBatch::Logs(batch) = &**batch else {
+            continue;
+        };
+        let kubernetes = kubernetes_json(batch);
+        for row in 0..batch.len() {
+            if gelf.write(out, batch, row, &kubernetes) {
+                out.push(b'\n');
+                continue;
+            }
+            let record = RecordRef {
+                batch: at as u32,
+                row: row as u32,
+            };
+            let reason = "the record has no short message or a level that is none".to_owned();
+            refused.push((record, reason));
+        }
     }
 }
 

@@ -27,12 +27,16 @@ pub mod object;
 pub mod oauth2;
 pub mod opensearch;
 pub mod pool;
+pub mod prometheus_exporter;
+pub mod prometheus_remote_write;
+pub mod proto;
 pub mod proxy;
 pub mod render;
 pub mod retry;
 pub mod rows;
 pub mod s3;
 pub mod socket;
+pub mod splunk;
 pub mod stdout;
 pub mod syslog;
 pub mod tcp;
@@ -205,6 +209,9 @@ pub const ALL: &[&OutputPlugin] = &[
     &es::PLUGIN,
     &opensearch::PLUGIN,
     &loki::PLUGIN,
+    &splunk::PLUGIN,
+    &prometheus_remote_write::PLUGIN,
+    &prometheus_exporter::PLUGIN,
     &stdout::PLUGIN,
     &file::PLUGIN,
     &null::PLUGIN,
