@@ -3,17 +3,27 @@
 //! A write either lands whole or is taken back: after a failure (a full disk, say) the file is cut
 //! to its former length and the batch is tried again, so no record is torn and none stands twice.
 
+mod rotate;
+
+use std::collections::HashSet;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+
+use jiff::Timestamp;
 
 use kansoku_model::{
     ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, Value,
 };
 
+use crate::accessor::{Template, TemplateReading};
 use crate::render::{kubernetes_json, split_seconds, write_object, write_text_value};
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture, metric_text};
+use crate::{
+    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, metric_text,
+    msgpack,
+};
+use rotate::Rotation;
 
 /// The plugin.
 pub const PLUGIN: OutputPlugin = Plugin {
@@ -24,17 +34,17 @@ pub const PLUGIN: OutputPlugin = Plugin {
             "path",
             OptionKind::Text,
             "",
-            "folder to write to; the working folder when not set",
+            "folder to write to, with record accessors; the working folder when not set",
         ),
         OptionSpec::new(
             "file",
             OptionKind::Text,
             "",
-            "file name; the tag when not set",
+            "file name, with record accessors; the tag when not set",
         ),
         OptionSpec::new(
             "format",
-            OptionKind::Choice(&["out_file", "plain", "csv", "ltsv", "template"]),
+            OptionKind::Choice(&["out_file", "plain", "csv", "ltsv", "template", "msgpack"]),
             "out_file",
             "out_file writes `tag: [time, {record}]`, plain only the record as JSON",
         ),
@@ -68,13 +78,103 @@ pub const PLUGIN: OutputPlugin = Plugin {
             "off",
             "make the folder when it is missing",
         ),
+        OptionSpec::new(
+            "enable_strftime",
+            OptionKind::Bool,
+            "off",
+            "fill the record's time into path and file: %Y-%m-%d",
+        ),
+        OptionSpec::new(
+            "max_dynamic_files",
+            OptionKind::Int,
+            "1024",
+            "files that records may name",
+        ),
+        OptionSpec::new(
+            "on_missing_field",
+            OptionKind::Choice(ACTIONS),
+            "error",
+            "what becomes of a record that lacks a field of path or file",
+        ),
+        OptionSpec::new(
+            "on_limit_reached",
+            OptionKind::Choice(ACTIONS),
+            "error",
+            "what becomes of a record that names one file too many",
+        ),
+        OptionSpec::new(
+            "fallback_path",
+            OptionKind::Text,
+            "",
+            "folder of the fallback file",
+        ),
+        OptionSpec::new(
+            "fallback_file",
+            OptionKind::Text,
+            "",
+            "file for records without a place, for the action fallback",
+        ),
+        OptionSpec::new(
+            "rotate",
+            OptionKind::Bool,
+            "off",
+            "begin a new file when one has grown",
+        ),
+        OptionSpec::new(
+            "rotate_max_size",
+            OptionKind::Size,
+            "100M",
+            "size at which a file is rotated",
+        ),
+        OptionSpec::new(
+            "rotate_max_files",
+            OptionKind::Int,
+            "7",
+            "rotated files to keep",
+        ),
+        OptionSpec::new(
+            "rotate_gzip",
+            OptionKind::Bool,
+            "on",
+            "compress rotated files",
+        ),
     ],
     example: "[OUTPUT]\n    Name    file\n    Match   *\n    Path    /var/log/kansoku\n    Mkdir   on\n",
     build,
 };
 
+const ACTIONS: &[&str] = &["error", "drop", "fallback"];
+
+/// What becomes of a record without a place.
+#[derive(Clone, PartialEq, Eq)]
+enum Action {
+    Reject,
+    Drop,
+    Fallback(PathBuf),
+}
+
+/// Path and file that differ from record to record.
+struct Places {
+    path: Template,
+    file: Option<Template>,
+    strftime: bool,
+    max_files: usize,
+    on_missing: Action,
+    on_limit: Action,
+    /// Every file so far. Held while one name is looked up.
+    known: Mutex<HashSet<PathBuf>>,
+}
+
+/// Where one record goes.
+enum Place {
+    File(PathBuf),
+    Dropped,
+    Rejected(String),
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Form {
+    Msgpack,
     OutFile,
     Plain,
     Csv,
@@ -91,6 +191,9 @@ struct Files {
     delimiter: String,
     label_delimiter: String,
     csv_column_names: bool,
+    mkdir: bool,
+    rotation: Option<Rotation>,
+    places: Option<Arc<Places>>,
 }
 
 fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
@@ -104,10 +207,13 @@ fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, 
         "csv" => Form::Csv,
         "ltsv" => Form::Ltsv,
         "template" => Form::Template,
+        "msgpack" => Form::Msgpack,
         _ => Form::OutFile,
     };
     let folder = PathBuf::from(settings.text("path", "."));
-    if settings.bool("mkdir", false)? {
+    let mkdir = settings.bool("mkdir", false)?;
+    let places = places(settings)?;
+    if mkdir && places.is_none() {
         std::fs::create_dir_all(&folder).map_err(|e| {
             ConfigError::new(
                 &settings.place,
@@ -115,7 +221,7 @@ fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, 
             )
         })?;
     }
-    if !folder.is_dir() {
+    if places.is_none() && !folder.is_dir() {
         let message = format!(
             "no such folder: {} (make it, or set 'mkdir on')",
             folder.display()
@@ -137,18 +243,153 @@ fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, 
         delimiter: delimiter.to_owned(),
         label_delimiter: settings.text("label_delimiter", ":").to_owned(),
         csv_column_names: settings.bool("csv_column_names", false)?,
+        mkdir,
+        rotation: rotation(settings)?,
+        places: places.map(Arc::new),
     }))
 }
 
-impl Files {
-    /// The tag as a file name cannot leave the folder: separators become underscores.
-    fn path(&self, tag: &str) -> PathBuf {
-        let name = self.name.as_deref().unwrap_or(tag);
-        let name = name.replace(['/', '\0'], "_");
-        match name.as_str() {
-            "" | "." | ".." => self.folder.join("kansoku"),
-            name => self.folder.join(name),
+fn rotation(settings: &Settings) -> Result<Option<Rotation>, ConfigError> {
+    if !settings.bool("rotate", false)? {
+        return Ok(None);
+    }
+    let at_least_one = |key: &str, value: i64| {
+        usize::try_from(value)
+            .ok()
+            .filter(|&n| n > 0)
+            .ok_or_else(|| {
+                let place = settings.get(key).map_or(&settings.place, |s| &s.place);
+                ConfigError::new(place, format!("'{key}' is {value}, but must be at least 1"))
+            })
+    };
+    let size = settings.size("rotate_max_size", 100_000_000)?;
+    Ok(Some(Rotation {
+        max_bytes: at_least_one("rotate_max_size", size as i64)? as u64,
+        max_files: at_least_one("rotate_max_files", settings.int("rotate_max_files", 7)?)?,
+        gzip: settings.bool("rotate_gzip", true)?,
+    }))
+}
+
+/// Path and file when they differ from record to record.
+fn places(settings: &Settings) -> Result<Option<Places>, ConfigError> {
+    let template = |key: &str, default: &str| {
+        let place = settings.get(key).map_or(&settings.place, |s| &s.place);
+        Template::new(settings.text(key, default)).map_err(|e| ConfigError::new(place, e))
+    };
+    let file = match settings.get("file") {
+        Some(_) => Some(template("file", "")?),
+        None => None,
+    };
+    let strftime = settings.bool("enable_strftime", false)?;
+    let has_accessor = ["path", "file"]
+        .iter()
+        .any(|key| settings.text(key, "").contains('$'));
+    if !strftime && !has_accessor {
+        return Ok(None);
+    }
+    Ok(Some(Places {
+        path: template("path", ".")?,
+        file,
+        strftime,
+        max_files: usize::try_from(settings.int("max_dynamic_files", 1024)?).unwrap_or(0),
+        on_missing: action(settings, "on_missing_field")?,
+        on_limit: action(settings, "on_limit_reached")?,
+        known: Mutex::default(),
+    }))
+}
+
+fn action(settings: &Settings, key: &str) -> Result<Action, ConfigError> {
+    match settings.text(key, "error").to_ascii_lowercase().as_str() {
+        "drop" => Ok(Action::Drop),
+        "fallback" => {
+            let folder = Path::new(settings.text("fallback_path", "."));
+            Ok(Action::Fallback(
+                folder.join(settings.required("fallback_file")?),
+            ))
         }
+        _ => Ok(Action::Reject),
+    }
+}
+
+impl Action {
+    fn place(&self, reason: &str) -> Place {
+        match self {
+            Self::Reject => Place::Rejected(reason.to_owned()),
+            Self::Drop => Place::Dropped,
+            Self::Fallback(path) => Place::File(path.clone()),
+        }
+    }
+}
+
+impl Places {
+    fn place(
+        &self,
+        path: &TemplateReading<'_>,
+        file: &NameReading<'_>,
+        row: usize,
+        time_ns: i64,
+    ) -> Place {
+        let mut folder = Vec::new();
+        let mut complete = path.write(&mut folder, row);
+        let mut name = Vec::new();
+        match file {
+            NameReading::Template(file) => complete &= file.write(&mut name, row),
+            NameReading::Tag(tag) => name.extend_from_slice(safe_name(tag).as_bytes()),
+        }
+        if !complete {
+            return self.on_missing.place("a field of path or file is missing");
+        }
+        let (Ok(mut folder), Ok(mut name)) = (String::from_utf8(folder), String::from_utf8(name))
+        else {
+            return self.on_missing.place("the file's name is not UTF-8");
+        };
+        if self.strftime {
+            let time = Timestamp::from_second(split_seconds(time_ns).0).unwrap_or_default();
+            folder = jiff::fmt::strtime::format(&folder, time).unwrap_or(folder);
+            name = jiff::fmt::strtime::format(&name, time).unwrap_or(name);
+        }
+        let leaves = |part: &str| matches!(part, "." | "..");
+        let bad_name = name.is_empty()
+            || leaves(&name)
+            || name.contains(['/', '\\', ':', '*', '?', '"', '<', '>', '|'])
+            || name.chars().any(char::is_control);
+        // The folder that was written into the configuration may be relative; what records add not.
+        let bad_folder =
+            folder.split('/').skip(1).any(leaves) || folder.chars().any(char::is_control);
+        if bad_name || bad_folder {
+            return self
+                .on_missing
+                .place("the file's name could leave its folder");
+        }
+        let path = Path::new(&folder).join(name);
+        let mut known = self.known.lock().expect("nobody panics with the lock");
+        if !known.contains(&path) {
+            if known.len() >= self.max_files {
+                return self.on_limit.place("max_dynamic_files is reached");
+            }
+            known.insert(path.clone());
+        }
+        Place::File(path)
+    }
+}
+
+enum NameReading<'a> {
+    Template(TemplateReading<'a>),
+    Tag(&'a str),
+}
+
+/// The tag as a file name cannot leave the folder: separators become underscores.
+fn safe_name(tag: &str) -> String {
+    match tag.replace(['/', '\0'], "_").as_str() {
+        "" | "." | ".." => "kansoku".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+impl Files {
+    fn path(&self, tag: &str) -> PathBuf {
+        self.folder
+            .join(safe_name(self.name.as_deref().unwrap_or(tag)))
     }
 
     fn render(&self, out: &mut Vec<u8>, batch: &RecordBatch, new_file: bool) {
@@ -158,11 +399,18 @@ impl Files {
                 if self.form == Form::Csv && self.csv_column_names && new_file {
                     self.write_csv_names(out, batch);
                 }
-                let kubernetes = kubernetes_json(batch);
-                for row in 0..batch.len() {
-                    self.write_record(out, batch, row, &kubernetes);
-                }
+                self.render_rows(out, batch, 0..batch.len());
             }
+        }
+    }
+
+    fn render_rows(&self, out: &mut Vec<u8>, batch: &LogBatch, rows: impl Iterator<Item = usize>) {
+        let mut kubernetes = kubernetes_json(batch);
+        if self.form == Form::Msgpack {
+            kubernetes = msgpack::from_json(&kubernetes);
+        }
+        for row in rows {
+            self.write_record(out, batch, row, &kubernetes);
         }
     }
 
@@ -184,6 +432,7 @@ impl Files {
                 .filter(|c| c.values[row] != Value::Absent)
         };
         match self.form {
+            Form::Msgpack => msgpack::write_event(out, batch, row, kubernetes),
             Form::OutFile => {
                 out.extend_from_slice(format!("{}: [{seconds}.{nanos:09}, ", batch.tag).as_bytes());
                 write_object(out, batch, row, kubernetes);
@@ -245,7 +494,64 @@ impl Files {
         out.push(b'\n');
     }
 
+    /// Writes each record to the file it names, in order; those that no file took are told.
+    fn write_to_places(&self, places: &Places, batches: &[Arc<RecordBatch>]) -> Outcome {
+        let mut files: Vec<(PathBuf, Vec<u8>, Vec<RecordRef>)> = Vec::new();
+        let mut rejected = Vec::new();
+        for (index, batch) in batches.iter().enumerate() {
+            let RecordBatch::Logs(batch) = &**batch else {
+                continue;
+            };
+            let path = places.path.over(batch);
+            let file = match &places.file {
+                Some(template) => NameReading::Template(template.over(batch)),
+                None => NameReading::Tag(&batch.tag),
+            };
+            let mut rows: Vec<(PathBuf, Vec<usize>)> = Vec::new();
+            for row in 0..batch.len() {
+                match places.place(&path, &file, row, batch.times()[row]) {
+                    Place::File(path) => match rows.iter_mut().find(|(p, _)| *p == path) {
+                        Some((_, rows)) => rows.push(row),
+                        None => rows.push((path, vec![row])),
+                    },
+                    Place::Dropped => {}
+                    Place::Rejected(reason) => rejected.push((record(index, row), reason)),
+                }
+            }
+            for (path, rows) in rows {
+                let at = files.iter().position(|(p, ..)| *p == path);
+                let at = at.unwrap_or_else(|| {
+                    files.push((path, Vec::new(), Vec::new()));
+                    files.len() - 1
+                });
+                let (_, text, refs) = &mut files[at];
+                refs.extend(rows.iter().map(|&row| record(index, row)));
+                self.render_rows(text, batch, rows.into_iter());
+            }
+        }
+        let (mut retry, mut reason) = (Vec::new(), String::new());
+        for (path, text, refs) in files {
+            if let Err(e) = self.append_text(&path, |_| text) {
+                reason = format!("failed to write {}: {e}", path.display());
+                retry.extend(refs);
+            }
+        }
+        if retry.is_empty() && rejected.is_empty() {
+            return Outcome::Delivered;
+        }
+        retry.sort_unstable();
+        Outcome::Partial {
+            retry,
+            rejected,
+            reason,
+            after: None,
+        }
+    }
+
     fn write_all(&self, batches: &[Arc<RecordBatch>]) -> Outcome {
+        if let Some(places) = &self.places {
+            return self.write_to_places(places, batches);
+        }
         let mut rest = batches;
         // Batches of one file are written together, and each file's part stands or falls alone;
         // a failure after the first file would repeat it, so only one file is written per send.
@@ -270,18 +576,44 @@ impl Files {
     }
 
     fn append(&self, path: &Path, batches: &[Arc<RecordBatch>]) -> std::io::Result<()> {
+        self.append_text(path, |is_new| {
+            let mut text = Vec::new();
+            for batch in batches {
+                let at_start = is_new && text.is_empty();
+                self.render(&mut text, batch, at_start);
+            }
+            text
+        })
+    }
+
+    /// Appends what `render` makes; it is told whether the file is empty.
+    fn append_text(
+        &self,
+        path: &Path,
+        render: impl FnOnce(bool) -> Vec<u8>,
+    ) -> std::io::Result<()> {
+        if let (true, Some(folder)) = (self.mkdir, path.parent()) {
+            std::fs::create_dir_all(folder)?;
+        }
+        if let Some(rotation) = self.rotation
+            && path.metadata().is_ok_and(|m| m.len() >= rotation.max_bytes)
+        {
+            rotation.rotate(path, Timestamp::now())?;
+        }
         let mut file: File = OpenOptions::new().create(true).append(true).open(path)?;
         let former_len = file.metadata()?.len();
-        let mut text = Vec::new();
-        for batch in batches {
-            let at_start = former_len == 0 && text.is_empty();
-            self.render(&mut text, batch, at_start);
-        }
-        if let Err(e) = file.write_all(&text) {
+        if let Err(e) = file.write_all(&render(former_len == 0)) {
             file.set_len(former_len)?;
             return Err(e);
         }
         Ok(())
+    }
+}
+
+fn record(batch: usize, row: usize) -> RecordRef {
+    RecordRef {
+        batch: batch as u32,
+        row: row as u32,
     }
 }
 
@@ -390,6 +722,9 @@ mod tests {
             delimiter: String::new(),
             label_delimiter: String::new(),
             csv_column_names: false,
+            mkdir: false,
+            rotation: None,
+            places: None,
         };
         assert_eq!(
             files.path("../../etc/passwd"),
@@ -425,5 +760,86 @@ mod tests {
             error.to_string(),
             "command line: no such folder: /no/such/folder (make it, or set 'mkdir on')"
         );
+    }
+
+    #[test]
+    fn records_name_their_files() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = format!("{}/$TAG[1]/%Y", folder.path().display());
+        let fallback = folder.path().to_str().expect("UTF-8");
+        let settings = Settings::of(
+            "file",
+            &[
+                ("path", path.as_str()),
+                ("file", "$nested['a'][0].log"),
+                ("enable_strftime", "on"),
+                ("mkdir", "on"),
+                ("format", "plain"),
+                ("on_missing_field", "fallback"),
+                ("fallback_path", fallback),
+                ("fallback_file", "rest"),
+            ],
+        );
+        let output = build(&settings, &OutputEnvironment::default()).expect("valid");
+        let batch = Arc::new(RecordBatch::Logs(crate::render::tests::batch()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("runtime");
+        let batches = [batch.clone(), batch];
+        let request = Request {
+            batches: &batches,
+            id: "1",
+        };
+        assert_eq!(runtime.block_on(output.send(request)), Outcome::Delivered);
+        for (name, start) in [
+            ("web/2023/1.log", r#"{"log":"観測"#),
+            ("rest", r#"{"log":"a "#),
+        ] {
+            let text = std::fs::read_to_string(folder.path().join(name)).expect(name);
+            assert!(
+                text.lines().count() == 2 && text.starts_with(start),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn records_without_a_place_are_told_and_files_rotate() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let path = folder.path().to_str().expect("UTF-8");
+        let settings = Settings::of("file", &[("path", path), ("file", "$nope")]);
+        let output = build(&settings, &OutputEnvironment::default()).expect("valid");
+        let batch = Arc::new(RecordBatch::Logs(crate::render::tests::batch()));
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("runtime");
+        let batches = [batch];
+        let request = Request {
+            batches: &batches,
+            id: "1",
+        };
+        let Outcome::Partial {
+            rejected, retry, ..
+        } = runtime.block_on(output.send(request))
+        else {
+            panic!("both records lack the field")
+        };
+        assert_eq!((rejected.len(), retry.len()), (2, 0));
+        let settings = Settings::of(
+            "file",
+            &[
+                ("path", path),
+                ("file", "f"),
+                ("rotate", "on"),
+                ("rotate_max_size", "1"),
+            ],
+        );
+        let output = build(&settings, &OutputEnvironment::default()).expect("valid");
+        for _ in 0..3 {
+            assert_eq!(runtime.block_on(output.send(request)), Outcome::Delivered);
+        }
+        let names = std::fs::read_dir(path).expect("reads").flatten();
+        let gzipped = names.filter(|e| e.file_name().to_string_lossy().ends_with(".gz"));
+        assert_eq!(gzipped.count(), 2);
     }
 }

@@ -7,6 +7,7 @@
 pub mod accessor;
 pub mod aws;
 pub mod aws_sign;
+pub mod azure_blob;
 pub mod client;
 pub mod compress;
 pub mod counter;
@@ -14,6 +15,7 @@ pub mod es;
 pub mod file;
 pub mod flowcounter;
 pub mod forward;
+pub mod gcs;
 pub mod gelf;
 pub mod http;
 pub mod kafka;
@@ -220,6 +222,8 @@ pub const ALL: &[&OutputPlugin] = &[
     &forward::PLUGIN,
     &kafka::PLUGIN,
     &s3::PLUGIN,
+    &azure_blob::PLUGIN,
+    &gcs::PLUGIN,
     &syslog::PLUGIN,
     &gelf::PLUGIN,
     &tcp::PLUGIN,
