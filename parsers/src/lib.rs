@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod config;
+pub mod journal;
 pub mod kernel;
 pub mod line;
 pub mod time;

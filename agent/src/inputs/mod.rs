@@ -2,16 +2,17 @@
 
 pub mod container_metrics;
 pub mod dummy;
+pub mod exec;
 pub mod forward;
 mod forward_handshake;
-pub(crate) mod net;
-pub mod exec;
 pub mod kmsg;
+pub(crate) mod net;
 pub mod node_exporter_metrics;
 mod node_paths;
 pub mod periodic;
 pub mod stdin;
 pub mod syslog;
+pub mod systemd;
 pub mod tail;
 mod target_labels;
 pub mod tcp;
@@ -35,6 +36,7 @@ pub const ALL: &[&InputPlugin] = &[
     &udp::PLUGIN,
     &exec::PLUGIN,
     &kmsg::PLUGIN,
+    &systemd::PLUGIN,
     &periodic::cpu::PLUGIN,
     &periodic::mem::PLUGIN,
     &periodic::disk::PLUGIN,
