@@ -29,6 +29,9 @@ CREATE TABLE IF NOT EXISTS kansoku_tail_files (
   marker_offset INTEGER NOT NULL, marker_hash INTEGER NOT NULL, marker_size INTEGER NOT NULL,
   sent_offset INTEGER NOT NULL, sent_ordinal INTEGER NOT NULL, finished INTEGER NOT NULL,
   cuts TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS kansoku_tail_cursors (
+  id INTEGER NOT NULL, output TEXT NOT NULL, offset INTEGER NOT NULL, sent_offset INTEGER NOT NULL,
+  sent_ordinal INTEGER NOT NULL, PRIMARY KEY (id, output));
 CREATE TABLE IF NOT EXISTS kansoku_tail_state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
 ";
 
@@ -61,6 +64,16 @@ pub struct Cut {
     pub ordinal: u32,
 }
 
+/// How far one output has got, when it is further than the row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cursor {
+    pub output: String,
+    /// As in [`Checkpoint::offset`].
+    pub offset: u64,
+    /// As in [`Checkpoint::sent`].
+    pub sent: Position,
+}
+
 /// One generation of one file: a row of both tables.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Checkpoint {
@@ -81,6 +94,8 @@ pub struct Checkpoint {
     /// The bytes before `offset`.
     pub marker: Print,
     pub cuts: Vec<Cut>,
+    /// Of the outputs that are further than the slowest, for which `offset` and `sent` stand.
+    pub cursors: Vec<Cursor>,
     /// It has another name by now.
     pub rotated: bool,
     /// It was read to its end and closed; kept only so that it is not read again.
@@ -195,7 +210,31 @@ impl Offsets {
              FROM in_tail_files f LEFT JOIN kansoku_tail_files k ON k.id = f.id ORDER BY f.id",
         )?;
         let rows = query.query_map([], read_row)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        let mut rows: Vec<Checkpoint> = rows.collect::<rusqlite::Result<_>>()?;
+        let mut query = connection.prepare(
+            "SELECT output, offset, sent_offset, sent_ordinal FROM kansoku_tail_cursors
+             WHERE id = ?1 ORDER BY output",
+        )?;
+        for row in &mut rows {
+            let cursors = query.query_map([row.id], |r| {
+                Ok(Cursor {
+                    output: r.get(0)?,
+                    offset: r.get::<_, i64>(1)? as u64,
+                    sent: Position {
+                        offset: r.get::<_, i64>(2)? as u64,
+                        ordinal: r.get(3)?,
+                    },
+                })
+            })?;
+            // Fluent Bit may have moved the row's offset since; then the cursors speak of the past.
+            let offset = row.offset;
+            let moved = row.marker.size == 0 && offset > 0;
+            let ahead = |c: &Cursor| !moved && c.offset >= offset;
+            row.cursors = cursors
+                .filter(|c| c.as_ref().map_or(true, ahead))
+                .collect::<rusqlite::Result<_>>()?;
+        }
+        Ok(rows)
     }
 
     /// Inserts rows with id 0, which get one, and updates the others; in one transaction.
@@ -250,6 +289,7 @@ impl Offsets {
         for id in ids {
             transaction.execute("DELETE FROM in_tail_files WHERE id = ?1", [id])?;
             transaction.execute("DELETE FROM kansoku_tail_files WHERE id = ?1", [id])?;
+            transaction.execute("DELETE FROM kansoku_tail_cursors WHERE id = ?1", [id])?;
         }
         transaction.commit()?;
         Ok(())
@@ -308,6 +348,7 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
             Print::default()
         },
         cuts: parse_cuts(&row.get::<_, Option<String>>(17)?.unwrap_or_default()),
+        cursors: Vec::new(),
         rotated: unsigned(5)? != 0,
         finished: unsigned(16)? != 0 && marker_fits,
         foreign: source.is_none(),
@@ -358,6 +399,20 @@ fn write_row(transaction: &rusqlite::Transaction<'_>, c: &mut Checkpoint) -> any
             c.finished,
             format_cuts(&c.cuts),
         ])?;
+    transaction
+        .prepare_cached("DELETE FROM kansoku_tail_cursors WHERE id = ?1")?
+        .execute([c.id])?;
+    for cursor in &c.cursors {
+        transaction
+            .prepare_cached("INSERT INTO kansoku_tail_cursors VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![
+                c.id,
+                cursor.output,
+                cursor.offset as i64,
+                cursor.sent.offset as i64,
+                cursor.sent.ordinal,
+            ])?;
+    }
     Ok(())
 }
 
@@ -421,6 +476,14 @@ mod tests {
                     ordinal: 0,
                 },
             ],
+            cursors: vec![Cursor {
+                output: "es.0".into(),
+                offset: 1500,
+                sent: Position {
+                    offset: 1600,
+                    ordinal: 2,
+                },
+            }],
             rotated: false,
             finished: false,
             foreign: false,

@@ -52,6 +52,14 @@ impl Content {
         Ok(Self { file, gzip })
     }
 
+    /// The same file, to be read at another place.
+    pub(super) fn again(&self) -> io::Result<Self> {
+        Ok(Self {
+            file: self.file.try_clone()?,
+            gzip: self.gzip.as_ref().map(|_| RefCell::default()),
+        })
+    }
+
     pub(super) fn is_gzip(&self) -> bool {
         self.gzip.is_some()
     }

@@ -16,11 +16,11 @@ use kansoku_model::{Position, RecordBatch, Resource};
 use super::content::Content;
 use super::encoding::{self, Encoding, Wanted};
 use super::identity::{self, HEAD_BYTES, MARKER_BYTES};
-use super::lines::{Feed, LineRules, LineScratch, Lines, OpenBatch};
+use super::lines::{Feed, LineRules, LineScratch, Lines, Mark, OpenBatch};
 use super::options::{LongLines, TailOptions};
 use super::window::{READ_BYTES, Window, first_long_line, utf8_border};
-use crate::offsets::{Checkpoint, Print};
-use crate::pipeline::InputCounters;
+use crate::offsets::{Checkpoint, Cut, Print};
+use crate::pipeline::{InputCounters, OutputSet};
 
 /// A batch is closed when it holds this much: the size of a good request.
 pub(super) const BATCH_BYTES: usize = 1 << 20;
@@ -60,7 +60,27 @@ struct Flight {
     offset: u64,
     marker: Print,
     sent: Position,
-    acknowledged: bool,
+    /// Outputs that are not done with it.
+    pending: OutputSet,
+    /// Where reading began for it.
+    from: Start,
+}
+
+/// Where to begin again to get the same records.
+#[derive(Debug, Clone, Copy)]
+struct Start {
+    offset: u64,
+    sent: Position,
+}
+
+/// A reader for one output that has fallen behind the others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Lag {
+    /// The generation whose other outputs are ahead.
+    pub(super) main: u64,
+    pub(super) output: usize,
+    /// It has caught up; only acknowledgements are still to come.
+    pub(super) merged: bool,
 }
 
 pub(super) struct Generation {
@@ -81,6 +101,15 @@ pub(super) struct Generation {
     long_line: Option<u64>,
     /// The unfinished line is known to have no end before this offset.
     searched: u64,
+    /// The outputs that it reads for.
+    pub(super) outputs: OutputSet,
+    pub(super) lag: Option<Lag>,
+    /// Nothing is read beyond this offset.
+    pub(super) until: Option<u64>,
+    /// Where the batch under construction begins.
+    start: Start,
+    /// The state at that point.
+    boundary: (u64, Option<u64>, Mark),
     open: Option<OpenBatch>,
     flights: VecDeque<Flight>,
     /// Number of the first flight in the queue.
@@ -113,11 +142,22 @@ impl Generation {
         real: PathBuf,
         tag: Arc<str>,
         resource: Arc<Resource>,
+        outputs: OutputSet,
     ) -> io::Result<Self> {
         let offset = checkpoint.offset;
         let before = bytes_before(&file, offset)?;
+        let start = Start {
+            offset,
+            sent: checkpoint.sent,
+        };
+        let lines = Lines::new(offset, checkpoint.sent, checkpoint.cuts.clone());
         Ok(Self {
-            lines: Lines::new(offset, checkpoint.sent, checkpoint.cuts.clone()),
+            boundary: (offset, None, lines.mark()),
+            outputs,
+            lag: None,
+            until: None,
+            start,
+            lines,
             knows_encoding: false,
             must_save: checkpoint.id == 0 || checkpoint.foreign,
             dirty: true,
@@ -141,6 +181,141 @@ impl Generation {
             released: false,
             closed: false,
         })
+    }
+
+    /// A reader for one output, which begins where the batch of the newest flight begins.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn lagging(&self, main: u64, output: usize) -> io::Result<Self> {
+        let start = self.flights.back().map_or(self.start, |f| f.from);
+        self.lagging_from(main, output, start.offset, start.sent)
+    }
+
+    /// The same from a stored cursor.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn lagging_from(
+        &self,
+        main: u64,
+        output: usize,
+        offset: u64,
+        sent: Position,
+    ) -> io::Result<Self> {
+        let mut checkpoint = self.checkpoint.clone();
+        checkpoint.offset = offset;
+        checkpoint.sent = sent;
+        checkpoint.marker = identity::marker_print(&self.file, offset)?;
+        checkpoint.cuts.retain(|c| c.offset > offset);
+        let (tag, resource) = (self.tag.clone(), self.resource.clone());
+        let (file, real) = (self.file.again()?, self.real.clone());
+        let only = OutputSet::one(output);
+        let mut reader = Self::new(checkpoint, file, real, tag, resource, only)?;
+        reader.lag = Some(Lag {
+            main,
+            output,
+            merged: false,
+        });
+        reader.must_save = false;
+        reader.dirty = false;
+        Ok(reader)
+    }
+
+    /// Nobody took the newest batch: it is read again.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn rewind(&mut self) -> io::Result<()> {
+        let Some(flight) = self.flights.pop_back() else {
+            return Ok(());
+        };
+        self.start = flight.from;
+        self.offset = self.start.offset;
+        self.before = bytes_before(&self.file, self.offset)?;
+        let mut cuts = self.checkpoint.cuts.clone();
+        cuts.retain(|c| c.offset > self.offset);
+        self.lines = Lines::new(self.offset, self.start.sent, cuts);
+        self.boundary = (self.offset, None, self.lines.mark());
+        self.knows_encoding = false;
+        self.long_line = None;
+        self.searched = 0;
+        self.open = None;
+        self.full = false;
+        self.hot = true;
+        self.quiet_turns = 0;
+        Ok(())
+    }
+
+    /// Reads on from a place further ahead, for these outputs.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub(super) fn jump_to(
+        &mut self,
+        offset: u64,
+        sent: Position,
+        outputs: OutputSet,
+    ) -> io::Result<()> {
+        self.before = bytes_before(&self.file, offset)?;
+        self.checkpoint.offset = offset;
+        self.checkpoint.sent = sent;
+        self.checkpoint.marker = identity::marker_print(&self.file, offset)?;
+        self.checkpoint.cuts.retain(|c| c.offset > offset);
+        self.lines = Lines::new(offset, sent, self.checkpoint.cuts.clone());
+        self.start = Start { offset, sent };
+        self.boundary = (offset, None, self.lines.mark());
+        self.offset = offset;
+        self.outputs = outputs;
+        Ok(())
+    }
+
+    /// These outputs did not take the newest batch, and get it from a reader of their own.
+    pub(super) fn leave_behind(&mut self, outputs: OutputSet) {
+        self.outputs = self.outputs.without(outputs);
+        if let Some(flight) = self.flights.back_mut() {
+            flight.pending = flight.pending.without(outputs);
+        }
+        self.land();
+    }
+
+    /// How far the outputs have been served that are not left behind: where the batch under
+    /// construction begins.
+    pub(super) fn boundary_offset(&self) -> u64 {
+        self.boundary.0
+    }
+
+    /// Whether this reader stands where `main` is about to give its next batch, in the same state.
+    pub(super) fn has_reached(&self, main: &Self) -> bool {
+        self.open.is_none() && (self.offset, self.long_line, self.lines.mark()) == main.boundary
+    }
+
+    /// Other readers of this generation cut what they join at the same places.
+    pub(super) fn expect_cuts(&mut self, cuts: &[Cut]) {
+        for cut in cuts {
+            self.lines.expect_cut(*cut);
+            self.checkpoint.cuts.push(*cut);
+        }
+    }
+
+    /// Whether an output is not done with a batch of this reader.
+    pub(super) fn is_pending_for(&self, output: usize) -> bool {
+        self.flights.iter().any(|f| f.pending.contains(output))
+    }
+
+    /// How far one of its outputs has got: offset, marker and last position.
+    pub(super) fn cursor_of(&self, output: usize) -> (u64, Print, Position) {
+        let done = self
+            .flights
+            .iter()
+            .take_while(|f| !f.pending.contains(output));
+        match done.last() {
+            Some(flight) => (flight.offset, flight.marker, flight.sent),
+            None => {
+                let c = &self.checkpoint;
+                (c.offset, c.marker, c.sent)
+            }
+        }
     }
 
     /// Whether a later generation may be read: this one has another name and nothing new comes.
@@ -264,7 +439,12 @@ impl Generation {
         let mut budget = context.limit_bytes;
         let old_offset = self.offset;
         loop {
-            let at_end = n_read == 0 || window.end < window.buffer.len();
+            let mut at_end = n_read == 0 || window.end < window.buffer.len();
+            if let Some(until) = self.until {
+                let end = window.start + until.saturating_sub(self.offset) as usize;
+                at_end |= end <= window.end;
+                window.end = window.end.min(end);
+            }
             self.take_lines(window, context);
             if self.full {
                 return Ok(Turn::More);
@@ -528,11 +708,19 @@ impl Generation {
             identity::marker_print(&self.file, offset)?
         };
         let is_empty = open.logs.is_empty();
+        let sent = self.lines.last();
+        let from = std::mem::replace(&mut self.start, Start { offset, sent });
+        self.boundary = (self.offset, self.long_line, self.lines.mark());
         self.flights.push_back(Flight {
             offset,
             marker,
-            sent: self.lines.last(),
-            acknowledged: is_empty,
+            sent,
+            pending: if is_empty {
+                OutputSet::EMPTY
+            } else {
+                self.outputs
+            },
+            from,
         });
         let number = self.first_flight + self.flights.len() as u64 - 1;
         if is_empty {
@@ -542,18 +730,20 @@ impl Generation {
         Ok(Some((RecordBatch::Logs(open.logs), number)))
     }
 
-    /// A flight has been acknowledged.
-    pub(super) fn acknowledge(&mut self, number: u64) {
+    /// Outputs are done with a flight.
+    pub(super) fn acknowledge(&mut self, number: u64, outputs: OutputSet) {
         let index = number.wrapping_sub(self.first_flight) as usize;
         if let Some(flight) = self.flights.get_mut(index) {
-            flight.acknowledged = true;
+            flight.pending = flight.pending.without(outputs);
+            // A cursor may have moved.
+            self.dirty |= self.outputs.len() > 1;
         }
         self.land();
     }
 
     /// Moves the checkpoint over what is acknowledged without a gap.
     fn land(&mut self) {
-        while let Some(flight) = self.flights.front().filter(|f| f.acknowledged) {
+        while let Some(flight) = self.flights.front().filter(|f| f.pending.is_empty()) {
             self.checkpoint.offset = flight.offset;
             self.checkpoint.marker = flight.marker;
             self.checkpoint.sent = flight.sent;

@@ -109,6 +109,7 @@ mod tests {
             head: head_print(&file).unwrap(),
             marker: marker_print(&file, offset).unwrap(),
             cuts: Vec::new(),
+            cursors: Vec::new(),
             rotated: false,
             finished: false,
             foreign: false,

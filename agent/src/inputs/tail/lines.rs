@@ -102,6 +102,13 @@ pub(super) struct Lines {
     encoding: Option<Encoding>,
 }
 
+/// See [`Lines::mark`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Mark {
+    last: Position,
+    waiting: [Option<u64>; 4],
+}
+
 /// Scratch space of the parsers, one for all files of an input.
 #[derive(Default)]
 pub(super) struct LineScratch {
@@ -248,6 +255,21 @@ impl Lines {
             slots |= u8::from(groups.is_waiting()) << (FIRST_GROUP + index as u8);
         }
         slots
+    }
+
+    /// What tells whether two readers of the same bytes stand at the same place.
+    pub(super) fn mark(&self) -> Mark {
+        let group = |n: usize| self.groups.as_ref().and_then(|g| g[n].oldest());
+        let partial = |n: usize| self.pending[n].as_ref().map(|p| p.start);
+        Mark {
+            last: self.last(),
+            waiting: [partial(0), partial(1), group(0), group(1)],
+        }
+    }
+
+    /// A cut that another reader of the same bytes has made ahead.
+    pub(super) fn expect_cut(&mut self, cut: Cut) {
+        self.cuts.push(cut);
     }
 
     /// Cut records since the last call.

@@ -6,9 +6,10 @@
 //! the pipeline is full nothing is read, but new files are still opened, so that they cannot vanish.
 //!
 //! Here are its state and the loop; each thing the loop does has a file of its own: [`looking`],
-//! [`opening`], [`compressed`], [`reading`], [`sending`], [`saving`].
+//! [`opening`], [`compressed`], [`lagging`], [`reading`], [`sending`], [`saving`].
 
 mod compressed;
+mod lagging;
 mod looking;
 mod opening;
 mod reading;
@@ -28,7 +29,7 @@ use super::lines::LineScratch;
 use super::options::TailOptions;
 use super::watch::Watch;
 use crate::offsets::{Checkpoint, Offsets, nanoseconds};
-use crate::pipeline::{Link, Stopped};
+use crate::pipeline::{Link, OutputSet, Stopped};
 
 /// Batches that wait for more lines, of all files together, hold at most this much: hundreds of busy
 /// files must not each keep a batch open until the flush.
@@ -85,8 +86,10 @@ pub(super) struct Tailer {
     settled: HashMap<FileId, (u64, i64)>,
     buffer: Vec<u8>,
     scratch: LineScratch,
-    acknowledged: Receiver<(Key, u64)>,
-    acknowledge: Sender<(Key, u64)>,
+    /// Outputs fall behind on their own; else the slowest holds all back.
+    repeats: bool,
+    acknowledged: Receiver<(Key, u64, OutputSet)>,
+    acknowledge: Sender<(Key, u64, OutputSet)>,
     started: bool,
     started_ns: i64,
     tick: Duration,
@@ -120,7 +123,6 @@ impl Tailer {
             component: format!("input:{}", link.counters.name),
             watch: Watch::new(options.inotify),
             options,
-            link,
             generations: BTreeMap::new(),
             next_key: 0,
             followed: HashMap::new(),
@@ -135,6 +137,8 @@ impl Tailer {
             settled: HashMap::new(),
             buffer: Vec::new(),
             scratch: LineScratch::default(),
+            repeats: link.can_repeat(),
+            link,
             acknowledged,
             acknowledge,
             started: false,
@@ -190,9 +194,9 @@ impl Tailer {
 
     /// Sleeps until there is something to do; false when the agent stops.
     fn wait(&mut self) -> bool {
-        let hot = self.link.has_room() && self.generations.values().any(|g| g.hot);
+        let hot = (self.generations.values()).any(|g| g.hot && self.has_room_for(g));
         let times = [
-            self.next_flush.filter(|_| self.link.has_room()),
+            self.next_flush.filter(|_| self.has_any_room()),
             self.next_save,
             self.next_chores,
             Some(self.next_scan.max(self.next_tick)),
@@ -211,8 +215,8 @@ impl Tailer {
         crossbeam_channel::select! {
             recv(self.link.stop) -> _ => return false,
             recv(self.acknowledged) -> message => {
-                if let Ok((key, flight)) = message {
-                    self.acknowledge_one(key, flight);
+                if let Ok((key, flight, outputs)) = message {
+                    self.acknowledge_one(key, flight, outputs);
                 }
             }
             recv(wake) -> _ => {}

@@ -84,6 +84,10 @@ struct Bench {
     options: Vec<(String, String)>,
     running: Option<(Tailer, Captured)>,
     store: Store,
+    n_outputs: usize,
+    /// Of the second output, which takes nothing while it is dead.
+    second: Store,
+    is_second_dead: bool,
 }
 
 impl Bench {
@@ -107,6 +111,9 @@ impl Bench {
             options: all,
             running: None,
             store: Store::default(),
+            n_outputs: 1,
+            second: Store::default(),
+            is_second_dead: false,
         }
     }
 
@@ -202,7 +209,7 @@ impl Bench {
         let settings = Settings::of("tail", &pairs);
         settings.check(super::super::option_list::OPTIONS).unwrap();
         let options = TailOptions::new(&settings, &Self::environment()).unwrap();
-        let (link, captured) = Link::captured("kube.*", Duration::ZERO);
+        let (link, captured) = Link::captured_by("kube.*", Duration::ZERO, self.n_outputs);
         let mut tailer = Tailer::new(Arc::new(options), link).unwrap();
         tailer.tick = Duration::ZERO;
         self.running = Some((tailer, captured));
@@ -219,20 +226,29 @@ impl Bench {
     /// Goes on until nothing is left to read, send or acknowledge.
     fn settle(&mut self) {
         self.look();
+        let mut n_quiet = 0;
         for _ in 0..10_000 {
             let (tailer, captured) = self.running.as_mut().unwrap();
             tailer.next_flush = tailer.next_flush.map(|_| Instant::now());
             tailer.step(false);
             let batches = captured.take();
             batches.iter().for_each(|b| self.store.take(b));
+            if self.n_outputs == 2 && !self.is_second_dead {
+                let batches = captured.take_of(1);
+                batches.iter().for_each(|b| self.second.take(b));
+            }
+            n_quiet = if batches.is_empty() { n_quiet + 1 } else { 0 };
+            if self.is_second_dead && n_quiet > 20 {
+                return;
+            }
             tailer.chores();
             tailer.take_acknowledgements();
             tailer.save();
             let open = tailer.generations.values();
             let busy = |g: &Generation| {
-                g.hot && tailer.link.has_room() || g.has_batch() || g.has_flights()
+                g.hot && tailer.has_room_for(g) || g.has_batch() || g.has_flights()
             };
-            let closing = |g: &Generation| g.rotated.is_some();
+            let closing = |g: &Generation| g.rotated.is_some() || g.lag.is_some();
             if batches.is_empty() && !open.clone().any(|g| busy(g) || closing(g)) {
                 return;
             }
@@ -927,6 +943,73 @@ fn while_the_pipeline_is_full_new_files_are_held_open() {
     let records = b.records();
     assert_eq!(records.len(), 13);
     assert!(records.contains(&"short-lived".to_owned()));
+}
+
+#[test]
+fn a_dead_output_keeps_nobody_waiting_and_misses_nothing_not_even_after_crashes() {
+    for partial in [false, true] {
+        let mut b = Bench::new(CRI);
+        b.n_outputs = 2;
+        b.start();
+        let mut n = 0;
+        let mut expected = Vec::new();
+        let mut write = |b: &Bench, n_lines: usize| {
+            for _ in 0..n_lines {
+                let text = format!("{n:07}").repeat(40_000);
+                let (begin, end) = text.split_at(100);
+                let flag = if partial { "P" } else { "F" };
+                b.append(
+                    "a.log",
+                    format!("2026-11-21T09:00:00Z stdout {flag} {begin}\n"),
+                );
+                b.append("a.log", format!("2026-11-21T09:00:00Z stderr F {n}\n"));
+                b.append("a.log", format!("2026-11-21T09:00:00Z stdout F {end}\n"));
+                n += 1;
+                expected.push(text);
+            }
+            expected.len()
+        };
+        let count = |store: &Store| {
+            let parts: usize = store.records.iter().map(String::len).sum();
+            parts / 280_000
+        };
+        write(&b, 2);
+        b.settle();
+        assert_eq!((count(&b.store), count(&b.second)), (2, 2));
+        b.is_second_dead = true;
+        let n_written = write(&b, 40);
+        b.settle();
+        assert_eq!(count(&b.store), n_written, "the first has all");
+        assert!(b.running.as_ref().unwrap().0.generations.len() > 1);
+        // Rotated meanwhile, and killed: the first gets nothing again that was saved.
+        b.rename("a.log", "a.log.00001");
+        let n_written = write(&b, 20);
+        b.settle();
+        b.crash();
+        b.start();
+        b.settle();
+        assert_eq!(count(&b.store), n_written);
+        assert_eq!(b.store.n_repeated, 0, "its cursor was further");
+        b.is_second_dead = false;
+        b.deliver_and_crash();
+        b.start();
+        b.settle();
+        let n_written = write(&b, 3);
+        b.settle();
+        for store in [&b.store, &b.second] {
+            assert_eq!(count(store), n_written);
+            let order: Vec<usize> = (store.records.iter())
+                .filter_map(|r| r.parse().ok().filter(|_| r.len() < 7))
+                .collect();
+            let mut sorted = order.clone();
+            sorted.sort_unstable();
+            sorted.dedup();
+            assert_eq!(sorted, (0..n_written).collect::<Vec<_>>());
+            assert_eq!(order.len(), n_written, "each once");
+        }
+        let tailer = &b.running.as_ref().unwrap().0;
+        assert!(tailer.generations.values().all(|g| g.lag.is_none()));
+    }
 }
 
 #[test]

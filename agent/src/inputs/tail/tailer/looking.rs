@@ -15,6 +15,7 @@ use super::opening::SKIPPED_NS;
 use super::{CHORES_EVERY, Key, POLL_EVERY, Tailer};
 use crate::inputs::tail::content::Content;
 use crate::inputs::tail::discover;
+use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::FileId;
 use crate::inputs::tail::watch::Changes;
 use crate::log;
@@ -84,7 +85,8 @@ impl Tailer {
     }
 
     pub(super) fn heat_all(&mut self) {
-        self.generations.values_mut().for_each(|g| g.hot = true);
+        let main = |g: &&mut Generation| g.lag.is_none();
+        (self.generations.values_mut().filter(main)).for_each(|g| g.hot = true);
     }
 
     /// `watcher_interval` and `progress_check_interval`.
@@ -114,7 +116,11 @@ impl Tailer {
         for generation in self.generations.values_mut() {
             let metadata = generation.file.metadata();
             let too_old = metadata.is_ok_and(|m| self.options.is_too_old(&m));
-            if too_old && generation.quiet_turns >= 2 && !generation.is_waiting() {
+            if too_old
+                && generation.lag.is_none()
+                && generation.quiet_turns >= 2
+                && !generation.is_waiting()
+            {
                 generation.released = true;
                 generation.closed = true;
             }

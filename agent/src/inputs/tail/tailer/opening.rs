@@ -267,6 +267,7 @@ impl Tailer {
             head: crate::offsets::Print::default(),
             marker: crate::offsets::Print::default(),
             cuts: Vec::new(),
+            cursors: Vec::new(),
             rotated: false,
             finished: false,
             foreign: false,
@@ -379,7 +380,10 @@ impl Tailer {
             inode: row.inode,
         };
         let created_ns = row.created_ns;
-        let opened = Generation::new(row, file, real.to_owned(), tag.into(), Arc::new(resource));
+        let stored = row.clone();
+        let outputs = self.link.outputs();
+        let (tag, resource) = (tag.into(), Arc::new(resource));
+        let opened = Generation::new(row, file, real.to_owned(), tag, resource, outputs);
         let mut generation = match opened {
             Ok(generation) => generation,
             Err(e) => {
@@ -397,6 +401,9 @@ impl Tailer {
             format_args!("following {shown} from offset {}", generation.offset()),
         );
         self.generations.insert(key, generation);
+        if !stored.cursors.is_empty() {
+            self.open_cursors(key, &stored);
+        }
         self.by_file.insert(id, key);
         self.by_real.insert(real.to_owned(), key);
         let followed = self.followed.entry(name.to_owned()).or_default();

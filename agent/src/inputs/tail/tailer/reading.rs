@@ -6,7 +6,7 @@
 use std::io;
 use std::time::{Instant, SystemTime};
 
-use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, Tailer, now};
+use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, Tailer};
 use crate::inputs::tail::content::Content;
 use crate::inputs::tail::discover::{self, Packing};
 use crate::inputs::tail::generation::{Generation, Turn, TurnContext};
@@ -18,15 +18,16 @@ use crate::pipeline::Stopped;
 impl Tailer {
     /// Gives every hot file its turn.
     pub(super) fn read_hot(&mut self) -> Result<(), Stopped> {
+        self.tend_lagging();
         let hot: Vec<Key> = (self.generations.iter())
             .filter(|(key, g)| g.hot && !g.closed && self.may_read(**key, g))
             .map(|(key, _)| *key)
             .collect();
         let mut open_bytes: usize = self.generations.values().map(Generation::open_bytes).sum();
         for key in hot {
-            if !self.link.has_room() {
+            if !self.has_room_at(key) {
                 // Whatever was not read stays hot; the next acknowledgement brings us back.
-                return Ok(());
+                continue;
             }
             let before = self.open_bytes_of(key);
             self.read_one(key, false)?;
@@ -48,6 +49,9 @@ impl Tailer {
         let Some(followed) = self.followed.get(&generation.checkpoint.path) else {
             return true;
         };
+        if generation.lag.is_some() {
+            return true;
+        }
         let older = followed.generations.iter().take_while(|k| **k != key);
         older
             .filter_map(|k| self.generations.get(k))
@@ -114,7 +118,9 @@ impl Tailer {
                     return Ok(());
                 }
                 Ok(Turn::Truncated) => {
-                    self.truncated(key);
+                    let main = generation.lag.map_or(key, |lag| lag.main);
+                    generation.hot = false;
+                    self.truncated(main);
                     return Ok(());
                 }
                 Err(e) => {
@@ -128,7 +134,7 @@ impl Tailer {
                     return Ok(());
                 }
             }
-            if left == 0 || !self.link.has_room() {
+            if left == 0 || !self.has_room_at(key) {
                 self.next_tick = Instant::now();
                 return Ok(());
             }
@@ -150,9 +156,9 @@ impl Tailer {
             ),
         );
         self.link.counters.files_lost.add(1);
-        generation.cut_all(&self.options.rules, &mut self.scratch, now());
         generation.closed = true;
         generation.quiet_turns = 2;
+        self.cut_everywhere(key, true);
         self.next_flush.get_or_insert(Instant::now());
         self.want_save();
     }
@@ -196,6 +202,7 @@ impl Tailer {
                     generation.move_to(file, sibling.id.device, sibling.id.inode);
                 }
                 self.by_file.insert(sibling.id, key);
+                self.move_lagging(key, false);
             }
             _ => {
                 log::info(
@@ -210,8 +217,9 @@ impl Tailer {
                     generation.gone = true;
                     generation.closed = true;
                     generation.hot = false;
-                    generation.cut_all(&self.options.rules, &mut self.scratch, now());
                 }
+                self.cut_everywhere(key, true);
+                self.move_lagging(key, true);
             }
         }
         self.mark_rotated(key);

@@ -9,20 +9,27 @@ use super::{CHORES_EVERY, Key, SAVE_EVERY, Tailer};
 use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::FileId;
 use crate::log;
-use crate::offsets::{Checkpoint, Offsets, nanoseconds};
+use crate::offsets::Checkpoint;
+use crate::pipeline::OutputSet;
 
 impl Tailer {
     pub(super) fn take_acknowledgements(&mut self) {
-        while let Ok((key, flight)) = self.acknowledged.try_recv() {
-            self.acknowledge_one(key, flight);
+        while let Ok((key, flight, outputs)) = self.acknowledged.try_recv() {
+            self.acknowledge_one(key, flight, outputs);
         }
     }
 
-    pub(super) fn acknowledge_one(&mut self, key: Key, flight: u64) {
-        if let Some(generation) = self.generations.get_mut(&key) {
-            generation.acknowledge(flight);
-            self.want_save();
+    pub(super) fn acknowledge_one(&mut self, key: Key, flight: u64, outputs: OutputSet) {
+        let Some(generation) = self.generations.get_mut(&key) else {
+            return;
+        };
+        generation.acknowledge(flight, outputs);
+        if let Some(lag) = generation.lag
+            && let Some(main) = self.generations.get_mut(&lag.main)
+        {
+            main.dirty = true;
         }
+        self.want_save();
     }
 
     pub(super) fn want_save(&mut self) {
@@ -31,15 +38,11 @@ impl Tailer {
 
     pub(super) fn save(&mut self) {
         self.next_save = None;
-        let dirty: Vec<&mut Generation> = (self.generations.values_mut())
-            .filter(|g| g.dirty)
+        let dirty: Vec<Key> = (self.generations.iter())
+            .filter(|(_, g)| g.dirty && g.lag.is_none())
+            .map(|(key, _)| *key)
             .collect();
-        let saved = save_rows(
-            &mut self.offsets,
-            dirty,
-            &mut self.moved_rows,
-            &mut self.removed_rows,
-        );
+        let saved = self.save_rows(&dirty);
         if let Err(e) = saved {
             log::error(
                 &self.component,
@@ -55,11 +58,13 @@ impl Tailer {
         self.next_chores = None;
         let now = Instant::now();
         let mut again = false;
-        let now_ns = nanoseconds(SystemTime::now());
-        let rules = &self.options.rules;
-        for generation in self.generations.values_mut().filter(|g| g.is_waiting()) {
+        let waiting: Vec<Key> = (self.generations.iter())
+            .filter(|(_, g)| g.lag.is_none() && g.is_waiting())
+            .map(|(key, _)| *key)
+            .collect();
+        for key in waiting {
             again = true;
-            if generation.cut_due(rules, &mut self.scratch, (now, now_ns)) {
+            if self.cut_everywhere(key, false) {
                 self.next_flush.get_or_insert(now);
             }
         }
@@ -94,18 +99,19 @@ impl Tailer {
             }
             return;
         }
-        if !self.link.has_room() {
+        if !self.has_room_at(key) {
             return;
         }
         // Once more, taking an unfinished last line as it is.
         if self.read_one(key, true).is_err() {
             return;
         }
-        let rules = &self.options.rules;
+        if (self.generations.get(&key)).is_some_and(|g| g.quiet_turns >= 2) {
+            self.cut_everywhere(key, true);
+        }
         if let Some(generation) = self.generations.get_mut(&key)
             && generation.quiet_turns >= 2
         {
-            generation.cut_all(rules, &mut self.scratch, super::now());
             generation.closed = true;
             generation.hot = false;
             self.next_flush.get_or_insert(now);
@@ -114,8 +120,21 @@ impl Tailer {
 
     /// Lets go of generations that are closed and wholly acknowledged.
     pub(super) fn retire(&mut self) {
+        let caught_up = |g: &Generation| g.lag.is_some() && g.closed && g.is_settled();
+        let mut mains = Vec::new();
+        self.generations.retain(|_, g| {
+            let gone = caught_up(g);
+            mains.extend(g.lag.filter(|_| gone).map(|lag| lag.main));
+            !gone
+        });
+        for main in mains {
+            if let Some(main) = self.generations.get_mut(&main) {
+                main.dirty = true;
+                self.want_save();
+            }
+        }
         let done: Vec<Key> = (self.generations.iter())
-            .filter(|(_, g)| g.closed && g.is_settled())
+            .filter(|(key, g)| g.closed && g.is_settled() && !self.has_lagging(**key))
             .map(|(key, _)| *key)
             .collect();
         for key in done {
@@ -123,6 +142,7 @@ impl Tailer {
                 continue;
             };
             generation.checkpoint.finished = !generation.released;
+            generation.checkpoint.cursors.clear();
             let row = &mut generation.checkpoint;
             let id = FileId {
                 device: row.device,
@@ -159,18 +179,17 @@ impl Tailer {
             return false;
         }
         let keys: Vec<Key> = self.generations.keys().copied().collect();
+        if self.generations.values().any(|g| g.lag.is_some()) {
+            return false;
+        }
         for key in keys {
-            if !self.link.has_room() {
+            if !self.has_room_at(key) {
                 return false;
             }
             if self.read_one(key, true).is_err() {
                 return true;
             }
-            if let Some(generation) = self.generations.get_mut(&key)
-                && generation.is_waiting()
-            {
-                generation.cut_all(&self.options.rules, &mut self.scratch, super::now());
-            }
+            self.cut_everywhere(key, true);
         }
         if self.flush().is_err() {
             return true;
@@ -185,8 +204,8 @@ impl Tailer {
         while under_way(self) {
             crossbeam_channel::select! {
                 recv(self.acknowledged) -> message => {
-                    if let Ok((key, flight)) = message {
-                        self.acknowledge_one(key, flight);
+                    if let Ok((key, flight, outputs)) = message {
+                        self.acknowledge_one(key, flight, outputs);
                     }
                 }
                 recv(self.link.closed) -> _ => break,
@@ -195,28 +214,29 @@ impl Tailer {
         self.take_acknowledgements();
         self.save();
     }
-}
 
-fn save_rows(
-    offsets: &mut Offsets,
-    mut dirty: Vec<&mut Generation>,
-    moved: &mut Vec<Checkpoint>,
-    removed: &mut Vec<i64>,
-) -> anyhow::Result<()> {
-    if !dirty.is_empty() || !moved.is_empty() {
-        let checkpoints = dirty.iter_mut().map(|g| &mut g.checkpoint);
-        let checkpoints = checkpoints.chain(moved.iter_mut());
-        offsets.save(checkpoints, SystemTime::now())?;
-        for generation in dirty {
-            generation.dirty = false;
-            generation.must_save = false;
-            generation.checkpoint.foreign = false;
+    fn save_rows(&mut self, dirty: &[Key]) -> anyhow::Result<()> {
+        let mut rows: Vec<(Key, Checkpoint)> = (dirty.iter())
+            .filter_map(|key| Some((*key, self.row_of(*key)?)))
+            .collect();
+        if !rows.is_empty() || !self.moved_rows.is_empty() {
+            let checkpoints = rows.iter_mut().map(|(_, row)| row);
+            let checkpoints = checkpoints.chain(self.moved_rows.iter_mut());
+            self.offsets.save(checkpoints, SystemTime::now())?;
+            self.moved_rows.clear();
         }
-        moved.clear();
+        for (key, row) in rows {
+            if let Some(generation) = self.generations.get_mut(&key) {
+                generation.checkpoint.id = row.id;
+                generation.checkpoint.foreign = false;
+                generation.dirty = false;
+                generation.must_save = false;
+            }
+        }
+        if !self.removed_rows.is_empty() {
+            self.offsets.remove(&self.removed_rows)?;
+            self.removed_rows.clear();
+        }
+        Ok(())
     }
-    if !removed.is_empty() {
-        offsets.remove(removed)?;
-        removed.clear();
-    }
-    Ok(())
 }

@@ -4,6 +4,7 @@
 //! nothing is sent of a generation whose row is not stored, because after a crash it would come
 //! again under another source and could not be told from news.
 
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::{Key, Tailer};
@@ -29,14 +30,19 @@ impl Tailer {
             let Some(generation) = self.generations.get_mut(key) else {
                 continue;
             };
+            if generation.lag.is_some() {
+                continue;
+            }
             if let Err(e) = generation.update_head() {
                 log::warn(
                     &self.component,
                     format_args!("cannot read a file's first bytes: {e}"),
                 );
             }
-            if generation.must_save {
-                rows.push((*key, generation.checkpoint.clone()));
+            if generation.must_save
+                && let Some(row) = self.row_of(*key)
+            {
+                rows.push((*key, row));
             }
         }
         if rows.is_empty() {
@@ -67,11 +73,20 @@ impl Tailer {
         match generation.take_batch() {
             Ok(Some((batch, flight))) => {
                 let acknowledge = self.acknowledge.clone();
-                let done = Box::new(move || {
-                    // The tail may have left already.
-                    let _ = acknowledge.send((key, flight));
-                });
-                self.link.send(batch, Some(done))
+                let outputs = generation.outputs;
+                // The tail may have left already when it is called.
+                let done = move |outputs| drop(acknowledge.send((key, flight, outputs)));
+                if !self.repeats {
+                    return self.link.send(batch, Some(Box::new(move || done(outputs))));
+                }
+                let declined = self.link.offer(batch, outputs, Arc::new(done))?.declined;
+                if !declined.is_empty() {
+                    self.declined(key, declined);
+                } else if outputs.is_empty() {
+                    // Nobody is there to acknowledge it.
+                    self.acknowledge_one(key, flight, outputs);
+                }
+                Ok(())
             }
             Ok(None) => {
                 self.want_save();
@@ -97,11 +112,11 @@ impl Tailer {
         if keys.is_empty() {
             return Ok(());
         }
-        let stored = self.link.has_room() && self.store_before_sending(&keys);
+        let stored = self.has_any_room() && self.store_before_sending(&keys);
         for key in keys {
-            if !stored || !self.link.has_room() {
+            if !stored || !self.has_room_at(key) {
                 self.next_flush = Some(Instant::now() + self.tick);
-                break;
+                continue;
             }
             self.send_stored(key)?;
         }
