@@ -127,6 +127,12 @@ impl TimeFormat {
         })
     }
 
+    /// Whether the text alone says which time it is; otherwise it depends on now.
+    #[must_use]
+    pub fn is_absolute(&self) -> bool {
+        self.has_year
+    }
+
     /// Reads a time and returns Unix nanoseconds. Every part of the format must be there when
     /// `strict`; what follows in the text does not matter, as in Fluent Bit, so `%L` reads a time
     /// that ends with a `Z`.

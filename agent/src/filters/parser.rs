@@ -2,13 +2,18 @@
 //!
 //! A record whose field no parser fits stays as it is.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::SystemTime;
 
-use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Settings, Value};
+use kansoku_model::{
+    ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Settings, Slice, Value,
+};
 use kansoku_parsers::line::{Parsed, Parser};
 
+use super::accessor::Accessor;
 use crate::config::find_parser;
+use crate::log;
 use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 /// The plugin.
@@ -16,7 +21,12 @@ pub const PLUGIN: FilterPlugin = Plugin {
     name: "parser",
     about: "Parses a field of each record into more fields.",
     options: &[
-        OptionSpec::new("key_name", OptionKind::Text, "", "the field to parse"),
+        OptionSpec::new(
+            "key_name",
+            OptionKind::Text,
+            "",
+            "the field to parse, or $a['b'] for a nested one",
+        ),
         OptionSpec::new(
             "parser",
             OptionKind::Text,
@@ -34,33 +44,52 @@ pub const PLUGIN: FilterPlugin = Plugin {
             "preserve_key",
             OptionKind::Bool,
             "off",
-            "keep the parsed field itself, with reserve_data",
+            "keep the parsed field itself",
         ),
     ],
     example: "[FILTER]\n    Name          parser\n    Match         kube.*\n    Key_Name      log\n    Parser        json\n    Reserve_Data  On\n",
     build,
 };
 
+enum Key {
+    Name(String),
+    /// `$a['b']`: a nested field, which stays where it is.
+    Nested(Accessor),
+}
+
 struct ParserFilter {
-    key: String,
+    key: Key,
     parsers: Vec<Arc<Parser>>,
     reserve_data: bool,
     preserve_key: bool,
     /// Scratch space; held while one batch is parsed. An input's thread that finds it taken makes
     /// its own.
     scratch: Mutex<Parsed>,
+    /// Of how many lines that were too hard for a pattern the log has told.
+    told: AtomicU64,
 }
 
 fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
     settings.check(PLUGIN.options)?;
     settings.required("parser")?;
     let parsers = settings.all("parser").map(|s| find_parser(environment, s));
+    let parsers = parsers.collect::<Result<_, _>>()?;
+    let key = settings.required("key_name")?;
+    let key = if key.starts_with('$') {
+        let place = settings
+            .get("key_name")
+            .map_or(&settings.place, |k| &k.place);
+        Key::Nested(Accessor::new(key).map_err(|e| ConfigError::new(place, e))?)
+    } else {
+        Key::Name(key.to_owned())
+    };
     Ok(Box::new(ParserFilter {
-        key: settings.required("key_name")?.to_owned(),
-        parsers: parsers.collect::<Result<_, _>>()?,
+        key,
+        parsers,
         reserve_data: settings.bool("reserve_data", false)?,
         preserve_key: settings.bool("preserve_key", false)?,
         scratch: Mutex::default(),
+        told: AtomicU64::new(0),
     }))
 }
 
@@ -72,49 +101,88 @@ pub fn now_ns() -> i64 {
 
 impl Filter for ParserFilter {
     fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
-        let Some(column) = batch.column_index(&self.key) else {
-            return;
-        };
         let now_ns = now_ns();
-        with_scratch(&self.scratch, |parsed| {
-            for row in 0..batch.len() {
-                self.parse(batch, row, column, now_ns, parsed);
+        let mut before = Vec::new();
+        with_scratch(&self.scratch, |parsed| match &self.key {
+            Key::Name(name) => {
+                let Some(column) = batch.column_index(name) else {
+                    return;
+                };
+                for row in 0..batch.len() {
+                    let value = batch.columns()[column].values[row];
+                    if let Value::Text(text) | Value::Json(text) = value {
+                        let at = (row, Some(column), text);
+                        self.parse(batch, at, now_ns, parsed, &mut before);
+                    }
+                }
+            }
+            Key::Nested(accessor) => {
+                let texts: Vec<_> = {
+                    let reading = accessor.over(batch);
+                    let text = |row| reading.text_only(row).map(std::borrow::Cow::into_owned);
+                    (0..batch.len()).map(text).collect()
+                };
+                for (row, text) in texts.iter().enumerate() {
+                    if let Some(text) = text {
+                        let text = batch.store(text);
+                        self.parse(batch, (row, None, text), now_ns, parsed, &mut before);
+                    }
+                }
             }
         });
+        self.tell_of_hard_lines();
     }
 }
 
 impl ParserFilter {
+    /// Parses the text of a record; `column` is the field it stands in, when it fills one.
     fn parse(
         &self,
         batch: &mut LogBatch,
-        row: usize,
-        column: usize,
+        (row, column, text): (usize, Option<usize>, Slice),
         now_ns: i64,
         parsed: &mut Parsed,
+        before: &mut Vec<Value>,
     ) {
-        let (Value::Text(slice) | Value::Json(slice)) = batch.columns()[column].values[row] else {
-            return;
-        };
-        let fits = |p: &Arc<Parser>| p.parse(batch.bytes(slice), now_ns, parsed);
+        let fits = |p: &Arc<Parser>| p.parse(batch.bytes(text), now_ns, parsed);
         if !self.parsers.iter().any(fits) {
             return;
         }
-        let before: Vec<Value> = batch.columns().iter().map(|c| c.values[row]).collect();
-        for (at, _) in before.iter().enumerate() {
-            let keep = self.reserve_data && (at != column || self.preserve_key);
+        before.clear();
+        before.extend(batch.columns().iter().map(|c| c.values[row]));
+        for at in 0..before.len() {
+            let keep = if Some(at) == column {
+                self.preserve_key
+            } else {
+                self.reserve_data
+            };
             if !keep {
                 batch.set(at, row, Value::Absent);
             }
         }
-        if !parsed.write(batch, row, slice) {
-            for (at, value) in before.into_iter().enumerate() {
+        if !parsed.write(batch, row, text) {
+            for (at, value) in before.drain(..).enumerate() {
                 batch.set(at, row, value);
             }
             return;
         }
         if let Some(time_ns) = parsed.time_ns {
             batch.set_time(row, time_ns);
+        }
+    }
+
+    /// Warns of lines that a backtracking pattern gave up on, each time their number has doubled.
+    fn tell_of_hard_lines(&self) {
+        let n: u64 = self.parsers.iter().map(|p| p.n_given_up()).sum();
+        let told = self.told.load(Ordering::Relaxed);
+        if n > told && n >= 2 * told {
+            self.told.store(n, Ordering::Relaxed);
+            let names: Vec<&str> = self.parsers.iter().map(|p| p.name()).collect();
+            let message = format!(
+                "{n} lines were too hard for the pattern of '{}' and stay unparsed; look-ahead and backreferences cost most",
+                names.join("', '")
+            );
+            log::warn("filter parser", message);
         }
     }
 }
@@ -155,6 +223,11 @@ mod tests {
         let row = batch.push(7, Position::at(1));
         batch.set_text("log", row, log.as_bytes());
         batch.set_text("stream", row, b"stdout");
+        if pairs.iter().any(|(_, value)| value.starts_with('$')) {
+            let meta = Value::Json(batch.store(br#"{"a":"{\"b\":2}"}"#));
+            let column = batch.column_index_or_insert("meta");
+            batch.set(column, row, meta);
+        }
         filter.apply(&mut batch, &mut FilterContext::default());
         let mut out = Vec::new();
         json::write_fields(&mut out, &batch, row, true);
@@ -181,6 +254,25 @@ mod tests {
                 with(&[("reserve_data", "on"), ("preserve_key", "on")]),
                 r#"{"a":1}"#,
                 r#"7 "log":"{\"a\":1}","stream":"stdout","a":1"#,
+            ),
+            (
+                with(&[("preserve_key", "on")]),
+                r#"{"a":1}"#,
+                r#"7 "log":"{\"a\":1}","a":1"#,
+            ),
+            (
+                vec![("key_name", "$meta['a']"), ("parser", "json")],
+                "x",
+                r#"7 "b":2"#,
+            ),
+            (
+                vec![
+                    ("key_name", "$meta['a']"),
+                    ("parser", "json"),
+                    ("reserve_data", "on"),
+                ],
+                "x",
+                r#"7 "log":"x","stream":"stdout","meta":{"a":"{\"b\":2}"},"b":2"#,
             ),
             (
                 both.to_vec(),

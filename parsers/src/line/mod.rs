@@ -21,7 +21,7 @@ pub use decode::DecodeRule;
 pub use parsed::{MAX_COLUMNS, Parsed};
 
 use crate::time::{self, TimeFormat, Zone};
-use parsed::{FieldValue, Name, Span};
+use parsed::{FieldValue, LastTime, Name, Span};
 use pattern::Pattern;
 
 /// The keys of a `[PARSER]` section.
@@ -205,6 +205,15 @@ impl Parser {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// How many lines its pattern gave up on; see [`Pattern::n_given_up`].
+    #[must_use]
+    pub fn n_given_up(&self) -> u64 {
+        match &self.format {
+            Format::Regex(format) => format.pattern.n_given_up(),
+            _ => 0,
+        }
     }
 
     /// Reads a line into `parsed` (cleared first). False when the line does not fit the format.
@@ -439,7 +448,24 @@ impl Time {
             }
             _ => b"",
         };
-        parsed.time_ns = self.format.parse(text, &self.zone, now_ns, self.strict);
+        // Neighbouring lines of a log that counts in seconds have one time.
+        let of = std::ptr::from_ref(self) as usize;
+        let known = (parsed.last_time.as_ref()).filter(|l| l.of == of && *l.text == *text);
+        let (time_ns, new) = match known {
+            Some(last) => (Some(last.ns), None),
+            None => {
+                let time_ns = self.format.parse(text, &self.zone, now_ns, self.strict);
+                let new = time_ns.filter(|_| self.format.is_absolute());
+                let text = |ns| LastTime {
+                    of,
+                    text: text.into(),
+                    ns,
+                };
+                (time_ns, new.map(text))
+            }
+        };
+        parsed.time_ns = time_ns;
+        parsed.last_time = new.or(parsed.last_time.take());
         parsed.time_failed = parsed.time_ns.is_none();
         let keep = if parsed.time_failed {
             keep_failed || self.keep

@@ -45,6 +45,14 @@ pub(super) struct Field {
     pub value: FieldValue,
 }
 
+/// A time as text and as nanoseconds, for the parser with the address `of`.
+#[derive(Debug)]
+pub(super) struct LastTime {
+    pub of: usize,
+    pub text: Box<[u8]>,
+    pub ns: i64,
+}
+
 /// The fields that a parser found in one line.
 #[derive(Debug, Default)]
 pub struct Parsed {
@@ -59,6 +67,8 @@ pub struct Parsed {
     pub(super) json: Vec<json::Field>,
     /// Scratch space of patterns.
     pub(super) groups: Groups,
+    /// The last time that was read.
+    pub(super) last_time: Option<LastTime>,
     /// For each field its column; at the next line the first guess.
     columns: Vec<usize>,
     name: String,

@@ -74,6 +74,8 @@ const RUBY: Rules = &[
 ];
 
 /// The head, pairs of place and source line, then the exception itself, which ends the record.
+/// Python 3.11 and later mark the place in the source line with `^` and `~`; Fluent Bit does not know
+/// that line and cuts such a trace into pieces.
 const PYTHON: Rules = &[
     (
         "start_state",
@@ -82,6 +84,7 @@ const PYTHON: Rules = &[
     ),
     ("python", r"/^[ \t]+File /", "python_source"),
     ("python_source", r"/[^ \t]/", "python"),
+    ("python", r"/^[ \t]+[~^]+[ \t]*$/", "python"),
     ("python", r"/^(?:[^\s.():]+\.)*[^\s.():]+:/", "start_state"),
 ];
 

@@ -262,6 +262,10 @@ impl Joiner {
         }
         stream.last = Some(parser);
         let slot = &mut stream.slots[at];
+        if continues && !slot.is_pending && text.is_empty() {
+            // An empty line that goes on what is gone already is the line end that it stands for.
+            slot.len = self.parsers[parser].newlines(slot, text);
+        }
         if slot.is_pending {
             let newlines = self.parsers[parser].newlines(slot, text);
             step.cut = continues && slot.len + newlines + text.len() > self.limit_bytes;
@@ -277,7 +281,7 @@ impl Joiner {
         slot.len += text.len();
         slot.ends_with_newline = match text.last() {
             Some(last) => *last == b'\n',
-            None => slot.len > 0,
+            None => matches!(step.place, Place::Join { newlines: 1.. }),
         };
         if complete {
             slot.clear();

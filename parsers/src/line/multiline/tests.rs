@@ -81,6 +81,33 @@ fn states_outlive_a_line_that_stands_alone_as_in_fluent_bit() {
     assert_eq!(records(&built_in(&["java"]), lines), expected);
 }
 
+/// Traces that java 17, python 3 and node printed here, and such as go and ruby print. Fluent Bit
+/// 5.1.1 makes the same records, but for the marker lines of Python 3.11 and later.
+#[test]
+fn real_traces_are_joined() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/multiline");
+    for (file, parser) in [
+        ("java", "java"),
+        ("node", "java"),
+        ("python", "python"),
+        ("python-3.10", "python"),
+        ("go", "go"),
+        ("ruby", "ruby"),
+    ] {
+        let path = |end: &str| folder.join(format!("{file}.{end}"));
+        let lines = std::fs::read_to_string(path("log")).expect(file);
+        let got: String = (records(&built_in(&[parser]), lines.lines()).iter())
+            .map(|record| serde_json::to_string(record).expect("json") + "\n")
+            .collect();
+        if std::env::var_os("UPDATE").is_some() {
+            std::fs::write(path("json"), &got).expect("the fixture can be written");
+        }
+        let expected = std::fs::read_to_string(path("json")).unwrap_or_default();
+        assert_eq!(got, expected, "{file}");
+        assert!(got.contains("\\n"), "nothing of {file} was joined");
+    }
+}
+
 #[test]
 fn a_list_of_parsers_takes_each_line_once() {
     let lines = [
