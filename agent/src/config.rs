@@ -18,7 +18,7 @@ use std::collections::HashMap;
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, Place, Settings};
-use kansoku_parsers::config::{Section, SectionKind};
+use kansoku_parsers::config::{Group, Section, SectionKind};
 
 use crate::command_line::Invocation;
 use crate::pipeline::PipelineSpec;
@@ -76,7 +76,7 @@ fn build(
     for section in sections {
         match section.kind {
             SectionKind::Service => {
-                mistakes.extend(section.groups.iter().filter_map(service::group));
+                mistakes.extend(groups(&section.groups, warnings).err());
                 service_settings.settings.extend(section.settings);
             }
             SectionKind::Input | SectionKind::Filter | SectionKind::Output => plugins.push(section),
@@ -84,7 +84,7 @@ fn build(
                 own_parsers.push(section);
             }
             SectionKind::Upstream | SectionKind::Node => others.push(section),
-            kind => mistakes.push(misplaced(kind, &section)),
+            kind => mistakes.extend(misplaced(kind, &section)),
         }
     }
     let mut mistakes: Vec<Mistake> = mistakes.into_iter().map(Mistake::read).collect();
@@ -99,7 +99,10 @@ fn build(
     for key in ["plugins_file", "streams_file"] {
         for setting in service_settings.all(key) {
             match documents::named_by(setting, main, warnings) {
-                Ok(sections) => sections.iter().for_each(|s| note(misplaced(s.kind, s))),
+                Ok(sections) => {
+                    let found = sections.iter().filter_map(|s| misplaced(s.kind, s));
+                    found.for_each(&mut note);
+                }
                 Err(error) => note(error),
             }
         }
@@ -147,8 +150,29 @@ fn build(
     }
 }
 
-/// What is said of a section that has no place in the main file, or none at all.
-fn misplaced(kind: SectionKind, section: &Section) -> ConfigError {
+/// Groups of keys in SERVICE or a plugin's section: only `telemetry` has a meaning in Fluent Bit.
+fn groups(groups: &[Group], warnings: &mut Vec<ConfigError>) -> Result<(), ConfigError> {
+    for group in groups {
+        let message = match group.name.as_str() {
+            "telemetry" => {
+                let message = "'telemetry' has no effect: records are counted per input, filter and output";
+                warnings.push(ConfigError::new(&group.place, message));
+                continue;
+            }
+            "processors" => "processors can be written in YAML only; rename the file to .yaml and rewrite it, or use [FILTER] sections".to_owned(),
+            name => format!("nothing knows the group '{name}'; remove it"),
+        };
+        return Err(ConfigError::new(&group.place, message));
+    }
+    Ok(())
+}
+
+/// What is said of a section that has no place in the main file, or none at all; nothing of one that
+/// asks for nothing, as [PLUGINS] in Fluent Bit's own files.
+fn misplaced(kind: SectionKind, section: &Section) -> Option<ConfigError> {
+    if section.settings.is_empty() {
+        return None;
+    }
     let value = |key: &str| {
         let found = section.settings.iter().find(|s| s.key == key);
         found.map_or("", |s| s.value.as_str())
@@ -171,7 +195,7 @@ fn misplaced(kind: SectionKind, section: &Section) -> ConfigError {
         ),
         kind => format!("a {kind:?} section cannot be in this file"),
     };
-    ConfigError::new(&section.place, message)
+    Some(ConfigError::new(&section.place, message))
 }
 
 fn named(plugin: &str, place: Place, settings: Vec<Setting>) -> Settings {

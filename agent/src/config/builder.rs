@@ -12,7 +12,7 @@ use kansoku_parsers::config::{Processor, Section, SectionKind};
 
 use super::instance::{self, Mistake};
 use super::parser_files::Parsers;
-use super::{Service, conditional, files, named};
+use super::{Service, conditional, files, groups, named};
 use crate::command_line;
 use crate::kubernetes::Pods;
 use crate::pipeline::{OutputSpec, PipelineSpec, ProcessorSpec, TagMatch};
@@ -98,9 +98,7 @@ impl<'a> Builder<'a> {
                 format!("the {kind:?} section has no 'name', which says which plugin it is");
             return Err(Mistake::read(ConfigError::new(&section.place, message)));
         };
-        if let Some(group) = section.groups.first() {
-            return Err(Mistake::read(unknown_group(group)));
-        }
+        groups(&section.groups, self.warnings).map_err(Mistake::read)?;
         let result = match kind {
             SectionKind::Input => self.input(&name.value, &name.place, section),
             SectionKind::Filter => self.filter(&name.value, &name.place, section),
@@ -231,13 +229,4 @@ impl<'a> Builder<'a> {
         }
         (self.spec, self.inputs, self.environment)
     }
-}
-
-fn unknown_group(group: &kansoku_parsers::config::Group) -> ConfigError {
-    let message = if group.name == "processors" {
-        "processors can be written in YAML only; rename the file to .yaml and rewrite it, or use [FILTER] sections".to_owned()
-    } else {
-        format!("no plugin knows the group '{}'; remove it", group.name)
-    };
-    ConfigError::new(&group.place, message)
 }

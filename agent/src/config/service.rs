@@ -10,7 +10,6 @@ use std::time::Duration;
 use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
 
-use kansoku_parsers::config::Group;
 use kansoku_parsers::line::multiline::DEFAULT_LIMIT_BYTES;
 
 use crate::log::Level;
@@ -415,15 +414,6 @@ fn multiline_limit(s: &Settings) -> Result<usize, ConfigError> {
 
 /// A joined record has to fit into a batch.
 const MAX_MULTILINE_BYTES: usize = 1 << 30;
-
-/// What is said of a group of keys in `service`.
-pub(super) fn group(group: &Group) -> Option<ConfigError> {
-    // Fluent Bit reads it and has nothing to tell there either without its own cloud.
-    (group.name != "telemetry").then(|| {
-        let message = format!("unknown group '{}' in SERVICE; remove it", group.name);
-        ConfigError::new(&group.place, message)
-    })
-}
 
 /// Less would not hold one batch of a busy file.
 const MIN_MEM_LIMIT_BYTES: u64 = 2 << 20;

@@ -69,17 +69,24 @@ pub(super) fn settings(node: &Node, section: &mut Section) -> Result<(), ConfigE
     Ok(())
 }
 
+/// A map inside a section; maps inside it become keys with dots.
 fn group(name: &str, node: &Node) -> Result<Group, ConfigError> {
+    fn flatten(prefix: &str, node: &Node, into: &mut Vec<Setting>) -> Result<(), ConfigError> {
+        for (key, value) in pairs(node)? {
+            let name = format!("{prefix}{}", snake_case(&key.text));
+            match &value.value {
+                Value::Map(_) => flatten(&format!("{name}."), value, into)?,
+                _ => into.push(setting(&name, text(value)?, &key.place)),
+            }
+        }
+        Ok(())
+    }
     let mut group = Group {
         name: snake_case(name),
         place: node.place.clone(),
         settings: Vec::new(),
     };
-    for (key, value) in pairs(node)? {
-        group
-            .settings
-            .push(setting(&key.text, text(value)?, &key.place));
-    }
+    flatten("", node, &mut group.settings)?;
     Ok(group)
 }
 

@@ -69,10 +69,10 @@ service:
   flush: 0.5
   logLevel: ${LEVEL}
   http_server: on
-  telemetry: {metrics: {}}
+  telemetry: {metrics: {logs: {rate: 1}, x: []}}
 "#;
     assert_eq!(one(main), "error m:5:12: in* from m cannot be opened");
-    let main = main.replace("{metrics: {}}", "{traces: off}");
+    let main = main.replace(", x: []", "");
     let include = r#"
 parsers:
   - {name: p, format: regex, regex: '^(?<a>.*)$'}
@@ -122,7 +122,7 @@ Input@in1:14:7 name=tail mem_buf_limit=5M storage.type=filesystem
 Filter@in1:28:7 name=modify match=* add=a b add=c d
 Output@in1:32:7 name=stdout tls.verify=off
 Service@m:6:1 flush=0.5 log_level=${LEVEL} http_server=on
-  telemetry: traces=off"
+  telemetry: metrics.logs.rate=1"
     );
 }
 
