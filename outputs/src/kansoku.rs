@@ -78,6 +78,10 @@ impl Output for Kansoku {
         4 << 20
     }
 
+    fn drops_repeats(&self) -> bool {
+        true
+    }
+
     fn takes(&self, _: &RecordBatch) -> bool {
         true
     }

@@ -150,6 +150,12 @@ pub trait Output: Send + Sync {
         1 << 20
     }
 
+    /// Whether the destination drops records that come again by itself, by their source and position:
+    /// then no note is kept of what was sent.
+    fn drops_repeats(&self) -> bool {
+        false
+    }
+
     /// Whether the output has a use for this batch; others are acknowledged without a send.
     fn takes(&self, batch: &RecordBatch) -> bool;
 }

@@ -25,6 +25,10 @@ impl Output for Null {
         Box::pin(std::future::ready(Outcome::Delivered))
     }
 
+    fn drops_repeats(&self) -> bool {
+        true
+    }
+
     fn takes(&self, _: &RecordBatch) -> bool {
         true
     }

@@ -4,6 +4,7 @@
 //! whatever the first one is.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use kansoku_model::{ConfigError, Place, Settings};
@@ -124,6 +125,11 @@ impl<'a> Builder<'a> {
         )?;
         let Some(mut spec) = spec else { return Ok(()) };
         spec.processors = self.processors(section.processors)?;
+        if let Some(db) = own.get("db").filter(|_| plugin.name == "tail") {
+            // Only used when there is no storage.path.
+            let folder = PathBuf::from(format!("{}.state", db.value));
+            self.spec.state_path.get_or_insert(folder);
+        }
         self.spec.inputs.push(spec);
         self.inputs.push(own);
         Ok(())

@@ -14,6 +14,7 @@ use kansoku_outputs::Output;
 
 use super::chain::{Chain, FilterStage, Ready};
 use super::context::Hold;
+use super::intents::{self, Recovered};
 use super::ledger::{Charge, Ledger};
 use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
@@ -33,6 +34,8 @@ pub(super) struct Route {
     pub(super) queues: Vec<Arc<Queue>>,
     /// With `storage.path`.
     pub(super) spill: Option<Arc<Spill>>,
+    /// What was delivered or under way when the agent was killed.
+    pub(super) recovered: Recovered,
 }
 
 impl Route {
@@ -206,8 +209,22 @@ impl Core {
         }
     }
 
-    /// Gives one output a batch: through its queue, or through its spill.
+    /// Gives one output a batch, without what it has got of it before the agent was killed.
     fn put(&self, output: usize, parcel: &Parcel, receipt: Receipt) {
+        let source = parcel.batch.source();
+        match self.routes[output].recovered.marks.get(&source.id) {
+            Some(mark) if source.from < *mark => {
+                match intents::behind(RecordBatch::clone(&parcel.batch), *mark) {
+                    Some(rest) => self.put_news(output, &self.parcel(parcel.from, rest), receipt),
+                    None => receipt.give(),
+                }
+            }
+            _ => self.put_news(output, parcel, receipt),
+        }
+    }
+
+    /// Gives one output a batch: through its queue, or through its spill.
+    fn put_news(&self, output: usize, parcel: &Parcel, receipt: Receipt) {
         let route = &self.routes[output];
         let Some(spill) = &route.spill else {
             return self.push(output, parcel, receipt);
@@ -273,8 +290,12 @@ impl Core {
                 return;
             };
             let source = batch.source().id;
-            let parcel = self.parcel(From::default(), batch);
-            self.push(output, &parcel, Receipt::Spilled(spill.up(place)));
+            let receipt = Receipt::Spilled(spill.up(place));
+            let mark = route.recovered.marks.get(&source).copied();
+            match intents::behind(batch, mark.unwrap_or_default()) {
+                Some(batch) => self.push(output, &self.parcel(From::default(), batch), receipt),
+                None => receipt.give(),
+            }
             spill.queued(source);
         }
     }

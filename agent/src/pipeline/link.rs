@@ -4,6 +4,7 @@
 //! batch have room. [`Link::offer`] is for inputs that can read their source again: an output without
 //! room declines, and the input reads from there again for that output alone.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use kansoku_model::{Position, RecordBatch, SourceId};
 
 use super::core::{Core, Lane, Route, Way};
+use super::intents::Recovered;
 use super::ledger::Ledger;
 use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
@@ -226,8 +228,10 @@ impl Link {
     /// were under way when the agent was killed. Whoever reads the source again ends a batch at each
     /// of them, so that a repeated request has the records and the id it had before.
     #[must_use]
-    pub fn cuts(&self, _source: SourceId) -> Vec<Position> {
-        Vec::new()
+    pub fn cuts(&self, source: SourceId) -> Vec<Position> {
+        let cuts = self.core.routes.iter().map(|r| r.recovered.cuts(source));
+        let cuts: BTreeSet<Position> = cuts.flatten().collect();
+        cuts.into_iter().collect()
     }
 
     /// A link without filters whose batches end in the returned [`Captured`]: for inputs' tests.
@@ -249,6 +253,7 @@ impl Link {
             processors: Vec::new(),
             queues: vec![queue.clone()],
             spill: None,
+            recovered: Recovered::default(),
         };
         let limit = super::DEFAULT_MEM_LIMIT_BYTES;
         let link = Self {

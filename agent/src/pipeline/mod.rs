@@ -12,6 +12,7 @@ mod context;
 mod core;
 mod counters;
 mod dead_letters;
+mod intents;
 mod keeper;
 mod ledger;
 mod link;

@@ -9,6 +9,7 @@ use tokio::runtime::Handle;
 
 use super::chain::FilterStage;
 use super::core::{Core, Lane, Route};
+use super::intents::{Intents, Members, Recovered};
 use super::keeper::Keeper;
 use super::ledger::Ledger;
 use super::queue::Queue;
@@ -25,6 +26,10 @@ const INPUT_EXIT: Duration = Duration::from_secs(2);
 
 /// How often it is asked whether all that was spilled has been read.
 const SPILL_DRAINED_EVERY: Duration = Duration::from_millis(20);
+
+/// After a crash, how long an output waits for the batches of a request that was under way, before
+/// it sends what it has of them in another way.
+const REPEAT_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Tells a running pipeline to stop, from any thread.
 #[derive(Clone)]
@@ -93,6 +98,8 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         .map(|i| i.mem_buf_limit.unwrap_or(DEFAULT_MEM_BUF_LIMIT_BYTES))
         .collect();
     let ledger = Ledger::new(spec.mem_limit_bytes, &limits, spec.outputs.len());
+    let intents_folder = (spec.storage_path.as_ref()).or(spec.state_path.as_ref());
+    let intents_folder = intents_folder.map(|p| p.join("intents"));
     let (mut routes, mut senders, mut queues) = (Vec::new(), Vec::new(), Vec::new());
     for output in spec.outputs {
         let counters = metrics.add_output(&output.name);
@@ -101,7 +108,21 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         let limit = spec.storage.rejected_limit_bytes;
         let dead_letters = Arc::new(DeadLetters::new(folder, &output.name, limit));
         let own: Vec<Arc<Queue>> = (0..output.workers.max(1)).map(|_| Arc::default()).collect();
-        for queue in &own {
+        let (intents, recovered) = match &intents_folder {
+            Some(folder) if !output.output.drops_repeats() => {
+                let (intents, recovered) = Intents::open(folder, &output.name)
+                    .with_context(|| format!("failed to open intents in {}", folder.display()))?;
+                (Some(intents), recovered)
+            }
+            _ => (None, Recovered::default()),
+        };
+        for (worker, queue) in own.iter().enumerate() {
+            let mine = |members: &&Members| {
+                let first = members.first().map_or(0, |m| m.id.0);
+                first % own.len() as u128 == worker as u128
+            };
+            let requests = recovered.requests.iter().filter(mine).cloned().collect();
+            queue.expect(requests, REPEAT_PATIENCE);
             let sender = sender::Sender {
                 name: output.name.clone(),
                 output: output.output.clone(),
@@ -109,6 +130,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
                 queue: queue.clone(),
                 counters: counters.clone(),
                 dead_letters: dead_letters.clone(),
+                intents: intents.clone(),
             };
             senders.push(runtime.spawn(sender.run()));
         }
@@ -127,6 +149,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
                 }
                 None => None,
             },
+            recovered,
         });
     }
     let (mut lanes, mut inputs) = (Vec::new(), Vec::new());

@@ -13,6 +13,7 @@ use std::time::Duration;
 use kansoku_model::{LogBatch, RecordBatch, Source};
 use kansoku_outputs::{Outcome, Output, RecordRef, Request, RetryPolicy, request_id};
 
+use super::intents::Intents;
 use super::queue::{Item, Queue};
 use super::ticket::Ticket;
 use super::{DeadLetters, OutputCounters};
@@ -28,6 +29,8 @@ pub(super) struct Sender {
     pub(super) queue: Arc<Queue>,
     pub(super) counters: Arc<OutputCounters>,
     pub(super) dead_letters: Arc<DeadLetters>,
+    /// Not for destinations that drop repeats by themselves.
+    pub(super) intents: Option<Arc<Intents>>,
 }
 
 /// No destination makes us wait longer, whatever its Retry-After says.
@@ -69,7 +72,15 @@ enum Verdict {
 impl Sender {
     pub(super) async fn run(self) {
         let max_bytes = self.output.max_request_bytes();
-        while let Some(items) = self.queue.next_group(max_bytes).await {
+        let let_go = |n: usize| {
+            log::warn(
+                &self.component(),
+                format_args!(
+                    "{n} requests of before the restart cannot be made again as they were; their records are sent under new ids"
+                ),
+            );
+        };
+        while let Some(items) = self.queue.next_group(max_bytes, let_go).await {
             let parts = items.into_iter().map(|Item { batch, ticket }| Part {
                 batch,
                 share: Arc::new(ticket),
@@ -83,7 +94,13 @@ impl Sender {
         // A stack, so that what a request is cut into goes out in its order, before what follows.
         let mut requests = vec![parts];
         while let Some(mut parts) = requests.pop() {
+            if let Some(intents) = &self.intents {
+                intents.intend(parts.iter().map(|p| &*p.batch));
+            }
             let verdict = self.verdict(&mut parts).await;
+            if let (Some(intents), Verdict::Delivered) = (&self.intents, &verdict) {
+                intents.done(parts.iter().map(|p| &*p.batch));
+            }
             match verdict {
                 Verdict::Delivered => parts.into_iter().for_each(|p| self.delivered(p)),
                 Verdict::TooLarge if parts.len() > 1 => {
@@ -226,6 +243,9 @@ impl Sender {
             let n_delivered = n_records - (again.len() + n_refused).min(n_records);
             self.counters.proc_records.add(n_delivered as u64);
             if again.is_empty() {
+                if let Some(intents) = &self.intents {
+                    intents.done(std::iter::once(&*part.batch));
+                }
                 settle(part);
             } else {
                 let name = again.iter().fold(part.reduced | 1, |h, &row| {
@@ -238,6 +258,9 @@ impl Sender {
 
     fn bury(&self, part: Part, reason: &str) {
         self.keep_rejected(&part.batch, reason);
+        if let Some(intents) = &self.intents {
+            intents.done(std::iter::once(&*part.batch));
+        }
         settle(part);
     }
 
