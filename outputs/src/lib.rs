@@ -25,9 +25,10 @@ pub mod metric_text;
 pub mod msgpack;
 pub mod net;
 pub mod null;
-pub mod object;
 pub mod oauth2;
+pub mod object;
 pub mod opensearch;
+pub mod opentelemetry;
 pub mod pool;
 pub mod prometheus_exporter;
 pub mod prometheus_remote_write;
@@ -218,6 +219,7 @@ pub const ALL: &[&OutputPlugin] = &[
     &opensearch::PLUGIN,
     &loki::PLUGIN,
     &splunk::PLUGIN,
+    &opentelemetry::PLUGIN,
     &prometheus_remote_write::PLUGIN,
     &prometheus_exporter::PLUGIN,
     &stdout::PLUGIN,
