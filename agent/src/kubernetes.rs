@@ -4,14 +4,17 @@
 //! is away the table keeps what it had. Pods that are gone stay for a while, because their last lines
 //! are read late.
 
+mod kubelet;
+pub mod namespaces;
 mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-pub use watch::{Access, watch};
+pub use namespaces::{Namespace, Namespaces};
+pub use watch::{Access, reduce, watch};
 
 /// How long a pod that was deleted is remembered.
 const KEEP_DELETED: Duration = Duration::from_secs(3600);
@@ -37,6 +40,8 @@ pub struct Pod {
     pub ip: String,
     pub labels: Vec<(String, String)>,
     pub annotations: Vec<(String, String)>,
+    /// `metadata.ownerReferences` as JSON; empty when there are none.
+    pub owners: String,
     pub containers: Vec<Container>,
 }
 
@@ -106,6 +111,11 @@ pub struct Pods {
     changed: Condvar,
     /// Grows with every change, so that readers know that what they keep may be old.
     generation: AtomicU64,
+    /// Namespaces, when some plugin wants them.
+    pub namespaces: Namespaces,
+    wants_namespaces: AtomicBool,
+    /// Told when a reader misses a pod.
+    missing: tokio::sync::Notify,
     /// Set when some plugin wants the table filled.
     access: Mutex<Option<Access>>,
 }
@@ -139,6 +149,27 @@ impl Pods {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    /// Asks for namespaces, too.
+    pub fn want_namespaces(&self) {
+        self.wants_namespaces.store(true, Ordering::Release);
+    }
+
+    /// Whether some plugin wants namespaces.
+    #[must_use]
+    pub fn wants_namespaces(&self) -> bool {
+        self.wants_namespaces.load(Ordering::Acquire)
+    }
+
+    /// Tells readers that what they keep may be old.
+    pub fn touch(&self) {
+        self.generation.fetch_add(1, Ordering::Release);
+    }
+
+    /// Waits until a reader misses a pod.
+    pub async fn missed(&self) {
+        self.missing.notified().await;
     }
 
     /// Grows with every change of the table.
@@ -192,6 +223,7 @@ impl Pods {
         {
             return None;
         }
+        self.missing.notify_one();
         while matches!(table.state, WatchState::Starting | WatchState::Synced) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

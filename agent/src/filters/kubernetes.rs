@@ -4,15 +4,19 @@
 //! and the rest from the watch of [`crate::kubernetes`]. All of it is equal for a source, so it goes
 //! into the batch's resource, made once per source and change of the pod and never per record.
 
+mod extras;
+mod options;
+
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use kansoku_model::{
-    ConfigError, KubernetesMetadata, LogBatch, OptionKind, OptionSpec, Plugin, Resource, Settings,
-    Value,
+    ConfigError, KubernetesMetadata, LogBatch, Plugin, Resource, Settings, Value, json,
 };
 use kansoku_parsers::line::{Parsed, Parser};
+
+use extras::{Extras, Fields, Preloaded};
 
 use super::kubernetes_tag::TagReader;
 use super::merge_log::MergeLog;
@@ -27,141 +31,12 @@ const COMPONENT: &str = "filter:kubernetes";
 const MAX_SOURCES: usize = 4096;
 /// Only a pod whose lines are this young can be too new for the watch.
 const NEW_POD_AGE: Duration = Duration::from_secs(60);
-const NO_EFFECT: &str = "accepted for compatibility, without effect: one watch serves all";
 
 /// The plugin.
 pub const PLUGIN: FilterPlugin = Plugin {
     name: "kubernetes",
     about: "Adds pod, namespace, container, labels and annotations; merges JSON logs.",
-    options: &[
-        OptionSpec::new(
-            "kube_tag_prefix",
-            OptionKind::Text,
-            "kube.var.log.containers.",
-            "what stands before the file name in the tag; only its length counts",
-        ),
-        OptionSpec::new(
-            "regex_parser",
-            OptionKind::Text,
-            "",
-            "parser that reads the tag after the prefix: pod_name, namespace_name, container_name, docker_id",
-        ),
-        OptionSpec::new(
-            "kube_url",
-            OptionKind::Text,
-            "https://kubernetes.default.svc",
-            "the API server; default from kubeconfig or service account",
-        ),
-        OptionSpec::new(
-            "kube_ca_file",
-            OptionKind::Text,
-            "",
-            "certificate authority of the API server",
-        ),
-        OptionSpec::new(
-            "kube_token_file",
-            OptionKind::Text,
-            "",
-            "token for the API server, read again when it changes",
-        ),
-        OptionSpec::new(
-            "tls.verify",
-            OptionKind::Bool,
-            "on",
-            "check the API server's certificate",
-        ),
-        OptionSpec::new(
-            "tls.vhost",
-            OptionKind::Text,
-            "",
-            "name that the API server's certificate must hold",
-        ),
-        OptionSpec::new("labels", OptionKind::Bool, "on", "add the pod's labels"),
-        OptionSpec::new(
-            "annotations",
-            OptionKind::Bool,
-            "on",
-            "add the pod's annotations",
-        ),
-        OptionSpec::new(
-            "merge_log",
-            OptionKind::Bool,
-            "off",
-            "add the fields of a JSON object in log",
-        ),
-        OptionSpec::new(
-            "merge_log_key",
-            OptionKind::Text,
-            "",
-            "field that takes the merged ones",
-        ),
-        OptionSpec::new(
-            "merge_log_trim",
-            OptionKind::Bool,
-            "on",
-            "cut line ends off merged texts",
-        ),
-        OptionSpec::new(
-            "merge_parser",
-            OptionKind::Text,
-            "",
-            "parser for log instead of JSON",
-        ),
-        OptionSpec::new("keep_log", OptionKind::Bool, "on", "keep log after merging"),
-        OptionSpec::new(
-            "k8s-logging.parser",
-            OptionKind::Bool,
-            "off",
-            "let the annotation fluentbit.io/parser choose the parser for log",
-        ),
-        OptionSpec::new(
-            "k8s-logging.exclude",
-            OptionKind::Bool,
-            "off",
-            "let the annotation fluentbit.io/exclude drop a pod's logs",
-        ),
-        OptionSpec::new("buffer_size", OptionKind::Size, "", NO_EFFECT),
-        OptionSpec::new("kube_token_ttl", OptionKind::Time, "", NO_EFFECT),
-        OptionSpec::new("kube_meta_cache_ttl", OptionKind::Time, "", NO_EFFECT),
-        OptionSpec::new("dns_retries", OptionKind::Int, "", NO_EFFECT),
-        OptionSpec::new("dns_wait_time", OptionKind::Time, "", NO_EFFECT),
-        OptionSpec::new("cache_use_docker_id", OptionKind::Bool, "", NO_EFFECT),
-        OptionSpec::new("use_kubelet", OptionKind::Bool, "", NO_EFFECT),
-        OptionSpec::new("kubelet_host", OptionKind::Text, "", NO_EFFECT),
-        OptionSpec::new("kubelet_port", OptionKind::Int, "", NO_EFFECT),
-        OptionSpec::new("tls.debug", OptionKind::Int, "", NO_EFFECT),
-        OptionSpec::new(
-            "use_journal",
-            OptionKind::Bool,
-            "off",
-            "only off: the journal's fields are not read yet",
-        ),
-        OptionSpec::new("dummy_meta", OptionKind::Bool, "off", "only off"),
-        OptionSpec::new(
-            "owner_references",
-            OptionKind::Bool,
-            "off",
-            "only off: not added yet",
-        ),
-        OptionSpec::new(
-            "namespace_labels",
-            OptionKind::Bool,
-            "off",
-            "only off: not added yet",
-        ),
-        OptionSpec::new(
-            "namespace_annotations",
-            OptionKind::Bool,
-            "off",
-            "only off: not added yet",
-        ),
-        OptionSpec::new(
-            "namespace_metadata_only",
-            OptionKind::Bool,
-            "off",
-            "only off: not added yet",
-        ),
-    ],
+    options: options::OPTIONS,
     example: "[FILTER]\n    Name                kubernetes\n    Match               kube.*\n    Merge_Log           On\n    Keep_Log            Off\n    K8S-Logging.Exclude On\n",
     build,
 };
@@ -173,6 +48,10 @@ struct Kubernetes {
     json: Arc<Parser>,
     labels: bool,
     annotations: bool,
+    extras: Extras,
+    /// Only what the tag tells.
+    only_tag: bool,
+    use_journal: bool,
     merge: Option<MergeLog>,
     merge_parser: Option<Arc<Parser>>,
     /// Whether annotations may choose a parser, and drop records.
@@ -191,6 +70,7 @@ struct SourceMetadata {
     /// The table's generation when this was made.
     generation: u64,
     choice: Choice,
+    fields: Fields,
 }
 
 /// What the pod's annotations ask for, for stdout and stderr.
@@ -202,7 +82,7 @@ struct Choice {
 
 fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
     settings.check(PLUGIN.options)?;
-    refuse(settings)?;
+    options::refuse(settings, COMPONENT)?;
     let parser = |key: &str| {
         settings
             .get(key)
@@ -215,7 +95,14 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
         keep_log: settings.bool("keep_log", true)?,
     };
     let json = Settings::of("PARSER", &[("name", "json"), ("format", "json")]);
-    environment.pods.want(access(settings)?);
+    let only_tag = settings.bool("use_tag_for_meta", false)?;
+    let extras = extras(settings)?;
+    if !only_tag && extras.dummy.is_none() {
+        environment.pods.want(access(settings)?);
+        if extras.namespace_labels || extras.namespace_annotations {
+            environment.pods.want_namespaces();
+        }
+    }
     Ok(Box::new(Kubernetes {
         tags: TagReader::new(
             settings.text("kube_tag_prefix", "kube.var.log.containers."),
@@ -226,6 +113,9 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
         json: Arc::new(Parser::new(&json, &|_| None)?),
         labels: settings.bool("labels", true)?,
         annotations: settings.bool("annotations", true)?,
+        extras,
+        only_tag,
+        use_journal: settings.bool("use_journal", false)?,
         merge: settings.bool("merge_log", false)?.then_some(merge),
         merge_parser: parser("merge_parser")?,
         obeys_parser: settings.bool("k8s-logging.parser", false)?,
@@ -235,30 +125,30 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
     }))
 }
 
-/// Refuses what cannot be honoured, and says what is without effect.
-fn refuse(settings: &Settings) -> Result<(), ConfigError> {
-    for s in &settings.settings {
-        let Some(spec) = PLUGIN.options.iter().find(|o| o.name == s.key) else {
-            continue;
-        };
-        if spec.about.starts_with("only off") && settings.bool(&s.key, false)? {
-            let message = format!(
-                "'{}' is not supported yet; remove it or set it to off",
-                s.key
-            );
-            return Err(ConfigError::new(&s.place, message));
-        }
-        if spec.about == NO_EFFECT {
-            log::debug(
-                COMPONENT,
-                format_args!(
-                    "{}: '{}' has no effect: one watch serves all",
-                    s.place, s.key
-                ),
-            );
-        }
+fn extras(settings: &Settings) -> Result<Extras, ConfigError> {
+    let namespace_labels = settings.bool("namespace_labels", false)?;
+    let namespace_annotations = settings.bool("namespace_annotations", false)?;
+    let namespace_only = settings.bool("namespace_metadata_only", false)?;
+    let wants_namespace = namespace_labels || namespace_annotations;
+    if namespace_only && !wants_namespace {
+        let message =
+            "'namespace_metadata_only' needs 'namespace_labels on' or 'namespace_annotations on'";
+        return Err(ConfigError::new(&settings.place, message));
     }
-    Ok(())
+    let preloaded = settings.get("kube_meta_preload_cache_dir");
+    let now = || {
+        jiff::Timestamp::now()
+            .strftime("%a %b %e %H:%M:%S %Y")
+            .to_string()
+    };
+    Ok(Extras {
+        owners: settings.bool("owner_references", false)?,
+        namespace_labels,
+        namespace_annotations,
+        namespace_only,
+        preloaded: preloaded.map(|s| Preloaded(s.value.clone().into())),
+        dummy: settings.bool("dummy_meta", false)?.then(now),
+    })
 }
 
 /// How to reach the API. The default address means whatever kubeconfig or service account say.
@@ -276,7 +166,20 @@ fn access(settings: &Settings) -> Result<Access, ConfigError> {
             .filter(|s| is_own(&s.value))
             .map(|s| s.value.clone().into())
     };
+    let ttl = Duration::from_secs_f64(settings.seconds("kube_token_ttl", 600.0)?);
+    let command = settings.get("kube_token_command");
+    let kubelet = || -> Result<String, ConfigError> {
+        let host = settings.text("kubelet_host", "127.0.0.1");
+        let port = settings.int("kubelet_port", 10250)?;
+        Ok(format!("https://{host}:{port}"))
+    };
     Ok(Access {
+        ca_path: settings.get("kube_ca_path").map(|s| s.value.clone().into()),
+        token_command: command.map(|s| (s.value.clone(), ttl.max(Duration::from_secs(1)))),
+        kubelet: settings
+            .bool("use_kubelet", false)?
+            .then(kubelet)
+            .transpose()?,
         url: url.map(|s| s.value.trim_end_matches('/').to_owned()),
         ca_file: file("kube_ca_file"),
         token_file: file("kube_token_file"),
@@ -287,10 +190,18 @@ fn access(settings: &Settings) -> Result<Access, ConfigError> {
 
 impl Filter for Kubernetes {
     fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
+        if let Some(time) = &self.extras.dummy {
+            extras::fill(batch, "kubernetes", &format!("{{\"dummy\":\"{time}\"}}"));
+        } else if self.use_journal {
+            return extras::add_by_record(batch, |name| self.of_journal(name));
+        }
         let Some(source) = self.source(batch) else {
             return;
         };
-        batch.resource = source.resource.clone();
+        if self.extras.dummy.is_none() {
+            batch.resource = source.resource.clone();
+            source.fields.add(batch);
+        }
         if source.choice.excluded.contains(&true) {
             exclude(batch, source.choice.excluded);
         }
@@ -347,6 +258,7 @@ impl Kubernetes {
         if let Some(pod) = &pod {
             self.fill(&mut meta, pod);
         }
+        let fields = self.extras.fields(&meta, pod.as_deref(), &self.pods);
         let resource = match &known {
             // Another pod of the node changed, not this one.
             Some(known) if known.resource.kubernetes.as_ref() == Some(&meta) => {
@@ -362,6 +274,7 @@ impl Kubernetes {
             resource,
             generation,
             choice,
+            fields,
         });
         let mut sources = self.sources();
         if sources.len() >= MAX_SOURCES {
@@ -374,10 +287,16 @@ impl Kubernetes {
     /// The pod in the table. For a source seen for the first time, whose lines are young, the
     /// watch gets a moment to tell of it.
     fn pod(&self, meta: &KubernetesMetadata, batch: &LogBatch, is_new: bool) -> Option<Arc<Pod>> {
+        if self.only_tag || self.extras.dummy.is_some() {
+            return None;
+        }
+        let (namespace, name) = (&meta.namespace_name, &meta.pod_name);
+        if let Some(pod) = self.extras.pod(namespace, name) {
+            return Some(pod);
+        }
         if let Some(found) = self.pods.by_container_id(&meta.docker_id) {
             return Some(found.pod);
         }
-        let (namespace, name) = (&meta.namespace_name, &meta.pod_name);
         let newest = batch.times().iter().copied().max().unwrap_or(0);
         let age_ns = now_ns().saturating_sub(newest);
         if is_new && i128::from(age_ns) < NEW_POD_AGE.as_nanos() as i128 {
@@ -385,6 +304,22 @@ impl Kubernetes {
         } else {
             self.pods.by_name(namespace, name)
         }
+    }
+
+    /// The metadata of the container that the journal names, as JSON.
+    fn of_journal(&self, name: &str) -> Option<String> {
+        let mut meta = extras::of_journal(name)?;
+        let (namespace, pod) = (&meta.namespace_name, &meta.pod_name);
+        let pod = self.extras.pod(namespace, pod).or_else(|| {
+            let wanted = !self.only_tag;
+            wanted.then(|| self.pods.by_name(namespace, pod)).flatten()
+        });
+        if let Some(pod) = &pod {
+            self.fill(&mut meta, pod);
+        }
+        let mut object = Vec::new();
+        json::write_kubernetes(&mut object, &meta);
+        String::from_utf8(object).ok()
     }
 
     fn fill(&self, meta: &mut KubernetesMetadata, pod: &Pod) {

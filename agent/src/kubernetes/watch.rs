@@ -3,23 +3,27 @@
 //! It runs on the tokio runtime and never ends by itself: kube's watcher reconnects with back-off.
 //! Every pod is cut down to what the table keeps as soon as it is decoded.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod as ApiPod};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
 use kube::{Api, Client, Config};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 
-use super::{Container, Pod, Pods, WatchState};
+use super::{Container, Pod, Pods, WatchState, kubelet, namespaces};
 use crate::log;
 
 const COMPONENT: &str = "kubernetes";
 /// The most pods per page of the first list; a node runs 110 by default.
 const PAGE_SIZE: u32 = 200;
+/// How long to wait before a command that gave no token is run again.
+const AFTER_NO_TOKEN: Duration = Duration::from_secs(5);
 
 /// How to reach the API; what is not set comes from the kubeconfig or the service account.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +34,12 @@ pub struct Access {
     pub verify: bool,
     /// The name that the API's certificate must hold, when it is not the URL's.
     pub server_name: Option<String>,
+    /// More certificate authorities: every certificate in the files of a folder.
+    pub ca_path: Option<PathBuf>,
+    /// A command that prints the token, and how long that is good.
+    pub token_command: Option<(String, Duration)>,
+    /// The address of the kubelet that is to be asked instead of the API server.
+    pub kubelet: Option<String>,
 }
 
 impl Default for Access {
@@ -40,6 +50,9 @@ impl Default for Access {
             token_file: None,
             verify: true,
             server_name: None,
+            ca_path: None,
+            token_command: None,
+            kubelet: None,
         }
     }
 }
@@ -65,18 +78,89 @@ impl Access {
         if self.server_name.is_some() {
             config.tls_server_name.clone_from(&self.server_name);
         }
+        if let Some(folder) = &self.ca_path {
+            config.root_cert = Some(certificates(folder)?);
+        }
+        if let Some((command, _)) = &self.token_command {
+            config.auth_info.token = Some(token(command).await?.into());
+            config.auth_info.token_file = None;
+        }
         config.accept_invalid_certs |= !self.verify;
         Ok(config)
     }
+
+    /// The same login at the kubelet.
+    async fn kubelet_config(&self, address: &str) -> anyhow::Result<Config> {
+        let at_kubelet = Self {
+            url: Some(address.to_owned()),
+            ..self.clone()
+        };
+        at_kubelet.config().await
+    }
+}
+
+/// All certificates of a folder.
+fn certificates(folder: &Path) -> anyhow::Result<Vec<Vec<u8>>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder)? {
+        let path = entry?.path();
+        if let Ok(certificates) = CertificateDer::pem_file_iter(&path) {
+            found.extend(certificates.flatten().map(|c| c.to_vec()));
+        }
+    }
+    anyhow::ensure!(
+        !found.is_empty(),
+        "{} holds no certificate",
+        folder.display()
+    );
+    Ok(found)
+}
+
+/// What a command prints.
+async fn token(command: &str) -> anyhow::Result<String> {
+    let command = command.to_owned();
+    let run = move || {
+        std::process::Command::new("sh")
+            .arg("-c")
+            .arg(&command)
+            .output()
+    };
+    let output = tokio::task::spawn_blocking(run).await??;
+    let text = String::from_utf8(output.stdout)?.trim().to_owned();
+    let ok = output.status.success() && !text.is_empty();
+    anyhow::ensure!(
+        ok,
+        "kube_token_command printed no token ({})",
+        output.status
+    );
+    Ok(text)
 }
 
 /// Fills the table for as long as the task lives. Returns early when there is no cluster.
 pub async fn watch(pods: Arc<Pods>, access: Access, node: String) {
-    let client = match access
-        .config()
-        .await
-        .and_then(|config| Ok(Client::try_from(config)?))
-    {
+    let Some((_, good_for)) = &access.token_command else {
+        return watch_once(&pods, &access, &node).await;
+    };
+    // The token cannot be changed in a client, so the watch starts again with a new one.
+    loop {
+        let run = watch_once(&pods, &access, &node);
+        if tokio::time::timeout(*good_for, run).await.is_ok() {
+            tokio::time::sleep(AFTER_NO_TOKEN).await;
+        }
+    }
+}
+
+async fn watch_once(pods: &Arc<Pods>, access: &Access, node: &str) {
+    let client = |config: Config| Ok(Client::try_from(config)?);
+    let api = access.config().await.and_then(client);
+    let pods_of = match &access.kubelet {
+        Some(address) => access.kubelet_config(address).await.and_then(client),
+        None => api
+            .as_ref()
+            .map(Clone::clone)
+            .map_err(|e| anyhow::anyhow!("{e}")),
+    };
+    let of_pods = match pods_of {
         Ok(client) => client,
         Err(error) => {
             log::info(
@@ -88,6 +172,29 @@ pub async fn watch(pods: Arc<Pods>, access: Access, node: String) {
             return;
         }
     };
+    let namespaces = async {
+        match api {
+            Ok(client) if pods.wants_namespaces() => {
+                namespaces::watch(pods.clone(), client).await;
+            }
+            Err(error) if pods.wants_namespaces() => log::warn(
+                COMPONENT,
+                format_args!("no API server to ask for namespaces: {error}"),
+            ),
+            _ => {}
+        }
+    };
+    let all = async {
+        if access.kubelet.is_some() {
+            kubelet::poll(pods.clone(), of_pods).await;
+        } else {
+            watch_node(pods, of_pods, node).await;
+        }
+    };
+    tokio::join!(all, namespaces);
+}
+
+async fn watch_node(pods: &Pods, client: Client, node: &str) {
     pods.set_state(WatchState::Starting);
     log::info(COMPONENT, format_args!("watching the pods of node {node}"));
     let config = watcher::Config::default()
@@ -123,7 +230,8 @@ pub async fn watch(pods: Arc<Pods>, access: Access, node: String) {
 }
 
 /// What the table keeps of a pod.
-fn reduce(pod: ApiPod) -> Pod {
+#[must_use]
+pub fn reduce(pod: ApiPod) -> Pod {
     let (meta, spec, status) = (
         pod.metadata,
         pod.spec.unwrap_or_default(),
@@ -148,6 +256,11 @@ fn reduce(pod: ApiPod) -> Pod {
         ip: status.pod_ip.unwrap_or_default(),
         labels: meta.labels.unwrap_or_default().into_iter().collect(),
         annotations,
+        owners: meta
+            .owner_references
+            .filter(|owners| !owners.is_empty())
+            .and_then(|owners| serde_json::to_string(&owners).ok())
+            .unwrap_or_default(),
         containers: statuses
             .into_iter()
             .flatten()
@@ -303,6 +416,7 @@ mod tests {
             token_file: Some("/token".into()),
             verify: false,
             server_name: Some("kubernetes".into()),
+            ..Access::default()
         };
         let runtime = tokio::runtime::Builder::new_current_thread()
             .build()
@@ -317,5 +431,59 @@ mod tests {
             ..Access::default()
         };
         assert!(runtime.block_on(bad.config()).is_err());
+    }
+
+    #[test]
+    fn the_kubelet_is_asked_again_when_a_pod_is_missed() {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let access = Access {
+            url: Some("http://127.0.0.1:1".into()),
+            kubelet: Some(format!(
+                "http://{}",
+                listener.local_addr().expect("address")
+            )),
+            ..Access::default()
+        };
+        let server = std::thread::spawn(move || {
+            let pod: serde_json::Value =
+                serde_json::from_str(include_str!("../../../fixtures/kubernetes/pod.json"))
+                    .expect("a pod");
+            let mut items = Vec::new();
+            for _ in 0..2 {
+                let (stream, _) = listener.accept().expect("a client");
+                let mut out = stream.try_clone().expect("a socket");
+                let mut lines = BufReader::new(stream).lines();
+                let first = lines.next().expect("a line").expect("a line");
+                assert!(first.starts_with("GET /pods "), "{first}");
+                while lines.next().is_some_and(|l| l.is_ok_and(|l| !l.is_empty())) {}
+                let list = serde_json::json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": items});
+                items.push(pod.clone());
+                let body = list.to_string();
+                let head = "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close";
+                write!(
+                    out,
+                    "{head}\r\nContent-Length: {}\r\n\r\n{body}",
+                    body.len()
+                )
+                .expect("an answer");
+            }
+        });
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build()
+            .expect("a runtime");
+        let pods = Arc::new(Pods::default());
+        let task = runtime.spawn(watch(pods.clone(), access, "node-1".into()));
+        while pods.state() != WatchState::Synced {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        assert!(pods.is_empty());
+        let found = pods.wait_by_name("shop", "web-7d4b9c-x2x7k");
+        let owners = found.expect("the second list has the pod").owners.clone();
+        assert!(owners.contains("\"kind\":\"ReplicaSet\""), "{owners}");
+        task.abort();
+        server.join().expect("no panic");
     }
 }

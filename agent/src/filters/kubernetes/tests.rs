@@ -235,12 +235,14 @@ fn what_cannot_be_honoured_is_refused() {
             .map(|e| e.message)
     };
     assert_eq!(
-        error(&[("use_journal", "on")]).as_deref(),
-        Some("'use_journal' is not supported yet; remove it or set it to off")
+        error(&[("aws_use_pod_association", "on")]).as_deref(),
+        Some(
+            "'aws_use_pod_association' is not supported: it serves CloudWatch's own agent; remove it or set it to off"
+        )
     );
     assert_eq!(
         error(&[
-            ("use_journal", "off"),
+            ("use_pod_association", "off"),
             ("buffer_size", "0"),
             ("use_kubelet", "on")
         ]),
@@ -263,4 +265,94 @@ fn what_cannot_be_honoured_is_refused() {
         url(&[("kube_url", "https://10.0.0.1:6443/")]).as_deref(),
         Some("https://10.0.0.1:6443")
     );
+}
+
+#[test]
+fn owners_and_namespaces_come_from_files_or_the_cluster() {
+    let folder = tempfile::tempdir().expect("folder");
+    let meta = include_str!("../../../../fixtures/kubernetes/pod.json")
+        .replace("web-7d4b9c-x2x7k", "web-0");
+    std::fs::write(folder.path().join("shop_web-0.meta"), meta).expect("file");
+    let namespace = r#"{"kind":"Namespace","metadata":{"name":"shop","labels":{"team":"a"},"annotations":{"n":"1"}}}"#;
+    std::fs::write(folder.path().join("shop.namespace_meta"), namespace).expect("file");
+    let run = |pairs: &[(&str, &str)]| {
+        let environment = environment();
+        let kept = crate::kubernetes::Namespace {
+            labels: vec![("from".into(), "cluster".into())],
+            ..Default::default()
+        };
+        environment.pods.namespaces.put("shop".into(), kept);
+        let filter = build(&Settings::of("kubernetes", pairs), &environment).expect("settings");
+        let mut batch = batch(&Arc::default(), &[("stdout", "x"), ("stdout", "y")]);
+        filter.apply(&mut batch, &mut FilterContext::default());
+        let mut out = Vec::new();
+        json::write_fields(&mut out, &batch, 1, true);
+        let shown = batch.kubernetes().is_some();
+        assert!(
+            batch.resource.kubernetes.is_some(),
+            "the source stays named"
+        );
+        (shown, String::from_utf8(out).expect("UTF-8"))
+    };
+    let path = folder.path().to_str().expect("path");
+    let preload = ("kube_meta_preload_cache_dir", path);
+    let (shown, text) = run(&[preload, ("owner_references", "on")]);
+    assert!(
+        !shown && text.contains(r#""ownerReferences":[{"apiVersion":"apps/v1""#),
+        "{text}"
+    );
+    assert!(
+        text.contains(r#""pod_name":"web-0""#) && text.contains(r#""app":"web""#),
+        "{text}"
+    );
+    let (shown, text) = run(&[
+        preload,
+        ("namespace_labels", "on"),
+        ("namespace_annotations", "on"),
+    ]);
+    let expected =
+        r#""kubernetes_namespace":{"name":"shop","labels":{"team":"a"},"annotations":{"n":"1"}}"#;
+    assert!(shown && text.ends_with(expected), "{text}");
+    let (shown, text) = run(&[
+        ("namespace_labels", "on"),
+        ("namespace_metadata_only", "on"),
+    ]);
+    let expected = r#""kubernetes_namespace":{"name":"shop","labels":{"from":"cluster"}}"#;
+    assert!(
+        !shown && text.ends_with(expected) && !text.contains("pod_name"),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_journal_names_containers_record_by_record() {
+    let environment = environment();
+    environment.pods.apply(pod(&[]));
+    let settings = Settings::of("kubernetes", &[("use_journal", "on")]);
+    let filter = build(&settings, &environment).expect("settings");
+    let mut batch = LogBatch::new("host.docker".into(), Arc::default(), Vec::new());
+    for (i, name) in ["k8s_app.1f_web-0_shop_u-1_0", "k8s_x_y_other_u_1", "sshd"]
+        .iter()
+        .enumerate()
+    {
+        let row = batch.push(0, Position::at(i as u64));
+        batch.set_text("CONTAINER_NAME", row, name.as_bytes());
+    }
+    filter.apply(&mut batch, &mut FilterContext::default());
+    let line = |row| {
+        let mut out = Vec::new();
+        json::write_fields(&mut out, &batch, row, true);
+        String::from_utf8(out).expect("UTF-8")
+    };
+    assert!(
+        line(0).contains(r#""pod_id":"u-1","labels":{"app":"web"}"#),
+        "{}",
+        line(0)
+    );
+    assert!(
+        line(1).contains(r#""pod_name":"y","namespace_name":"other","container_name":"x""#),
+        "{}",
+        line(1)
+    );
+    assert!(!line(2).contains("kubernetes"));
 }
