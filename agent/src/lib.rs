@@ -17,6 +17,7 @@ pub mod manual;
 pub mod offsets;
 pub mod pipeline;
 pub mod plugin;
+pub mod processors;
 pub mod schema;
 pub mod server;
 pub mod spill;

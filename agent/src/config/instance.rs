@@ -385,7 +385,7 @@ pub fn filter(
 }
 
 /// The plugins that can be processors only; every filter can be one, too.
-pub const PROCESSORS: &[&FilterPlugin] = &[];
+pub const PROCESSORS: &[&FilterPlugin] = crate::processors::ALL;
 
 /// Finds the plugin of a processor.
 ///

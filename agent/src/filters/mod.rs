@@ -20,7 +20,7 @@ mod modify_condition;
 pub mod multiline;
 pub mod nest;
 pub mod parser;
-mod record;
+pub(crate) mod record;
 pub mod record_modifier;
 pub mod rewrite_tag;
 pub mod stdout;
@@ -28,7 +28,7 @@ pub mod sysinfo;
 mod template;
 pub mod throttle;
 pub mod type_converter;
-mod words;
+pub(crate) mod words;
 
 use crate::plugin::FilterPlugin;
 
