@@ -102,6 +102,15 @@ impl AwsLogin {
         }
     }
 
+    /// The same login with credentials that are known.
+    #[cfg(test)]
+    pub(crate) fn with_credentials(self, credentials: Credentials) -> Self {
+        Self {
+            known: Mutex::new(Some((credentials, i64::MAX))),
+            ..self
+        }
+    }
+
     /// The headers that a request needs. `path` has the query with it; `host` is without a port.
     ///
     /// # Errors

@@ -6,9 +6,11 @@
 
 pub mod accessor;
 pub mod aws;
+pub mod aws_call;
 pub mod aws_sign;
 pub mod azure_blob;
 pub mod client;
+pub mod cloudwatch_logs;
 pub mod compress;
 pub mod counter;
 pub mod es;
@@ -21,6 +23,8 @@ pub mod http;
 pub mod kafka;
 pub mod kansoku;
 pub mod loki;
+pub mod kinesis_firehose;
+pub mod kinesis_streams;
 pub mod metric_text;
 pub mod msgpack;
 pub mod net;
@@ -230,6 +234,9 @@ pub const ALL: &[&OutputPlugin] = &[
     &forward::PLUGIN,
     &kafka::PLUGIN,
     &s3::PLUGIN,
+    &cloudwatch_logs::PLUGIN,
+    &kinesis_streams::PLUGIN,
+    &kinesis_firehose::PLUGIN,
     &azure_blob::PLUGIN,
     &gcs::PLUGIN,
     &syslog::PLUGIN,

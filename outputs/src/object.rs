@@ -104,6 +104,20 @@ pub fn packing(settings: &Settings, key: &str) -> Result<Packing, ConfigError> {
     }
 }
 
+/// Packs data; packed pieces that follow each other are one file to every reader.
+#[must_use]
+pub fn pack(packing: Packing, data: Vec<u8>) -> Vec<u8> {
+    match packing {
+        Packing::Plain => data,
+        Packing::Gzip => {
+            let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+            gzip.write_all(&data).expect("writing to memory succeeds");
+            gzip.finish().expect("writing to memory succeeds")
+        }
+        Packing::Zstd => zstd::bulk::compress(&data, 1).expect("zstd compresses any bytes"),
+    }
+}
+
 /// The attributes that go with a packing and a content type.
 #[must_use]
 pub fn attributes(packing: Packing, content_type: Option<&str>) -> Attributes {
@@ -299,7 +313,7 @@ impl Shared {
         }
         let tag = &*group[0].tag;
         let begin = now_seconds() as i64;
-        spool.append(tag, &marks, &self.plan.pack(data), |number| Head {
+        spool.append(tag, &marks, &pack(self.plan.packing, data), |number| Head {
             tag: tag.to_owned(),
             key: self.plan.key.key(tag, begin, number, &self.plan.node),
             begin,
@@ -336,20 +350,6 @@ impl Plan {
                 out.extend_from_slice(&text);
                 out.push(b'\n');
             }
-        }
-    }
-
-    /// One member of the object; members that follow each other are one file to every reader.
-    fn pack(&self, data: Vec<u8>) -> Vec<u8> {
-        match self.packing {
-            Packing::Plain => data,
-            Packing::Gzip => {
-                let mut gzip =
-                    flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-                gzip.write_all(&data).expect("writing to memory succeeds");
-                gzip.finish().expect("writing to memory succeeds")
-            }
-            Packing::Zstd => zstd::bulk::compress(&data, 1).expect("zstd compresses any bytes"),
         }
     }
 

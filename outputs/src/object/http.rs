@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 
 use http_body_util::BodyExt;
-use hyper::header::{HeaderName, HeaderValue};
+use hyper::header::{HOST, HeaderName, HeaderValue};
 use hyper::{Response, Uri};
 use kansoku_model::Settings;
 use object_store::ClientOptions;
@@ -116,6 +116,10 @@ impl Inner {
                 .await
                 .map_err(|e| failed(HttpErrorKind::Unknown, e))?;
             headers.extend(added);
+            // What is signed has to be what is sent, also where the port is the usual one.
+            if let Ok(host) = HeaderValue::from_str(host) {
+                headers.push((HOST, host));
+            }
         }
         let client = self
             .client(&parts.uri)
