@@ -76,6 +76,8 @@ enum Number {
 #[derive(Debug, Clone)]
 pub struct TimeFormat {
     steps: Vec<Step>,
+    /// The format of CRI and docker, which has a reader of its own.
+    is_rfc3339: bool,
     has_year: bool,
     has_month: bool,
     has_day: bool,
@@ -120,6 +122,7 @@ impl TimeFormat {
         };
         let has_day_of_year = has(Number::DayOfYear);
         Ok(Self {
+            is_rfc3339: format == "%Y-%m-%dT%H:%M:%S.%L%z",
             has_year,
             has_month: steps.contains(&Step::MonthName) || has(Number::Month) || has_day_of_year,
             has_day: has(Number::Day) || has_day_of_year,
@@ -142,6 +145,11 @@ impl TimeFormat {
     /// day it takes today's.
     #[must_use]
     pub fn parse(&self, text: &[u8], zone: &Zone, now_ns: i64, strict: bool) -> Option<i64> {
+        if self.is_rfc3339
+            && let Some(time_ns) = rfc3339_ns(text)
+        {
+            return Some(time_ns);
+        }
         let mut found = Found::default();
         let mut rest = text;
         let mut steps = self.steps.iter().peekable();

@@ -46,12 +46,9 @@ pub(super) fn c(text: &[u8], numbers: bool, out: &mut Vec<u8>) {
 
 /// Takes the quotes off and resolves the escapes of MySQL; other escapes stay whole.
 pub(super) fn mysql(text: &[u8], out: &mut Vec<u8>) {
-    let inner = match text {
-        [b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"'] => inner,
-        _ => {
-            out.extend_from_slice(text);
-            return;
-        }
+    let ([b'\'', inner @ .., b'\''] | [b'"', inner @ .., b'"']) = text else {
+        out.extend_from_slice(text);
+        return;
     };
     let mut bytes = inner.iter().copied();
     while let Some(b) = bytes.next() {

@@ -37,6 +37,8 @@ enum Op {
         greedy: bool,
         /// Nothing of the set can follow: the longest run is the only one.
         is_only: bool,
+        /// For a lazy run: the bytes at which to look up, as they can follow or are not in the set.
+        stops: Option<Box<[bool; 256]>>,
     },
     /// Goes on at either; the first is tried first.
     Split(usize, usize),
@@ -131,13 +133,19 @@ impl Program {
         compile(&hir, &mut ops)?;
         ops.push(Op::Found);
         let ahead = ahead_of(&ops);
-        for at in 0..ops.len() {
-            let next = ahead.get(at + 1).copied();
+        for (op, next) in ops.iter_mut().zip(&ahead[1..]) {
             if let Op::Run {
-                set, max, is_only, ..
-            } = &mut ops[at]
+                set,
+                max,
+                greedy,
+                is_only,
+                stops,
+                ..
+            } = op
             {
-                *is_only = *max == UNSET && next.is_some_and(|a| a.bytes.is_disjoint(&set.bytes));
+                let stop = |b: usize| !set.table[b] || next.bytes.has(b as u8);
+                *stops = (!*greedy).then(|| Box::new(std::array::from_fn(stop)));
+                *is_only = *max == UNSET && next.bytes.is_disjoint(&set.bytes);
             }
         }
         let n_slots = 2 * (hir.properties().explicit_captures_len() + 1);
@@ -299,9 +307,20 @@ impl Program {
         text: &[u8],
         scratch: &mut Scratch,
     ) -> Option<(usize, usize)> {
-        let Op::Run { set, .. } = &self.ops[pc] else {
+        let Op::Run {
+            set,
+            stops: Some(stops),
+            ..
+        } = &self.ops[pc]
+        else {
             return None;
         };
+        let ahead = &text[at.min(text.len())..max.min(text.len())];
+        let skipped = ahead.iter().position(|b| stops[usize::from(*b)]);
+        // At the end of the text there is one more place to look.
+        let skipped = skipped.unwrap_or(ahead.len());
+        scratch.spend(skipped);
+        at += skipped;
         let more = |at: usize| {
             let next = text.get(at).copied();
             (at < max && next.is_some_and(|b| set.table[usize::from(b)])).then_some(at + 1)
@@ -447,6 +466,7 @@ fn repeat(repetition: &Repetition, ops: &mut Vec<Op>) -> Option<()> {
             max: max.map_or(UNSET, |max| max as usize),
             greedy: *greedy,
             is_only: false,
+            stops: None,
         });
         return Some(());
     }
