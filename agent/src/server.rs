@@ -37,7 +37,7 @@ use crate::pipeline::Metrics;
 use crate::{exposition, filters, inputs, log};
 
 use health::Health;
-use own_metrics::OwnMetrics;
+pub(crate) use own_metrics::OwnMetrics;
 pub use targets::Targets;
 
 /// Connections at a time: a few scrapers, probes and curious people. More wait to be accepted.
@@ -128,7 +128,7 @@ impl Current {
                 spec.metrics.clone(),
                 spec.host_name,
                 start_ms,
-                spec.control.clone(),
+                Some(spec.control.clone()),
             ),
             targets: Arc::new(Mutex::new(spec.targets)),
             health: Health::new(spec.health, spec.metrics),

@@ -3,13 +3,18 @@
 pub mod container_metrics;
 pub mod dummy;
 pub mod exec;
+pub mod fluentbit_metrics;
 pub mod forward;
 mod forward_handshake;
+pub mod http;
 pub mod kmsg;
 pub(crate) mod net;
 pub mod node_exporter_metrics;
 mod node_paths;
+pub mod opentelemetry;
 pub mod periodic;
+pub mod prometheus_remote_write;
+pub mod prometheus_scrape;
 pub mod stdin;
 pub mod syslog;
 pub mod systemd;
@@ -31,6 +36,11 @@ pub const ALL: &[&InputPlugin] = &[
     &dummy::PLUGIN,
     &stdin::PLUGIN,
     &forward::PLUGIN,
+    &http::PLUGIN,
+    &fluentbit_metrics::PLUGIN,
+    &prometheus_scrape::PLUGIN,
+    &opentelemetry::PLUGIN,
+    &prometheus_remote_write::PLUGIN,
     &syslog::PLUGIN,
     &tcp::PLUGIN,
     &udp::PLUGIN,

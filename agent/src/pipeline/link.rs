@@ -16,7 +16,7 @@ use super::intents::Recovered;
 use super::ledger::Ledger;
 use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
-use super::{Acknowledge, AcknowledgeOutputs, InputCounters, OutputSet, TagMatch};
+use super::{Acknowledge, AcknowledgeOutputs, InputCounters, Metrics, OutputSet, TagMatch};
 
 /// How often an input that waits for room in a spill looks again.
 const SPILL_ROOM_EVERY: Duration = Duration::from_millis(50);
@@ -49,6 +49,8 @@ pub struct Link {
     pub closed: Receiver<()>,
     /// What this input counts.
     pub counters: Arc<InputCounters>,
+    /// What all parts of the pipeline count.
+    pub metrics: Arc<Metrics>,
     pub(super) core: Arc<Core>,
     /// This input's number.
     pub(super) lane: usize,
@@ -262,6 +264,7 @@ impl Link {
             stop,
             closed,
             counters: Arc::default(),
+            metrics: Arc::default(),
             core: Arc::new(Core {
                 ledger: Ledger::new(limit, &[limit], n_outputs),
                 lanes: vec![Lane::default()],

@@ -195,6 +195,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     } else {
         None
     };
+    let metrics = Arc::new(metrics);
     let (ended_sender, ended) = crossbeam_channel::unbounded();
     let n_inputs = inputs.len();
     for (lane, (input, counters)) in inputs.into_iter().enumerate() {
@@ -204,6 +205,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
             stop: stop.clone(),
             closed: closed_receiver.clone(),
             counters,
+            metrics: metrics.clone(),
             core: core.clone(),
             lane,
             filesystem: input.filesystem,
@@ -226,7 +228,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         ended,
         queues,
         senders,
-        metrics: Arc::new(metrics),
+        metrics,
         grace: spec.grace,
         runtime: runtime.clone(),
     })

@@ -13,11 +13,13 @@ use crate::exposition;
 use crate::inputs::unix_ms;
 use crate::pipeline::{Counter, FilterCounters, InputCounters, Metrics, OutputCounters};
 
-pub(super) struct OwnMetrics {
+/// Counters of a pipeline and of the process.
+pub(crate) struct OwnMetrics {
     metrics: Arc<Metrics>,
     host_name: Arc<str>,
     start_ms: u64,
-    control: Arc<Control>,
+    /// `None` for records of the pipeline, which know no reloads.
+    control: Option<Arc<Control>>,
     /// Series left out of `/metrics` because they were there already.
     pub(super) duplicate_series: Counter,
 }
@@ -211,11 +213,12 @@ const OUTPUT: &[Family<OutputCounters>] = {
 };
 
 impl OwnMetrics {
-    pub(super) fn new(
+    /// Of a pipeline.
+    pub(crate) fn new(
         metrics: Arc<Metrics>,
         host_name: Arc<str>,
         start_ms: u64,
-        control: Arc<Control>,
+        control: Option<Arc<Control>>,
     ) -> Self {
         Self {
             metrics,
@@ -227,7 +230,7 @@ impl OwnMetrics {
     }
 
     /// Everything the agent knows of itself.
-    pub(super) fn batch(&self) -> MetricBatch {
+    pub(crate) fn batch(&self) -> MetricBatch {
         let mut out = MetricBatch::default();
         out.time_ms = unix_ms() as i64;
         self.counters(&mut out);
@@ -348,12 +351,14 @@ impl OwnMetrics {
         );
         let labels = [host[0], ("os", std::env::consts::OS), ("version", version)];
         out.sample(family, &labels, 1.0);
-        let family = out.family(
-            "fluentbit_hot_reloaded_times",
-            MetricKind::Gauge,
-            "Collect the count of hot reloaded times.",
-        );
-        out.sample(family, &host, self.control.n_reloads() as f64);
+        if let Some(control) = &self.control {
+            let family = out.family(
+                "fluentbit_hot_reloaded_times",
+                MetricKind::Gauge,
+                "Collect the count of hot reloaded times.",
+            );
+            out.sample(family, &host, control.n_reloads() as f64);
+        }
         let family = out.family(
             "kansoku_agent_build_info",
             MetricKind::Gauge,

@@ -3,11 +3,10 @@
 //! All modes: Message, Forward, PackedForward and CompressedPackedForward (gzip, zstd). Not here: the
 //! socket, the handshake and the answers. The rule: a message is taken whole or refused whole.
 
-use std::io::Read;
-
 use kansoku_model::Value;
 
 use super::WireError;
+use super::compressed::unpack;
 use super::msgpack::{Extent, Item, Reader, Stop, time_ns};
 use super::records::Records;
 
@@ -78,11 +77,11 @@ pub fn decode(
             let mut events = Reader::new(match options.compressed {
                 Compression::None => packed,
                 Compression::Gzip => {
-                    plain = gunzip(packed, max_plain_bytes)?;
+                    plain = unpacked("gzip", packed, max_plain_bytes)?;
                     &plain
                 }
                 Compression::Zstd => {
-                    plain = unzstd(packed, max_plain_bytes)?;
+                    plain = unpacked("zstd", packed, max_plain_bytes)?;
                     &plain
                 }
             });
@@ -239,39 +238,9 @@ fn fields(reader: &mut Reader<'_>, records: &mut Records<'_>) -> Result<(), Wire
     Ok(())
 }
 
-fn too_large(max_bytes: usize) -> WireError {
-    WireError::new(
-        0,
-        format!("forward: the message would decompress to more than {max_bytes} bytes"),
-    )
-}
-
-/// All members of a gzip text, one behind the other.
-fn gunzip(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, WireError> {
-    let mut plain = Vec::new();
-    let reader = flate2::read::MultiGzDecoder::new(packed);
-    reader
-        .take(max_bytes as u64 + 1)
-        .read_to_end(&mut plain)
-        .map_err(|e| WireError::new(0, format!("forward: gzip: {e}")))?;
-    if plain.len() > max_bytes {
-        return Err(too_large(max_bytes));
-    }
-    Ok(plain)
-}
-
-fn unzstd(packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, WireError> {
-    let damaged = |e: std::io::Error| WireError::new(0, format!("forward: zstd: {e}"));
-    let mut plain = Vec::new();
-    let reader = zstd::stream::read::Decoder::new(packed).map_err(damaged)?;
-    reader
-        .take(max_bytes as u64 + 1)
-        .read_to_end(&mut plain)
-        .map_err(damaged)?;
-    if plain.len() > max_bytes {
-        return Err(too_large(max_bytes));
-    }
-    Ok(plain)
+fn unpacked(name: &str, packed: &[u8], max_bytes: usize) -> Result<Vec<u8>, WireError> {
+    let plain = unpack(name, packed, max_bytes);
+    plain.map_err(|error| WireError::new(0, format!("forward: {error}")))
 }
 
 /// Where the next message of a connection ends; see [`Extent`].
@@ -373,7 +342,7 @@ mod tests {
             ),
             (
                 &bomb,
-                "forward: the message would decompress to more than 100 bytes at byte 0",
+                "forward: the body would decompress to more than 100 bytes at byte 0",
             ),
         ];
         for (message, expected) in cases {

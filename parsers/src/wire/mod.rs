@@ -3,12 +3,15 @@
 //! Not here: HTTP. A decoder takes the request's body and gives batches, or says at which byte it
 //! stopped and what stood there. Texts are borrowed from the body until they are in a batch.
 
+pub mod compressed;
 pub mod forward;
 pub mod json_stream;
 pub mod loki_json;
 pub mod loki_labels;
 pub mod loki_push;
 pub mod msgpack;
+pub mod otlp;
+pub mod prometheus_text;
 pub mod protobuf;
 pub mod records;
 pub mod remote_write;

@@ -7,6 +7,7 @@
 
 pub mod datagram;
 pub mod form;
+pub mod http;
 pub mod listen;
 pub mod pipe;
 pub mod stream;
@@ -14,7 +15,7 @@ pub mod tls;
 
 use std::sync::Arc;
 
-use kansoku_model::{ConfigError, Resource, Settings};
+use kansoku_model::{ConfigError, MetricBatch, Position, RecordBatch, Resource, Settings, Source};
 use kansoku_parsers::line::Parser;
 use kansoku_parsers::wire::records::Stream;
 
@@ -26,6 +27,18 @@ pub use pipe::{Net, run};
 /// Records of a peer that nobody has seen before.
 pub fn new_stream() -> Stream {
     Stream::new(random_source())
+}
+
+/// Gives a batch of metrics its place in the stream.
+pub fn stamp(mut batch: MetricBatch, stream: &mut Stream) -> RecordBatch {
+    let from = Position::at(stream.n);
+    stream.n += 1;
+    batch.source = Source {
+        id: stream.id,
+        from,
+        to: Position::at(stream.n),
+    };
+    RecordBatch::Metrics(batch)
 }
 
 /// What is equal for all records that a listener takes.

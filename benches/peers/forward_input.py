@@ -1,7 +1,7 @@
 """Real clients of the forward input: fluent-logger (PyPI), @fluent-org/logger and fluent-logger (npm),
 Fluent Bit's out_forward in all modes. Run by hand:
 
-    NODE_PATH=.../node_modules FLUENT_BIT=/path/to/fluent-bit python benches/peers/forward.py
+    NODE_PATH=.../node_modules FLUENT_BIT=/path/to/fluent-bit python benches/peers/forward_input.py
 """
 import os, subprocess, sys, tempfile, time
 
