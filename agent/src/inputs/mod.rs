@@ -8,6 +8,7 @@ pub mod forward;
 mod forward_handshake;
 pub mod http;
 pub mod kmsg;
+pub mod kubernetes_events;
 pub(crate) mod net;
 pub mod node_exporter_metrics;
 mod node_paths;
@@ -46,6 +47,7 @@ pub const ALL: &[&InputPlugin] = &[
     &udp::PLUGIN,
     &exec::PLUGIN,
     &kmsg::PLUGIN,
+    &kubernetes_events::PLUGIN,
     &systemd::PLUGIN,
     &periodic::cpu::PLUGIN,
     &periodic::mem::PLUGIN,

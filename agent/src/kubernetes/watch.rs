@@ -58,6 +58,14 @@ impl Default for Access {
 }
 
 impl Access {
+    /// A client of that API.
+    ///
+    /// # Errors
+    /// When there is no cluster, or what was given cannot be used.
+    pub async fn client(&self) -> anyhow::Result<Client> {
+        Ok(Client::try_from(self.config().await?)?)
+    }
+
     async fn config(&self) -> anyhow::Result<Config> {
         // A given address must not be joined with the credentials of another cluster's kubeconfig.
         let mut config = match &self.url {
