@@ -12,6 +12,7 @@ mod program;
 mod tests;
 mod translate;
 
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
@@ -59,7 +60,30 @@ pub struct Pattern {
 #[derive(Debug)]
 enum Engine {
     Linear(Box<Linear>),
-    Backtracking(Box<fancy_regex::Regex>),
+    Backtracking(Box<Backtracking>),
+}
+
+/// A pattern for the backtracking engine.
+#[derive(Debug)]
+struct Backtracking {
+    regex: fancy_regex::Regex,
+    is_wide: bool,
+}
+
+impl Backtracking {
+    /// The text as the engine may see it: looking for characters, it gets lost (and panics) in bytes
+    /// that are none. A control character stands for each of those, so places stay the same.
+    fn readable<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        if !self.is_wide || std::str::from_utf8(text).is_ok() {
+            return Cow::Borrowed(text);
+        }
+        let mut readable = Vec::with_capacity(text.len());
+        for chunk in text.utf8_chunks() {
+            readable.extend_from_slice(chunk.valid().as_bytes());
+            readable.resize(readable.len() + chunk.invalid().len(), 0x1a);
+        }
+        Cow::Owned(readable)
+    }
 }
 
 /// One pattern for the regex crate. Most texts are one line: there `^` is the start of the text
@@ -124,8 +148,9 @@ impl Pattern {
         let (engine, first, names) = if translated.backtracks {
             let regex = build_backtracking(&translated)?;
             let names = names_of(regex.capture_names(), &renamed);
+            let is_wide = translated.is_wide;
             (
-                Engine::Backtracking(Box::new(regex)),
+                Engine::Backtracking(Box::new(Backtracking { regex, is_wide })),
                 FirstBytes::ANY,
                 names,
             )
@@ -172,7 +197,7 @@ impl Pattern {
                     .is_some_and(|found| self.counts_at(found.start(), text)),
                 (regex, _) => regex.is_match(text),
             },
-            Engine::Backtracking(regex) => match regex.find(text) {
+            Engine::Backtracking(one) => match one.regex.find(&*one.readable(text)) {
                 Ok(Some(found)) => self.counts_at(found.start(), text),
                 Ok(None) => false,
                 Err(_) => self.give_up(),
@@ -198,10 +223,11 @@ impl Pattern {
                 let found = regex.captures_read(groups.locations_of(regex), text);
                 found.is_some_and(|found| !in_lines || self.counts_at(found.start(), text))
             }
-            Engine::Backtracking(regex) => {
+            Engine::Backtracking(one) => {
+                let readable = one.readable(text);
                 groups.in_locations = false;
                 groups.spans.clear();
-                let found = match regex.captures(text) {
+                let found = match one.regex.captures(&*readable) {
                     Ok(Some(found)) => found,
                     Ok(None) => return false,
                     Err(_) => return self.give_up(),

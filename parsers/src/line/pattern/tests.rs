@@ -93,6 +93,15 @@ fn bytes_that_are_no_utf8_match() {
     }
 }
 
+/// Found by fuzzing: the engine panicked.
+#[test]
+fn wide_backtracking_patterns_read_bytes_that_are_no_utf8() {
+    let pattern = Pattern::new(r"^.*[[:alpha:]]\d *?++é\b").expect("valid");
+    let text = [120, 120, 98, 195, 191, 32, 98, 97, 32, 10, 255];
+    assert!(!pattern.is_match(&text));
+    assert!(!pattern.find_groups(&text, &mut Groups::default()));
+}
+
 #[test]
 fn runaway_patterns_end() {
     let text = "x".repeat(60);
