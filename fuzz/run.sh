@@ -15,7 +15,7 @@ targets=("$@")
 # Folders of real inputs that fit a target as they are; they are read, never written.
 seeds() {
   case "$1" in
-    config_classic) echo fixtures/config ;;
+    config_classic | config_yaml) echo fixtures/config ;;
     kernel) echo fixtures/proc fixtures/udev fixtures/cgroup ;;
     loki_push | remote_write) echo fixtures/wire ;;
   esac

@@ -221,3 +221,57 @@ fn keys_are_spelt_as_fluent_bit_reads_them() {
         assert_eq!(snake_case(key), expected, "{key}");
     }
 }
+
+#[test]
+fn no_bytes_panic() {
+    // A small deterministic generator of texts from the pieces that mean something.
+    let pieces = [
+        "pipeline:",
+        "inputs:",
+        " ",
+        "  ",
+        "\n",
+        "- ",
+        "name: a",
+        "{",
+        "}",
+        "[",
+        "]",
+        ",",
+        "&a ",
+        "*a",
+        "<<: ",
+        "? ",
+        "|\n",
+        ">-\n",
+        "\"",
+        "'",
+        "#",
+        "---\n",
+        "...\n",
+        "%YAML 1.1\n",
+        "!!str ",
+        "\t",
+        "\u{feff}",
+        "x:",
+        "processors:",
+        "logs:",
+        "condition:",
+        "env:",
+        "includes:",
+        "\r\n",
+        "${A}",
+        "null",
+    ];
+    let mut state = 1u64;
+    for _ in 0..20_000 {
+        let mut text = String::new();
+        for _ in 0..30 {
+            state = state
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            text += pieces[(state >> 33) as usize % pieces.len()];
+        }
+        let _ = one(&text);
+    }
+}
