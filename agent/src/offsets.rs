@@ -2,8 +2,9 @@
 //!
 //! `in_tail_files` has exactly Fluent Bit's columns, so that a database can change hands in both
 //! directions. What Fluent Bit has no room for stands in `kansoku_tail_files` under the same id:
-//! the source id, hashes that recognise the content, and the last position delivered. Fluent Bit's
-//! own marker columns stay zero ("none"). Hashes cover bytes that never change once written.
+//! the source id, hashes that recognise the content, and the last position delivered; places of
+//! single outputs stand in `kansoku_tail_cursors`. The marker, a hash of the bytes before the offset,
+//! is Fluent Bit's own (XXH3 of at most 32 bytes). Hashes cover bytes that never change once written.
 //!
 //! The rule: a row is written before the first batch of its generation is sent, and its offset moves
 //! only after delivery.
@@ -102,6 +103,8 @@ pub struct Checkpoint {
     pub finished: bool,
     /// It comes from a database that only Fluent Bit has written: there are no prints.
     pub foreign: bool,
+    /// Fluent Bit has moved the offset since we wrote the row.
+    pub moved: bool,
 }
 
 /// Options `db` and `db.*`.
@@ -156,6 +159,7 @@ impl Offsets {
                 .prepare("SELECT 1 FROM sqlite_master WHERE name = 'in_tail_files'")?
                 .exists([])?;
             connection.execute_batch(SCHEMA)?;
+            add_marker_columns(&connection)?;
             let alive = connection
                 .query_row(
                     "SELECT value FROM kansoku_tail_state WHERE name = 'alive_ns'",
@@ -206,7 +210,8 @@ impl Offsets {
         let mut query = connection.prepare(
             "SELECT f.id, f.name, f.offset, f.inode, f.created, f.rotated,
                     k.device, k.source, k.created_ns, k.head_hash, k.head_size, k.marker_offset,
-                    k.marker_hash, k.marker_size, k.sent_offset, k.sent_ordinal, k.finished, k.cuts
+                    k.marker_hash, k.marker_size, k.sent_offset, k.sent_ordinal, k.finished, k.cuts,
+                    f.offset_marker, f.offset_marker_size
              FROM in_tail_files f LEFT JOIN kansoku_tail_files k ON k.id = f.id ORDER BY f.id",
         )?;
         let rows = query.query_map([], read_row)?;
@@ -228,7 +233,7 @@ impl Offsets {
             })?;
             // Fluent Bit may have moved the row's offset since; then the cursors speak of the past.
             let offset = row.offset;
-            let moved = row.marker.size == 0 && offset > 0;
+            let moved = row.moved;
             let ahead = |c: &Cursor| !moved && c.offset >= offset;
             row.cursors = cursors
                 .filter(|c| c.as_ref().map_or(true, ahead))
@@ -296,6 +301,20 @@ impl Offsets {
     }
 }
 
+/// Databases of older Fluent Bits have no markers; it adds the columns in the same way.
+fn add_marker_columns(connection: &Connection) -> rusqlite::Result<()> {
+    for column in ["offset_marker", "offset_marker_size"] {
+        let known = connection
+            .prepare("SELECT 1 FROM pragma_table_info('in_tail_files') WHERE name = ?1")?
+            .exists([column])?;
+        if !known {
+            let add = format!("ALTER TABLE in_tail_files ADD COLUMN {column} INTEGER DEFAULT 0");
+            connection.execute_batch(&add)?;
+        }
+    }
+    Ok(())
+}
+
 /// Unix nanoseconds.
 #[must_use]
 pub fn nanoseconds(time: SystemTime) -> i64 {
@@ -338,20 +357,24 @@ fn read_row(row: &rusqlite::Row<'_>) -> rusqlite::Result<Checkpoint> {
             hash: unsigned(9)?,
             size: unsigned(10)? as u32,
         },
-        // Fluent Bit may have moved the offset since we wrote the marker.
-        marker: if marker_fits {
+        // Fluent Bit may have moved the offset since; then its marker speaks of it.
+        marker: if marker_fits && source.is_some() {
             Print {
                 hash: unsigned(12)?,
                 size: unsigned(13)? as u32,
             }
         } else {
-            Print::default()
+            Print {
+                hash: unsigned(18)?,
+                size: (unsigned(19)? as u32).min(offset.min(32) as u32),
+            }
         },
         cuts: parse_cuts(&row.get::<_, Option<String>>(17)?.unwrap_or_default()),
         cursors: Vec::new(),
         rotated: unsigned(5)? != 0,
         finished: unsigned(16)? != 0 && marker_fits,
         foreign: source.is_none(),
+        moved: source.is_some() && !marker_fits,
     })
 }
 
@@ -360,24 +383,34 @@ fn write_row(transaction: &rusqlite::Transaction<'_>, c: &mut Checkpoint) -> any
     if c.id == 0 {
         transaction
             .prepare_cached(
-                "INSERT INTO in_tail_files (name, offset, inode, created, rotated)
-                 VALUES (?1, ?2, ?3, ?4, ?5)",
+                "INSERT INTO in_tail_files
+                 (name, offset, inode, created, rotated, offset_marker, offset_marker_size)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
             )?
             .execute(params![
                 name,
                 c.offset as i64,
                 c.inode as i64,
                 c.created_ns / 1_000_000_000,
-                c.rotated
+                c.rotated,
+                c.marker.hash as i64,
+                c.marker.size,
             ])?;
         c.id = transaction.last_insert_rowid();
     } else {
         transaction
             .prepare_cached(
                 "UPDATE in_tail_files SET offset = ?2, inode = ?3, rotated = ?4,
-                 offset_marker = 0, offset_marker_size = 0 WHERE id = ?1",
+                 offset_marker = ?5, offset_marker_size = ?6 WHERE id = ?1",
             )?
-            .execute(params![c.id, c.offset as i64, c.inode as i64, c.rotated])?;
+            .execute(params![
+                c.id,
+                c.offset as i64,
+                c.inode as i64,
+                c.rotated,
+                c.marker.hash as i64,
+                c.marker.size,
+            ])?;
     }
     transaction
         .prepare_cached(
@@ -487,6 +520,7 @@ mod tests {
             rotated: false,
             finished: false,
             foreign: false,
+            moved: false,
         }
     }
 
@@ -523,9 +557,8 @@ mod tests {
         written_by_fluent_bit
             .execute_batch(
                 "CREATE TABLE IF NOT EXISTS in_tail_files (id INTEGER PRIMARY KEY, name TEXT NOT NULL,
-                 offset INTEGER, inode INTEGER, created INTEGER, rotated INTEGER DEFAULT 0,
-                 offset_marker INTEGER DEFAULT 0, offset_marker_size INTEGER DEFAULT 0);
-                 INSERT INTO in_tail_files VALUES (7, '/a.log', 512, 99, 1795251600, 0, -5, 32);",
+                 offset INTEGER, inode INTEGER, created INTEGER, rotated INTEGER DEFAULT 0);
+                 INSERT INTO in_tail_files VALUES (7, '/a.log', 512, 99, 1795251600, 0);",
             )
             .unwrap();
         drop(written_by_fluent_bit);
@@ -541,11 +574,19 @@ mod tests {
         offsets.save(rows.iter_mut(), SystemTime::now()).unwrap();
         let connection = Connection::open(&path).unwrap();
         connection
-            .execute("UPDATE in_tail_files SET offset = 600 WHERE id = 7", [])
+            .execute(
+                "UPDATE in_tail_files SET offset = 600, offset_marker = -9, offset_marker_size = 32
+                 WHERE id = 7",
+                [],
+            )
             .unwrap();
         let rows = offsets.load().unwrap();
         assert_eq!(rows[0].source, SourceId(9));
-        assert_eq!(rows[0].marker, Print::default());
+        let marker = Print {
+            hash: -9_i64 as u64,
+            size: 32,
+        };
+        assert_eq!((rows[0].marker, rows[0].moved), (marker, true));
         assert_eq!((rows[0].offset, rows[0].foreign), (600, false));
     }
 

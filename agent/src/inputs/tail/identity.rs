@@ -11,8 +11,9 @@ use crate::offsets::{Checkpoint, Print};
 
 /// How many first bytes name a file's content: more than any banner with a time in it needs.
 pub(super) const HEAD_BYTES: usize = 256;
-/// How many bytes before an offset prove that it is an offset into the same content.
-pub(super) const MARKER_BYTES: usize = 64;
+/// How many bytes before an offset prove that it is an offset into the same content: as many as
+/// Fluent Bit's `offset_marker` covers, so that both read each other's.
+pub(super) const MARKER_BYTES: usize = 32;
 
 /// A file on this machine, as long as it is not deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -113,8 +114,9 @@ mod tests {
             rotated: false,
             finished: false,
             foreign: false,
+            moved: false,
         };
-        assert_eq!((checkpoint.head.size, checkpoint.marker.size), (256, 64));
+        assert_eq!((checkpoint.head.size, checkpoint.marker.size), (256, 32));
         let cases = [
             ("as it was", original.clone(), true),
             ("grown", original.clone() + "news\n", true),

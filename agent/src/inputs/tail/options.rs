@@ -99,12 +99,7 @@ impl TailOptions {
             drop_cache: s.bool("file_cache_advise", false)?,
             line_max_bytes: line_max.clamp(64, MAX_LINE_BYTES) as usize,
             long_lines: long_lines(s)?,
-            db: s.get("db").map(|db| OffsetOptions {
-                path: PathBuf::from(&db.value),
-                sync: s.text("db.sync", "normal").to_ascii_lowercase(),
-                locking: s.bool("db.locking", false).unwrap_or(false),
-                journal_mode: s.text("db.journal_mode", "wal").to_ascii_lowercase(),
-            }),
+            db: offset_options(s)?,
             compare_filename: s.bool("db.compare_filename", false)?,
             exit_on_eof: s.bool("exit_on_eof", false)?,
             inotify: s.bool("inotify_watcher", true)?,
@@ -152,6 +147,28 @@ fn patterns(s: &Settings, key: &str) -> Result<Vec<Pattern>, ConfigError> {
         })
     };
     s.list(key).into_iter().map(read).collect()
+}
+
+fn offset_options(s: &Settings) -> Result<Option<OffsetOptions>, ConfigError> {
+    let Some(db) = s.get("db") else {
+        return Ok(None);
+    };
+    let path = PathBuf::from(&db.value);
+    let folder = path.parent().filter(|f| !f.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        let folder = folder.display();
+        let message = format!(
+            "'db' is '{}', but {folder} is no folder; create it or change 'db'",
+            db.value
+        );
+        return Err(ConfigError::new(&db.place, message));
+    }
+    Ok(Some(OffsetOptions {
+        path,
+        sync: s.text("db.sync", "normal").to_ascii_lowercase(),
+        locking: s.bool("db.locking", false)?,
+        journal_mode: s.text("db.journal_mode", "wal").to_ascii_lowercase(),
+    }))
 }
 
 /// `None` when it is not set, or zero.
@@ -339,6 +356,10 @@ mod tests {
             (
                 &[("path", "/a"), ("multiline", "on"), ("docker_mode", "on")],
                 "'multiline' and 'docker_mode' exclude each other; remove one",
+            ),
+            (
+                &[("path", "/a"), ("db", "/no/such/tail.db")],
+                "'db' is '/no/such/tail.db', but /no/such is no folder; create it or change 'db'",
             ),
             (
                 &[("path", "/a"), ("tag_regex", "(")],

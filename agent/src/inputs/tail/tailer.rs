@@ -36,6 +36,10 @@ use crate::pipeline::{Link, OutputSet, Stopped};
 const OPEN_MAX_BYTES: usize = 4 << 20;
 /// Offsets are saved this often, not with every acknowledgement.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
+/// After a failure to save offsets they are tried again after this, then after twice as long, ...
+const RETRY_FIRST: Duration = Duration::from_millis(500);
+/// ... but at least this often.
+const RETRY_AT_LEAST: Duration = Duration::from_secs(15);
 /// How often rotated files that wait to be closed, and waiting partial lines, are looked at.
 const CHORES_EVERY: Duration = Duration::from_millis(250);
 /// How often everything is looked at when events cannot be had.
@@ -98,6 +102,8 @@ pub(super) struct Tailer {
     next_save: Option<Instant>,
     next_chores: Option<Instant>,
     next_scan: Instant,
+    /// While the database cannot be written: when it is tried again, and the pause after that.
+    next_try: Option<(Instant, Duration)>,
     next_watch: Option<Instant>,
     next_progress: Option<Instant>,
     /// Sizes of files that were too old to be opened: what is added later is read from there.
@@ -149,6 +155,7 @@ impl Tailer {
             next_save: None,
             next_chores: None,
             next_scan: now,
+            next_try: None,
             next_watch: None,
             next_progress: None,
             ignored: HashMap::new(),

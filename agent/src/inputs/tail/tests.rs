@@ -910,8 +910,9 @@ fn a_database_of_fluent_bit_is_continued_where_it_stopped() {
         "CREATE TABLE in_tail_files (id INTEGER PRIMARY KEY, name TEXT NOT NULL, offset INTEGER,
          inode INTEGER, created INTEGER, rotated INTEGER DEFAULT 0, offset_marker INTEGER DEFAULT 0,
          offset_marker_size INTEGER DEFAULT 0);
-         INSERT INTO in_tail_files VALUES (1, '{}', 19, {inode}, 1795251600, 0, 77, 19);",
-        b.path("a.log").display()
+         INSERT INTO in_tail_files VALUES (1, '{}', 19, {inode}, 1795251600, 0, {}, 19);",
+        b.path("a.log").display(),
+        crate::offsets::Print::of(b"sent by fluent bit\n").hash as i64
     ))
     .unwrap();
     b.start();

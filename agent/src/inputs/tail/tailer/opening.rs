@@ -271,6 +271,7 @@ impl Tailer {
             rotated: false,
             finished: false,
             foreign: false,
+            moved: false,
         })
     }
 

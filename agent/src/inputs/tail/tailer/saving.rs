@@ -3,9 +3,9 @@
 //! It sends nothing of its own but what waits in files that are closed. The rule: a row never says
 //! more than what was acknowledged, and a generation is let go only when all of it was.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use super::{CHORES_EVERY, Key, SAVE_EVERY, Tailer};
+use super::{CHORES_EVERY, Key, RETRY_AT_LEAST, RETRY_FIRST, SAVE_EVERY, Tailer};
 use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::FileId;
 use crate::log;
@@ -44,12 +44,15 @@ impl Tailer {
             .collect();
         let saved = self.save_rows(&dirty);
         if let Err(e) = saved {
+            let pause = self.pause_saving();
             log::error(
                 &self.component,
-                format_args!("cannot save offsets; trying again: {e:#}"),
+                format_args!("cannot save offsets; trying again in {pause:?}: {e:#}"),
             );
-            self.want_save();
+            self.next_save = Some(Instant::now() + pause);
+            return;
         }
+        self.next_try = None;
         self.retire();
     }
 
@@ -213,6 +216,14 @@ impl Tailer {
         }
         self.take_acknowledgements();
         self.save();
+    }
+
+    /// Notes that the database could not be written; how long it is left alone.
+    pub(super) fn pause_saving(&mut self) -> Duration {
+        let pause = self.next_try.map_or(RETRY_FIRST, |(_, pause)| pause);
+        let next = (2 * pause).min(RETRY_AT_LEAST);
+        self.next_try = Some((Instant::now() + pause, next));
+        pause
     }
 
     fn save_rows(&mut self, dirty: &[Key]) -> anyhow::Result<()> {

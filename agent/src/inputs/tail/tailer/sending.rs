@@ -48,14 +48,21 @@ impl Tailer {
         if rows.is_empty() {
             return true;
         }
+        if self.next_try.is_some_and(|(at, _)| Instant::now() < at) {
+            return false;
+        }
         let checkpoints = rows.iter_mut().map(|(_, row)| row);
         if let Err(e) = self.offsets.save(checkpoints, SystemTime::now()) {
+            let pause = self.pause_saving();
             log::error(
                 &self.component,
-                format_args!("cannot save offsets, so nothing is sent: {e:#}"),
+                format_args!(
+                    "cannot save offsets, so nothing is sent; trying again in {pause:?}: {e:#}"
+                ),
             );
             return false;
         }
+        self.next_try = None;
         for (key, row) in rows {
             if let Some(generation) = self.generations.get_mut(&key) {
                 generation.checkpoint.id = row.id;
@@ -113,6 +120,10 @@ impl Tailer {
             return Ok(());
         }
         let stored = self.has_any_room() && self.store_before_sending(&keys);
+        if let Some((at, _)) = self.next_try.filter(|_| !stored) {
+            self.next_flush = Some(at);
+            return Ok(());
+        }
         for key in keys {
             if !stored || !self.has_room_at(key) {
                 self.next_flush = Some(Instant::now() + self.tick);
