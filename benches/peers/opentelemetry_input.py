@@ -67,8 +67,8 @@ def metrics(name, exporter):
     flushed = provider.force_flush()
     a.lines(99, patience=1)
     text = a.raw()
-    a.stop()
     provider.shutdown()
+    a.stop()
     wanted = ["requests", "queue", "temperature", "latency"]
     return check(f"metrics {name}", (flushed, [w for w in wanted if w in text], "exponential" in a.log()), (True, wanted, True))
 

@@ -100,7 +100,9 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
             let mut at = 0;
             loop {
                 let range = match json_stream::next(bytes, at) {
-                    json_stream::Step::Object(r) | json_stream::Step::Array(r) | json_stream::Step::Other(r) => r,
+                    json_stream::Step::Object(r)
+                    | json_stream::Step::Array(r)
+                    | json_stream::Step::Other(r) => r,
                     json_stream::Step::Incomplete(_) | json_stream::Step::End => break,
                 };
                 assert!(range.end > at);
