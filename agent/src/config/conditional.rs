@@ -127,9 +127,12 @@ impl Conditional {
             .map(|t| (t, t.field.over(batch)))
             .collect();
         let holds = |row: usize, (test, reading): &(&Test, Reading<'_>)| {
-            // Records carry no metadata of their own here.
-            let value: Option<Cow<'_, [u8]>> =
-                (!test.in_metadata).then(|| reading.text(row)).flatten();
+            let value: Option<Cow<'_, [u8]>> = if test.in_metadata {
+                let found = batch.metadata(row).and_then(|o| test.field.in_object(o));
+                found.map(|found| reading.text_of(found))
+            } else {
+                reading.text(row)
+            };
             value.is_some_and(|value| test.holds(&value))
         };
         let row = |row: usize| {
@@ -153,11 +156,10 @@ impl Filter for Conditional {
         if n == 0 {
             return;
         }
-        let mut seen = batch.clone();
-        seen.retain(|row| matching[row]);
-        batch.retain(|row| !matching[row]);
-        self.filter.apply(&mut seen, context);
-        *batch = merge(batch, &seen);
+        let unseen: Vec<bool> = matching.iter().map(|m| !m).collect();
+        let rest = batch.take_rows(&unseen);
+        self.filter.apply(batch, context);
+        batch.merge_rows(rest);
     }
 
     // A condition is about fields of log records.
@@ -172,37 +174,6 @@ impl Filter for Conditional {
     fn flush(&self, all: bool, context: &mut FilterContext) {
         self.filter.flush(all, context);
     }
-}
-
-/// Both batches' records in the order of their positions.
-fn merge(rest: &LogBatch, seen: &LogBatch) -> LogBatch {
-    // The same source and, unless the filter set it, the same resource.
-    let mut out = LogBatch::new(seen.tag.clone(), seen.resource.clone(), Vec::new());
-    out.source = rest.source;
-    let (mut a, mut b) = (0, 0);
-    while a < rest.len() || b < seen.len() {
-        let take_rest =
-            b >= seen.len() || (a < rest.len() && rest.positions()[a] <= seen.positions()[b]);
-        let (from, row) = if take_rest {
-            a += 1;
-            (rest, a - 1)
-        } else {
-            b += 1;
-            (seen, b - 1)
-        };
-        let to = out.push(from.times()[row], from.positions()[row]);
-        for column in from.columns() {
-            let value = match column.values[row] {
-                Value::Absent => continue,
-                Value::Text(slice) => Value::Text(out.store(from.bytes(slice))),
-                Value::Json(slice) => Value::Json(out.store(from.bytes(slice))),
-                other => other,
-            };
-            let at = out.column_index_or_insert(&column.name);
-            out.set(at, to, value);
-        }
-    }
-    out
 }
 
 /// A processor with a `match` of its own: batches under other tags pass.
