@@ -76,12 +76,6 @@ impl Accessor {
         }
     }
 
-    /// The steps below the key.
-    #[must_use]
-    pub fn path(&self) -> &[Step] {
-        &self.path
-    }
-
     /// What the accessor gives for a whole batch, prepared once.
     #[must_use]
     pub fn over<'a>(&'a self, batch: &'a LogBatch) -> Reading<'a> {

@@ -268,7 +268,7 @@ impl LuaFilter {
                     .saturating_mul(NS_PER_S)
                     .saturating_add(part("nsec"))
             }
-            mlua::Value::Integer(n) if !self.time_as_table => (*n as i64).saturating_mul(NS_PER_S),
+            mlua::Value::Integer(n) if !self.time_as_table => n.saturating_mul(NS_PER_S),
             mlua::Value::Number(n) if !self.time_as_table => {
                 if *n == before_ns as f64 / NS_PER_S as f64 {
                     before_ns
@@ -288,7 +288,7 @@ impl LuaFilter {
 /// A number cut to a whole one; 0 for anything else.
 fn whole(value: &mlua::Value) -> i64 {
     match value {
-        mlua::Value::Integer(n) => *n as i64,
+        mlua::Value::Integer(n) => *n,
         mlua::Value::Number(n) => *n as i64,
         _ => 0,
     }

@@ -193,7 +193,7 @@ impl Bridge {
                 }
                 // A whole number that has passed as a double and is the same still.
                 (mlua::Value::Number(n), Value::Int(i)) if *n == i as f64 => Field::Same(before),
-                (mlua::Value::Integer(n), Value::Int(i)) if *n as i64 == i => Field::Same(before),
+                (mlua::Value::Integer(n), Value::Int(i)) if *n == i => Field::Same(before),
                 (mlua::Value::Table(_), Value::Json(_)) => {
                     let original = self.parsed.get(&at).map(|(_, tree)| tree);
                     let tree = self.field(&key, &value, original)?;
@@ -254,7 +254,7 @@ impl Bridge {
         }
         Ok(match value {
             mlua::Value::Boolean(b) => Tree::Bool(*b),
-            mlua::Value::Integer(n) => Tree::Int(*n as i64),
+            mlua::Value::Integer(n) => Tree::Int(*n),
             mlua::Value::Number(n) => number(*n, original),
             mlua::Value::String(text) => Tree::Text(text.as_bytes().to_vec()),
             mlua::Value::Table(table) => match list_len(table)? {
@@ -332,7 +332,7 @@ fn list_len(table: &Table) -> mlua::Result<Option<usize>> {
     let mut longest = 0;
     table.for_each(|key: mlua::Value, _: mlua::Value| {
         let at = match key {
-            mlua::Value::Integer(n) => n as i64,
+            mlua::Value::Integer(n) => n,
             mlua::Value::Number(n) => n as i64,
             _ => 0,
         };

@@ -5,8 +5,11 @@
 
 pub(crate) mod accessor;
 pub mod alter_size;
+pub mod aws;
+mod aws_imds;
 pub mod checklist;
 pub mod expect;
+pub mod geoip2;
 pub mod grep;
 mod json_path;
 pub mod kubernetes;
@@ -50,6 +53,8 @@ pub const ALL: &[&FilterPlugin] = &[
     &stdout::PLUGIN,
     &sysinfo::PLUGIN,
     &checklist::PLUGIN,
+    &aws::PLUGIN,
+    &geoip2::PLUGIN,
     &alter_size::PLUGIN,
 ];
 

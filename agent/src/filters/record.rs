@@ -134,6 +134,10 @@ impl<'de> Visitor<'de> for TreeVisitor {
         Ok(Tree::Text(text.as_bytes().to_vec()))
     }
 
+    fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Tree, E> {
+        Ok(Tree::Text(bytes.to_vec()))
+    }
+
     fn visit_string<E>(self, text: String) -> Result<Tree, E> {
         Ok(Tree::Text(text.into_bytes()))
     }
