@@ -4,6 +4,7 @@
 //! configuration replaces what is shown, connections stay. The rule: whatever is sent to the port, the server
 //! holds at most [`MAX_CONNECTIONS`] connections, each for a bounded time and with bounded memory.
 
+mod delivery_metrics;
 mod health;
 mod own_metrics;
 mod targets;

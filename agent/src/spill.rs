@@ -444,6 +444,14 @@ impl Spill {
         )
     }
 
+    /// How much of `storage.total_limit_size` is free, in percent; `None` without a limit.
+    #[must_use]
+    pub fn free_percent(&self) -> Option<u64> {
+        let limit = self.options.limit_bytes?.max(1);
+        let used = self.lock().bytes().min(limit);
+        Some((limit - used) * 100 / limit)
+    }
+
     /// How it stands, for metrics.
     #[must_use]
     pub fn status(&self) -> Status {

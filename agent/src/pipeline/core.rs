@@ -5,6 +5,7 @@
 //! source enter a queue in their order.
 
 use std::cell::OnceCell;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,7 +20,7 @@ use super::ledger::{Charge, Ledger};
 use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
 use super::ticket::{Carried, Receipt, Ticket};
-use super::{FilterContext, OutputSet, TagMatch};
+use super::{FilterContext, OutputSet, OutputStatus, RouteCounters, StorageStatus, TagMatch};
 use crate::spill::Spill;
 
 /// How often a spill is asked again that has no room, for a batch that can go nowhere else.
@@ -91,6 +92,8 @@ pub(super) struct Core {
     pub(super) lanes: Vec<Lane>,
     pub(super) filters: Vec<FilterStage>,
     pub(super) routes: Vec<Route>,
+    /// Counters by input and output.
+    pub(super) routed: Vec<Vec<Arc<RouteCounters>>>,
     /// Rung when something waits in a spill.
     pub(super) bell: Sender<()>,
 }
@@ -102,6 +105,24 @@ impl Core {
 
     pub(super) fn spills(&self) -> impl Iterator<Item = &Arc<Spill>> {
         self.routes.iter().filter_map(|r| r.spill.as_ref())
+    }
+
+    /// How inputs and outputs stand, for metrics.
+    pub(super) fn status(&self) -> StorageStatus {
+        let output = |(number, route): (usize, &Route)| {
+            let spill = route.spill.as_ref();
+            let in_memory = self.ledger.free_percent(number);
+            OutputStatus {
+                free_percent: spill.and_then(|s| s.free_percent()).unwrap_or(in_memory),
+                spill: spill.map(|s| s.status()),
+                spill_dropped_records: spill.map_or(0, |s| s.dropped_records.load(Relaxed)),
+                spill_damaged_frames: spill.map_or(0, |s| s.damaged_frames.load(Relaxed)),
+            }
+        };
+        StorageStatus {
+            inputs: self.ledger.of_inputs(),
+            outputs: self.routes.iter().enumerate().map(output).collect(),
+        }
     }
 
     /// Whether anything waits in a spill.
@@ -212,6 +233,11 @@ impl Core {
     /// Gives one output a batch, without what it has got of it before the agent was killed.
     fn put(&self, output: usize, parcel: &Parcel, receipt: Receipt) {
         let source = parcel.batch.source();
+        let route = parcel.from.lane.and_then(|lane| self.routed.get(lane));
+        if let Some(route) = route.and_then(|outputs| outputs.get(output)) {
+            route.records.add(parcel.batch.n_records() as u64);
+            route.bytes.add(parcel.batch.size_bytes() as u64);
+        }
         match self.routes[output].recovered.marks.get(&source.id) {
             Some(mark) if source.from < *mark => {
                 match intents::behind(RecordBatch::clone(&parcel.batch), *mark) {
@@ -262,9 +288,11 @@ impl Core {
 
     fn push(&self, output: usize, parcel: &Parcel, receipt: Receipt) {
         let queued = self.ledger.charge_output(output, parcel.bytes);
+        let route = parcel.from.lane.and_then(|lane| self.routed.get(lane));
+        let route = route.and_then(|outputs| outputs.get(output)).cloned();
         self.routes[output].push(Item {
             batch: parcel.batch.clone(),
-            ticket: Ticket::new(parcel.charge.clone(), queued, receipt),
+            ticket: Ticket::new(parcel.charge.clone(), queued, receipt, route),
         });
     }
 

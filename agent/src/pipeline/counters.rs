@@ -1,7 +1,10 @@
 //! What the pipeline counts, under Fluent Bit's names; the HTTP server reads it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use crate::spill::Status;
 
 /// A number that only grows, or a gauge that is set.
 #[derive(Debug, Default)]
@@ -11,6 +14,11 @@ impl Counter {
     /// Adds `n`.
     pub fn add(&self, n: u64) {
         self.0.fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Takes `n` from a gauge.
+    pub fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
     }
 
     /// Sets a gauge.
@@ -44,6 +52,10 @@ pub struct InputCounters {
     pub multiline_truncated: Counter,
     /// Files that were truncated or compressed before all of them was read.
     pub files_lost: Counter,
+    /// Bytes that are known to be there and have not been delivered (a gauge).
+    pub lag_bytes: Counter,
+    /// Age in seconds of the oldest record that has not been delivered (a gauge).
+    pub lag_seconds: Counter,
 }
 
 /// `fluentbit_filter_*`.
@@ -71,6 +83,83 @@ pub struct OutputCounters {
     pub dropped_records: Counter,
     /// Of the dropped records, those kept in the dead-letter file.
     pub dead_letter_records: Counter,
+    /// Requests under way (a gauge).
+    pub busy: Counter,
+    /// Requests that may be under way at once.
+    pub workers: Counter,
+}
+
+/// Upper bounds of the latency histogram in milliseconds; Fluent Bit's.
+pub const LATENCY_BUCKETS_MS: [u64; 8] = [500, 1000, 1500, 2500, 5000, 10_000, 20_000, 30_000];
+
+/// How long batches took from the input to the destination.
+#[derive(Debug, Default)]
+pub struct Latency {
+    /// Of each bucket alone; the last is for what took longer.
+    pub buckets: [Counter; LATENCY_BUCKETS_MS.len() + 1],
+    pub sum_ms: Counter,
+}
+
+impl Latency {
+    pub(super) fn observe(&self, took: Duration) {
+        let ms = took.as_millis() as u64;
+        let bucket = LATENCY_BUCKETS_MS.partition_point(|bound| *bound < ms);
+        self.buckets[bucket].add(1);
+        self.sum_ms.add(ms);
+    }
+}
+
+/// What goes from one input to one output.
+#[derive(Debug, Default)]
+pub struct RouteCounters {
+    pub input: String,
+    pub output: String,
+    pub records: Counter,
+    pub bytes: Counter,
+    pub latency: Latency,
+}
+
+/// How an input or output stands now.
+#[derive(Debug, Clone, Default)]
+pub struct StorageStatus {
+    /// Of each input: batches in memory and their bytes.
+    pub inputs: Vec<(u64, u64)>,
+    pub outputs: Vec<OutputStatus>,
+}
+
+/// What waits for an output.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct OutputStatus {
+    /// Percent of what may wait that is free: of `storage.total_limit_size`, else of memory.
+    pub free_percent: u64,
+    pub spill: Option<Status>,
+    /// Records that a spill at its limit gave up.
+    pub spill_dropped_records: u64,
+    /// Frames that could not be read back.
+    pub spill_damaged_frames: u64,
+}
+
+/// Asks a running pipeline how it stands.
+#[derive(Default)]
+pub struct Probe(OnceLock<Box<dyn Fn() -> StorageStatus + Send + Sync>>);
+
+impl Probe {
+    pub(super) fn set(&self, probe: impl Fn() -> StorageStatus + Send + Sync + 'static) {
+        // A pipeline sets it once.
+        let _ = self.0.set(Box::new(probe));
+    }
+
+    /// How the pipeline stands; nothing when there is none.
+    #[must_use]
+    pub fn ask(&self) -> StorageStatus {
+        self.0.get().map(|probe| probe()).unwrap_or_default()
+    }
+}
+
+impl std::fmt::Debug for Probe {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Probe")
+    }
 }
 
 /// The counters of every part of a pipeline, in configuration order.
@@ -81,6 +170,9 @@ pub struct Metrics {
     pub outputs: Vec<Arc<OutputCounters>>,
     /// Filters of one input or output.
     pub processors: Vec<Arc<FilterCounters>>,
+    /// Of each input and output.
+    pub routes: Vec<Arc<RouteCounters>>,
+    pub probe: Probe,
 }
 
 impl Metrics {

@@ -35,6 +35,7 @@ struct State {
 #[derive(Debug)]
 struct Account {
     used_bytes: u64,
+    n_batches: u64,
     limit_bytes: u64,
 }
 
@@ -53,6 +54,7 @@ impl Ledger {
     pub(super) fn new(limit_bytes: u64, inputs: &[u64], n_outputs: usize) -> Arc<Self> {
         let account = |limit: &u64| Account {
             used_bytes: 0,
+            n_batches: 0,
             limit_bytes: (*limit).max(1),
         };
         Arc::new(Self {
@@ -119,6 +121,7 @@ impl Ledger {
         state.used_bytes += bytes;
         if let Some(input) = input {
             state.inputs[input].used_bytes += bytes;
+            state.inputs[input].n_batches += 1;
         }
         Charge {
             ledger: self.clone(),
@@ -151,6 +154,13 @@ impl Ledger {
         self.lock().inputs[input].used_bytes
     }
 
+    /// Of each input: batches in memory and their bytes.
+    pub(super) fn of_inputs(&self) -> Vec<(u64, u64)> {
+        let state = self.lock();
+        let accounts = state.inputs.iter();
+        accounts.map(|a| (a.n_batches, a.used_bytes)).collect()
+    }
+
     /// How much of an output's share is free, in percent.
     pub(super) fn free_percent(&self, output: usize) -> u64 {
         let used = self.lock().outputs[output].min(self.share_bytes);
@@ -173,6 +183,7 @@ impl Drop for Charge {
         if let Some(input) = self.input {
             let account = &mut state.inputs[input];
             account.used_bytes = account.used_bytes.saturating_sub(self.bytes);
+            account.n_batches = account.n_batches.saturating_sub(1);
         }
         drop(state);
         self.ledger.changed.notify_all();

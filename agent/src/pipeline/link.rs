@@ -270,6 +270,7 @@ impl Link {
                 lanes: vec![Lane::default()],
                 filters: Vec::new(),
                 routes: queues.iter().enumerate().map(route).collect(),
+                routed: Vec::new(),
                 bell: crossbeam_channel::bounded(1).0,
             }),
             lane: 0,

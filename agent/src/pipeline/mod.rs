@@ -29,7 +29,10 @@ mod tests;
 mod ticket;
 
 pub use context::{Emitted, FilterContext, Hold};
-pub use counters::{Counter, FilterCounters, InputCounters, Metrics, OutputCounters};
+pub use counters::{
+    Counter, FilterCounters, InputCounters, LATENCY_BUCKETS_MS, Latency, Metrics, OutputCounters,
+    OutputStatus, Probe, RouteCounters, StorageStatus,
+};
 pub use dead_letters::DeadLetters;
 pub use link::{Captured, Link, Sent, Stopped};
 pub use outputs::{Acknowledge, AcknowledgeOutputs, MAX_OUTPUTS, OutputSet};

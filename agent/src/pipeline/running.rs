@@ -15,8 +15,8 @@ use super::ledger::Ledger;
 use super::queue::Queue;
 use super::spool::{self, Spool};
 use super::{
-    DEFAULT_MEM_BUF_LIMIT_BYTES, DeadLetters, FilterSpec, Link, MAX_OUTPUTS, Metrics, PipelineSpec,
-    ProcessorSpec, TagMatch, sender,
+    DEFAULT_MEM_BUF_LIMIT_BYTES, DeadLetters, FilterSpec, InputCounters, Link, MAX_OUTPUTS,
+    Metrics, PipelineSpec, ProcessorSpec, RouteCounters, TagMatch, sender,
 };
 use crate::log;
 use crate::plugin::Input;
@@ -103,6 +103,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     let (mut routes, mut senders, mut queues) = (Vec::new(), Vec::new(), Vec::new());
     for output in spec.outputs {
         let counters = metrics.add_output(&output.name);
+        counters.workers.set(output.workers.max(1) as u64);
         let folder = (spec.storage_path.as_ref()).filter(|_| spec.storage.keep_rejected);
         let folder = folder.map(|p| p.join(&spec.storage.rejected_path));
         let limit = spec.storage.rejected_limit_bytes;
@@ -164,12 +165,19 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         inputs.push((input, counters));
     }
     let (bell, bell_rung) = crossbeam_channel::bounded(1);
+    let routed = route_counters(&mut metrics);
     let core = Arc::new(Core {
         ledger,
         lanes,
         filters,
         routes,
+        routed,
         bell,
+    });
+    let asked = Arc::downgrade(&core);
+    metrics.probe.set(move || {
+        let core = asked.upgrade();
+        core.map(|core| core.status()).unwrap_or_default()
     });
     let (stop_sender, stop) = crossbeam_channel::bounded(0);
     let (closed, closed_receiver) = crossbeam_channel::bounded(0);
@@ -232,6 +240,24 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         grace: spec.grace,
         runtime: runtime.clone(),
     })
+}
+
+/// Counters by input and output.
+fn route_counters(metrics: &mut Metrics) -> Vec<Vec<Arc<RouteCounters>>> {
+    let route = |input: &String, output: &String| {
+        Arc::new(RouteCounters {
+            input: input.clone(),
+            output: output.clone(),
+            ..RouteCounters::default()
+        })
+    };
+    let of_input = |input: &Arc<InputCounters>| {
+        let outputs = metrics.outputs.iter();
+        outputs.map(|o| route(&input.name, &o.name)).collect()
+    };
+    let all: Vec<Vec<_>> = metrics.inputs.iter().map(of_input).collect();
+    metrics.routes = all.iter().flatten().cloned().collect();
+    all
 }
 
 fn stage(spec: FilterSpec, metrics: &mut Metrics) -> FilterStage {

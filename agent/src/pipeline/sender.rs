@@ -61,6 +61,22 @@ fn settle(part: Part) {
     }
 }
 
+/// Counts a request as under way, also when it is given up in the middle.
+struct Busy<'a>(&'a OutputCounters);
+
+impl<'a> Busy<'a> {
+    fn new(counters: &'a OutputCounters) -> Self {
+        counters.busy.add(1);
+        Self(counters)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.busy.subtract(1);
+    }
+}
+
 /// What is certain about a request.
 enum Verdict {
     Delivered,
@@ -209,7 +225,9 @@ impl Sender {
             batches: &batches,
             id: &id,
         };
+        let busy = Busy::new(&self.counters);
         let sent = tokio::time::timeout(SEND_DEADLINE, self.output.send(request)).await;
+        drop(busy);
         sent.unwrap_or_else(|_| Outcome::Retry {
             reason: format!("no answer within {} s", SEND_DEADLINE.as_secs()),
             after: None,

@@ -6,7 +6,9 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
+use super::RouteCounters;
 use super::context::Hold;
 use super::ledger::{Charge, OutputCharge};
 use super::origin::Origin;
@@ -17,6 +19,9 @@ pub(super) struct Ticket {
     _batch: Arc<Charge>,
     _output: OutputCharge,
     receipt: Receipt,
+    since: Instant,
+    /// Told how long it took; not for what comes out of a spill.
+    route: Option<Arc<RouteCounters>>,
 }
 
 /// Whom to tell that the batch is settled.
@@ -76,8 +81,15 @@ impl Carried {
 }
 
 impl Ticket {
-    pub(super) fn new(batch: Arc<Charge>, output: OutputCharge, receipt: Receipt) -> Self {
+    pub(super) fn new(
+        batch: Arc<Charge>,
+        output: OutputCharge,
+        receipt: Receipt,
+        route: Option<Arc<RouteCounters>>,
+    ) -> Self {
         Self {
+            since: Instant::now(),
+            route,
             _batch: batch,
             _output: output,
             receipt,
@@ -90,7 +102,12 @@ impl Ticket {
             _batch: batch,
             _output: output,
             receipt,
+            since,
+            route,
         } = self;
+        if let Some(route) = route {
+            route.latency.observe(since.elapsed());
+        }
         // Room first: whoever is woken by the acknowledgement may want to send at once.
         drop((batch, output));
         receipt.give();

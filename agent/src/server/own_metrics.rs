@@ -7,6 +7,7 @@ use kansoku_parsers::kernel::pid_stat;
 use kansoku_parsers::kernel::stat::TICKS_PER_SECOND;
 use serde_json::{Map, Value, json};
 
+use super::delivery_metrics;
 use crate::collectors::kernel_file::KernelFile;
 use crate::control::Control;
 use crate::exposition;
@@ -112,6 +113,20 @@ const INPUT: &[Family<InputCounters>] = {
             Counter,
             "Files that were gone before they were read to their end.",
             |c| &c.files_lost,
+        ),
+        (
+            "lag_bytes",
+            "kansoku_agent_input_lag_bytes",
+            Gauge,
+            "Bytes that are there to be read and have not been delivered.",
+            |c| &c.lag_bytes,
+        ),
+        (
+            "lag_seconds",
+            "kansoku_agent_input_lag_seconds",
+            Gauge,
+            "Age of the oldest record that has not been delivered.",
+            |c| &c.lag_seconds,
         ),
     ]
 };
@@ -284,48 +299,16 @@ impl OwnMetrics {
         json!({ "input": inputs, "filter": filters, "output": outputs })
     }
 
-    /// `/api/v1/storage` in Fluent Bit's shape. What an input has in memory counts as one chunk.
+    /// `/api/v1/storage` in Fluent Bit's shape.
     pub(super) fn storage_json(&self) -> Value {
-        let mut total = 0;
-        let inputs: Map<_, _> = (self.metrics.inputs.iter())
-            .map(|c| {
-                let bytes = c.memory_bytes.get();
-                let up = u64::from(bytes > 0);
-                total += up;
-                let value = json!({
-                    "status": {
-                        "overlimit": c.ingestion_paused.get() != 0,
-                        "mem_size": human_size(bytes),
-                    },
-                    "chunks": {
-                        "total": up,
-                        "up": up,
-                        "down": 0,
-                        "busy": up,
-                        "busy_size": human_size(bytes),
-                    },
-                });
-                (c.name.clone(), value)
-            })
-            .collect();
-        json!({
-            "storage_layer": {
-                "chunks": {
-                    "total_chunks": total,
-                    "mem_chunks": total,
-                    "fs_chunks": 0,
-                    "fs_chunks_up": 0,
-                    "fs_chunks_down": 0,
-                },
-            },
-            "input_chunks": inputs,
-        })
+        delivery_metrics::json(&self.metrics)
     }
 
     fn counters(&self, out: &mut MetricBatch) {
         write(out, INPUT, &self.metrics.inputs, |c| &c.name);
         write(out, FILTER, &self.metrics.filters, |c| &c.name);
         write(out, OUTPUT, &self.metrics.outputs, |c| &c.name);
+        delivery_metrics::write(&self.metrics, out);
     }
 
     fn agent(&self, out: &mut MetricBatch) {
