@@ -104,6 +104,8 @@ pub(super) struct Generation {
     /// The outputs that it reads for.
     pub(super) outputs: OutputSet,
     pub(super) lag: Option<Lag>,
+    /// Batches end at these positions, as they did before a crash.
+    pub(super) ends: Arc<[Position]>,
     /// Nothing is read beyond this offset.
     pub(super) until: Option<u64>,
     /// Where the batch under construction begins.
@@ -155,6 +157,7 @@ impl Generation {
             boundary: (offset, None, lines.mark()),
             outputs,
             lag: None,
+            ends: Arc::new([]),
             until: None,
             start,
             lines,
@@ -217,6 +220,7 @@ impl Generation {
             output,
             merged: false,
         });
+        reader.ends = self.ends.clone();
         reader.must_save = false;
         reader.dirty = false;
         Ok(reader)
@@ -542,11 +546,25 @@ impl Generation {
             } else {
                 end
             };
-            self.feed(window, end, context);
+            let batch_end = self.batch_end(window, end);
+            self.feed(window, batch_end.unwrap_or(end), context);
+            self.full |= batch_end.is_some();
             if self.full {
                 return;
             }
         }
+    }
+
+    /// Where in the window, at `end` at the latest, the batch has to end: with the line in which
+    /// the next of the positions lies.
+    fn batch_end(&self, window: &Window, end: usize) -> Option<usize> {
+        let next = self.ends.iter().find(|p| p.offset > self.offset)?;
+        let encoding = self.lines.encoding();
+        let width = encoding::width(encoding);
+        let within = usize::try_from(next.offset - self.offset).ok()? - 1;
+        let line = window.buffer[window.start..end].get(within / width * width..)?;
+        let n = encoding::first_line_end(encoding, line)?;
+        Some(window.start + within / width * width + n)
     }
 
     fn feed(&mut self, window: &mut Window, end: usize, context: &mut TurnContext<'_>) {

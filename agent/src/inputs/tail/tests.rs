@@ -1014,6 +1014,28 @@ fn a_dead_output_keeps_nobody_waiting_and_misses_nothing_not_even_after_crashes(
 }
 
 #[test]
+fn batches_end_where_requests_ended_before_a_crash() {
+    let mut b = Bench::started(&[("read_from_head", "on")]);
+    b.append("a.log", "");
+    b.look();
+    b.append("a.log", "1\n22\n333\n4444\n");
+    let (tailer, captured) = b.running.as_mut().unwrap();
+    // At the end of a line, and within the line that ended a group before it.
+    let ends = [Position::at(5), Position::at(6)];
+    for generation in tailer.generations.values_mut() {
+        generation.ends = Arc::new(ends);
+        generation.hot = true;
+    }
+    let mut ends = Vec::new();
+    for _ in 0..6 {
+        tailer.next_flush = Some(Instant::now());
+        tailer.step(false);
+        ends.extend(captured.take().iter().map(|b| b.source().to.offset));
+    }
+    assert_eq!(ends, [5, 9, 14]);
+}
+
+#[test]
 fn a_file_linked_under_two_names_is_read_once() {
     let mut b = Bench::started(&[]);
     b.append("a.log", "1\n");

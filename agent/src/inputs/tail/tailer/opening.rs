@@ -395,6 +395,7 @@ impl Tailer {
         if let Err(e) = generation.update_head() {
             self.complain(name, &e);
         }
+        generation.ends = self.link.cuts(stored.source).into();
         let key = self.next_key;
         self.next_key += 1;
         log::debug(
