@@ -123,7 +123,7 @@ fn options(reader: &mut Reader<'_>, n_items: u32, index: u32) -> Result<Options,
         let mut value = Reader::new(reader.skip()?);
         match (key, value.next()?) {
             (Item::Str(b"chunk"), Item::Str(id) | Item::Bin(id)) => {
-                options.chunk = Some(id.to_vec())
+                options.chunk = Some(id.to_vec());
             }
             (Item::Str(b"compressed"), Item::Str(name)) => {
                 options.compressed = match name {
