@@ -7,6 +7,7 @@ use kansoku_model::{ConfigError, LogBatch, Settings, Value, json};
 
 use crate::msgpack;
 use crate::rows::{DateWriter, Rows, digits};
+use crate::tree::Tree;
 
 /// How the time of a record is written under its date key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -270,25 +271,23 @@ pub fn write_text_value(out: &mut Vec<u8>, batch: &LogBatch, value: Value) {
             out.extend_from_slice(batch.bytes(s));
             out.push(b'"');
         }
-        Value::Json(s) => match serde_json::from_slice(batch.bytes(s)) {
-            Ok(tree) => write_text_tree(out, &tree),
-            Err(_) => out.extend_from_slice(batch.bytes(s)),
+        Value::Json(s) => match Tree::read(batch.bytes(s)) {
+            Some(tree) => write_text_tree(out, &tree),
+            None => out.extend_from_slice(batch.bytes(s)),
         },
         Value::Bool(_) | Value::Int(_) => json::write_value(out, batch, value),
     }
 }
 
 /// Appends a JSON tree in the same text form.
-pub fn write_text_tree(out: &mut Vec<u8>, tree: &serde_json::Value) {
-    use serde_json::Value as Tree;
+pub fn write_text_tree(out: &mut Vec<u8>, tree: &Tree) {
     match tree {
         Tree::Null => out.extend_from_slice(b"nil"),
         Tree::Bool(b) => out.extend_from_slice(b.to_string().as_bytes()),
-        Tree::Number(n) => match n.as_i64() {
-            Some(i) => out.extend_from_slice(itoa::Buffer::new().format(i).as_bytes()),
-            None => out.extend_from_slice(format!("{:.6}", n.as_f64().unwrap_or(0.0)).as_bytes()),
-        },
-        Tree::String(s) => {
+        Tree::Int(i) => out.extend_from_slice(i.to_string().as_bytes()),
+        Tree::Uint(u) => out.extend_from_slice(u.to_string().as_bytes()),
+        Tree::Float(f) => out.extend_from_slice(format!("{f:.6}").as_bytes()),
+        Tree::Text(s) => {
             out.push(b'"');
             out.extend_from_slice(s.as_bytes());
             out.push(b'"');
@@ -303,9 +302,9 @@ pub fn write_text_tree(out: &mut Vec<u8>, tree: &serde_json::Value) {
             }
             out.push(b']');
         }
-        Tree::Object(map) => {
+        Tree::Object(pairs) => {
             out.push(b'{');
-            for (i, (key, item)) in map.iter().enumerate() {
+            for (i, (key, item)) in pairs.iter().enumerate() {
                 if i > 0 {
                     out.extend_from_slice(b", ");
                 }
@@ -336,7 +335,7 @@ pub fn write_text_record(out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubern
             out.extend_from_slice(b", ");
         }
         out.extend_from_slice(b"\"kubernetes\"=>");
-        if let Ok(tree) = serde_json::from_slice(kubernetes) {
+        if let Some(tree) = Tree::read(kubernetes) {
             write_text_tree(out, &tree);
         }
     }
@@ -426,7 +425,7 @@ pub(crate) mod tests {
         assert_eq!(
             String::from_utf8(out).expect("text"),
             "{\"log\"=>\"観測\t\", \"nested\"=>{\"a\"=>[1, nil, true, 2.500000]}, \
-             \"kubernetes\"=>{\"labels\"=>{\"app\"=>\"web\"}, \"pod_name\"=>\"web-1\"}}"
+             \"kubernetes\"=>{\"pod_name\"=>\"web-1\", \"labels\"=>{\"app\"=>\"web\"}}}"
         );
     }
 }

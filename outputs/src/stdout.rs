@@ -10,6 +10,7 @@ use crate::render::{
     DATE_FORMATS, FORMATS, Format, Layout, kubernetes_json, split_seconds, write_text_record,
     write_text_tree,
 };
+use crate::tree::Tree;
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture, metric_text};
 
 /// The plugin.
@@ -78,7 +79,7 @@ fn write_events(out: &mut Vec<u8>, batch: &LogBatch) {
         );
         match batch.metadata(row) {
             None => out.extend_from_slice(b"{}"),
-            Some(json) => write_text_tree(out, &serde_json::from_slice(json).unwrap_or_default()),
+            Some(json) => write_text_tree(out, &Tree::read(json).unwrap_or(Tree::Null)),
         }
         out.extend_from_slice(b"], ");
         write_text_record(out, batch, row, &kubernetes);
