@@ -126,7 +126,7 @@ impl Lines {
         match step.flush {
             Flush::Nothing => {}
             Flush::Slot => {
-                self.flush_joined(out, feed, joiner, unit.stream, step.slot, unit.within)
+                self.flush_joined(out, feed, joiner, unit.stream, step.slot, unit.within);
             }
             Flush::All => self.flush_all_joined(out, feed, joiner, unit.stream, unit.within),
         }

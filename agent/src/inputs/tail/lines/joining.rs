@@ -235,9 +235,10 @@ impl Lines {
                 let (before, after) = pending.time.split_at(at);
                 let line = [before, &pending.text, after].concat();
                 let parsed = &mut feed.scratch.parsed;
-                let time_ns = (feed.rules.parser.as_ref())
-                    .filter(|parser| parser.parse(&line, feed.now_ns, parsed))
-                    .and_then(|_| parsed.time_ns);
+                let time_ns = match &feed.rules.parser {
+                    Some(parser) if parser.parse(&line, feed.now_ns, parsed) => parsed.time_ns,
+                    _ => None,
+                };
                 if time_ns.is_some_and(|time_ns| feed.rules.is_too_old(time_ns, feed.now_ns)) {
                     return;
                 }

@@ -186,7 +186,7 @@ impl Tailer {
             return;
         }
         if file.is_gzip()
-            && self.rows.get(&id.inode).is_none()
+            && !self.rows.contains_key(&id.inode)
             && self.is_packed_copy(name, &file, id)
         {
             return;

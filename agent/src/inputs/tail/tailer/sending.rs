@@ -82,7 +82,9 @@ impl Tailer {
                 let acknowledge = self.acknowledge.clone();
                 let outputs = generation.outputs;
                 // The tail may have left already when it is called.
-                let done = move |outputs| drop(acknowledge.send((key, flight, outputs)));
+                let done = move |outputs| {
+                    let _ = acknowledge.send((key, flight, outputs));
+                };
                 if !self.repeats {
                     return self.link.send(batch, Some(Box::new(move || done(outputs))));
                 }
