@@ -15,7 +15,7 @@ use kansoku_model::{
     plugin,
 };
 
-use crate::accessor::{Accessor, Template};
+use crate::accessor::Accessor;
 use crate::client::{self, HttpClient};
 use crate::compress::Compression;
 use crate::http::{idempotency_key, path_of};
@@ -133,7 +133,7 @@ struct Loki {
     uri: String,
     streams: Streams,
     tenant: Option<HeaderValue>,
-    tenant_key: Option<Template>,
+    tenant_key: Option<Accessor>,
     compression: Compression,
 }
 
@@ -154,7 +154,7 @@ fn build(
     let tenant_key = match settings.get("tenant_id_key") {
         None => None,
         Some(s) => Some(
-            Template::new(&s.value)
+            Accessor::new(&s.value)
                 .map_err(|e| ConfigError::new(&s.place, format!("'tenant_id_key': {e}")))?,
         ),
     };
@@ -413,24 +413,22 @@ impl Loki {
     }
 
     /// The records by tenant, in the order in which the tenants appear.
-    fn groups(&self, batches: &[Arc<RecordBatch>], key: &Template) -> Vec<Group> {
+    fn groups(&self, batches: &[Arc<RecordBatch>], key: &Accessor) -> Vec<Group> {
         let mut groups: Vec<Group> = Vec::new();
         for (at, batch) in batches.iter().enumerate() {
             let RecordBatch::Logs(batch) = &**batch else {
                 continue;
             };
             let reading = key.over(batch);
-            let mut tenant = Vec::new();
             for row in 0..batch.len() {
-                tenant.clear();
-                reading.write(&mut tenant, row);
+                let tenant = reading.text(row).unwrap_or_default();
                 let record = RecordRef {
                     batch: at as u32,
                     row: row as u32,
                 };
-                match groups.iter_mut().find(|(name, _)| *name == tenant) {
+                match groups.iter_mut().find(|(name, _)| **name == *tenant) {
                     Some((_, records)) => records.push(record),
-                    None => groups.push((tenant.clone(), vec![record])),
+                    None => groups.push((tenant.into_owned(), vec![record])),
                 }
             }
         }
@@ -438,7 +436,7 @@ impl Loki {
     }
 
     /// A request per tenant; what one refuses does not hold for the others.
-    async fn push_groups(&self, request: Request<'_>, key: &Template) -> Outcome {
+    async fn push_groups(&self, request: Request<'_>, key: &Accessor) -> Outcome {
         let groups = self.groups(request.batches, key);
         let (mut retry, mut rejected) = (Vec::new(), Vec::new());
         let (mut reason, mut wait) = (String::new(), None);

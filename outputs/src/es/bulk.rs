@@ -380,10 +380,11 @@ impl<'a> Heads<'a> {
             Index::Record(_) => 0,
         };
         self.name.clear();
-        if let Some(record) = &self.record
-            && (!record.write(&mut self.name, row) || !is_safe(&self.name))
-        {
-            self.name.clear();
+        if let Some(record) = &self.record {
+            record.write(&mut self.name, row);
+            if !is_safe(&self.name) {
+                self.name.clear();
+            }
         }
         if self.step != Some(step) || self.name != self.known {
             self.step = Some(step);

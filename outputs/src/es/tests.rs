@@ -66,6 +66,8 @@ fn indexes_follow_the_record_and_its_date() {
     assert_eq!(first(&[("index", "a-%H%M%S")]), "a-221320");
     assert_eq!(first(&[("index", "x.$TAG[1]")]), "x.web");
     assert_eq!(first(&[("index", "$missing")]), "fluent-bit");
+    // As in Fluent Bit 5.1.1: what a record lacks is nothing.
+    assert_eq!(first(&[("index", "i-$missing")]), "i-");
     let logstash = ("logstash_format", "on");
     assert_eq!(
         first(&[logstash, ("logstash_prefix_key", "log")]),
