@@ -56,6 +56,8 @@ struct Set {
     table: Box<[bool; 256]>,
     /// When only one to three bytes are not in it: those.
     not: Vec<u8>,
+    /// Every byte is in it.
+    is_any: bool,
 }
 
 /// What can come at a place of the program.
@@ -380,6 +382,7 @@ impl Set {
         Some(Self {
             bytes,
             table,
+            is_any: not.is_empty(),
             not: if not.len() <= 3 { not } else { Vec::new() },
         })
     }
@@ -387,6 +390,9 @@ impl Set {
     /// How many bytes of the set `text` starts with, at most `max`.
     fn len_of_run(&self, text: &[u8], max: usize) -> usize {
         let text = &text[..max.min(text.len())];
+        if self.is_any {
+            return text.len();
+        }
         let end = match *self.not {
             [a] => memchr::memchr(a, text),
             [a, b] => memchr::memchr2(a, b, text),
