@@ -5,6 +5,7 @@
 //! `build` checks.
 
 mod builder;
+pub mod catalogue;
 mod conditional;
 mod documents;
 pub mod files;

@@ -1,11 +1,11 @@
 //! What an input and a filter are to the agent.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::{ConfigError, LogBatch, MetricBatch, Place, Plugin};
 
+use crate::config::catalogue::Catalogue;
 use crate::pipeline::Link;
 pub use crate::pipeline::{Emitted, FilterContext, Hold};
 
@@ -55,9 +55,9 @@ pub struct Environment {
     /// The node's name: `NODE_NAME` (downward API), else the host's.
     pub host_name: Arc<str>,
     /// Parsers by name, from the parsers files and the built-in ones.
-    pub parsers: Arc<HashMap<String, Arc<kansoku_parsers::line::Parser>>>,
+    pub parsers: Arc<Catalogue<kansoku_parsers::line::Parser>>,
     /// Multiline parsers by name in lower case; see [`crate::config::find_multiline`].
-    pub multilines: Arc<HashMap<String, Arc<kansoku_parsers::line::multiline::Multiline>>>,
+    pub multilines: Arc<Catalogue<kansoku_parsers::line::multiline::Multiline>>,
     /// SERVICE `multiline_buffer_limit`: the most bytes of one joined record.
     pub multiline_limit_bytes: usize,
     /// What plugins have to say about settings that work, but not as one might think. Clones share

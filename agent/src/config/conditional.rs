@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use kansoku_model::{ConfigError, LogBatch, MetricBatch, Value};
+use kansoku_model::{ConfigError, LogBatch, MetricBatch};
 use kansoku_parsers::config::Signal;
 use kansoku_parsers::config::condition::{Condition, Operand, Operator, Rule};
 use kansoku_parsers::line::pattern;

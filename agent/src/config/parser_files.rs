@@ -14,15 +14,16 @@ use kansoku_parsers::config::{Section, SectionKind};
 use kansoku_parsers::line::multiline::{self, Multiline};
 use kansoku_parsers::line::{self, Parser};
 
+use super::catalogue::Catalogue;
 use super::{documents, named};
 use crate::plugin::Environment;
 
 /// All parsers of a configuration.
 #[derive(Default)]
 pub(super) struct Parsers {
-    pub lines: HashMap<String, Arc<Parser>>,
+    pub lines: Catalogue<Parser>,
     /// By name in lower case.
-    pub multilines: HashMap<String, Arc<Multiline>>,
+    pub multilines: Catalogue<Multiline>,
 }
 
 /// Reads the files named by `parsers_file` and the sections of the main configuration.
@@ -48,18 +49,14 @@ pub(super) fn read(
 }
 
 fn build(sections: Vec<Section>, warnings: &mut Vec<ConfigError>) -> Result<Parsers, ConfigError> {
-    let zones: line::Zones<'_> = &|name| match name {
-        "" => Some(TimeZone::system()),
-        name => TimeZone::get(name).ok(),
-    };
     let mut parsers = Parsers::default();
-    for parser in line::builtin::all(zones) {
-        let name = parser.name().to_owned();
-        parsers.lines.insert(name, Arc::new(parser));
+    for name in line::builtin::names() {
+        let make = move || line::builtin::named(name, &zone);
+        parsers.lines.insert(name, make);
     }
-    for parser in multiline::builtin::all() {
-        let name = parser.name().to_ascii_lowercase();
-        parsers.multilines.insert(name, Arc::new(parser));
+    for name in multiline::builtin::names() {
+        let make = move || multiline::builtin::named(name);
+        parsers.multilines.insert(&name.to_ascii_lowercase(), make);
     }
     let (lines, multilines): (Vec<_>, Vec<_>) =
         (sections.into_iter()).partition(|s| s.kind == SectionKind::Parser);
@@ -68,8 +65,11 @@ fn build(sections: Vec<Section>, warnings: &mut Vec<ConfigError>) -> Result<Pars
         "parser",
         |name, settings, _| {
             parsers.lines.remove(name);
-            let parser = Parser::new(settings, zones)?;
-            parsers.lines.insert(name.to_owned(), Arc::new(parser));
+            // Built once to see that it can be, and again when it is used.
+            Parser::new(settings, &zone)?;
+            let settings = settings.clone();
+            let make = move || Parser::new(&settings, &zone).ok();
+            parsers.lines.insert(name, make);
             Ok(())
         },
         warnings,
@@ -84,13 +84,21 @@ fn build(sections: Vec<Section>, warnings: &mut Vec<ConfigError>) -> Result<Pars
         "multiline parser",
         |name, settings, _| {
             known.remove(&name.to_ascii_lowercase());
-            let parser = Multiline::new(settings, &|wanted| lines.get(wanted).cloned())?;
-            known.insert(name.to_ascii_lowercase(), Arc::new(parser));
+            let parser = Multiline::new(settings, &|wanted| lines.get(wanted))?;
+            known.insert(&name.to_ascii_lowercase(), move || Some(parser.clone()));
             Ok(())
         },
         warnings,
     )?;
     Ok(parsers)
+}
+
+/// A zone of the IANA database, or the system's for the empty name.
+fn zone(name: &str) -> Option<TimeZone> {
+    match name {
+        "" => Some(TimeZone::system()),
+        name => TimeZone::get(name).ok(),
+    }
 }
 
 /// Builds section by section; a name may be there once.
@@ -125,8 +133,8 @@ pub fn find_parser(
     environment: &Environment,
     setting: &Setting,
 ) -> Result<Arc<Parser>, ConfigError> {
-    let found = environment.parsers.get(&setting.value).cloned();
-    let names = environment.parsers.keys().map(String::as_str);
+    let found = environment.parsers.get(&setting.value);
+    let names = environment.parsers.names();
     found.ok_or_else(|| unknown("parser", &setting.value, &setting.place, names))
 }
 
@@ -140,8 +148,8 @@ pub fn find_multiline(
     place: &Place,
 ) -> Result<Arc<Multiline>, ConfigError> {
     let all = &environment.multilines;
-    let found = all.get(&name.to_ascii_lowercase()).cloned();
-    let names = all.keys().map(String::as_str);
+    let found = all.get(&name.to_ascii_lowercase());
+    let names = all.names();
     found.ok_or_else(|| unknown("multiline parser", name, place, names))
 }
 

@@ -24,6 +24,7 @@ use super::parser::{now_ns, with_scratch};
 use crate::config::find_parser;
 use crate::kubernetes::{Access, Pod, Pods};
 use crate::log;
+use crate::config::catalogue::Catalogue;
 use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 const COMPONENT: &str = "filter:kubernetes";
@@ -44,7 +45,7 @@ pub const PLUGIN: FilterPlugin = Plugin {
 struct Kubernetes {
     tags: TagReader,
     pods: Arc<Pods>,
-    parsers: Arc<HashMap<String, Arc<Parser>>>,
+    parsers: Arc<Catalogue<Parser>>,
     json: Arc<Parser>,
     labels: bool,
     annotations: bool,
@@ -360,7 +361,7 @@ impl Kubernetes {
             if self.obeys_parser
                 && let Some(name) = find("parser")
             {
-                choice.parser[at] = self.parsers.get(name).cloned();
+                choice.parser[at] = self.parsers.get(name);
                 if choice.parser[at].is_none() {
                     log::warn(
                         COMPONENT,

@@ -211,7 +211,7 @@ mod tests {
             .map(|p| (p.name().to_owned(), Arc::new(p)))
             .collect();
         Environment {
-            parsers: Arc::new(parsers),
+            parsers: Arc::new(parsers.into_iter().collect()),
             ..Environment::default()
         }
     }

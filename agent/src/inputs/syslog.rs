@@ -127,7 +127,7 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
     };
     let parser = match s.get("parser") {
         Some(k) => find_parser(environment, k)?,
-        None => environment.parsers.get(default).cloned().ok_or_else(|| {
+        None => environment.parsers.get(default).ok_or_else(|| {
             let message = format!(
                 "syslog's default parser '{default}' is in no parsers_file of [SERVICE]; set 'parser'"
             );
@@ -266,7 +266,6 @@ impl Framing for Messages {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
     use std::io::Write;
     use std::os::unix::net::{UnixDatagram, UnixStream};
 
@@ -284,7 +283,7 @@ mod tests {
         );
         let parser = Parser::new(&section, &|_| None).expect("valid");
         Environment {
-            parsers: Arc::new(HashMap::from([("p".to_owned(), Arc::new(parser))])),
+            parsers: Arc::new([("p".to_owned(), Arc::new(parser))].into_iter().collect()),
             ..Environment::default()
         }
     }

@@ -65,6 +65,21 @@ pub fn all(zones: Zones<'_>) -> Vec<Parser> {
         .collect()
 }
 
+/// The names of all built-in parsers.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    [common::PARSERS, programs::PARSERS]
+        .into_iter()
+        .flatten()
+        .map(|b| b.name)
+}
+
+/// The built-in parser of that name.
+#[must_use]
+pub fn named(name: &str, zones: Zones<'_>) -> Option<Parser> {
+    let mut all = [common::PARSERS, programs::PARSERS].into_iter().flatten();
+    all.find(|b| b.name == name).map(|b| b.build(zones))
+}
+
 impl BuiltIn {
     fn build(&self, zones: Zones<'_>) -> Parser {
         let mut pairs = vec![("name", self.name)];

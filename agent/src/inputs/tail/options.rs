@@ -205,9 +205,9 @@ fn parser_of(
     let Some(p) = s.get(key) else {
         return Ok(None);
     };
-    let found = environment.parsers.get(&p.value).cloned();
+    let found = environment.parsers.get(&p.value);
     found.map(Some).ok_or_else(|| {
-        let known = environment.parsers.keys().map(String::as_str);
+        let known = environment.parsers.names();
         let hint = kansoku_model::plugin::did_you_mean(&p.value, known);
         let message = format!("unknown parser '{}'{hint}; is parsers_file set?", p.value);
         ConfigError::new(&p.place, message)

@@ -156,22 +156,26 @@ impl Bench {
         let first = r"^(?<time>\d+) (?<level>[A-Z]+) (?<msg>.*)$";
         let more = r"^K=(?<k>.*)$";
         Environment {
-            parsers: Arc::new(HashMap::from([
-                parser(&[
-                    ("name", "first"),
-                    ("format", "regex"),
-                    ("regex", first),
-                    ("time_key", "time"),
-                    ("time_format", "%s"),
-                ]),
-                parser(&[("name", "more"), ("format", "regex"), ("regex", more)]),
-                parser(&[("name", "json"), ("format", "json")]),
-                parser(&[
-                    ("name", "first_json"),
-                    ("format", "regex"),
-                    ("regex", r#"^{"log":"(?<time>\d+) "#),
-                ]),
-            ])),
+            parsers: Arc::new(
+                [
+                    parser(&[
+                        ("name", "first"),
+                        ("format", "regex"),
+                        ("regex", first),
+                        ("time_key", "time"),
+                        ("time_format", "%s"),
+                    ]),
+                    parser(&[("name", "more"), ("format", "regex"), ("regex", more)]),
+                    parser(&[("name", "json"), ("format", "json")]),
+                    parser(&[
+                        ("name", "first_json"),
+                        ("format", "regex"),
+                        ("regex", r#"^{"log":"(?<time>\d+) "#),
+                    ]),
+                ]
+                .into_iter()
+                .collect(),
+            ),
             multilines: Arc::new(
                 (kansoku_parsers::line::multiline::builtin::all().into_iter())
                     .map(|m| (m.name().to_owned(), Arc::new(m)))

@@ -98,16 +98,31 @@ const OF_RULES: &[(&str, Rules)] = &[
 /// All built-in multiline parsers.
 #[must_use]
 pub fn all() -> Vec<Multiline> {
-    let mut all = vec![docker(), cri()];
-    all.extend(OF_RULES.iter().map(|(name, rules)| {
-        let rules: Vec<String> = (rules.iter())
-            .map(|(from, pattern, to)| rule_text(from, pattern, to))
-            .collect();
-        let mut pairs = vec![("name", *name), ("type", "regex")];
-        pairs.extend(rules.iter().map(|rule| ("rule", rule.as_str())));
-        of(&pairs, None)
-    }));
-    all
+    names().filter_map(named).collect()
+}
+
+/// The names of all built-in multiline parsers.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    ["docker", "cri"]
+        .into_iter()
+        .chain(OF_RULES.iter().map(|(name, _)| *name))
+}
+
+/// The built-in multiline parser of that name.
+#[must_use]
+pub fn named(name: &str) -> Option<Multiline> {
+    match name {
+        "docker" => return Some(docker()),
+        "cri" => return Some(cri()),
+        _ => {}
+    }
+    let (name, rules) = OF_RULES.iter().find(|(known, _)| *known == name)?;
+    let rules: Vec<String> = (rules.iter())
+        .map(|(from, pattern, to)| rule_text(from, pattern, to))
+        .collect();
+    let mut pairs = vec![("name", *name), ("type", "regex")];
+    pairs.extend(rules.iter().map(|rule| ("rule", rule.as_str())));
+    Some(of(&pairs, None))
 }
 
 /// Parts of a line that docker's json-file driver cut at 16 KiB.
