@@ -1,3 +1,5 @@
+//! Captured journals through the reader: what journalctl shows comes once, also after a restart and past damage.
+
 use serde_json::Value as Json;
 
 use super::*;
