@@ -201,6 +201,33 @@ pub fn find<T: ?Sized, E>(
     })
 }
 
+/// `name://host:port/uri` in place of a name: the name stays, the rest becomes keys of the section.
+pub fn split_address(name: &mut Setting) -> Vec<Setting> {
+    let Some((plugin, address)) = name.value.split_once("://") else {
+        return Vec::new();
+    };
+    let (authority, uri) = match address.find('/') {
+        Some(at) => (&address[..at], &address[at..]),
+        None => (address, ""),
+    };
+    // An IPv6 address stands in brackets; its colons are no port.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let given = [("host", host), ("port", port), ("uri", uri)];
+    let given = given.into_iter().filter(|(_, value)| !value.is_empty());
+    let settings = given.map(|(key, value)| Setting {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        place: name.place.clone(),
+    });
+    let settings = settings.collect();
+    name.value = plugin.to_owned();
+    settings
+}
+
 /// A section split into what the pipeline reads and what the plugin reads, both checked.
 struct Split {
     core: Settings,
@@ -269,7 +296,7 @@ fn without_effect(s: &Setting, warnings: &mut Vec<ConfigError>) -> Result<bool, 
         Some(_) => s.key.starts_with(*name),
         None => s.key == **name,
     };
-    if NETWORK.iter().any(|name| fits(name)) {
+    if NETWORK.iter().any(fits) {
         let message = format!("'{}' has no effect on this plugin; remove it", s.key);
         warnings.push(ConfigError::new(&s.place, message));
         return Ok(true);
