@@ -170,7 +170,7 @@ impl Reader {
     fn open(&mut self, kind: SectionKind, name: &str) -> Result<(), String> {
         let place = place();
         let mut named = setting("name", name);
-        let address = instance::split_address(&mut named);
+        let address = instance::split_address(kind, &mut named);
         let name = named.value.as_str();
         let found = match kind {
             SectionKind::Input => {

@@ -95,7 +95,7 @@ impl<'a> Builder<'a> {
         let kind = section.kind;
         let name = section.settings.iter_mut().rfind(|s| s.key == "name");
         let Some(name) = name.map(|name| {
-            let address = instance::split_address(name);
+            let address = instance::split_address(kind, name);
             (name.clone(), address)
         }) else {
             let message =

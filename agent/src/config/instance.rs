@@ -9,14 +9,14 @@ use std::time::Duration;
 use kansoku_model::plugin::{Setting, did_you_mean, parse_bool};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings};
 use kansoku_outputs::{Output, OutputEnvironment, OutputPlugin, RetryPolicy};
-use kansoku_parsers::config::Signal;
+use kansoku_parsers::config::{SectionKind, Signal};
 use kansoku_parsers::line::pattern;
 
 use super::{conditional, foreign, voice};
-use crate::filters;
 use crate::log::{Level, Voice};
 use crate::pipeline::{FilterSpec, InputSpec, ProcessorSpec, TagMatch};
 use crate::plugin::{Environment, FilterPlugin, InputPlugin};
+use crate::{filters, inputs};
 
 /// A mistake and who found it.
 #[derive(Debug)]
@@ -202,7 +202,8 @@ pub fn find<T: ?Sized, E>(
 }
 
 /// `name://host:port/uri` in place of a name: the name stays, the rest becomes keys of the section.
-pub fn split_address(name: &mut Setting) -> Vec<Setting> {
+/// An input that listens gets its `listen`.
+pub fn split_address(kind: SectionKind, name: &mut Setting) -> Vec<Setting> {
     let Some((plugin, address)) = name.value.split_once("://") else {
         return Vec::new();
     };
@@ -216,7 +217,12 @@ pub fn split_address(name: &mut Setting) -> Vec<Setting> {
         _ => (authority, ""),
     };
     let host = host.trim_start_matches('[').trim_end_matches(']');
-    let given = [("host", host), ("port", port), ("uri", uri)];
+    let listens = kind == SectionKind::Input
+        && inputs::ALL.iter().any(|p| {
+            p.name.eq_ignore_ascii_case(plugin) && p.options.iter().any(|o| o.name == "listen")
+        });
+    let host_key = if listens { "listen" } else { "host" };
+    let given = [(host_key, host), ("port", port), ("uri", uri)];
     let given = given.into_iter().filter(|(_, value)| !value.is_empty());
     let settings = given.map(|(key, value)| Setting {
         key: key.to_owned(),
