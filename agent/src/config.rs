@@ -14,6 +14,7 @@ pub mod instance;
 mod parser_files;
 pub mod service;
 mod voice;
+pub mod without_effect;
 
 use std::collections::HashMap;
 

@@ -6,7 +6,7 @@ use kansoku_model::{OptionKind, OptionSpec, Plugin};
 use kansoku_parsers::config::SectionKind;
 use kansoku_parsers::line;
 
-use crate::config::{instance, service};
+use crate::config::{instance, service, without_effect};
 use crate::{command_line, filters, inputs};
 
 /// A plugin of any kind as its documentation sees it.
@@ -138,6 +138,10 @@ pub fn page() -> String {
             }
             out += &format!("```\n{}```\n", with_newline(entry.example));
         }
+    }
+    out += "\n## Taken without effect, or refused\n\nOptions of Fluent Bit that the tables above do not hold. One without effect is told as a warning.\n\n| plugins | options | why |\n|---|---|---|\n";
+    for (plugins, options, why) in without_effect::documented() {
+        out += &format!("| {plugins} | {options} | {} |\n", cell(why));
     }
     out
 }

@@ -6,17 +6,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kansoku_model::plugin::{Setting, did_you_mean, parse_bool};
+use kansoku_model::plugin::{did_you_mean, parse_bool};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings};
 use kansoku_outputs::{Output, OutputEnvironment, OutputPlugin, RetryPolicy};
-use kansoku_parsers::config::{SectionKind, Signal};
+use kansoku_parsers::config::Signal;
 use kansoku_parsers::line::pattern;
 
-use super::{conditional, foreign, voice};
+use super::{conditional, foreign, voice, without_effect};
+use crate::filters;
 use crate::log::{Level, Voice};
 use crate::pipeline::{FilterSpec, InputSpec, ProcessorSpec, TagMatch};
 use crate::plugin::{Environment, FilterPlugin, InputPlugin};
-use crate::{filters, inputs};
 
 /// A mistake and who found it.
 #[derive(Debug)]
@@ -158,19 +158,6 @@ pub const OUTPUT_OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-/// Core options of Fluent Bit whose effect is always there, so that nothing need be said.
-const ALWAYS_SO: &[&str] = &[
-    "threaded",
-    "thread.ring_buffer.capacity",
-    "thread.ring_buffer.window",
-    "storage.pause_on_chunks_overlimit",
-    "rate_window",
-];
-
-/// Core options of Fluent Bit for plugins that use the network; a plugin that does and has the option
-/// lists it itself.
-const NETWORK: &[&str] = &["host", "port", "listen", "ipv6", "tls", "tls.", "net."];
-
 /// The most `workers`: more connections than that to one destination harm it.
 const MAX_WORKERS: i64 = 64;
 
@@ -199,39 +186,6 @@ pub fn find<T: ?Sized, E>(
         }
         ConfigError::new(place, format!("unknown {kind} '{name}'{hint}"))
     })
-}
-
-/// `name://host:port/uri` in place of a name: the name stays, the rest becomes keys of the section.
-/// An input that listens gets its `listen`.
-pub fn split_address(kind: SectionKind, name: &mut Setting) -> Vec<Setting> {
-    let Some((plugin, address)) = name.value.split_once("://") else {
-        return Vec::new();
-    };
-    let (authority, uri) = match address.find('/') {
-        Some(at) => (&address[..at], &address[at..]),
-        None => (address, ""),
-    };
-    // An IPv6 address stands in brackets; its colons are no port.
-    let (host, port) = match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port),
-        _ => (authority, ""),
-    };
-    let host = host.trim_start_matches('[').trim_end_matches(']');
-    let listens = kind == SectionKind::Input
-        && inputs::ALL.iter().any(|p| {
-            p.name.eq_ignore_ascii_case(plugin) && p.options.iter().any(|o| o.name == "listen")
-        });
-    let host_key = if listens { "listen" } else { "host" };
-    let given = [(host_key, host), ("port", port), ("uri", uri)];
-    let given = given.into_iter().filter(|(_, value)| !value.is_empty());
-    let settings = given.map(|(key, value)| Setting {
-        key: key.to_owned(),
-        value: value.to_owned(),
-        place: name.place.clone(),
-    });
-    let settings = settings.collect();
-    name.value = plugin.to_owned();
-    settings
 }
 
 /// A section split into what the pipeline reads and what the plugin reads, both checked.
@@ -270,7 +224,9 @@ fn split(
             }
             split.core.settings.retain(|k| k.key != s.key);
             split.core.settings.push(s);
-        } else if !is_own && without_effect(&s, warnings).map_err(Mistake::read)? {
+        } else if !is_own
+            && without_effect::take(&section.plugin, &s, warnings).map_err(Mistake::read)?
+        {
         } else {
             split.own.settings.push(s);
         }
@@ -278,36 +234,6 @@ fn split(
     split.core.check(core).map_err(Mistake::read)?;
     split.own.check(own).map_err(Mistake::read)?;
     Ok(split)
-}
-
-/// Whether the setting is a core option that does nothing here; then it is told when that matters.
-fn without_effect(s: &Setting, warnings: &mut Vec<ConfigError>) -> Result<bool, ConfigError> {
-    if ALWAYS_SO.contains(&s.key.as_str()) {
-        return Ok(true);
-    }
-    let is_on = || parse_bool(&s.value) != Some(false);
-    let error = |message: &str| Err(ConfigError::new(&s.place, message));
-    match s.key.as_str() {
-        "routable" if !is_on() => {
-            return error("'routable off' discards what the input reads; remove the section");
-        }
-        "rate_gate" if is_on() => {
-            return error("there is no rate gate; use the filter throttle, or mem_buf_limit");
-        }
-        "routable" | "rate_gate" => return Ok(true),
-        key if key.starts_with("rate_gate.") => return Ok(true),
-        _ => {}
-    }
-    let fits = |name: &&str| match name.strip_suffix('.') {
-        Some(_) => s.key.starts_with(*name),
-        None => s.key == **name,
-    };
-    if NETWORK.iter().any(fits) {
-        let message = format!("'{}' has no effect on this plugin; remove it", s.key);
-        warnings.push(ConfigError::new(&s.place, message));
-        return Ok(true);
-    }
-    Ok(false)
 }
 
 /// How much the plugin says, from its core options.
@@ -376,6 +302,7 @@ pub fn input(
     let spec = InputSpec {
         name: name(plugin.name, n, &core),
         tag: core.text("tag", &format!("{}.{n}", plugin.name)).to_owned(),
+        tag_is_set: core.get("tag").is_some(),
         mem_buf_limit: (limit > 0).then_some(limit),
         input: voice::input(
             (plugin.build)(&own, environment).map_err(Mistake::plugin)?,

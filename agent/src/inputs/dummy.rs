@@ -67,7 +67,13 @@ pub const PLUGIN: InputPlugin = Plugin {
             "metadata",
             OptionKind::Text,
             "{}",
-            "only {}: records carry no metadata",
+            "metadata of each record, as a JSON object",
+        ),
+        OptionSpec::new(
+            "flush_on_startup",
+            OptionKind::Bool,
+            "on",
+            "no effect: the first record always comes at once",
         ),
     ],
     example: "[INPUT]\n    Name   dummy\n    Tag    demo\n    Dummy  {\"message\":\"hello\",\"level\":\"info\"}\n    Rate   10\n",
@@ -81,6 +87,8 @@ const MAX_BATCH: u64 = 10_000;
 
 struct Dummy {
     text: Vec<u8>,
+    /// A JSON object that is not empty.
+    metadata: Option<String>,
     parser: Parser,
     every: Duration,
     copies: u64,
@@ -111,12 +119,13 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
             "'dummy' must be a JSON object such as {\"message\":\"dummy\"}",
         ));
     }
-    if settings.text("metadata", "{}").replace(' ', "") != "{}" {
+    let metadata = settings.text("metadata", "{}");
+    let Ok(serde_json::Value::Object(object)) = serde_json::from_str(metadata) else {
         return Err(refused(
             "metadata",
-            "'metadata' is not supported: records carry no metadata; remove it",
+            "'metadata' must be a JSON object such as {\"source\":\"test\"}",
         ));
-    }
+    };
     let positive = |key: &str, default: i64, min: i64| {
         let value = settings.int(key, default)?;
         u64::try_from(value)
@@ -144,6 +153,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
     let samples = positive("samples", 0, 0)?;
     Ok(Box::new(Dummy {
         text,
+        metadata: (!object.is_empty()).then(|| metadata.trim().to_owned()),
         parser,
         every: if interval.is_zero() {
             Duration::from_secs(1) / u32::try_from(rate).unwrap_or(u32::MAX)
@@ -209,6 +219,7 @@ impl Dummy {
     fn batch(&mut self, tag: &Arc<str>, n: u64, time_ns: i64) -> LogBatch {
         let mut batch = LogBatch::new(tag.clone(), self.resource.clone(), Vec::new());
         let line = batch.store(&self.text);
+        let metadata = self.metadata.as_ref().map(|m| batch.store(m.as_bytes()));
         let mut parsed = Parsed::default();
         let fits = self.parser.parse(&self.text, time_ns, &mut parsed);
         debug_assert!(fits, "checked when built");
@@ -218,6 +229,9 @@ impl Dummy {
             let row = batch.push(time_ns, Position::at(self.n_made));
             let written = parsed.write(&mut batch, row, line);
             debug_assert!(written, "one record's fields fit");
+            if let Some(metadata) = metadata {
+                batch.set_metadata(row, metadata);
+            }
         }
         batch.source = Source {
             id: self.source,
@@ -247,6 +261,7 @@ mod tests {
             ("start_time_sec", "5"),
             ("start_time_nsec", "7"),
             ("fixed_timestamp", "on"),
+            ("metadata", r#"{"m":1}"#),
         ]);
         let (link, mut captured) = Link::captured("t", Duration::from_secs(1));
         captured.stop();
@@ -261,6 +276,7 @@ mod tests {
         assert_eq!(batch.times(), [5_000_000_007; 3]);
         assert_eq!(batch.source.to, Position::at(3));
         for row in 0..3 {
+            assert_eq!(batch.metadata(row), Some(&br#"{"m":1}"#[..]));
             let mut out = Vec::new();
             json::write_fields(&mut out, batch, row, true);
             assert_eq!(String::from_utf8_lossy(&out), r#""a":1,"b":{"c":[]}"#);
@@ -278,8 +294,8 @@ mod tests {
             (("copies", "-1"), "'copies' must be at least 1"),
             (("copies", "10001"), "'copies' must be at most 10000"),
             (
-                ("metadata", "{\"a\":1}"),
-                "'metadata' is not supported: records carry no metadata; remove it",
+                ("metadata", "[1]"),
+                "'metadata' must be a JSON object such as {\"source\":\"test\"}",
             ),
         ] {
             assert_eq!(input(&[pairs]).err().as_deref(), Some(message));

@@ -98,7 +98,7 @@ struct Requests {
 
 fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, ConfigError> {
     s.check(PLUGIN.options)?;
-    let mut listen = Listen::of(s, PORT, ALPN)?;
+    let mut listen = Listen::of(s, environment, PORT, ALPN)?;
     let tag_key = s
         .get("tag_key")
         .map(|k| Accessor::new(&k.value).map_err(|message| ConfigError::new(&k.place, message)));

@@ -47,6 +47,12 @@ pub const PLUGIN: InputPlugin = Plugin {
             "certificates to trust (PEM)",
         ),
         OptionSpec::new(
+            "kube_ca_path",
+            OptionKind::Text,
+            "",
+            "folder of certificates to trust (PEM)",
+        ),
+        OptionSpec::new(
             "kube_token_file",
             OptionKind::Text,
             "",
@@ -176,6 +182,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
         access: Access {
             url: own("kube_url"),
             ca_file: own("kube_ca_file").map(PathBuf::from),
+            ca_path: own("kube_ca_path").map(PathBuf::from),
             token_file: own("kube_token_file").map(PathBuf::from),
             verify: settings.bool("tls.verify", true)?,
             server_name: own("tls.vhost"),

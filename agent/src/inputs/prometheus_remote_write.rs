@@ -76,7 +76,7 @@ struct Requests {
 
 fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, ConfigError> {
     s.check(PLUGIN.options)?;
-    let mut listen = Listen::of(s, PORT, ALPN)?;
+    let mut listen = Listen::of(s, environment, PORT, ALPN)?;
     let options = HttpOptions::of(s, &mut listen)?;
     Ok(Box::new(RemoteWrite {
         options,

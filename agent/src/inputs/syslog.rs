@@ -134,7 +134,7 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
             ConfigError::new(&s.place, message)
         })?,
     };
-    let listen = Listen::of(s, PORT, &[])?;
+    let listen = Listen::of(s, environment, PORT, &[])?;
     let chunk_bytes = buffer_size(s, "buffer_chunk_size", 32_768)?;
     let limits = Limits {
         chunk_bytes,

@@ -35,7 +35,7 @@ struct Tcp {
 fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input>, ConfigError> {
     settings.check(PLUGIN.options)?;
     Ok(Box::new(Tcp {
-        listen: Listen::of(settings, PORT, &[])?,
+        listen: Listen::of(settings, environment, PORT, &[])?,
         form: Form::of(settings, environment)?,
         resource: resource(environment),
     }))

@@ -61,7 +61,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "http_server.idle_timeout",
         OptionKind::Time,
         "10s",
-        "an HTTP/1 connection without a request is closed after so long; 0 = an hour",
+        "an HTTP/1 connection without a request is closed after so long; 0 = an hour. net.io_timeout goes before it",
     ),
     OptionSpec::new(
         "http_server.buffer_max_size",
@@ -112,6 +112,7 @@ pub struct HttpOptions {
     http2: bool,
     max_body: usize,
     idle: Duration,
+    keepalive: bool,
 }
 
 impl HttpOptions {
@@ -137,6 +138,7 @@ impl HttpOptions {
         } else {
             3600.0
         };
+        let idle = listen.idle_timeout.unwrap_or(Duration::from_secs_f64(idle));
         Ok(Self {
             http2: s.bool(either("http2", "http_server.http2"), true)?,
             max_body: buffer_size(
@@ -144,7 +146,8 @@ impl HttpOptions {
                 either("buffer_max_size", "http_server.buffer_max_size"),
                 4_000_000,
             )?,
-            idle: Duration::from_secs_f64(idle),
+            idle,
+            keepalive: listen.keepalive,
         })
     }
 
@@ -337,6 +340,7 @@ async fn serve_one<S: Service>(
     builder
         .http1()
         .timer(TokioTimer::new())
+        .keep_alive(options.keepalive)
         .header_read_timeout(options.idle);
     builder
         .http2()

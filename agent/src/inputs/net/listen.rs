@@ -23,6 +23,7 @@ use tokio_rustls::server::TlsStream;
 use super::pipe::Pipe;
 use super::{int_within, tls};
 use crate::log;
+use crate::plugin::Environment;
 
 /// Connections at a time unless configured otherwise; more wait in the kernel's queue.
 pub const DEFAULT_MAX_CONNECTIONS: usize = 1024;
@@ -67,6 +68,24 @@ pub const OPTIONS: &[OptionSpec] = &[
         "10s",
         "time for the TLS handshake",
     ),
+    OptionSpec::new(
+        "net.accept_timeout_log_error",
+        OptionKind::Bool,
+        "on",
+        "off: a TLS handshake that took too long is told at level debug only",
+    ),
+    OptionSpec::new(
+        "net.keepalive",
+        OptionKind::Bool,
+        "on",
+        "off: an HTTP/1 connection serves one request. Of no meaning for other protocols, whose clients end connections",
+    ),
+    OptionSpec::new(
+        "host",
+        OptionKind::Text,
+        "",
+        "no effect on an input that listens: 'listen' is its address",
+    ),
 ];
 
 /// Joined in front of a plugin's own options.
@@ -83,8 +102,17 @@ pub struct Listen {
     /// `None` = for ever.
     pub idle_timeout: Option<Duration>,
     backlog: u32,
+    /// Whether a connection may serve more than one HTTP request.
+    pub keepalive: bool,
     share_port: bool,
-    accept_timeout: Duration,
+    accept: Patience,
+}
+
+/// How long a TLS handshake may take, and whether it is an error when it takes longer.
+#[derive(Clone, Copy)]
+struct Patience {
+    time: Duration,
+    is_error: bool,
 }
 
 /// An address.
@@ -100,18 +128,32 @@ impl Listen {
     ///
     /// # Errors
     /// The first mistake.
-    pub fn of(s: &Settings, default_port: u16, alpn: &[&[u8]]) -> Result<Self, ConfigError> {
+    pub fn of(
+        s: &Settings,
+        environment: &Environment,
+        default_port: u16,
+        alpn: &[&[u8]],
+    ) -> Result<Self, ConfigError> {
+        if let Some(k) = s.get("host") {
+            environment.warn(
+                &k.place,
+                "'host' has no effect on an input that listens; its address is 'listen'",
+            );
+        }
         let idle = s.seconds("net.io_timeout", 0.0)?;
+        let accept = s.seconds("net.accept_timeout", 10.0)?;
         Ok(Self {
             place: Where::Tcp(address(s, default_port)?),
-            tls: tls::acceptor(s, alpn)?,
+            tls: tls::acceptor(s, environment, alpn)?,
             max_connections: DEFAULT_MAX_CONNECTIONS,
             idle_timeout: (idle > 0.0).then(|| Duration::from_secs_f64(idle.min(1e9))),
             backlog: int_within(s, "net.backlog", 128, 1..=65_535)? as u32,
             share_port: s.bool("net.share_port", false)?,
-            accept_timeout: Duration::from_secs_f64(
-                s.seconds("net.accept_timeout", 10.0)?.clamp(0.1, 1e6),
-            ),
+            keepalive: s.bool("net.keepalive", true)?,
+            accept: Patience {
+                time: Duration::from_secs_f64(accept.clamp(0.1, 1e6)),
+                is_error: s.bool("net.accept_timeout_log_error", true)?,
+            },
         })
     }
 
@@ -276,8 +318,7 @@ where
                 continue;
             }
         };
-        let (tls, patience, serve_one) =
-            (listen.tls.clone(), listen.accept_timeout, serve_one.clone());
+        let (tls, patience, serve_one) = (listen.tls.clone(), listen.accept, serve_one.clone());
         tasks.spawn(async move {
             if let Some(io) = shake_hands(name, io, tls, patience).await {
                 serve_one(Connection { io, peer }).await;
@@ -311,20 +352,25 @@ async fn shake_hands(
     name: &str,
     io: Io,
     tls: Option<TlsAcceptor>,
-    patience: Duration,
+    patience: Patience,
 ) -> Option<Io> {
     let (tcp, tls) = match (io, tls) {
         (Io::Tcp(tcp), Some(tls)) => (tcp, tls),
         (io, _) => return Some(io),
     };
-    match tokio::time::timeout(patience, tls.accept(tcp)).await {
+    match tokio::time::timeout(patience.time, tls.accept(tcp)).await {
         Ok(Ok(stream)) => Some(Io::Tls(Box::new(stream))),
         Ok(Err(error)) => {
             log::warn(name, format_args!("TLS handshake failed: {error}"));
             None
         }
         Err(_) => {
-            log::warn(name, "TLS handshake took too long");
+            let what = "TLS handshake took too long";
+            if patience.is_error {
+                log::warn(name, what);
+            } else {
+                log::debug(name, what);
+            }
             None
         }
     }

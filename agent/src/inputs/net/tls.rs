@@ -10,7 +10,21 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tokio_rustls::TlsAcceptor;
 
-const VERSIONS: &[&str] = &["TLSv1.2", "TLSv1.3"];
+use crate::plugin::Environment;
+
+/// What Fluent Bit reads; before TLSv1.2 nothing is spoken.
+const VERSIONS: &[&str] = &["SSLv2", "SSLv3", "TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3"];
+/// What only a client can do, or what rustls has no need of: real configurations carry it.
+const NO_EFFECT: &[(&str, &str)] = &[
+    ("tls.ciphers", "only safe ciphers are spoken"),
+    ("tls.debug", "failed handshakes are always told"),
+    ("tls.vhost", "a server does not ask for a host name"),
+    ("tls.verify_hostname", "clients have no host name to check"),
+    ("tls.proxy.ca_file", "no proxy is called"),
+    ("tls.proxy.ca_path", "no proxy is called"),
+    ("tls.proxy.verify", "no proxy is called"),
+    ("tls.proxy.verify_hostname", "no proxy is called"),
+];
 
 /// The TLS options of every input that listens.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -58,13 +72,47 @@ pub const OPTIONS: &[OptionSpec] = &[
         "TLSv1.3",
         "the newest version that is spoken",
     ),
+    OptionSpec::new(
+        "tls.key_passwd",
+        OptionKind::Text,
+        "",
+        "not needed: a key has to be stored decrypted, and an encrypted one is refused",
+    ),
+    OptionSpec::new(
+        "tls.ciphers",
+        OptionKind::Text,
+        "",
+        "no effect: only safe ciphers are spoken",
+    ),
+    OptionSpec::new("tls.debug", OptionKind::Int, "", "no effect"),
+    OptionSpec::new("tls.vhost", OptionKind::Text, "", "no effect on a server"),
+    OptionSpec::new(
+        "tls.verify_hostname",
+        OptionKind::Bool,
+        "",
+        "no effect on a server",
+    ),
+    OptionSpec::new("tls.proxy.ca_file", OptionKind::Text, "", NO_PROXY),
+    OptionSpec::new("tls.proxy.ca_path", OptionKind::Text, "", NO_PROXY),
+    OptionSpec::new("tls.proxy.verify", OptionKind::Bool, "", NO_PROXY),
+    OptionSpec::new("tls.proxy.verify_hostname", OptionKind::Bool, "", NO_PROXY),
 ];
+const NO_PROXY: &str = "no effect: an input that listens calls no proxy";
 
 /// Reads certificate and key; `None` when `tls` is off. `alpn` are the protocols to agree on.
 ///
 /// # Errors
 /// When a file is missing or not what it should be.
-pub fn acceptor(s: &Settings, alpn: &[&[u8]]) -> Result<Option<TlsAcceptor>, ConfigError> {
+pub fn acceptor(
+    s: &Settings,
+    environment: &Environment,
+    alpn: &[&[u8]],
+) -> Result<Option<TlsAcceptor>, ConfigError> {
+    for (key, why) in NO_EFFECT {
+        if let Some(k) = s.get(key) {
+            environment.warn(&k.place, format!("'{key}' has no effect: {why}"));
+        }
+    }
     if !s.bool("tls", false)? {
         return Ok(None);
     }
@@ -74,14 +122,15 @@ pub fn acceptor(s: &Settings, alpn: &[&[u8]]) -> Result<Option<TlsAcceptor>, Con
     };
     let (crt, key) = (s.required("tls.crt_file")?, s.required("tls.key_file")?);
     let chain = certificates(Path::new(crt)).map_err(|e| error("tls.crt_file", e))?;
-    let key = PrivateKeyDer::from_pem_file(key).map_err(|e| {
-        let what = format!(
-            "failed to read a private key from {key}: {e}; an encrypted key must be decrypted first"
+    let key = private_key(key).map_err(|e| error("tls.key_file", e))?;
+    if let Some(k) = s.get("tls.key_passwd") {
+        environment.warn(
+            &k.place,
+            "'tls.key_passwd' is not needed: the key is not encrypted",
         );
-        error("tls.key_file", what)
-    })?;
-    let versions = versions(s).ok_or_else(|| {
-        let what = "'tls.max_version' is older than 'tls.min_version'";
+    }
+    let versions = versions(s, environment).ok_or_else(|| {
+        let what = "'tls.min_version' and 'tls.max_version' leave no version; TLSv1.2 and TLSv1.3 are spoken";
         error("tls.max_version", what.to_owned())
     })?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -111,11 +160,43 @@ pub fn acceptor(s: &Settings, alpn: &[&[u8]]) -> Result<Option<TlsAcceptor>, Con
     Ok(Some(TlsAcceptor::from(Arc::new(config))))
 }
 
-fn versions(s: &Settings) -> Option<Vec<&'static SupportedProtocolVersion>> {
-    let number = |key: &str, default: &str| usize::from(s.text(key, default).ends_with('3'));
+fn private_key(path: &str) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(path).map_err(|e| {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        if text.contains("ENCRYPTED") {
+            format!(
+                "the key in {path} is encrypted, which is not supported; store it decrypted (openssl pkey -in {path} -out PLAIN) in a file that only the agent may read, and remove 'tls.key_passwd'"
+            )
+        } else {
+            format!("failed to read a private key from {path}: {e}")
+        }
+    })
+}
+
+/// `None` when none is left.
+fn versions(
+    s: &Settings,
+    environment: &Environment,
+) -> Option<Vec<&'static SupportedProtocolVersion>> {
+    if let Some(k) = s.get("tls.min_version")
+        && number(&k.value) < 2
+    {
+        let message = "versions before TLSv1.2 are broken and never spoken: the oldest is TLSv1.2";
+        environment.warn(&k.place, message);
+    }
+    let min = number(s.text("tls.min_version", "TLSv1.2")).max(2);
+    let max = number(s.text("tls.max_version", "TLSv1.3"));
     let all = [&rustls::version::TLS12, &rustls::version::TLS13];
-    let chosen = all.get(number("tls.min_version", "2")..=number("tls.max_version", "3"))?;
-    (!chosen.is_empty()).then(|| chosen.to_vec())
+    (min <= max).then(|| all[min - 2..=max - 2].to_vec())
+}
+
+/// The last part of a version's number; what is older than TLSv1.2 is 1.
+fn number(version: &str) -> usize {
+    match version.to_ascii_lowercase().as_str() {
+        "tlsv1.3" => 3,
+        "tlsv1.2" => 2,
+        _ => 1,
+    }
 }
 
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
@@ -152,4 +233,61 @@ fn roots(s: &Settings) -> Result<RootCertStore, String> {
         );
     }
     Ok(roots)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_real_configurations_carry_is_taken_with_a_word() {
+        let environment = Environment::default();
+        let pairs = [
+            ("tls.ciphers", "HIGH"),
+            ("tls.vhost", "logs.example"),
+            ("tls.debug", "1"),
+            ("tls.proxy.verify", "off"),
+        ];
+        let s = Settings::of("tcp", &pairs);
+        s.check(OPTIONS).expect("all are known");
+        assert!(acceptor(&s, &environment, &[]).expect("off").is_none());
+        assert_eq!(environment.warnings.take().len(), pairs.len());
+    }
+
+    #[test]
+    fn versions_are_those_that_are_spoken() {
+        let environment = Environment::default();
+        for (min, max, n) in [
+            ("TLSv1.1", "TLSv1.3", 2),
+            ("TLSv1.3", "TLSv1.3", 1),
+            ("tlsv1.2", "TLSv1.2", 1),
+            ("TLSv1.3", "TLSv1.2", 0),
+            ("TLSv1", "TLSv1.1", 0),
+        ] {
+            let s = Settings::of("tcp", &[("tls.min_version", min), ("tls.max_version", max)]);
+            s.check(OPTIONS).expect("known");
+            let found = versions(&s, &environment).unwrap_or_default();
+            assert_eq!(found.len(), n, "{min} {max}");
+        }
+        assert_eq!(environment.warnings.take().len(), 2);
+    }
+
+    #[test]
+    fn an_encrypted_key_is_named_as_such() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("key.pem");
+        let pem =
+            "-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIB\n-----END ENCRYPTED PRIVATE KEY-----\n";
+        std::fs::write(&path, pem).expect("written");
+        let error = private_key(path.to_str().expect("UTF-8")).expect_err("encrypted");
+        assert!(
+            error.contains("is encrypted") && error.contains("openssl pkey"),
+            "{error}"
+        );
+        let error = private_key("/none").expect_err("missing");
+        assert!(
+            error.starts_with("failed to read a private key from /none"),
+            "{error}"
+        );
+    }
 }
