@@ -47,6 +47,12 @@ pub trait Filter: Send + Sync {
     /// Emits what was kept for long enough. Never runs at the same time as `apply` for records of
     /// the same input. With `all` everything has to go: the input ends.
     fn flush(&self, _all: bool, _context: &mut FilterContext) {}
+
+    /// Whether it makes several records of one ([`LogBatch::repeat_rows`]). Then the positions of all
+    /// records are spread, also of those that it does not see.
+    fn splits(&self) -> bool {
+        false
+    }
 }
 
 /// What plugins may know of the agent when they are built.

@@ -83,7 +83,7 @@ impl Accessor {
     /// What the accessor gives for a whole batch, prepared once.
     #[must_use]
     pub fn over<'a>(&'a self, batch: &'a LogBatch) -> Reading<'a> {
-        let of_all = match (&batch.resource.kubernetes, self.key.as_str()) {
+        let of_all = match (batch.kubernetes(), self.key.as_str()) {
             (Some(pod), "kubernetes") => of_pod(pod, &self.path),
             _ => None,
         };
@@ -350,5 +350,25 @@ mod tests {
             Template::new("a.$TAG[0]").expect("valid").of_tag("k.x"),
             "a.k"
         );
+    }
+
+    #[test]
+    fn metadata_that_a_filter_has_moved_is_read_where_it_is() {
+        let mut batch = crate::render::tests::batch();
+        let of_pod = |batch: &LogBatch| {
+            let accessor = Accessor::new("$kubernetes['pod_name']").expect("valid");
+            let reading = accessor.over(batch);
+            reading
+                .text(0)
+                .map(|t| String::from_utf8_lossy(&t).into_owned())
+        };
+        assert_eq!(of_pod(&batch).as_deref(), Some("web-1"));
+        batch.kubernetes_to_column();
+        assert_eq!(of_pod(&batch).as_deref(), Some("web-1"));
+        let changed = Value::Json(batch.store(br#"{"pod_name":"other"}"#));
+        batch.column_mut("kubernetes").values[0] = changed;
+        assert_eq!(of_pod(&batch).as_deref(), Some("other"));
+        batch.remove_column("kubernetes");
+        assert_eq!(of_pod(&batch), None, "a filter has removed it");
     }
 }

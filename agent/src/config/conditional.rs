@@ -3,6 +3,7 @@
 //! Records that do not match pass in their place; the order stays. A filter that drops, adds or changes
 //! records only does so with those that match, as Fluent Bit's processors.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use kansoku_model::{ConfigError, LogBatch, MetricBatch};
@@ -126,14 +127,13 @@ impl Conditional {
             .map(|t| (t, t.field.over(batch)))
             .collect();
         let holds = |row: usize, (test, reading): &(&Test, Reading<'_>)| {
-            if test.in_metadata {
-                let found = batch
-                    .metadata(row)
-                    .and_then(|object| test.field.in_object(object));
-                return found.is_some_and(|found| test.holds(&reading.text_of(found)));
-            }
-            let value = reading.text(row);
-            value.is_some_and(|value| test.holds(value.as_ref()))
+            let value: Option<Cow<'_, [u8]>> = if test.in_metadata {
+                let found = batch.metadata(row).and_then(|o| test.field.in_object(o));
+                found.map(|found| reading.text_of(found))
+            } else {
+                reading.text(row)
+            };
+            value.is_some_and(|value| test.holds(&value))
         };
         let row = |row: usize| {
             if self.any {
@@ -153,11 +153,18 @@ impl Filter for Conditional {
         if n == batch.len() {
             return self.filter.apply(batch, context);
         }
+        let splits = self.filter.splits();
         if n == 0 {
+            if splits {
+                batch.spread_positions();
+            }
             return;
         }
         let unseen: Vec<bool> = matching.iter().map(|m| !m).collect();
-        let rest = batch.take_rows(&unseen);
+        let mut rest = batch.take_rows(&unseen);
+        if splits {
+            rest.spread_positions();
+        }
         self.filter.apply(batch, context);
         batch.merge_rows(rest);
     }
@@ -174,6 +181,10 @@ impl Filter for Conditional {
     fn flush(&self, all: bool, context: &mut FilterContext) {
         self.filter.flush(all, context);
     }
+
+    fn splits(&self) -> bool {
+        self.filter.splits()
+    }
 }
 
 /// A processor with a `match` of its own: batches under other tags pass.
@@ -187,6 +198,8 @@ impl Filter for Tagged {
     fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext) {
         if self.1.fits(&batch.tag) {
             self.0.apply(batch, context);
+        } else if self.0.splits() {
+            batch.spread_positions();
         }
     }
 
@@ -202,6 +215,10 @@ impl Filter for Tagged {
 
     fn flush(&self, all: bool, context: &mut FilterContext) {
         self.0.flush(all, context);
+    }
+
+    fn splits(&self) -> bool {
+        self.0.splits()
     }
 }
 
@@ -231,6 +248,10 @@ impl Filter for Only {
 
     fn flush(&self, all: bool, context: &mut FilterContext) {
         self.0.flush(all, context);
+    }
+
+    fn splits(&self) -> bool {
+        self.1 == Signal::Logs && self.0.splits()
     }
 }
 
@@ -270,15 +291,13 @@ mod tests {
                 batch.set_text("x", row, x.as_bytes());
             }
             batch.set_text("n", row, n.as_bytes());
-            let object = batch.store(format!("{{\"m\":\"{n}\"}}").as_bytes());
-            batch.set_metadata(row, object);
         }
         let rules = rules.iter().map(|(field, operator, value)| Rule {
             place: Place::default(),
-            in_metadata: *field == "$m",
             field: (*field).into(),
             operator: *operator,
             value: value.clone(),
+            in_metadata: false,
         });
         let condition = Condition {
             place: Place::default(),
@@ -364,16 +383,59 @@ mod tests {
             ),
             (
                 false,
-                vec![("$m", Operator::Equal, text("4"))],
-                "1:- 2:- 3.5z:- 4:1",
-            ),
-            (
-                false,
                 vec![("$n", Operator::GreaterOrEqual, text("0"))],
                 "1:1 3.5z:1 4:1",
             ),
         ] {
             assert_eq!(run(any, &rules), expected, "{rules:?}");
         }
+    }
+
+    /// Makes three of each record.
+    struct Three;
+
+    impl Filter for Three {
+        fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
+            batch.repeat_rows(&vec![3; batch.len()]);
+        }
+
+        fn splits(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn positions_stay_apart_where_only_some_records_are_split() {
+        let condition = Condition {
+            place: Place::default(),
+            any: true,
+            rules: vec![Rule {
+                place: Place::default(),
+                field: "$x".into(),
+                operator: Operator::Equal,
+                value: Operand::Text("split".into()),
+                in_metadata: false,
+            }],
+        };
+        let filter = wrap(Box::new(Three), &condition).expect("valid");
+        // Parts of one line, all at its offset, over three batches.
+        let mut all = Vec::new();
+        let mut ordinal = 0;
+        for records in [&["split", "no"][..], &["no"], &["no", "split"]] {
+            let mut batch = LogBatch::new("t".into(), std::sync::Arc::default(), Vec::new());
+            let at = |ordinal| Position { offset: 9, ordinal };
+            batch.source.from = at(ordinal);
+            for x in records {
+                let row = batch.push(0, at(ordinal));
+                batch.set_text("x", row, x.as_bytes());
+                batch.source.to = at(ordinal);
+                ordinal += 1;
+            }
+            filter.apply(&mut batch, &mut FilterContext::default());
+            assert!(batch.positions().iter().all(|p| *p <= batch.source.to));
+            all.extend_from_slice(batch.positions());
+        }
+        assert_eq!(all.len(), 9);
+        assert!(all.windows(2).all(|w| w[0] < w[1]), "{all:?}");
     }
 }

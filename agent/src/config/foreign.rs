@@ -94,13 +94,25 @@ const FILTERS: &[(&str, &str)] = &[
 /// Processors of Fluent Bit; every filter can be one, too.
 const PROCESSORS: &[(&str, &str)] = &[
     ("content_modifier", "the filter modify"),
-    ("cumulative_to_delta", ""),
+    (
+        "cumulative_to_delta",
+        "rate() or increase() where the cumulative values are read",
+    ),
     ("labels", ""),
     ("metrics_selector", ""),
     ("opentelemetry_envelope", ""),
-    ("sampling", ""),
-    ("sql", "the filters grep and modify"),
-    ("tda", ""),
+    (
+        "sampling",
+        "the filter throttle for logs; it samples traces only, which do not exist here",
+    ),
+    (
+        "sql",
+        "the filters grep (WHERE), record_modifier with allowlist_key (SELECT) and modify with rename (AS)",
+    ),
+    (
+        "tda",
+        "the metrics themselves; it makes gauges of their topology",
+    ),
     ("template", ""),
 ];
 

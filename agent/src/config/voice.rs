@@ -22,6 +22,14 @@ impl Input for OwnInput {
         let _guard = log::speak_as(self.1);
         self.0.run(link)
     }
+
+    fn can_reread(&self) -> bool {
+        self.0.can_reread()
+    }
+
+    fn can_wait(&self) -> bool {
+        self.0.can_wait()
+    }
 }
 
 struct OwnFilter(Box<dyn Filter>, Voice);
@@ -45,6 +53,10 @@ impl Filter for OwnFilter {
         let _guard = log::speak_as(self.1);
         self.0.flush(all, context);
     }
+
+    fn splits(&self) -> bool {
+        self.0.splits()
+    }
 }
 
 struct OwnOutput(Arc<dyn Output>, Voice);
@@ -57,6 +69,10 @@ impl Output for OwnOutput {
 
     fn max_request_bytes(&self) -> usize {
         self.0.max_request_bytes()
+    }
+
+    fn drops_repeats(&self) -> bool {
+        self.0.drops_repeats()
     }
 
     fn takes(&self, batch: &RecordBatch) -> bool {

@@ -60,6 +60,10 @@ impl Filter for AlterSize {
             }
         }
     }
+
+    fn splits(&self) -> bool {
+        true
+    }
 }
 
 #[cfg(test)]

@@ -18,6 +18,8 @@ use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 const COMPONENT: &str = "filter:lua";
 const NS_PER_S: i64 = 1_000_000_000;
+/// What a script may hold unless configured otherwise: it must not cost the node its memory.
+const MEMORY_LIMIT_BYTES: u64 = 256 << 20;
 
 /// The plugin.
 pub const PLUGIN: FilterPlugin = Plugin {
@@ -61,6 +63,12 @@ pub const PLUGIN: FilterPlugin = Plugin {
             "without effect: errors in the script never end the agent",
         ),
         OptionSpec::new(
+            "memory_limit",
+            OptionKind::Size,
+            "256MiB",
+            "bytes that the script may hold; what would pass it is an error, and the record stays as it is. 0 = no limit. Fluent Bit has no such option",
+        ),
+        OptionSpec::new(
             "time_as_table",
             OptionKind::Bool,
             "off",
@@ -92,7 +100,7 @@ struct Script {
     takes_five: bool,
 }
 
-fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
+fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
     settings.check(PLUGIN.options)?;
     let call = settings.required("call")?.to_owned();
     let (name, code) = source(settings)?;
@@ -100,14 +108,25 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
     let place = place.map_or(&settings.place, |s| &s.place);
     let error = |e: &mlua::Error| ConfigError::new(place, format!("lua: {}", message(e)));
 
+    if let Some(s) = settings.get("protected_mode")
+        && !settings.bool("protected_mode", true)?
+    {
+        environment.warn(
+            &s.place,
+            "'protected_mode off' has no effect: an error in the script leaves its record as it is",
+        );
+    }
     let lua = Lua::new();
+    let limit = settings.size("memory_limit", MEMORY_LIMIT_BYTES)?;
+    lua.set_memory_limit(usize::try_from(limit).unwrap_or(0))
+        .map_err(|e| error(&e))?;
     let flb_null = settings.bool("enable_flb_null", false)?;
     let script = || -> mlua::Result<Option<(Function, Bridge, bool)>> {
-        let environment = lua.create_table()?;
+        let variables = lua.create_table()?;
         for (name, value) in std::env::vars() {
-            environment.raw_set(name, value)?;
+            variables.raw_set(name, value)?;
         }
-        lua.globals().raw_set("FLB_ENV", environment)?;
+        lua.globals().raw_set("FLB_ENV", variables)?;
         if flb_null {
             lua.globals().raw_set("flb_null", mlua::Value::NULL)?;
         }
@@ -208,7 +227,7 @@ impl LuaFilter {
         let record = script.bridge.record(&script.lua, batch, row)?;
         let (code, time, metadata, record) = if script.takes_five {
             let metadata = script.bridge.metadata(&script.lua, batch, row)?;
-            let group = script.lua.create_table()?;
+            let group = script.bridge.group(&script.lua, batch)?;
             let arguments = (tag, time, group, metadata, record);
             script
                 .function
@@ -336,6 +355,10 @@ impl Filter for LuaFilter {
         }
         batch.drop_absent_columns();
     }
+
+    fn splits(&self) -> bool {
+        true
+    }
 }
 
 fn write(batch: &mut LogBatch, row: usize, time_ns: i64, fields: &Fields, metadata: Option<&Tree>) {
@@ -351,5 +374,64 @@ fn write(batch: &mut LogBatch, row: usize, time_ns: i64, fields: &Fields, metada
     if let Some(tree) = metadata {
         let object = batch.store_with(|out| tree.write(out));
         batch.set_metadata(row, object);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use kansoku_model::{Position, Resource};
+
+    use super::*;
+
+    /// The field `x` of one record after the script.
+    fn x_after(code: &str, more: &[(&str, &str)]) -> Option<String> {
+        let pairs = [&[("call", "f"), ("code", code)], more].concat();
+        let settings = Settings::of("lua", &pairs);
+        let environment = Environment::default();
+        let filter = build(&settings, &environment).expect("valid");
+        let resource = Resource {
+            attributes: vec![("service.name".into(), "web".into())],
+            ..Resource::default()
+        };
+        let mut batch = LogBatch::new("t".into(), Arc::new(resource), Vec::new());
+        let row = batch.push(0, Position::at(1));
+        batch.set_text("x", row, b"before");
+        filter.apply(&mut batch, &mut FilterContext::default());
+        assert_eq!(batch.len(), 1);
+        let value = batch.column("x")?.values[0];
+        let mut text = Vec::new();
+        let shown = batch.display(value, &mut text)?;
+        Some(String::from_utf8_lossy(shown).into_owned())
+    }
+
+    #[test]
+    fn a_function_of_five_sees_what_the_batch_has_in_common() {
+        let code = "function f(tag, ts, group, metadata, r) \
+            r.x = group.resource.attributes['service.name']; return 2, ts, metadata, r end";
+        assert_eq!(x_after(code, &[]).as_deref(), Some("web"));
+    }
+
+    #[test]
+    fn a_script_that_wants_too_much_memory_leaves_the_record() {
+        let code = "function f(tag, ts, r) \
+            local t = {} for i = 1, 1e7 do t[i] = { i } end r.x = 'after'; return 2, ts, r end";
+        let little = [("memory_limit", "8MiB")];
+        assert_eq!(x_after(code, &little).as_deref(), Some("before"));
+        let modest = code.replace("1e7", "10");
+        assert_eq!(x_after(&modest, &little).as_deref(), Some("after"));
+    }
+
+    #[test]
+    fn protected_mode_off_is_told() {
+        let pairs = [
+            ("call", "f"),
+            ("code", "function f() end"),
+            ("protected_mode", "off"),
+        ];
+        let environment = Environment::default();
+        build(&Settings::of("lua", &pairs), &environment).expect("valid");
+        assert_eq!(environment.warnings.take().len(), 1);
     }
 }

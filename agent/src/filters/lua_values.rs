@@ -106,6 +106,20 @@ impl Bridge {
         }
     }
 
+    /// What all records of the batch have in common: Fluent Bit's group attributes, as its inputs for
+    /// OpenTelemetry make them. Scope attributes stand among the resource's.
+    pub fn group(&self, lua: &Lua, batch: &LogBatch) -> mlua::Result<Table> {
+        let attributes = lua.create_table()?;
+        for (name, value) in &batch.resource.attributes {
+            attributes.raw_set(name.as_str(), value.as_str())?;
+        }
+        let resource = lua.create_table()?;
+        resource.raw_set("attributes", attributes)?;
+        let group = lua.create_table()?;
+        group.raw_set("resource", resource)?;
+        Ok(group)
+    }
+
     fn parse(&mut self, column: usize, json: &[u8]) {
         let known = self.parsed.get(&column);
         if known.is_some_and(|(bytes, _)| bytes == json) {

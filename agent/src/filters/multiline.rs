@@ -192,7 +192,8 @@ impl Filter for Multiline {
             self.flush_streams(&mut streams, true, context);
             streams.clear();
         }
-        let new = || StreamState::new(batch, batch.source.id.derived(&self.name));
+        let source = context.derived(batch.source.id, &self.name);
+        let new = || StreamState::new(batch, source);
         let stream = streams.entry(key).or_insert_with(new);
         let mut left = LogBatch::new(batch.tag.clone(), batch.resource.clone(), Vec::new());
         left.source = batch.source;

@@ -49,7 +49,7 @@ struct Rule {
 
 struct RewriteTag {
     rules: Vec<Rule>,
-    /// Tells this filter's batches from those of another with the same new tag.
+    /// Its rules: with others the same tag is another source.
     name: String,
 }
 
@@ -142,11 +142,39 @@ impl Filter for RewriteTag {
         let mut kept = vec![true; batch.len()];
         let moved = self.route(batch, &mut kept);
         for (tag, rows) in moved.tags {
-            let source = batch.source.id.derived(&format!("{}\n{tag}", self.name));
+            let source = context.derived(batch.source.id, &format!("{}\n{tag}", self.name));
             let mut copy = batch.copy_rows(&rows, Arc::from(tag));
             copy.source.id = source;
             context.emit(RecordBatch::Logs(copy), true, Vec::new());
         }
         batch.retain(|row| kept[row]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kansoku_model::{Position, SourceId};
+
+    use super::*;
+
+    #[test]
+    fn two_filters_with_the_same_rule_make_two_sources() {
+        let settings = Settings::of("rewrite_tag", &[("rule", "$a .* new true")]);
+        let filter = build(&settings, &Environment::default()).expect("valid");
+        let mut context = FilterContext::default();
+        let mut ids = Vec::new();
+        for (number, name) in ["rewrite_tag.0", "rewrite_tag.1"].iter().enumerate() {
+            context.set_filter(number, &Arc::from(*name));
+            let mut batch = LogBatch::new("t".into(), Arc::default(), Vec::new());
+            batch.source.id = SourceId(5);
+            let row = batch.push(0, Position::at(1));
+            batch.set_text("a", row, b"x");
+            filter.apply(&mut batch, &mut context);
+            let emitted = context.take_emitted();
+            ids.extend(emitted.iter().map(|e| e.batch.source().id));
+        }
+        assert_eq!(ids.len(), 2);
+        assert_ne!(ids[0], ids[1]);
+        assert!(ids.iter().all(|id| id.is_some() && *id != SourceId(5)));
     }
 }

@@ -118,7 +118,7 @@ fn run(stages: &[Stage], batch: LogBatch) -> Vec<String> {
             if batch.is_empty() || !stage.matches.fits(&batch.tag) {
                 continue;
             }
-            context.set_filter(number);
+            context.set_filter(number, &format!("filter.{number}").into());
             stage.filter.apply(&mut batch, &mut context);
             for emitted in context.take_emitted() {
                 let first = if emitted.from_start { 0 } else { number + 1 };

@@ -20,9 +20,7 @@ use super::forward_handshake::{Handshake, User};
 use super::net::listen::{ALL_OPTIONS, Connection, Io, Listen, N_OPTIONS, serve, unix_permissions};
 use super::net::pipe::{Pipe, Receipt};
 use super::net::stream::{Got, read_once};
-use super::net::{
-    MAX_GROWTH, Net, buffer_size, int_within, is_default_tag, new_stream, resource, run,
-};
+use super::net::{MAX_GROWTH, Net, buffer_size, int_within, new_stream, resource, run};
 use crate::filters::parser::now_ns;
 use crate::log;
 use crate::pipeline::Link;
@@ -121,6 +119,8 @@ struct Forward {
 /// What all connections share.
 struct Shared {
     tag_prefix: String,
+    /// Whether the input has a tag of its own.
+    tag_is_set: bool,
     handshake: Option<Handshake>,
     chunk_bytes: usize,
     max_bytes: usize,
@@ -131,7 +131,7 @@ struct Shared {
 fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input>, ConfigError> {
     settings.check(PLUGIN.options)?;
     int_within(settings, "workers", 1, 1..=1024)?;
-    let mut listen = Listen::of(settings, PORT, &[])?;
+    let mut listen = Listen::of(settings, environment, PORT, &[])?;
     if let Some(path) = settings.get("unix_path") {
         listen = listen.on_path(&path.value, unix_permissions(settings)?);
     }
@@ -139,6 +139,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
         shared: Shared {
             idle: listen.idle_timeout,
             tag_prefix: settings.text("tag_prefix", "").to_owned(),
+            tag_is_set: false,
             handshake: handshake(settings)?,
             chunk_bytes: buffer_size(settings, "buffer_chunk_size", 1_024_000)?,
             max_bytes: buffer_size(settings, "buffer_max_size", 6_144_000)?,
@@ -187,7 +188,8 @@ fn handshake(s: &Settings) -> Result<Option<Handshake>, ConfigError> {
 
 impl Input for Forward {
     fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
-        let Self { listen, shared } = *self;
+        let Self { listen, mut shared } = *self;
+        shared.tag_is_set = link.tag_is_set;
         let shared = Arc::new(shared);
         run(link, move |Net { pipe }| {
             let one = pipe.clone();
@@ -343,10 +345,10 @@ impl Shared {
     fn tag(&self, own: &str, tag: &str) -> String {
         if !self.tag_prefix.is_empty() {
             format!("{}{tag}", self.tag_prefix)
-        } else if is_default_tag(own, PLUGIN.name) {
-            tag.to_owned()
-        } else {
+        } else if self.tag_is_set {
             own.to_owned()
+        } else {
+            tag.to_owned()
         }
     }
 }
@@ -407,17 +409,19 @@ mod tests {
 
     #[test]
     fn a_configured_tag_replaces_the_clients() {
-        let shared = |prefix: &str| Shared {
+        let shared = |prefix: &str, tag_is_set| Shared {
             tag_prefix: prefix.to_owned(),
+            tag_is_set,
             handshake: None,
             chunk_bytes: 1,
             max_bytes: 1,
             idle: None,
             resource: Arc::default(),
         };
-        assert_eq!(shared("").tag("forward.0", "t"), "t");
-        assert_eq!(shared("").tag("mine", "t"), "mine");
-        assert_eq!(shared("p.").tag("mine", "t"), "p.t");
+        assert_eq!(shared("", false).tag("forward.0", "t"), "t");
+        assert_eq!(shared("", true).tag("forward.0", "t"), "forward.0");
+        assert_eq!(shared("", true).tag("mine", "t"), "mine");
+        assert_eq!(shared("p.", true).tag("mine", "t"), "p.t");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::Client;
 
 use super::watch::reduce;
-use super::{Access, Pod, Pods, WatchState};
+use super::{Pods, WatchState};
 use crate::log;
 
 const COMPONENT: &str = "kubernetes";
@@ -25,16 +25,13 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fills the table for as long as the task lives.
-pub(super) async fn poll(pods: Arc<Pods>, access: &Access) {
+pub(super) async fn poll(pods: Arc<Pods>, client: Client) {
     pods.set_state(WatchState::Starting);
     log::info(COMPONENT, format_args!("reading pods from the kubelet"));
-    let mut client = None;
     loop {
-        // A new client after a failure: certificates may have been exchanged.
-        let pause = match tokio::time::timeout(TIMEOUT, read(client.take(), access)).await {
-            Ok(Ok((list, good))) => {
+        let pause = match tokio::time::timeout(TIMEOUT, read(&client)).await {
+            Ok(Ok(list)) => {
                 pods.replace(list, Instant::now());
-                client = Some(good);
                 EVERY
             }
             Ok(Err(error)) => failed(&pods, &error.to_string()),
@@ -55,12 +52,8 @@ fn failed(pods: &Pods, error: &str) -> Duration {
     AFTER_FAILURE
 }
 
-async fn read(client: Option<Client>, access: &Access) -> anyhow::Result<(Vec<Pod>, Client)> {
-    let client = match client {
-        Some(client) => client,
-        None => access.kubelet_client().await?,
-    };
+async fn read(client: &Client) -> anyhow::Result<Vec<super::Pod>> {
     let request = hyper::Request::get("/pods").body(Vec::new())?;
     let list: List<ApiPod> = client.request(request).await?;
-    Ok((list.items.into_iter().map(reduce).collect(), client))
+    Ok(list.items.into_iter().map(reduce).collect())
 }

@@ -16,8 +16,7 @@ use kube::{Api, Client, Config};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::client::client;
-use super::{Container, Pod, Pods, WatchState, kubelet, namespaces, node};
+use super::{Container, Pod, Pods, WatchState, kubelet, namespaces};
 use crate::log;
 
 const COMPONENT: &str = "kubernetes";
@@ -33,9 +32,6 @@ pub struct Access {
     pub ca_file: Option<PathBuf>,
     pub token_file: Option<PathBuf>,
     pub verify: bool,
-    /// Whether the certificate's name is checked: by default the API server's is, the kubelet's not
-    /// (unless `server_name` says which it has to be).
-    pub verify_name: Option<bool>,
     /// The name that the API's certificate must hold, when it is not the URL's.
     pub server_name: Option<String>,
     /// More certificate authorities: every certificate in the files of a folder.
@@ -53,7 +49,6 @@ impl Default for Access {
             ca_file: None,
             token_file: None,
             verify: true,
-            verify_name: None,
             server_name: None,
             ca_path: None,
             token_command: None,
@@ -68,7 +63,7 @@ impl Access {
     /// # Errors
     /// When there is no cluster, or what was given cannot be used.
     pub async fn client(&self) -> anyhow::Result<Client> {
-        client(self.config().await?, self.verify_name.unwrap_or(true))
+        Ok(Client::try_from(self.config().await?)?)
     }
 
     async fn config(&self) -> anyhow::Result<Config> {
@@ -93,7 +88,6 @@ impl Access {
         }
         if let Some(folder) = &self.ca_path {
             config.root_cert = Some(certificates(folder)?);
-            config.root_cert_file = None;
         }
         if let Some((command, _)) = &self.token_command {
             config.auth_info.token = Some(token(command).await?.into());
@@ -103,14 +97,13 @@ impl Access {
         Ok(config)
     }
 
-    /// A client of the kubelet, with the same login.
-    pub(super) async fn kubelet_client(&self) -> anyhow::Result<Client> {
+    /// The same login at the kubelet.
+    async fn kubelet_config(&self, address: &str) -> anyhow::Result<Config> {
         let at_kubelet = Self {
-            url: self.kubelet.clone(),
+            url: Some(address.to_owned()),
             ..self.clone()
         };
-        let checks_name = self.verify_name.unwrap_or(self.server_name.is_some());
-        client(at_kubelet.config().await?, checks_name)
+        at_kubelet.config().await
     }
 }
 
@@ -166,9 +159,18 @@ pub async fn watch(pods: Arc<Pods>, access: Access, node: String) {
 }
 
 async fn watch_once(pods: &Arc<Pods>, access: &Access, node: &str) {
-    let api = match access.client().await {
-        Ok(client) => Some(client),
-        Err(error) if access.kubelet.is_none() => {
+    let client = |config: Config| Ok(Client::try_from(config)?);
+    let api = access.config().await.and_then(client);
+    let pods_of = match &access.kubelet {
+        Some(address) => access.kubelet_config(address).await.and_then(client),
+        None => api
+            .as_ref()
+            .map(Clone::clone)
+            .map_err(|e| anyhow::anyhow!("{e}")),
+    };
+    let of_pods = match pods_of {
+        Ok(client) => client,
+        Err(error) => {
             log::info(
                 COMPONENT,
                 format_args!(
@@ -177,27 +179,24 @@ async fn watch_once(pods: &Arc<Pods>, access: &Access, node: &str) {
             );
             return;
         }
-        Err(error) => {
-            if pods.wants_namespaces() {
-                log::warn(
-                    COMPONENT,
-                    format_args!("no API server to ask for namespaces: {error}"),
-                );
-            }
-            None
-        }
     };
     let namespaces = async {
-        if let Some(client) = api.clone().filter(|_| pods.wants_namespaces()) {
-            namespaces::watch(pods.clone(), client).await;
+        match api {
+            Ok(client) if pods.wants_namespaces() => {
+                namespaces::watch(pods.clone(), client).await;
+            }
+            Err(error) if pods.wants_namespaces() => log::warn(
+                COMPONENT,
+                format_args!("no API server to ask for namespaces: {error}"),
+            ),
+            _ => {}
         }
     };
     let all = async {
         if access.kubelet.is_some() {
-            kubelet::poll(pods.clone(), access).await;
-        } else if let Some(client) = api.clone() {
-            let node = node::name(&client, node).await;
-            watch_node(pods, client, &node).await;
+            kubelet::poll(pods.clone(), of_pods).await;
+        } else {
+            watch_node(pods, of_pods, node).await;
         }
     };
     tokio::join!(all, namespaces);
@@ -218,7 +217,6 @@ async fn watch_node(pods: &Pods, client: Client, node: &str) {
             Ok(Event::InitApply(pod)) => listed.push(reduce(pod)),
             Ok(Event::InitDone) => {
                 log::debug(COMPONENT, format_args!("{} pods listed", listed.len()));
-                node::warn_if_unknown(node, listed.is_empty());
                 pods.replace(std::mem::take(&mut listed), Instant::now());
             }
             Ok(Event::Apply(pod)) => {

@@ -19,6 +19,8 @@ const MAX_RETAGS: usize = 64;
 
 /// A filter in place.
 pub(super) struct FilterStage {
+    /// Tells it from all others of the pipeline, the same after a restart.
+    pub(super) name: Arc<str>,
     pub(super) matches: TagMatch,
     pub(super) filter: Box<dyn Filter>,
     pub(super) counters: Arc<FilterCounters>,
@@ -71,7 +73,7 @@ impl Chain<'_> {
         context: &mut FilterContext,
     ) -> Vec<Ready> {
         if let Some(stage) = self.stage(number) {
-            context.set_filter(number);
+            context.set_filter(number, &stage.name);
             stage.filter.flush(all, context);
         }
         let emitted = context.take_emitted().into_iter();
@@ -135,7 +137,7 @@ impl Chain<'_> {
         let before = logs.len() as u64;
         stage.counters.records.add(before);
         stage.counters.bytes.add(logs.size_bytes() as u64);
-        context.set_filter(number);
+        context.set_filter(number, &stage.name);
         stage.filter.apply(logs, context);
         let after = logs.len() as u64;
         stage.counters.add_records.add(after.saturating_sub(before));

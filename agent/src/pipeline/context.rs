@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use kansoku_model::RecordBatch;
+use kansoku_model::{RecordBatch, SourceId};
 
 use super::origin::{Done, Origin};
 use super::{Acknowledge, OutputSet};
@@ -41,6 +41,7 @@ pub struct FilterContext {
     /// The filter at work, by its number, and the one that made the batch at hand, if that starts
     /// again from the first filter.
     filter: usize,
+    name: Arc<str>,
     maker: Option<usize>,
     origin: Arc<Origin>,
 }
@@ -63,6 +64,7 @@ impl FilterContext {
         Self {
             emitted: Vec::new(),
             filter: 0,
+            name: Arc::default(),
             maker: None,
             origin,
         }
@@ -75,7 +77,7 @@ impl FilterContext {
     }
 
     /// Sends a batch besides the one at hand, after it. A batch of log records must have a source id
-    /// of its own, derived from that of the batch at hand (see [`kansoku_model::SourceId::derived`]):
+    /// of its own, derived from that of the batch at hand (see [`derived`](Self::derived)):
     /// two batches under one source and range are taken for a repeat.
     ///
     /// With `from_start` it passes all filters from the first on, else those behind the filter that
@@ -102,8 +104,16 @@ impl FilterContext {
     }
 
     /// Says which filter is about to work.
-    pub(crate) fn set_filter(&mut self, number: usize) {
+    pub(crate) fn set_filter(&mut self, number: usize, name: &Arc<str>) {
         self.filter = number;
+        self.name = name.clone();
+    }
+
+    /// The source id of what the filter at work makes of records of `source` under a `name`: another
+    /// filter with the same settings gets another one.
+    #[must_use]
+    pub fn derived(&self, source: SourceId, name: &str) -> SourceId {
+        source.derived(&format!("{}\n{name}", self.name))
     }
 
     /// What was emitted since the last call.

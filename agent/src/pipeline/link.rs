@@ -40,6 +40,8 @@ pub struct Sent {
 pub struct Link {
     /// The input's tag as configured (may contain `*`).
     pub tag: Arc<str>,
+    /// Whether the user has given the tag; else it is `NAME.N`.
+    pub tag_is_set: bool,
     /// The longest a record may wait before it is sent.
     pub flush: Duration,
     /// Closed when the agent stops: `recv` fails, `select!` on it wakes. Batches are still taken
@@ -260,6 +262,7 @@ impl Link {
         let limit = super::DEFAULT_MEM_LIMIT_BYTES;
         let link = Self {
             tag: tag.into(),
+            tag_is_set: true,
             flush,
             stop,
             closed,

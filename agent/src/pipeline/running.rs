@@ -209,6 +209,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     for (lane, (input, counters)) in inputs.into_iter().enumerate() {
         let link = Link {
             tag: input.tag.into(),
+            tag_is_set: input.tag_is_set,
             flush: spec.flush,
             stop: stop.clone(),
             closed: closed_receiver.clone(),
@@ -262,6 +263,7 @@ fn route_counters(metrics: &mut Metrics) -> Vec<Vec<Arc<RouteCounters>>> {
 
 fn stage(spec: FilterSpec, metrics: &mut Metrics) -> FilterStage {
     FilterStage {
+        name: spec.name.as_str().into(),
         matches: spec.matches,
         filter: spec.filter,
         counters: metrics.add_filter(&spec.name),
@@ -270,6 +272,7 @@ fn stage(spec: FilterSpec, metrics: &mut Metrics) -> FilterStage {
 
 fn processors(specs: Vec<ProcessorSpec>, metrics: &mut Metrics) -> Vec<FilterStage> {
     let stage = |p: ProcessorSpec| FilterStage {
+        name: format!("processor {}", p.name).into(),
         matches: TagMatch::wildcard("*"),
         filter: p.filter,
         counters: metrics.add_processor(&p.name),

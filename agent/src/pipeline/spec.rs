@@ -22,6 +22,8 @@ pub struct InputSpec {
     pub name: String,
     /// As configured; may contain `*`, which a file input fills with the path.
     pub tag: String,
+    /// Whether the user has given the tag; else it is `NAME.N`.
+    pub tag_is_set: bool,
     pub input: Box<dyn Input>,
     /// Bytes of batches that may be unacknowledged before the input has to wait.
     pub mem_buf_limit: Option<u64>,
@@ -38,6 +40,7 @@ impl InputSpec {
         Self {
             name,
             tag,
+            tag_is_set: true,
             input,
             mem_buf_limit: None,
             processors: Vec::new(),

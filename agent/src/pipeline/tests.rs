@@ -296,6 +296,7 @@ fn stopping_ends_an_input_that_waits_for_room_and_acknowledges_nothing_undeliver
         inputs: vec![InputSpec {
             name: "scripted.0".into(),
             tag: "t".into(),
+            tag_is_set: true,
             input: Box::new(Scripted {
                 batches: receiver,
                 acknowledged,

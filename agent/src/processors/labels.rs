@@ -3,6 +3,7 @@
 //! As in Fluent Bit the order is delete, update, upsert, insert, hash, whatever is written first.
 
 use kansoku_model::{ConfigError, LogBatch, MetricBatch, OptionKind, OptionSpec, Plugin, Settings};
+use kansoku_outputs::accessor::Template;
 
 use super::{LabelPairs, rewrite, sha256};
 use crate::filters::words;
@@ -23,7 +24,11 @@ pub const PLUGIN: FilterPlugin = Plugin {
             OptionKind::Pair,
             "label and value, where it does not exist",
         ),
-        option("upsert", OptionKind::Pair, "label and value"),
+        option(
+            "upsert",
+            OptionKind::Pair,
+            "label and value; values may hold $TAG and $TAG[0]",
+        ),
         option("delete", OptionKind::Text, "label to remove"),
         option(
             "hash",
@@ -48,7 +53,7 @@ enum Action {
     Hash,
 }
 
-struct Labels(Vec<(Action, String, String)>);
+struct Labels(Vec<(Action, String, Template)>);
 
 fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
     settings.check(PLUGIN.options)?;
@@ -64,9 +69,15 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
             let mut words = words::split(&s.value, 2).into_iter();
             let label = words.next().unwrap_or_default();
             let value = words.next().unwrap_or_default();
-            if value.contains('$') {
-                let message = format!("'{option} {}': a value cannot hold $ here", s.value);
-                return Err(ConfigError::new(&s.place, message));
+            let error = |what: &str| {
+                let message = format!("'{option} {}': {what}", s.value);
+                ConfigError::new(&s.place, message)
+            };
+            let value = Template::new(&value).map_err(|e| error(&e))?;
+            if value.accessors().next().is_some() {
+                return Err(error(
+                    "metrics have no fields; $ may stand before TAG and TAG[0] only",
+                ));
             }
             steps.push((action, label, value));
         }
@@ -75,14 +86,21 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
 }
 
 impl Labels {
-    fn change(&self, pairs: &mut LabelPairs) {
-        for (action, label, value) in &self.0 {
-            let known = pairs.iter_mut().find(|(name, _)| name == label);
+    /// The steps for batches under a tag.
+    fn steps(&self, tag: &str) -> Vec<(Action, &str, String)> {
+        let all = self.0.iter();
+        all.map(|(action, label, value)| (*action, label.as_str(), value.of_tag(tag)))
+            .collect()
+    }
+
+    fn change(steps: &[(Action, &str, String)], pairs: &mut LabelPairs) {
+        for (action, label, value) in steps {
+            let known = pairs.iter_mut().find(|(name, _)| name == *label);
             match (action, known) {
-                (Action::Delete, _) => pairs.retain(|(name, _)| name != label),
+                (Action::Delete, _) => pairs.retain(|(name, _)| name != *label),
                 (Action::Update | Action::Upsert, Some((_, old))) => old.clone_from(value),
                 (Action::Upsert | Action::Insert, None) => {
-                    pairs.push((label.clone(), value.clone()));
+                    pairs.push(((*label).to_owned(), value.clone()));
                 }
                 (Action::Hash, Some((_, old))) if !old.is_empty() => *old = sha256(old.as_bytes()),
                 _ => {}
@@ -96,11 +114,13 @@ impl Filter for Labels {
     fn apply(&self, _: &mut LogBatch, _: &mut FilterContext) {}
 
     fn apply_to_metrics(&self, batch: &mut MetricBatch) {
+        let tag = batch.tag.clone();
+        let steps = self.steps(&tag);
         rewrite(
             batch,
             |name| Some(name.to_owned()),
             |pairs| {
-                self.change(pairs);
+                Self::change(&steps, pairs);
                 true
             },
         );

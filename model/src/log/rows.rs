@@ -23,6 +23,19 @@ pub struct Rows {
     metadata: Vec<Value>,
 }
 
+impl Rows {
+    /// As [`LogBatch::spread_positions`], for rows that were taken out of a batch before.
+    pub fn spread_positions(&mut self) {
+        spread(&mut self.positions);
+    }
+}
+
+fn spread(positions: &mut [Position]) {
+    for position in positions {
+        position.ordinal = position.ordinal.saturating_mul(MAX_SPLIT);
+    }
+}
+
 impl LogBatch {
     /// Moves the pod's metadata from the resource into a column, for filters that change it, move it
     /// or read whole records. Outputs add it no more; the resource still names the source.
@@ -137,16 +150,7 @@ impl LogBatch {
     /// When there is not one count per record.
     pub fn repeat_rows(&mut self, counts: &[u32]) {
         assert_eq!(counts.len(), self.len(), "one count per record");
-        for position in &mut self.positions {
-            position.ordinal = position.ordinal.saturating_mul(MAX_SPLIT);
-        }
-        let to = &mut self.source.to;
-        let scaled = to.ordinal.saturating_mul(MAX_SPLIT);
-        to.ordinal = scaled.saturating_add(MAX_SPLIT - 1);
-        let from = &mut self.source.from;
-        if from.ordinal != 0 {
-            from.ordinal = from.ordinal.saturating_mul(MAX_SPLIT) + (MAX_SPLIT - 1);
-        }
+        self.spread_positions();
         if counts.iter().all(|&n| n == 1) {
             return;
         }
@@ -158,6 +162,20 @@ impl LogBatch {
             if order[i] == order[i - 1] {
                 self.positions[i].ordinal = self.positions[i - 1].ordinal + 1;
             }
+        }
+    }
+
+    /// Makes room between positions for the records that a filter makes of one. Every batch of a
+    /// source has to pass this, or what one batch holds would overtake the next.
+    pub fn spread_positions(&mut self) {
+        spread(&mut self.positions);
+        let to = &mut self.source.to;
+        let scaled = to.ordinal.saturating_mul(MAX_SPLIT);
+        to.ordinal = scaled.saturating_add(MAX_SPLIT - 1);
+        let from = &mut self.source.from;
+        if from.ordinal != 0 {
+            let scaled = from.ordinal.saturating_mul(MAX_SPLIT);
+            from.ordinal = scaled.saturating_add(MAX_SPLIT - 1);
         }
     }
 

@@ -49,12 +49,6 @@ pub fn resource(environment: &Environment) -> Arc<Resource> {
     })
 }
 
-/// Whether the tag is the one that an input gets when none is configured (`NAME.N`).
-pub fn is_default_tag(tag: &str, plugin: &str) -> bool {
-    let number = tag.strip_prefix(plugin).and_then(|t| t.strip_prefix('.'));
-    number.is_some_and(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-}
-
 /// Everything but ASCII letters, digits, `_` and `.` becomes `_`, as in Fluent Bit.
 pub fn clean_tag(text: &str) -> String {
     let clean = |c: u8| match c {
