@@ -169,6 +169,9 @@ impl Reader {
     /// Starts the section of a plugin; its name must be known, so that a following `-h` has a table.
     fn open(&mut self, kind: SectionKind, name: &str) -> Result<(), String> {
         let place = place();
+        let mut named = setting("name", name);
+        let address = instance::split_address(kind, &mut named);
+        let name = named.value.as_str();
         let found = match kind {
             SectionKind::Input => {
                 instance::find("input", name, &place, inputs::ALL).map(|p| p.name)
@@ -181,6 +184,7 @@ impl Reader {
         let name = found.map_err(|e| e.message)?;
         let mut section = Section::new(kind, place);
         section.settings.push(setting("name", name));
+        section.settings.extend(address);
         self.invocation.sections.push(section);
         Ok(())
     }

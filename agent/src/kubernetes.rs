@@ -4,8 +4,10 @@
 //! is away the table keeps what it had. Pods that are gone stay for a while, because their last lines
 //! are read late.
 
+mod client;
 mod kubelet;
 pub mod namespaces;
+mod node;
 mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};

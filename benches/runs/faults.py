@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What is lost and what comes twice under faults, every line numbered.
 
-    benches/runs/faults.py [SCENARIO ...] [--to http|es|native] [--agent BINARY] [--seconds 8] [--out results.json]
+    benches/runs/faults.py [SCENARIO ...] [--to http|es|native] [--agent BINARY] [--aggregator BINARY] [--seconds 6] [--out results.json]
 
 Each scenario starts the release agent on CRI files that a writer fills meanwhile, and does something bad. Then
 everything that was written must have arrived: `lost` counts lines that did not, `repeated` those that came more than
@@ -138,13 +138,13 @@ class Sink:
 class Native:
     """The real aggregator as destination, asked with LogQL."""
 
-    def __init__(self, work):
-        self.port, self.work, self.kind = free_port(), work, "native"
+    def __init__(self, work, binary):
+        self.port, self.work, self.kind, self.binary = free_port(), work, "native", binary
         self.up()
 
     def up(self):
         log = open(self.work / "aggregator.log", "ab")
-        self.process = subprocess.Popen([str(RELEASE / "kansoku-aggregator"), f"--web.listen-address=127.0.0.1:{self.port}",
+        self.process = subprocess.Popen([self.binary, f"--web.listen-address=127.0.0.1:{self.port}",
                                          f"--storage.path={self.work}/store"], stdout=log, stderr=log)
 
     def down(self):
@@ -154,16 +154,21 @@ class Native:
     def query(self):
         found, start = collections.Counter(), time.time_ns() - 3_600_000_000_000
         while True:
-            parameters = urllib.parse.urlencode({"query": '{job=~".+"} or {tag=~".+"}' if False else '{tag=~".+"}', "start": start,
+            parameters = urllib.parse.urlencode({"query": '{tag=~".+"}', "start": start,
                                                  "end": time.time_ns() + 3_600_000_000_000, "limit": 5000, "direction": "forward"})
             page = json.load(urllib.request.urlopen(f"http://127.0.0.1:{self.port}/loki/api/v1/query_range?{parameters}", timeout=60))
             rows = [(int(ts), line) for s in page["data"]["result"] for ts, line in s["values"]]
-            for _, line in rows:
+            last = len(rows) < 5000
+            newest = max((t for t, _ in rows), default=0)
+            # Whatever has the page's last time comes again with the next page, with the rest of that time.
+            for _, line in [r for r in rows if last or r[0] < newest]:
                 for name, n in SEQUENCE.findall(line.encode()):
                     found[name, int(n)] += 1
-            if len(rows) < 5000:
+            if last:
                 return found
-            start = max(t for t, _ in rows)
+            if newest == start:
+                sys.exit("more than a page of records of one time: the query cannot tell them apart")
+            start = newest
 
     def total(self):
         try:
@@ -255,11 +260,11 @@ def compress(path):
 class Bench:
     """One scenario's surroundings."""
 
-    def __init__(self, arguments):
-        self.a, self.work = arguments, pathlib.Path(tempfile.mkdtemp(prefix="faults-"))
+    def __init__(self, arguments, name):
+        self.a, self.name, self.work = arguments, name, pathlib.Path(tempfile.mkdtemp(prefix="faults-"))
         self.logs = self.work / "logs"
         self.logs.mkdir()
-        self.sink = Native(self.work) if arguments.to == "native" else Sink(arguments.to)
+        self.sink = Native(self.work, arguments.aggregator) if arguments.to == "native" else Sink(arguments.to)
         self.files, self.agent, self.extra_written, self.http = [], None, set(), free_port()
 
     def start(self, tail="", output="", service="", path="*.log", flush=0.2, limit=None, parser="multiline.parser cri"):
@@ -313,7 +318,7 @@ class Bench:
         self.sink.down()
         said = (self.work / "agent.log").read_text(errors="replace")
         if result["lost"] or result["repeated_by_id"] or self.a.keep:
-            keep = pathlib.Path(tempfile.gettempdir()) / f"faults-last-{os.getpid()}.log"
+            keep = pathlib.Path(tempfile.gettempdir()) / f"faults-{self.name}-{os.getpid()}.log"
             keep.write_text(said)
             result["log"] = str(keep)
         if "panicked" in said:
@@ -716,6 +721,7 @@ def main():
     arguments.add_argument("scenarios", nargs="*", default=list(SCENARIOS))
     arguments.add_argument("--to", choices=["http", "es", "native"], default="http")
     arguments.add_argument("--agent", default=str(RELEASE / "kansoku-agent"))
+    arguments.add_argument("--aggregator", default=str(RELEASE / "kansoku-aggregator"))
     arguments.add_argument("--seconds", type=float, default=6)
     arguments.add_argument("--seed", type=int, default=1)
     arguments.add_argument("--keep", action="store_true", help="leave the folder of each scenario")
@@ -725,7 +731,7 @@ def main():
     for name in a.scenarios:
         if (a.to == "native" and name in NEEDS_MODES) or (a.to != "native" and name == "kill_both"):
             continue
-        bench = Bench(a)
+        bench = Bench(a, name)
         try:
             SCENARIOS[name](bench)
             results[name] = bench.finish()

@@ -316,10 +316,13 @@ const SIZE_FORM: &str = "a size such as 512K, 5M, 5MiB or 1G";
 const TIME_FORM: &str = "a time such as 5, 0.5, 30s, 5m, 1h or 2d";
 
 fn bad_value(s: &Setting, form: &str) -> ConfigError {
-    ConfigError::new(
-        &s.place,
-        format!("'{}' is '{}', but must be {form}", s.key, s.value),
-    )
+    let cure = if s.value.contains(" #") {
+        "; a comment needs a line of its own"
+    } else {
+        ""
+    };
+    let message = format!("'{}' is '{}', but must be {form}{cure}", s.key, s.value);
+    ConfigError::new(&s.place, message)
 }
 
 fn check_value(s: &Setting, kind: OptionKind) -> Result<(), ConfigError> {
@@ -456,6 +459,10 @@ mod tests {
             (
                 &[("tls", "1")],
                 "command line: 'tls' is '1', but must be true, on, yes, false, off or no",
+            ),
+            (
+                &[("tls", "on # encrypted")],
+                "command line: 'tls' is 'on # encrypted', but must be true, on, yes, false, off or no; a comment needs a line of its own",
             ),
             (
                 &[("tls", "on"), ("tls", "off")],

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
@@ -380,6 +380,17 @@ fn system_roots(settings: &Settings) -> Result<RootCertStore, ConfigError> {
         return Err(ConfigError::new(&settings.place, message));
     }
     Ok(roots)
+}
+
+/// A verifier for which the chain to one of the roots has to be good and the name may be any.
+///
+/// # Errors
+/// When there are no roots.
+pub fn any_name(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let verifier =
+        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+    Ok(Arc::new(AnyName(verifier)))
 }
 
 /// `tls.verify off`: the connection is private but may end anywhere. The user asked for it.

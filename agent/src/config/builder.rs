@@ -91,14 +91,19 @@ impl<'a> Builder<'a> {
     }
 
     /// Builds what one section says.
-    pub(super) fn section(&mut self, section: Section) -> Result<(), Mistake> {
+    pub(super) fn section(&mut self, mut section: Section) -> Result<(), Mistake> {
         let kind = section.kind;
-        let name = section.settings.iter().rfind(|s| s.key == "name");
-        let Some(name) = name.cloned() else {
+        let name = section.settings.iter_mut().rfind(|s| s.key == "name");
+        let Some(name) = name.map(|name| {
+            let address = instance::split_address(kind, name);
+            (name.clone(), address)
+        }) else {
             let message =
                 format!("the {kind:?} section has no 'name', which says which plugin it is");
             return Err(Mistake::read(ConfigError::new(&section.place, message)));
         };
+        let (name, address) = name;
+        section.settings.extend(address);
         groups(&section.groups, self.warnings).map_err(Mistake::read)?;
         let result = match kind {
             SectionKind::Input => self.input(&name.value, &name.place, section),

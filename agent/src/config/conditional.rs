@@ -3,7 +3,6 @@
 //! Records that do not match pass in their place; the order stays. A filter that drops, adds or changes
 //! records only does so with those that match, as Fluent Bit's processors.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use kansoku_model::{ConfigError, LogBatch, MetricBatch};
@@ -127,13 +126,14 @@ impl Conditional {
             .map(|t| (t, t.field.over(batch)))
             .collect();
         let holds = |row: usize, (test, reading): &(&Test, Reading<'_>)| {
-            let value: Option<Cow<'_, [u8]>> = if test.in_metadata {
-                let found = batch.metadata(row).and_then(|o| test.field.in_object(o));
-                found.map(|found| reading.text_of(found))
-            } else {
-                reading.text(row)
-            };
-            value.is_some_and(|value| test.holds(&value))
+            if test.in_metadata {
+                let found = batch
+                    .metadata(row)
+                    .and_then(|object| test.field.in_object(object));
+                return found.is_some_and(|found| test.holds(&reading.text_of(found)));
+            }
+            let value = reading.text(row);
+            value.is_some_and(|value| test.holds(value.as_ref()))
         };
         let row = |row: usize| {
             if self.any {
@@ -291,13 +291,15 @@ mod tests {
                 batch.set_text("x", row, x.as_bytes());
             }
             batch.set_text("n", row, n.as_bytes());
+            let object = batch.store(format!("{{\"m\":\"{n}\"}}").as_bytes());
+            batch.set_metadata(row, object);
         }
         let rules = rules.iter().map(|(field, operator, value)| Rule {
             place: Place::default(),
+            in_metadata: *field == "$m",
             field: (*field).into(),
             operator: *operator,
             value: value.clone(),
-            in_metadata: false,
         });
         let condition = Condition {
             place: Place::default(),
@@ -380,6 +382,11 @@ mod tests {
                     ("$n", Operator::Equal, text("4")),
                 ],
                 "1:- 2:- 3.5z:- 4:-",
+            ),
+            (
+                false,
+                vec![("$m", Operator::Equal, text("4"))],
+                "1:- 2:- 3.5z:- 4:1",
             ),
             (
                 false,

@@ -9,14 +9,14 @@ use std::time::Duration;
 use kansoku_model::plugin::{did_you_mean, parse_bool};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings};
 use kansoku_outputs::{Output, OutputEnvironment, OutputPlugin, RetryPolicy};
-use kansoku_parsers::config::Signal;
+use kansoku_parsers::config::{SectionKind, Signal};
 use kansoku_parsers::line::pattern;
 
 use super::{conditional, foreign, voice, without_effect};
-use crate::filters;
 use crate::log::{Level, Voice};
 use crate::pipeline::{FilterSpec, InputSpec, ProcessorSpec, TagMatch};
 use crate::plugin::{Environment, FilterPlugin, InputPlugin};
+use crate::{filters, inputs};
 
 /// A mistake and who found it.
 #[derive(Debug)]
@@ -186,6 +186,39 @@ pub fn find<T: ?Sized, E>(
         }
         ConfigError::new(place, format!("unknown {kind} '{name}'{hint}"))
     })
+}
+
+/// `name://host:port/uri` in place of a name: the name stays, the rest becomes keys of the section.
+/// An input that listens gets its `listen`.
+pub fn split_address(kind: SectionKind, name: &mut Setting) -> Vec<Setting> {
+    let Some((plugin, address)) = name.value.split_once("://") else {
+        return Vec::new();
+    };
+    let (authority, uri) = match address.find('/') {
+        Some(at) => (&address[..at], &address[at..]),
+        None => (address, ""),
+    };
+    // An IPv6 address stands in brackets; its colons are no port.
+    let (host, port) = match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => (host, port),
+        _ => (authority, ""),
+    };
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let listens = kind == SectionKind::Input
+        && inputs::ALL.iter().any(|p| {
+            p.name.eq_ignore_ascii_case(plugin) && p.options.iter().any(|o| o.name == "listen")
+        });
+    let host_key = if listens { "listen" } else { "host" };
+    let given = [(host_key, host), ("port", port), ("uri", uri)];
+    let given = given.into_iter().filter(|(_, value)| !value.is_empty());
+    let settings = given.map(|(key, value)| Setting {
+        key: key.to_owned(),
+        value: value.to_owned(),
+        place: name.place.clone(),
+    });
+    let settings = settings.collect();
+    name.value = plugin.to_owned();
+    settings
 }
 
 /// A section split into what the pipeline reads and what the plugin reads, both checked.

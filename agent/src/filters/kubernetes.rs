@@ -185,6 +185,10 @@ fn access(settings: &Settings) -> Result<Access, ConfigError> {
         ca_file: file("kube_ca_file"),
         token_file: file("kube_token_file"),
         verify: settings.bool("tls.verify", true)?,
+        verify_name: settings
+            .get("tls.verify_hostname")
+            .map(|_| settings.bool("tls.verify_hostname", true))
+            .transpose()?,
         server_name: settings.get("tls.vhost").map(|s| s.value.clone()),
     })
 }

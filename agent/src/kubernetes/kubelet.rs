@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::Client;
 
 use super::watch::reduce;
-use super::{Pods, WatchState};
+use super::{Access, Pod, Pods, WatchState};
 use crate::log;
 
 const COMPONENT: &str = "kubernetes";
@@ -25,13 +25,16 @@ const AFTER_FAILURE: Duration = Duration::from_secs(5);
 const TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Fills the table for as long as the task lives.
-pub(super) async fn poll(pods: Arc<Pods>, client: Client) {
+pub(super) async fn poll(pods: Arc<Pods>, access: &Access) {
     pods.set_state(WatchState::Starting);
     log::info(COMPONENT, format_args!("reading pods from the kubelet"));
+    let mut client = None;
     loop {
-        let pause = match tokio::time::timeout(TIMEOUT, read(&client)).await {
-            Ok(Ok(list)) => {
+        // A new client after a failure: certificates may have been exchanged.
+        let pause = match tokio::time::timeout(TIMEOUT, read(client.take(), access)).await {
+            Ok(Ok((list, good))) => {
                 pods.replace(list, Instant::now());
+                client = Some(good);
                 EVERY
             }
             Ok(Err(error)) => failed(&pods, &error.to_string()),
@@ -52,8 +55,12 @@ fn failed(pods: &Pods, error: &str) -> Duration {
     AFTER_FAILURE
 }
 
-async fn read(client: &Client) -> anyhow::Result<Vec<super::Pod>> {
+async fn read(client: Option<Client>, access: &Access) -> anyhow::Result<(Vec<Pod>, Client)> {
+    let client = match client {
+        Some(client) => client,
+        None => access.kubelet_client().await?,
+    };
     let request = hyper::Request::get("/pods").body(Vec::new())?;
     let list: List<ApiPod> = client.request(request).await?;
-    Ok(list.items.into_iter().map(reduce).collect())
+    Ok((list.items.into_iter().map(reduce).collect(), client))
 }

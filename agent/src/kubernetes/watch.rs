@@ -16,7 +16,8 @@ use kube::{Api, Client, Config};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
-use super::{Container, Pod, Pods, WatchState, kubelet, namespaces};
+use super::client::client;
+use super::{Container, Pod, Pods, WatchState, kubelet, namespaces, node};
 use crate::log;
 
 const COMPONENT: &str = "kubernetes";
@@ -32,6 +33,9 @@ pub struct Access {
     pub ca_file: Option<PathBuf>,
     pub token_file: Option<PathBuf>,
     pub verify: bool,
+    /// Whether the certificate's name is checked: by default the API server's is, the kubelet's not
+    /// (unless `server_name` says which it has to be).
+    pub verify_name: Option<bool>,
     /// The name that the API's certificate must hold, when it is not the URL's.
     pub server_name: Option<String>,
     /// More certificate authorities: every certificate in the files of a folder.
@@ -49,6 +53,7 @@ impl Default for Access {
             ca_file: None,
             token_file: None,
             verify: true,
+            verify_name: None,
             server_name: None,
             ca_path: None,
             token_command: None,
@@ -63,7 +68,7 @@ impl Access {
     /// # Errors
     /// When there is no cluster, or what was given cannot be used.
     pub async fn client(&self) -> anyhow::Result<Client> {
-        Ok(Client::try_from(self.config().await?)?)
+        client(self.config().await?, self.verify_name.unwrap_or(true))
     }
 
     async fn config(&self) -> anyhow::Result<Config> {
@@ -88,6 +93,7 @@ impl Access {
         }
         if let Some(folder) = &self.ca_path {
             config.root_cert = Some(certificates(folder)?);
+            config.root_cert_file = None;
         }
         if let Some((command, _)) = &self.token_command {
             config.auth_info.token = Some(token(command).await?.into());
@@ -97,13 +103,14 @@ impl Access {
         Ok(config)
     }
 
-    /// The same login at the kubelet.
-    async fn kubelet_config(&self, address: &str) -> anyhow::Result<Config> {
+    /// A client of the kubelet, with the same login.
+    pub(super) async fn kubelet_client(&self) -> anyhow::Result<Client> {
         let at_kubelet = Self {
-            url: Some(address.to_owned()),
+            url: self.kubelet.clone(),
             ..self.clone()
         };
-        at_kubelet.config().await
+        let checks_name = self.verify_name.unwrap_or(self.server_name.is_some());
+        client(at_kubelet.config().await?, checks_name)
     }
 }
 
@@ -159,18 +166,9 @@ pub async fn watch(pods: Arc<Pods>, access: Access, node: String) {
 }
 
 async fn watch_once(pods: &Arc<Pods>, access: &Access, node: &str) {
-    let client = |config: Config| Ok(Client::try_from(config)?);
-    let api = access.config().await.and_then(client);
-    let pods_of = match &access.kubelet {
-        Some(address) => access.kubelet_config(address).await.and_then(client),
-        None => api
-            .as_ref()
-            .map(Clone::clone)
-            .map_err(|e| anyhow::anyhow!("{e}")),
-    };
-    let of_pods = match pods_of {
-        Ok(client) => client,
-        Err(error) => {
+    let api = match access.client().await {
+        Ok(client) => Some(client),
+        Err(error) if access.kubelet.is_none() => {
             log::info(
                 COMPONENT,
                 format_args!(
@@ -179,24 +177,27 @@ async fn watch_once(pods: &Arc<Pods>, access: &Access, node: &str) {
             );
             return;
         }
+        Err(error) => {
+            if pods.wants_namespaces() {
+                log::warn(
+                    COMPONENT,
+                    format_args!("no API server to ask for namespaces: {error}"),
+                );
+            }
+            None
+        }
     };
     let namespaces = async {
-        match api {
-            Ok(client) if pods.wants_namespaces() => {
-                namespaces::watch(pods.clone(), client).await;
-            }
-            Err(error) if pods.wants_namespaces() => log::warn(
-                COMPONENT,
-                format_args!("no API server to ask for namespaces: {error}"),
-            ),
-            _ => {}
+        if let Some(client) = api.clone().filter(|_| pods.wants_namespaces()) {
+            namespaces::watch(pods.clone(), client).await;
         }
     };
     let all = async {
         if access.kubelet.is_some() {
-            kubelet::poll(pods.clone(), of_pods).await;
-        } else {
-            watch_node(pods, of_pods, node).await;
+            kubelet::poll(pods.clone(), access).await;
+        } else if let Some(client) = api.clone() {
+            let node = node::name(&client, node).await;
+            watch_node(pods, client, &node).await;
         }
     };
     tokio::join!(all, namespaces);
@@ -217,6 +218,7 @@ async fn watch_node(pods: &Pods, client: Client, node: &str) {
             Ok(Event::InitApply(pod)) => listed.push(reduce(pod)),
             Ok(Event::InitDone) => {
                 log::debug(COMPONENT, format_args!("{} pods listed", listed.len()));
+                node::warn_if_unknown(node, listed.is_empty());
                 pods.replace(std::mem::take(&mut listed), Instant::now());
             }
             Ok(Event::Apply(pod)) => {

@@ -89,7 +89,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "tls.verify_hostname",
         OptionKind::Bool,
         "",
-        "accepted for compatibility, without effect: tls.verify always checks the name, see tls.vhost",
+        "check that the certificate is for this host or tls.vhost; default on for the API server (off in Fluent Bit), off for the kubelet",
     ),
     text(
         "kube_meta_preload_cache_dir",

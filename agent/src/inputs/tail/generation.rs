@@ -64,6 +64,8 @@ struct Flight {
     pending: OutputSet,
     /// Where reading began for it.
     from: Start,
+    /// The time of its first record.
+    first_ns: Option<i64>,
 }
 
 /// Where to begin again to get the same records.
@@ -371,6 +373,25 @@ impl Generation {
     /// Whether lines wait for others.
     pub(super) fn is_waiting(&self) -> bool {
         self.lines.is_waiting()
+    }
+
+    /// Whether something may be there that has not been delivered.
+    pub(super) fn is_behind(&self) -> bool {
+        self.has_flights() || self.has_batch() || self.is_waiting() || (self.hot && !self.closed)
+    }
+
+    /// The time of the oldest record that has been read and not delivered.
+    pub(super) fn oldest_ns(&self) -> Option<i64> {
+        let sent = self.flights.iter().find_map(|f| f.first_ns);
+        sent.or_else(|| self.open.as_ref()?.logs.times().first().copied())
+    }
+
+    /// How much there is to deliver; of a packed file only what has been read is known.
+    pub(super) fn known_size(&self) -> u64 {
+        if self.file.is_gzip() {
+            return self.offset;
+        }
+        (self.file.metadata()).map_or(self.offset, |m| m.len().max(self.offset))
     }
 
     /// The first position that reading must be able to come back to.
@@ -726,6 +747,7 @@ impl Generation {
             identity::marker_print(&self.file, offset)?
         };
         let is_empty = open.logs.is_empty();
+        let first_ns = open.logs.times().first().copied();
         let sent = self.lines.last();
         let from = std::mem::replace(&mut self.start, Start { offset, sent });
         self.boundary = (self.offset, self.long_line, self.lines.mark());
@@ -739,6 +761,7 @@ impl Generation {
                 self.outputs
             },
             from,
+            first_ns,
         });
         let number = self.first_flight + self.flights.len() as u64 - 1;
         if is_empty {

@@ -6,11 +6,12 @@
 //! the pipeline is full nothing is read, but new files are still opened, so that they cannot vanish.
 //!
 //! Here are its state and the loop; each thing the loop does has a file of its own: [`looking`],
-//! [`opening`], [`compressed`], [`lagging`], [`reading`], [`sending`], [`saving`].
+//! [`opening`], [`compressed`], [`lagging`], [`reading`], [`sending`], [`saving`], [`measuring`].
 
 mod compressed;
 mod lagging;
 mod looking;
+mod measuring;
 mod opening;
 mod reading;
 mod saving;
@@ -102,6 +103,8 @@ pub(super) struct Tailer {
     next_save: Option<Instant>,
     next_chores: Option<Instant>,
     next_scan: Instant,
+    /// While something is not delivered.
+    next_measure: Option<Instant>,
     /// While the database cannot be written: when it is tried again, and the pause after that.
     next_try: Option<(Instant, Duration)>,
     next_watch: Option<Instant>,
@@ -155,6 +158,7 @@ impl Tailer {
             next_save: None,
             next_chores: None,
             next_scan: now,
+            next_measure: None,
             next_try: None,
             next_watch: None,
             next_progress: None,
@@ -196,6 +200,9 @@ impl Tailer {
         if self.next_save.is_some_and(|at| now >= at) {
             self.save();
         }
+        if self.next_measure.is_some_and(|at| now >= at) {
+            self.measure();
+        }
         !(self.options.exit_on_eof && self.all_read())
     }
 
@@ -206,6 +213,7 @@ impl Tailer {
             self.next_flush.filter(|_| self.has_any_room()),
             self.next_save,
             self.next_chores,
+            self.next_measure,
             Some(self.next_scan.max(self.next_tick)),
             self.next_watch,
             self.next_progress,

@@ -1040,6 +1040,33 @@ fn batches_end_where_requests_ended_before_a_crash() {
 }
 
 #[test]
+fn the_lag_says_what_is_not_delivered_and_ends_with_the_delivery() {
+    let mut b = Bench::new(CRI);
+    b.append("a.log", "2026-11-21T09:00:00Z stdout F done\n");
+    b.start();
+    b.settle();
+    let text = "2020-01-01T00:00:00Z stdout F old\n2026-11-21T09:00:00Z stdout P begin\n";
+    b.append("a.log", text);
+    b.look();
+    let tailer = &mut b.running.as_mut().unwrap().0;
+    tailer.step(false);
+    tailer.measure();
+    assert_eq!(b.counters().lag_bytes.get(), text.len() as u64);
+    let years = b.counters().lag_seconds.get() / (365 * 24 * 3600);
+    assert!((5..50).contains(&years), "{years}");
+    b.append("a.log", "2026-11-21T09:00:00Z stdout F end\n");
+    b.settle();
+    let tailer = &mut b.running.as_mut().unwrap().0;
+    tailer.measure();
+    assert!(
+        tailer.next_measure.is_none(),
+        "nothing wakes it up any more"
+    );
+    assert_eq!(b.counters().lag_bytes.get(), 0);
+    assert_eq!(b.counters().lag_seconds.get(), 0);
+}
+
+#[test]
 fn a_file_linked_under_two_names_is_read_once() {
     let mut b = Bench::started(&[]);
     b.append("a.log", "1\n");

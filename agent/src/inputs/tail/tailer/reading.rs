@@ -19,6 +19,9 @@ impl Tailer {
     /// Gives every hot file its turn.
     pub(super) fn read_hot(&mut self) -> Result<(), Stopped> {
         self.tend_lagging();
+        if self.next_measure.is_none() && self.generations.values().any(Generation::is_behind) {
+            self.want_measure();
+        }
         let hot: Vec<Key> = (self.generations.iter())
             .filter(|(key, g)| g.hot && !g.closed && self.may_read(**key, g))
             .map(|(key, _)| *key)
