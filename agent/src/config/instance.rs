@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use kansoku_model::plugin::{did_you_mean, parse_bool};
+use kansoku_model::plugin::{Setting, did_you_mean, parse_bool};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings};
 use kansoku_outputs::{Output, OutputEnvironment, OutputPlugin, RetryPolicy};
 use kansoku_parsers::config::{SectionKind, Signal};
