@@ -149,9 +149,9 @@ fn mistakes_end_in_their_exit_status_and_a_message() {
             "'dummy' must be a JSON object",
         ),
         (
-            &["-i", "cpu", "-o", "null"],
+            &["-i", "nosuchthing", "-o", "null"],
             1,
-            "unknown input 'cpu'; known: ",
+            "unknown input 'nosuchthing'; known: ",
         ),
         (
             &["-c", "/nonexistent/x.conf"],
@@ -161,7 +161,7 @@ fn mistakes_end_in_their_exit_status_and_a_message() {
         (
             &["-c", "/nonexistent/x.yaml"],
             1,
-            "YAML, which is not supported yet",
+            "cannot read /nonexistent/x.yaml",
         ),
         (
             &["-o", "null"],

@@ -55,16 +55,13 @@ fn each_is_told_with_file_line_and_cure() {
         ),
         (
             "[INPUT]\n    Name tail\n    Path /x\n    DB DIR/none/tail.db\n",
-            1,
-            &[
-                "cannot use the offset database DIR/none/tail.db",
-                "DIR/none is no folder; create it",
-            ],
+            255,
+            &["DIR/agent.conf:4: ", "DIR/none is no folder; create it"],
         ),
         (
             "[INPUT]\n    Name tail\n    Path /x\n    DB DIR/file/tail.db\n",
-            1,
-            &["cannot use the offset database DIR/file/tail.db: DIR/file is no folder"],
+            255,
+            &["DIR/agent.conf:4: ", "DIR/file is no folder"],
         ),
         (
             "[INPUT]\n    Name tail\n    Path /x\n    Parser nope\n",
