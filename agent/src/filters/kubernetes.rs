@@ -21,10 +21,10 @@ use extras::{Extras, Fields, Preloaded};
 use super::kubernetes_tag::TagReader;
 use super::merge_log::MergeLog;
 use super::parser::{now_ns, with_scratch};
+use crate::config::catalogue::Catalogue;
 use crate::config::find_parser;
 use crate::kubernetes::{Access, Pod, Pods};
 use crate::log;
-use crate::config::catalogue::Catalogue;
 use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 const COMPONENT: &str = "filter:kubernetes";
@@ -203,23 +203,17 @@ impl Filter for Kubernetes {
         let Some(source) = self.source(batch) else {
             return;
         };
+        if source.choice.excluded.contains(&true) {
+            exclude(batch, source.choice.excluded);
+        }
+        if let Some(merge) = &self.merge {
+            self.merge(merge, batch, &source);
+        }
+        // After merging: a line that says `kubernetes` itself must not hide where it comes from.
         if self.extras.dummy.is_none() {
             batch.resource = source.resource.clone();
             source.fields.add(batch);
         }
-        if source.choice.excluded.contains(&true) {
-            exclude(batch, source.choice.excluded);
-        }
-        let Some(merge) = &self.merge else { return };
-        with_scratch(&self.scratch, |parsed| {
-            merge.apply(batch, parsed, now_ns(), |stream| {
-                let chosen = source.choice.parser[usize::from(stream == b"stderr")].as_ref();
-                match chosen.or(self.merge_parser.as_ref()) {
-                    Some(parser) => Some((&**parser, true)),
-                    None => Some((&*self.json, false)),
-                }
-            });
-        });
     }
 }
 
@@ -240,6 +234,18 @@ fn exclude(batch: &mut LogBatch, excluded: [bool; 2]) {
 }
 
 impl Kubernetes {
+    fn merge(&self, merge: &MergeLog, batch: &mut LogBatch, source: &SourceMetadata) {
+        with_scratch(&self.scratch, |parsed| {
+            merge.apply(batch, parsed, now_ns(), |stream| {
+                let chosen = source.choice.parser[usize::from(stream == b"stderr")].as_ref();
+                match chosen.or(self.merge_parser.as_ref()) {
+                    Some(parser) => Some((&**parser, true)),
+                    None => Some((&*self.json, false)),
+                }
+            });
+        });
+    }
+
     fn sources(&self) -> MutexGuard<'_, HashMap<Arc<str>, Arc<SourceMetadata>>> {
         self.sources.lock().unwrap_or_else(PoisonError::into_inner)
     }

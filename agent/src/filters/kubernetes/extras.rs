@@ -156,6 +156,9 @@ impl Fields {
         } else if let Some(object) = &self.kubernetes {
             batch.kubernetes_is_column = true;
             fill(batch, KUBERNETES, object);
+        } else {
+            // The resource's is the one that counts.
+            batch.remove_column(KUBERNETES);
         }
         if let Some(object) = &self.namespace {
             fill(batch, NAMESPACE_KEY, object);

@@ -356,3 +356,36 @@ fn the_journal_names_containers_record_by_record() {
     );
     assert!(!line(2).contains("kubernetes"));
 }
+
+/// Fluent Bit packs its metadata behind the merged fields, and the last of two equal keys counts.
+#[test]
+fn a_line_that_names_kubernetes_itself_does_not_hide_where_it_comes_from() {
+    let line = r#"{"kubernetes":"clash","kubernetes_namespace":1,"a":2}"#;
+    for owners in ["off", "on"] {
+        let environment = environment();
+        environment.pods.apply(Pod {
+            owners: r#"[{"kind":"ReplicaSet"}]"#.into(),
+            ..pod(&[])
+        });
+        environment
+            .pods
+            .namespaces
+            .put("shop".into(), crate::kubernetes::Namespace::default());
+        let pairs = [
+            ("merge_log", "on"),
+            ("keep_log", "off"),
+            ("owner_references", owners),
+            ("namespace_labels", "on"),
+        ];
+        let filter = filter(&pairs, &environment);
+        let mut b = batch(&Arc::default(), &[("stdout", line)]);
+        filter.apply(&mut b, &mut FilterContext::default());
+        b.kubernetes_to_column();
+        let record = format!("{{{}}}", records(&b)[0]);
+        let object: serde_json::Value = serde_json::from_str(&record).expect("one of each key");
+        assert_eq!(object["kubernetes"]["pod_name"], "web-0", "{record}");
+        assert_eq!(object["kubernetes_namespace"]["name"], "shop", "{record}");
+        assert_eq!(object["a"], 2);
+        assert!(!record.contains("clash"), "{record}");
+    }
+}
