@@ -178,7 +178,7 @@ enum Part {
     Text(String),
     Tag,
     /// A part of the tag between dots.
-    PartOfTag(usize),
+    OfTag(usize),
     Record(Accessor),
 }
 
@@ -224,7 +224,7 @@ impl Template {
         let pieces = self.parts.iter().map(|part| match part {
             Part::Text(text) => Piece::Text(text),
             Part::Tag => Piece::Text(&batch.tag),
-            Part::PartOfTag(n) => Piece::Text(batch.tag.split('.').nth(*n).unwrap_or_default()),
+            Part::OfTag(n) => Piece::Text(batch.tag.split('.').nth(*n).unwrap_or_default()),
             Part::Record(accessor) => Piece::Record(accessor.over(batch)),
         });
         TemplateReading {
@@ -238,7 +238,7 @@ impl Template {
         let pieces = self.parts.iter().map(|part| match part {
             Part::Text(text) => text.as_str(),
             Part::Tag => tag,
-            Part::PartOfTag(n) => tag.split('.').nth(*n).unwrap_or_default(),
+            Part::OfTag(n) => tag.split('.').nth(*n).unwrap_or_default(),
             Part::Record(_) => "",
         });
         pieces.collect()
@@ -267,7 +267,7 @@ fn part(text: &str) -> Result<Part, String> {
         .and_then(|rest| rest.strip_suffix(']'))
         && let Ok(index) = index.parse()
     {
-        return Ok(Part::PartOfTag(index));
+        return Ok(Part::OfTag(index));
     }
     Accessor::new(text).map(Part::Record)
 }

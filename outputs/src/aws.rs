@@ -182,7 +182,7 @@ impl AwsLogin {
             };
             return Ok((credentials, i64::MAX));
         }
-        if let Some(credentials) = self.from_profile() {
+        if let Some(credentials) = self.profile_credentials() {
             // The file may change under us.
             return Ok((credentials, now() + 2 * RENEW_BEFORE_S));
         }
@@ -192,15 +192,15 @@ impl AwsLogin {
         ) {
             return self.web_identity(&file, &role).await;
         }
-        if let Some(found) = self.from_container().await? {
+        if let Some(found) = self.container_credentials().await? {
             return Ok(found);
         }
-        self.from_metadata().await.map_err(|e| {
+        self.metadata_credentials().await.map_err(|e| {
             format!("no AWS credentials in environment, profile, web identity, container or instance metadata ({e})")
         })
     }
 
-    fn from_profile(&self) -> Option<Credentials> {
+    fn profile_credentials(&self) -> Option<Credentials> {
         let path = variable("AWS_SHARED_CREDENTIALS_FILE")
             .or_else(|| variable("HOME").map(|home| format!("{home}/.aws/credentials")))?;
         let text = std::fs::read_to_string(path).ok()?;
@@ -239,7 +239,7 @@ impl AwsLogin {
         }
     }
 
-    async fn from_container(&self) -> Result<Option<(Credentials, i64)>, String> {
+    async fn container_credentials(&self) -> Result<Option<(Credentials, i64)>, String> {
         let url = match (
             variable("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
             variable("AWS_CONTAINER_CREDENTIALS_FULL_URI"),
@@ -264,7 +264,7 @@ impl AwsLogin {
             .ok_or_else(|| format!("{url} answered without credentials"))
     }
 
-    async fn from_metadata(&self) -> Result<(Credentials, i64), String> {
+    async fn metadata_credentials(&self) -> Result<(Credentials, i64), String> {
         let life = (
             HeaderName::from_static("x-aws-ec2-metadata-token-ttl-seconds"),
             HeaderValue::from_static("60"),

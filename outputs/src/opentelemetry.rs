@@ -333,7 +333,7 @@ impl Output for OpenTelemetry {
                 match &**batch {
                     RecordBatch::Logs(batch) => self.logs.write(&mut logs, batch),
                     RecordBatch::Metrics(batch) => {
-                        metrics::write(&mut metrics, batch, &self.labels)
+                        metrics::write(&mut metrics, batch, &self.labels);
                     }
                 }
             }

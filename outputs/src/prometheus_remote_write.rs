@@ -118,7 +118,7 @@ fn write_series(out: &mut Vec<u8>, batch: &MetricBatch, added: &[(String, String
     for point in batch.points() {
         let labels = with_added(batch.series_of(point), added);
         proto::message(out, 1, |out| {
-            for (name, value) in labels.iter() {
+            for (name, value) in &labels {
                 proto::message(out, 1, |out| {
                     proto::bytes(out, 1, name.as_bytes());
                     proto::bytes(out, 2, value.as_bytes());

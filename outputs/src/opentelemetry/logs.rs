@@ -104,7 +104,7 @@ impl Logs {
         };
         proto::message(out, 1, |out| {
             proto::message(out, 1, |out| {
-                write_resource(out, &batch.resource, &self.labels)
+                write_resource(out, &batch.resource, &self.labels);
             });
             proto::message(out, 2, |out| {
                 proto::message(out, 1, |_| {});
@@ -143,7 +143,7 @@ impl Logs {
         if let Some(attributes) = found("attributes", &own.attributes).and_then(Tree::as_object) {
             for (key, value) in attributes {
                 write_pair(out, 6, key, |out| {
-                    write_json(out, value.to_string().as_bytes())
+                    write_json(out, value.to_string().as_bytes());
                 });
             }
         }
@@ -275,7 +275,7 @@ fn parse(text: &[u8]) -> Option<u64> {
 
 fn from_hex(text: &str) -> Option<Vec<u8>> {
     let byte = |at: usize| u8::from_str_radix(text.get(at..at + 2)?, 16).ok();
-    if text.is_empty() || text.len() % 2 != 0 {
+    if text.is_empty() || !text.len().is_multiple_of(2) {
         return None;
     }
     (0..text.len()).step_by(2).map(byte).collect()

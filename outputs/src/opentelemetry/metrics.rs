@@ -74,7 +74,7 @@ impl<'a> Writer<'a> {
     /// The labels of a point with its resource's, the point's own first.
     fn labels_of(&self, point: &'a Point) -> Vec<(&'a str, &'a str)> {
         let mut labels: Vec<(&str, &str)> = self.batch.labels_of(point).collect();
-        for (name, value) in self.batch.resource.labels.iter() {
+        for (name, value) in &self.batch.resource.labels {
             if labels.iter().all(|(l, _)| *l != name) {
                 labels.push((name, value));
             }
