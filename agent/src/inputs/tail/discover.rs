@@ -1,9 +1,12 @@
 //! Where files may be: names that match, folders to watch, and the other generations of a log.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use super::identity::FileId;
 use super::options::TailOptions;
@@ -68,20 +71,95 @@ pub(super) enum Packing {
     Unreadable,
 }
 
-/// The siblings of `real`, oldest first. `real` itself is not among them.
-pub(super) fn siblings(real: &Path) -> Vec<Sibling> {
-    let (Some(folder), Some(name)) = (real.parent(), real.file_name()) else {
+/// A folder with fewer files is read anew each time.
+const LISTED_FILES: usize = 64;
+/// More large folders than that are not remembered.
+const MAX_LISTED: usize = 64;
+/// A folder that was changed this shortly before it was read may have changed once more within the
+/// same tick of its clock.
+const CHANGE_SLACK: Duration = Duration::from_millis(50);
+
+/// What large folders hold: looking for the siblings of each of thousands of files must not read
+/// their folder thousands of times.
+#[derive(Default)]
+pub(super) struct Listings {
+    folders: HashMap<PathBuf, Listing>,
+}
+
+struct Listing {
+    /// Sorted.
+    names: Vec<OsString>,
+    /// The folder's last change, before it was read; `None` when that cannot be relied on.
+    changed: Option<SystemTime>,
+}
+
+impl Listing {
+    fn read(folder: &Path) -> io::Result<Self> {
+        let changed = fs::metadata(folder)?.modified()?;
+        let settled = changed + CHANGE_SLACK < SystemTime::now();
+        let entries = fs::read_dir(folder)?.filter_map(Result::ok);
+        let mut names: Vec<OsString> = entries.map(|e| e.file_name()).collect();
+        names.sort_unstable();
+        Ok(Self {
+            names,
+            changed: settled.then_some(changed),
+        })
+    }
+
+    fn holds(&self, folder: &Path) -> bool {
+        let changed = fs::metadata(folder).and_then(|m| m.modified()).ok();
+        changed.is_some() && changed == self.changed
+    }
+
+    /// The names that begin like this.
+    fn beginning(&self, with: &str) -> impl Iterator<Item = &OsString> {
+        let bytes = with.as_bytes();
+        let first = (self.names).partition_point(|n| n.as_encoded_bytes() < bytes);
+        let names = self.names[first..].iter();
+        names.take_while(move |n| n.as_encoded_bytes().starts_with(bytes))
+    }
+}
+
+impl Listings {
+    /// The siblings of `real`, oldest first. `real` itself is not among them.
+    pub(super) fn siblings(&mut self, real: &Path) -> Vec<Sibling> {
+        let Some(folder) = real.parent() else {
+            return Vec::new();
+        };
+        if let Some(listing) = self.folders.get(folder)
+            && listing.holds(folder)
+        {
+            return siblings(listing, folder, real);
+        }
+        let Ok(listing) = Listing::read(folder) else {
+            self.folders.remove(folder);
+            return Vec::new();
+        };
+        let found = siblings(&listing, folder, real);
+        if listing.names.len() >= LISTED_FILES && listing.changed.is_some() {
+            if self.folders.len() >= MAX_LISTED {
+                self.folders.clear();
+            }
+            self.folders.insert(folder.to_owned(), listing);
+        } else {
+            self.folders.remove(folder);
+        }
+        found
+    }
+}
+
+fn siblings(listing: &Listing, folder: &Path, real: &Path) -> Vec<Sibling> {
+    let Some(name) = real.file_name() else {
         return Vec::new();
     };
     let log = name.to_string_lossy();
-    let Ok(entries) = fs::read_dir(folder) else {
-        return Vec::new();
-    };
-    let mut found: Vec<Sibling> = entries
-        .filter_map(Result::ok)
-        .filter(|entry| is_rotated(&entry.file_name().to_string_lossy(), &log))
-        .filter_map(|entry| {
-            let path = entry.path();
+    // Both forms of rotated names begin with it.
+    let stem = split_extension(&log).0;
+    let mut found: Vec<Sibling> = listing
+        .beginning(stem)
+        .filter(|name| is_rotated(&name.to_string_lossy(), &log))
+        .filter_map(|name| {
+            let path = folder.join(name);
             let metadata = fs::symlink_metadata(&path)
                 .ok()
                 .filter(fs::Metadata::is_file)?;
@@ -256,7 +334,7 @@ mod tests {
             ] {
                 fs::write(dir.path().join(other), "x").unwrap();
             }
-            let found = siblings(&dir.path().join(real));
+            let found = Listings::default().siblings(&dir.path().join(real));
             let found: Vec<&str> = found
                 .iter()
                 .map(|s| s.path.file_name().unwrap().to_str().unwrap())
@@ -278,7 +356,7 @@ mod tests {
         ] {
             let path = dir.path().join(name);
             fs::write(&path, "x").unwrap();
-            let time = std::time::SystemTime::now() - std::time::Duration::from_secs(age_s);
+            let time = SystemTime::now() - Duration::from_secs(age_s);
             fs::File::options()
                 .write(true)
                 .open(&path)
@@ -286,7 +364,7 @@ mod tests {
                 .set_modified(time)
                 .unwrap();
         }
-        let found = siblings(&real);
+        let found = Listings::default().siblings(&real);
         let names: Vec<&str> = found
             .iter()
             .map(|s| s.path.file_name().unwrap().to_str().unwrap())
@@ -296,5 +374,33 @@ mod tests {
             (found[2].packing, found[0].packing),
             (Packing::Gzip, Packing::None)
         );
+    }
+
+    #[test]
+    fn a_large_folder_is_read_again_only_when_it_has_changed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        for n in 0..LISTED_FILES {
+            fs::write(path(&format!("{n}.log")), "x").unwrap();
+        }
+        let folder = fs::File::open(dir.path()).unwrap();
+        let age = |age_s: u64| {
+            let time = SystemTime::now() - Duration::from_secs(age_s);
+            folder.set_modified(time).unwrap();
+        };
+        let mut listings = Listings::default();
+        assert!(listings.siblings(&path("1.log")).is_empty());
+        assert!(listings.folders.is_empty(), "it has just changed");
+        age(10);
+        assert!(listings.siblings(&path("1.log")).is_empty());
+        assert_eq!(listings.folders.len(), 1);
+        fs::write(path("1.log.1"), "x").unwrap();
+        for age_s in [0, 5] {
+            age(age_s);
+            assert_eq!(listings.siblings(&path("1.log")).len(), 1);
+            assert_eq!(listings.siblings(&path("2.log")).len(), 0);
+        }
+        fs::remove_file(path("1.log.1")).unwrap();
+        assert!(listings.siblings(&path("1.log")).is_empty());
     }
 }

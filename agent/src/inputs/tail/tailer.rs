@@ -24,6 +24,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender};
 
+use super::discover::Listings;
 use super::generation::Generation;
 use super::identity::FileId;
 use super::lines::LineScratch;
@@ -71,6 +72,7 @@ pub(super) struct Tailer {
     component: String,
     offsets: Offsets,
     watch: Watch,
+    listings: Listings,
     generations: BTreeMap<Key, Generation>,
     next_key: Key,
     followed: HashMap<PathBuf, Followed>,
@@ -132,6 +134,7 @@ impl Tailer {
             component: format!("input:{}", link.counters.name),
             watch: Watch::new(options.inotify),
             options,
+            listings: Listings::default(),
             generations: BTreeMap::new(),
             next_key: 0,
             followed: HashMap::new(),

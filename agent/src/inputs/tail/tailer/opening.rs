@@ -14,7 +14,7 @@ use kansoku_model::{Position, Resource};
 
 use super::{ALIVE_SLACK, CLOCK_SLACK, Key, Tailer};
 use crate::inputs::tail::content::Content;
-use crate::inputs::tail::discover::{self, Packing, Sibling};
+use crate::inputs::tail::discover::{Packing, Sibling};
 use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::{self, FileId};
 use crate::inputs::tail::tag::tag_of;
@@ -34,7 +34,7 @@ impl Tailer {
         since_ns: i64,
         target: Option<FileId>,
     ) {
-        for sibling in discover::siblings(real) {
+        for sibling in self.listings.siblings(real) {
             if self.by_file.contains_key(&sibling.id) || Some(sibling.id) == target {
                 continue;
             }
@@ -108,7 +108,7 @@ impl Tailer {
         }
         let current_head = current.map_or(0, |g| u64::from(g.checkpoint.head.size));
         let mut packed = Vec::new();
-        for sibling in discover::siblings(&real) {
+        for sibling in self.listings.siblings(&real) {
             let known = self.by_file.contains_key(&sibling.id)
                 || self.rows.contains_key(&sibling.id.inode)
                 || self.followed.contains_key(&sibling.path);
