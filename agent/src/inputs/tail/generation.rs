@@ -324,9 +324,29 @@ impl Generation {
         }
     }
 
-    /// Whether a later generation may be read: this one has another name and nothing new comes.
+    /// Whether it has another name and nothing new comes.
     pub(super) fn is_drained(&self) -> bool {
         self.closed || (self.rotated.is_some() && self.quiet_turns >= 2)
+    }
+
+    /// Whether a later generation may be read without overtaking this one, at the output that is
+    /// ahead of the others.
+    pub(super) fn may_be_followed(&self) -> bool {
+        let has_all = |output| !self.is_pending_for(output);
+        // A request of before a crash may have batches of both.
+        let repeats = self.has_end_after(self.checkpoint.offset);
+        let delivered = self.flights.is_empty() || self.outputs.iter().any(has_all) || repeats;
+        self.is_drained() && self.open.is_none() && delivered
+    }
+
+    /// Whether a batch ended behind `offset` before a crash.
+    fn has_end_after(&self, offset: u64) -> bool {
+        self.ends.iter().any(|end| end.offset > offset)
+    }
+
+    /// Whether a request that was under way before a crash may lack something that is to be read.
+    pub(super) fn must_repeat(&self) -> bool {
+        self.hot && !self.closed && self.has_end_after(self.offset)
     }
 
     /// Whether everything handed on has been acknowledged and nothing waits to be.

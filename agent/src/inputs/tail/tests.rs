@@ -1067,6 +1067,65 @@ fn the_lag_says_what_is_not_delivered_and_ends_with_the_delivery() {
 }
 
 #[test]
+fn a_younger_generation_does_not_overtake_an_older_one() {
+    for of_request in [false, true] {
+        let mut b = Bench::started(&[]);
+        b.append("a.log", "1\n");
+        b.look();
+        if of_request {
+            // Else a request of before a crash that has batches of both could not be made again.
+            let mut generations = b.running.as_mut().unwrap().0.generations.values_mut();
+            generations.next().unwrap().ends = Arc::new([Position::at(2)]);
+        }
+        b.rename("a.log", "a.log.1");
+        b.append("a.log", "2\n");
+        for _ in 0..10 {
+            b.look();
+            let (tailer, _) = b.running.as_mut().unwrap();
+            tailer.next_flush = tailer.next_flush.map(|_| Instant::now());
+        }
+        let (_, captured) = b.running.as_mut().unwrap();
+        let n_under_way = captured
+            .take()
+            .iter()
+            .map(|batch| b.store.take(batch))
+            .count();
+        assert_eq!(n_under_way, if of_request { 2 } else { 1 });
+        b.settle();
+        assert_eq!(b.store.take_records(), ["1", "2"]);
+    }
+}
+
+#[test]
+fn what_was_under_way_before_a_crash_is_read_before_anything_else() {
+    let mut b = Bench::started(&[]);
+    let names = ["a.log", "b.log", "c.log"];
+    names.iter().for_each(|name| b.append(name, ""));
+    b.look();
+    for name in names {
+        b.append(
+            name,
+            "a request has a line of each\n".to_owned() + &"x".repeat(1 << 20) + "\n",
+        );
+        (0..6).for_each(|_| b.append(name, "y".repeat(1 << 20) + "\n"));
+    }
+    for generation in b.running.as_mut().unwrap().0.generations.values_mut() {
+        generation.ends = Arc::new([Position::at(29)]);
+        generation.hot = true;
+    }
+    for _ in 0..20 {
+        b.running.as_mut().unwrap().0.step(false);
+    }
+    let (tailer, captured) = b.running.as_ref().unwrap();
+    assert!(!tailer.link.has_room(), "there is more than fits");
+    let taken = captured.take();
+    let firsts = taken.iter().filter(|b| b.source().to == Position::at(29));
+    assert_eq!(firsts.count(), 3);
+    taken.iter().for_each(|batch| b.store.take(batch));
+    assert_eq!(b.records().len(), 3 * 8);
+}
+
+#[test]
 fn a_file_linked_under_two_names_is_read_once() {
     let mut b = Bench::started(&[]);
     b.append("a.log", "1\n");

@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime};
 
 use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, Tailer};
 use crate::inputs::tail::content::Content;
-use crate::inputs::tail::discover::{self, Packing};
+use crate::inputs::tail::discover::Packing;
 use crate::inputs::tail::generation::{Generation, Turn, TurnContext};
 use crate::inputs::tail::identity::{self, FileId};
 use crate::log;
@@ -22,10 +22,16 @@ impl Tailer {
         if self.next_measure.is_none() && self.generations.values().any(Generation::is_behind) {
             self.want_measure();
         }
-        let hot: Vec<Key> = (self.generations.iter())
+        let mut hot: Vec<Key> = (self.generations.iter())
             .filter(|(key, g)| g.hot && !g.closed && self.may_read(**key, g))
             .map(|(key, _)| *key)
             .collect();
+        // Requests of before a crash wait for the batches of all their files: what follows in one
+        // of these must not use up the room that another needs.
+        let must_repeat = |key: &Key| self.generations[key].must_repeat();
+        if hot.iter().any(must_repeat) {
+            hot.retain(must_repeat);
+        }
         let mut open_bytes: usize = self.generations.values().map(Generation::open_bytes).sum();
         for key in hot {
             if !self.has_room_at(key) {
@@ -47,7 +53,8 @@ impl Tailer {
         self.generations.get(&key).map_or(0, Generation::open_bytes)
     }
 
-    /// Whether all older generations of the same name are at their end.
+    /// Whether all older generations of the same name are at their end, and some output has all of
+    /// them: each has a queue of its own, and a younger one must not overtake.
     pub(super) fn may_read(&self, key: Key, generation: &Generation) -> bool {
         let Some(followed) = self.followed.get(&generation.checkpoint.path) else {
             return true;
@@ -58,7 +65,7 @@ impl Tailer {
         let older = followed.generations.iter().take_while(|k| **k != key);
         older
             .filter_map(|k| self.generations.get(k))
-            .all(Generation::is_drained)
+            .all(Generation::may_be_followed)
     }
 
     /// One turn of one file, and the batches that it fills.
@@ -81,6 +88,7 @@ impl Tailer {
                 return Ok(());
             };
             let before = generation.offset();
+            let repeats = generation.must_repeat();
             let mut context = TurnContext {
                 options: &self.options,
                 counters: &self.link.counters,
@@ -102,7 +110,7 @@ impl Tailer {
             }
             match turn {
                 Ok(Turn::More) if generation.is_full() => {
-                    if !self.send_batch(key)? {
+                    if !self.send_batch(key)? || repeats {
                         return Ok(());
                     }
                 }
@@ -115,7 +123,10 @@ impl Tailer {
                 Ok(Turn::Quiet) => {
                     if generation.quiet_turns >= 2 {
                         generation.hot = false;
-                        // The next generation of this name may begin now.
+                        // The next generation of this name may begin when this one is delivered.
+                        if generation.rotated.is_some() && generation.has_batch() {
+                            self.next_flush = Some(Instant::now());
+                        }
                         self.next_tick = self.next_tick.min(Instant::now() + self.tick);
                     }
                     return Ok(());
@@ -180,7 +191,7 @@ impl Tailer {
         };
         // What was read, acknowledged or not.
         let read = generation.read_checkpoint();
-        let siblings = discover::siblings(&real);
+        let siblings = self.listings.siblings(&real);
         let copy = siblings
             .iter()
             .rev()
