@@ -57,6 +57,7 @@ class Sink:
                 while sink.mode == "hang":
                     time.sleep(0.1)
                     if sink.mode != "hang":
+                        self.close_connection = True
                         return self.connection.close()
                 if mode == "slow":
                     time.sleep(0.3)
@@ -226,13 +227,15 @@ class Log:
         self.n += 1
         return line
 
-    def stamp(self):
-        t = time.time_ns()
+    def stamp(self, later=0):
+        t = time.time_ns() + later
         return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(t // 10**9)) + ".%09dZ" % (t % 10**9)
 
     def lines(self, n):
-        stamp = self.stamp()
-        self.file.write("".join(f"{stamp} stdout F {self.text()}\n" for _ in range(n)).encode())
+        for i in range(0, n, 100):
+            # Of one time there must be less than a page of the query.
+            stamp = self.stamp(i)
+            self.file.write("".join(f"{stamp} stdout F {self.text()}\n" for _ in range(min(n - i, 100))).encode())
 
     def rename(self):
         self.generation += 1
