@@ -2,6 +2,7 @@
 //!
 //! As in Fluent Bit a field that cannot be told is null. The database is read into memory once.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -120,14 +121,15 @@ impl Filter for Geoip2 {
         let n = batch.len();
         let of_rows = |accessor: &Accessor| {
             let reading = accessor.over(batch);
-            let text = |row| reading.text_only(row).map(|text| text.into_owned());
+            let text = |row| reading.text_only(row).map(Cow::into_owned);
             (0..n).map(text).collect()
         };
         let addresses: Vec<Vec<Option<Vec<u8>>>> = self.addresses.iter().map(of_rows).collect();
         for record in &self.records {
             let column = batch.column_index_or_insert(&record.key);
+            let of_record = record.address.map(|at| &addresses[at]);
             for row in 0..n {
-                let address = record.address.and_then(|at| addresses[at][row].as_ref());
+                let address = of_record.and_then(|rows| rows.get(row)?.as_ref());
                 let entry = address.and_then(|address| {
                     let entry = known.entry(address.clone());
                     entry.or_insert_with(|| self.entry(address)).as_ref()

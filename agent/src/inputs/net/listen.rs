@@ -227,7 +227,7 @@ enum Socket {
 }
 
 /// Opens the socket.
-async fn open(listen: &Listen) -> anyhow::Result<Socket> {
+fn open(listen: &Listen) -> anyhow::Result<Socket> {
     match &listen.place {
         Where::Tcp(address) => {
             let open = || -> io::Result<TcpListener> {
@@ -294,7 +294,7 @@ pub async fn serve<F>(
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let socket = open(&listen).await?;
+    let socket = open(&listen)?;
     if let Socket::Tcp(socket) = &socket {
         log::info(name, format_args!("listening on {}", socket.local_addr()?));
     }
