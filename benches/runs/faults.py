@@ -287,7 +287,8 @@ class Bench:
         begin, written, last = time.time(), 0, time.time()
         per = 20
         while time.time() - begin < seconds:
-            while written < (time.time() - begin) * mb_per_s * 1e6:
+            # A writer that is too slow must come to an end, too.
+            while written < min(time.time() - begin, seconds) * mb_per_s * 1e6:
                 for f in self.files:
                     f.lines(per)
                 written += per * len(self.files) * 220
