@@ -390,6 +390,10 @@ pub fn parse_size(text: &str) -> Option<u64> {
     (bytes < 9e18).then_some(bytes as u64)
 }
 
+/// The longest time that an option takes, about 31 years: more means the same, and clocks cannot add
+/// any number of seconds.
+const MAX_SECONDS: f64 = 1e9;
+
 /// Reads seconds: `5`, `0.5`, `30s`, `5m`, `1h`, `2d`.
 #[must_use]
 pub fn parse_seconds(text: &str) -> Option<f64> {
@@ -401,7 +405,7 @@ pub fn parse_seconds(text: &str) -> Option<f64> {
         _ => (text, 1.0),
     };
     let value: f64 = number.trim().parse().ok()?;
-    (value.is_finite() && value >= 0.0).then_some(value * factor)
+    (value.is_finite() && value >= 0.0).then(|| (value * factor).min(MAX_SECONDS))
 }
 
 /// `; did you mean 'x'?` for the nearest known name, or a list of all when none is near.
@@ -497,6 +501,7 @@ mod tests {
             assert_eq!(parse_seconds(text), Some(seconds), "{text}");
         }
         assert_eq!(parse_size("-1"), None);
+        assert_eq!(parse_seconds("1e300d"), Some(1e9));
         assert_eq!(parse_seconds("soon"), None);
     }
 }
