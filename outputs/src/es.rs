@@ -2,7 +2,7 @@
 //!
 //! The answer is read item by item: one bad document neither holds up nor takes down the others.
 
-mod answer;
+pub mod answer;
 mod bulk;
 
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -65,12 +65,12 @@ impl Judge {
             ));
         }
         let (mut retry, mut rejected, mut reason) = (Vec::new(), Vec::new(), String::new());
-        for (item, record) in answer
-            .items
-            .iter()
-            .filter_map(|i| i.values().next())
-            .zip(&records)
-        {
+        for (item, record) in answer.items.iter().zip(&records) {
+            // Passed over, it would move what follows to the wrong records.
+            let mut actions = item.values();
+            let (Some(item), None) = (actions.next(), actions.next()) else {
+                return Err("an item of the answer is not about one action".into());
+            };
             let status = item.status;
             let is_done = matches!(status, 200..=299) || (status == 409 && self.conflict_is_done);
             if is_done {
@@ -146,5 +146,14 @@ mod tests {
         assert!(rejected[0].1.starts_with("400: {\"type\":\"mapper"));
         assert!(outcome(r#"{"errors":true,"items":[]}"#).is_err());
         assert!(outcome("<html>").is_err());
+        let refused = r#"{"index":{"status":400}}"#;
+        for strange in ["{}", r#"{"index":{"status":200},"create":{"status":400}}"#] {
+            let body =
+                format!(r#"{{"errors":true,"items":[{strange},{refused},{refused},{refused}]}}"#);
+            assert!(
+                outcome(&body).is_err(),
+                "{strange} has no place among the records"
+            );
+        }
     }
 }
