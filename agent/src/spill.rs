@@ -387,7 +387,13 @@ impl Spill {
                     state.read_one(batch.source().id);
                     offset = next;
                 }
-                Reading::Damaged(next) | Reading::Skip(next) => offset = next,
+                Reading::Damaged(next) => {
+                    // It was counted when the spill was opened, and nobody will read it any more.
+                    state.read_one(segment.source_at(offset).unwrap_or_default());
+                    self.damaged_frames.fetch_add(1, Ordering::Relaxed);
+                    offset = next;
+                }
+                Reading::Skip(next) => offset = next,
                 Reading::End => break,
             }
         }

@@ -157,6 +157,25 @@ fn at_its_limit_it_refuses_or_drops_the_oldest() {
 }
 
 #[test]
+fn a_damaged_frame_that_gives_way_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = Some(10_000);
+    let spill = Spill::open(options(dir.path(), limit)).unwrap();
+    fill(&spill, 1..=8);
+    drop(spill);
+    let path = dir.path().join("o/0000000000.seg");
+    let mut bytes = fs::read(&path).unwrap();
+    bytes[frame::HEADER_BYTES + 20] ^= 1;
+    fs::write(&path, bytes).unwrap();
+    let spill = Spill::open(options(dir.path(), limit)).unwrap();
+    let frame = frame_of(7, 9, 3000);
+    spill.append(&frame, SourceId(7), false, true).unwrap();
+    assert_eq!(spill.damaged_frames.load(Ordering::Relaxed), 1);
+    assert_eq!(read_all(&spill).last(), Some(&9));
+    assert!(!spill.has_unread() && !spill.has(SourceId(7)));
+}
+
+#[test]
 fn a_disk_that_fails_is_left_alone_for_a_while() {
     let dir = tempfile::tempdir().unwrap();
     // A file where the folder should be.
