@@ -308,7 +308,14 @@ impl Records {
     fn not_taken(&self, body: &[u8], call: &[Entry]) -> (Vec<RecordRef>, Option<String>) {
         let tree: serde_json::Value = serde_json::from_slice(body).unwrap_or_default();
         let answers = tree[self.kind.answers_key].as_array();
+        let n_answers = answers.map_or(0, Vec::len);
         let (mut rows, mut reason) = (Vec::new(), None);
+        if n_answers != call.len() {
+            // Not the service's own words, whatever its status says: nothing is known to be taken.
+            let rows = call.iter().flat_map(|e| &e.rows).copied().collect();
+            let n = call.len();
+            return (rows, Some(format!("{n_answers} answers for {n} records")));
+        }
         for (entry, answer) in call.iter().zip(answers.into_iter().flatten()) {
             if let Some(code) = answer["ErrorCode"].as_str() {
                 rows.extend_from_slice(&entry.rows);
@@ -362,7 +369,9 @@ mod tests {
     #[tokio::test]
     async fn records_that_had_no_room_are_sent_again() {
         let busy = r#"{"FailedRecordCount":1,"Records":[{"SequenceNumber":"1"},{"ErrorCode":"ProvisionedThroughputExceededException","ErrorMessage":"slow"}]}"#;
-        let (url, calls) = service(vec![(200, busy)]).await;
+        let fine =
+            r#"{"FailedRecordCount":0,"Records":[{"SequenceNumber":"1"},{"SequenceNumber":"2"}]}"#;
+        let (url, calls) = service(vec![(200, busy), (200, "<html>"), (200, fine)]).await;
         let output = records(
             &url,
             &[("time_key", "t"), ("time_key_format", "%H:%M:%S.%3N")],
@@ -386,6 +395,10 @@ mod tests {
             (vec![RecordRef { batch: 0, row: 1 }], 0)
         );
         assert!(reason.contains("slow"), "{reason}");
+        let Outcome::Partial { retry, .. } = output.send(request).await else {
+            panic!("a proxy says 200 to anything")
+        };
+        assert_eq!(retry.len(), 2);
         assert_eq!(output.send(request).await, Outcome::Delivered);
         let data = |line: &str| base64::engine::general_purpose::STANDARD.encode(line);
         let key = "0".repeat(32);
@@ -394,7 +407,7 @@ mod tests {
             data("{\"log\":\"a\",\"t\":\"22:13:20.123\"}\n"),
             data("{\"log\":\"b\",\"t\":\"22:13:20.123\"}\n"),
         );
-        assert_eq!(*calls.lock().expect("lock"), [expected.clone(), expected]);
+        assert_eq!(*calls.lock().expect("lock"), vec![expected; 3]);
     }
 
     #[test]
