@@ -189,7 +189,7 @@ pub fn label_name(text: &str) -> String {
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c } else { '_' })
         .collect();
-    if name.starts_with(|c: char| c.is_ascii_digit()) {
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
         name.insert(0, '_');
     }
     name
@@ -301,6 +301,7 @@ mod tests {
             "app_kubernetes_io_name"
         );
         assert_eq!(label_name("1st"), "_1st");
+        assert_eq!(label_name(""), "_");
         let found: Vec<&str> = entries("a=b, $c['x,y'] ,,d=$e").collect();
         assert_eq!(found, ["a=b", "$c['x,y']", "d=$e"]);
     }
