@@ -93,6 +93,8 @@ pub const OPTIONS: &[OptionSpec] = &[
 
 /// How long a token without a stated life is used.
 const DEFAULT_LIFE: Duration = Duration::from_secs(300);
+/// A token is asked for anew after this, however long it says it lives: clocks cannot add any number.
+const MAX_LIFE: Duration = Duration::from_secs(30 * 86_400);
 
 struct Assertion {
     key: RsaKeyPair,
@@ -259,7 +261,8 @@ fn read_token(answer: &[u8]) -> Option<(HeaderValue, Duration)> {
         Some(serde_json::Value::String(s)) => s.parse().ok(),
         _ => None,
     };
-    Some((value, life.map_or(DEFAULT_LIFE, Duration::from_secs)))
+    let life = life.map_or(DEFAULT_LIFE, Duration::from_secs);
+    Some((value, life.min(MAX_LIFE)))
 }
 
 fn assertion(settings: &Settings, url: &str) -> Result<Assertion, ConfigError> {
@@ -341,6 +344,10 @@ mod tests {
         assert_eq!(
             read(r#"{"access_token":"t","expires_in":"60"}"#),
             Some(("Bearer t".into(), 60))
+        );
+        assert_eq!(
+            read(r#"{"access_token":"t","expires_in":18446744073709551615}"#),
+            Some(("Bearer t".into(), MAX_LIFE.as_secs()))
         );
         assert_eq!(read(r#"{"error":"invalid_client"}"#), None);
     }
