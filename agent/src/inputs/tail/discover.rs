@@ -167,7 +167,9 @@ fn siblings(listing: &Listing, folder: &Path, real: &Path) -> Vec<Sibling> {
             Some(Sibling {
                 id: FileId::of(&metadata),
                 size: metadata.len(),
-                modified_ns: metadata.mtime() * 1_000_000_000 + metadata.mtime_nsec(),
+                // A file may claim any time of change.
+                modified_ns: (metadata.mtime().saturating_mul(1_000_000_000))
+                    .saturating_add(metadata.mtime_nsec()),
                 packing: match extension {
                     "gz" => Packing::Gzip,
                     "zst" | "xz" | "bz2" | "Z" | "tmp" => Packing::Unreadable,
