@@ -295,6 +295,10 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let socket = open(&listen)?;
+    let file = match &listen.place {
+        Where::Unix(path, _) => Some(SocketFile(path.clone())),
+        Where::Tcp(_) => None,
+    };
     if let Socket::Tcp(socket) = &socket {
         log::info(name, format_args!("listening on {}", socket.local_addr()?));
     }
@@ -327,12 +331,19 @@ where
         });
     }
     drop(socket);
-    if let Where::Unix(path, _) = &listen.place {
-        // Left behind it would only be removed by the next run.
-        let _ = std::fs::remove_file(path);
-    }
+    drop(file);
     while tasks.join_next().await.is_some() {}
     Ok(())
+}
+
+/// The file of a listening socket, removed even when the runtime ends before the listener does.
+struct SocketFile(PathBuf);
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Left behind it would only be removed by the next run.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 async fn accept(socket: &Socket) -> io::Result<(Io, String)> {
