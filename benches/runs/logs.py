@@ -177,12 +177,13 @@ def catch_up(name, binary, size, peer_parsers):
     raw = sum(f.stat().st_size for f in (work / "logs").glob("*.log"))
     begin = time.time()
     run = Run(work, binary, config)
-    wanted, counted, still, result = (n_records if name == "java" else n_lines), 0, 0, None
+    wanted, counted, still, result, anon = (n_records if name == "java" else n_lines), 0, 0, None, 0
     while counted < wanted and still < 150:
         time.sleep(0.1)
         if run.process.poll() is not None:
             print(open(work / "agent.log").read()[-2000:])
             break
+        anon = max(anon, run.rss_mb("RssAnon:"))
         # Bodies that the sink cannot count are counted by the agent.
         now = proc_records(http) if name in ("native", "loki") else stats(sink)["records"]
         still = still + 1 if now == counted else 0
@@ -190,7 +191,7 @@ def catch_up(name, binary, size, peer_parsers):
     if run.process.poll() is None:
         wall = time.time() - begin - still * 0.1
         result = {"cpu_s_per_gb": round(run.cpu_s() / raw * 1e9, 2), "mb_per_s": round(raw / wall / 1e6, 1), "rss_mb": round(run.rss_mb(), 1),
-                  "lost": wanted - counted, "input_mb": round(raw / 1e6)}
+                  "anon_mb": round(anon, 1), "lost": wanted - counted, "input_mb": round(raw / 1e6)}
         run.end()
     server.kill()
     said = (work / "agent.log").read_text(errors="replace")

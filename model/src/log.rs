@@ -218,8 +218,20 @@ impl LogBatch {
         if let Some(at) = self.column_index(name) {
             return at;
         }
+        self.add_column(name.into())
+    }
+
+    /// As [`column_index_or_insert`](Self::column_index_or_insert); a new column shares the name.
+    pub fn column_index_or_share(&mut self, name: &Arc<str>) -> usize {
+        match self.column_index(name) {
+            Some(at) => at,
+            None => self.add_column(name.clone()),
+        }
+    }
+
+    fn add_column(&mut self, name: Arc<str>) -> usize {
         self.columns.push(Column {
-            name: name.into(),
+            name,
             values: vec![Value::Absent; self.times.len()],
         });
         self.columns.len() - 1

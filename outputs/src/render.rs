@@ -244,9 +244,9 @@ pub(crate) fn write_date(out: &mut Vec<u8>, time_ns: i64, format: DateFormat) {
 /// Appends seconds as Fluent Bit prints its doubles (`%.16g`): rounded to microseconds, without
 /// zeros at the end but with one digit after the point.
 pub fn write_seconds(out: &mut Vec<u8>, time_ns: i64) {
-    let micros = (i128::from(time_ns) + 500).div_euclid(1000);
+    let micros = time_ns.div_euclid(1000) + i64::from(time_ns.rem_euclid(1000) >= 500);
     let (seconds, micros) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
-    out.extend_from_slice(itoa::Buffer::new().format(seconds as i64).as_bytes());
+    out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
     out.push(b'.');
     let digits = digits::<6>(micros as u32);
     let kept = digits.iter().rposition(|&d| d != b'0').unwrap_or(0) + 1;

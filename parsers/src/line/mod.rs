@@ -14,6 +14,8 @@ pub mod multiline;
 pub mod parsed;
 pub mod pattern;
 
+use std::sync::{Arc, LazyLock};
+
 use jiff::tz::TimeZone;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
 
@@ -21,7 +23,7 @@ pub use decode::DecodeRule;
 pub use parsed::{MAX_COLUMNS, Parsed};
 
 use crate::time::{self, TimeFormat, Zone};
-use parsed::{FieldValue, LastTime, Name, Span};
+use parsed::{FieldValue, KnownNames, Name, Span};
 use pattern::Pattern;
 
 /// The keys of a `[PARSER]` section.
@@ -140,7 +142,17 @@ enum Format {
 #[derive(Debug)]
 struct RegexFormat {
     pattern: Pattern,
+    /// What the groups of the pattern with a name become, in its order.
+    names: KnownNames,
+    groups: Vec<Group>,
     skip_empty: bool,
+}
+
+/// A group with a name.
+#[derive(Debug)]
+struct Group {
+    index: usize,
+    kind: Option<Type>,
 }
 
 #[derive(Debug)]
@@ -170,9 +182,10 @@ impl Parser {
         s.check(OPTIONS)?;
         let name = s.required("name")?.to_owned();
         let time_format = |default| s.text("time_format", default).to_owned();
+        let types = types(s)?;
         let (format, time_format) = match s.required("format")?.to_ascii_lowercase().as_str() {
             "regex" => (
-                Format::Regex(Box::new(RegexFormat::new(s)?)),
+                Format::Regex(Box::new(RegexFormat::new(s, &types)?)),
                 time_format(""),
             ),
             "ltsv" => (Format::Ltsv, time_format("")),
@@ -195,7 +208,7 @@ impl Parser {
             } else {
                 Some(Time::new(s, &time_format, zones)?)
             },
-            types: types(s)?,
+            types,
             format,
             decode,
         })
@@ -246,15 +259,20 @@ impl Parser {
         if !format.pattern.find_groups(line, &mut parsed.groups) {
             return false;
         }
-        for (index, name) in format.pattern.names() {
-            let Some((start, end)) = parsed.groups.get(*index) else {
+        parsed.set_known(&format.names);
+        for (name, group) in format.groups.iter().enumerate() {
+            let Some((start, end)) = parsed.groups.get(group.index) else {
                 continue;
             };
             if start == end && format.skip_empty {
                 continue;
             }
-            let value = self.typed(name, line, Span::Line(start..end), parsed);
-            parsed.push(Name::Known(name.clone()), value);
+            let span = Span::Line(start..end);
+            let value = match group.kind {
+                Some(kind) => typed(kind, line, span, parsed),
+                None => FieldValue::Text(span),
+            };
+            parsed.push(Name::Known(name), value);
         }
         // A match without any field would leave an empty record.
         !parsed.is_empty()
@@ -305,37 +323,33 @@ impl Parser {
 
     /// The value as `types` wants it; text that does not read as its type stays text.
     fn typed(&self, name: &str, line: &[u8], span: Span, parsed: &Parsed) -> FieldValue {
-        let Some((_, kind)) = self.types.iter().find(|(key, _)| key == name) else {
-            return FieldValue::Text(span);
-        };
-        let text = std::str::from_utf8(parsed.bytes(line, &span))
-            .unwrap_or_default()
-            .trim();
-        let value = match kind {
-            Type::Int => leading_int(text).map(FieldValue::Int),
-            Type::Float => text.parse().ok().map(FieldValue::Float),
-            Type::Hex => {
-                let digits = text.trim_start_matches("0x").trim_start_matches("0X");
-                i64::from_str_radix(digits, 16).ok().map(FieldValue::Int)
-            }
-            Type::Bool
-                if text
-                    .get(..4)
-                    .is_some_and(|t| t.eq_ignore_ascii_case("true")) =>
-            {
-                Some(FieldValue::Bool(true))
-            }
-            Type::Bool
-                if text
-                    .get(..5)
-                    .is_some_and(|t| t.eq_ignore_ascii_case("false")) =>
-            {
-                Some(FieldValue::Bool(false))
-            }
-            Type::Bool | Type::Text => None,
-        };
-        value.unwrap_or(FieldValue::Text(span))
+        match self.types.iter().find(|(key, _)| key == name) {
+            Some((_, kind)) => typed(*kind, line, span, parsed),
+            None => FieldValue::Text(span),
+        }
     }
+}
+
+fn typed(kind: Type, line: &[u8], span: Span, parsed: &Parsed) -> FieldValue {
+    let text = std::str::from_utf8(parsed.bytes(line, &span))
+        .unwrap_or_default()
+        .trim();
+    let starts_with = |word: &str| {
+        text.get(..word.len())
+            .is_some_and(|t| t.eq_ignore_ascii_case(word))
+    };
+    let value = match kind {
+        Type::Int => leading_int(text).map(FieldValue::Int),
+        Type::Float => text.parse().ok().map(FieldValue::Float),
+        Type::Hex => {
+            let digits = text.trim_start_matches("0x").trim_start_matches("0X");
+            i64::from_str_radix(digits, 16).ok().map(FieldValue::Int)
+        }
+        Type::Bool if starts_with("true") => Some(FieldValue::Bool(true)),
+        Type::Bool if starts_with("false") => Some(FieldValue::Bool(false)),
+        Type::Bool | Type::Text => None,
+    };
+    value.unwrap_or(FieldValue::Text(span))
 }
 
 /// C's `atoll`, as Fluent Bit reads integers, but text without any digit is none.
@@ -349,23 +363,22 @@ fn parse_cri(line: &[u8], parsed: &mut Parsed) -> bool {
     let Some(cut) = cri::split(line) else {
         return false;
     };
-    for (name, range) in [
-        ("time", cut.time),
-        ("stream", cut.stream),
-        ("logtag", cut.flag),
-        ("message", cut.log),
-    ] {
-        parsed.push(
-            Name::Known(name.into()),
-            FieldValue::Text(Span::Line(range)),
-        );
+    static NAMES: LazyLock<KnownNames> = LazyLock::new(|| {
+        ["time", "stream", "logtag", "message"]
+            .map(Arc::from)
+            .into()
+    });
+    parsed.set_known(&NAMES);
+    let texts = [cut.time, cut.stream, cut.flag, cut.log];
+    for (name, range) in texts.into_iter().enumerate() {
+        parsed.push(Name::Known(name), FieldValue::Text(Span::Line(range)));
     }
     parsed.time_ns = Some(cut.time_ns);
     true
 }
 
 impl RegexFormat {
-    fn new(s: &Settings) -> Result<Self, ConfigError> {
+    fn new(s: &Settings, types: &[(String, Type)]) -> Result<Self, ConfigError> {
         let pattern = s.required("regex")?;
         let place = s.get("regex").map_or(&s.place, |r| &r.place);
         let pattern = Pattern::new(pattern).map_err(|e| ConfigError::new(place, e.to_string()))?;
@@ -373,7 +386,19 @@ impl RegexFormat {
             let message = "'regex' has no named group such as (?<message>.*), so it gives no field";
             return Err(ConfigError::new(place, message));
         }
+        let kind_of = |name: &str| types.iter().find(|(key, _)| key == name).map(|(_, k)| *k);
         Ok(Self {
+            names: pattern
+                .names()
+                .iter()
+                .map(|(_, name)| name.clone())
+                .collect(),
+            groups: (pattern.names().iter())
+                .map(|(index, name)| Group {
+                    index: *index,
+                    kind: kind_of(name),
+                })
+                .collect(),
             pattern,
             skip_empty: s.bool("skip_empty_values", true)?,
         })
@@ -435,6 +460,7 @@ impl Time {
         else {
             return;
         };
+        let mut last = std::mem::take(&mut parsed.last_time);
         let number;
         let text = match &parsed.fields[at].value {
             FieldValue::Text(span) => parsed.bytes(line, span),
@@ -450,22 +476,21 @@ impl Time {
         };
         // Neighbouring lines of a log that counts in seconds have one time.
         let of = std::ptr::from_ref(self) as usize;
-        let known = (parsed.last_time.as_ref()).filter(|l| l.of == of && *l.text == *text);
-        let (time_ns, new) = match known {
-            Some(last) => (Some(last.ns), None),
-            None => {
-                let time_ns = self.format.parse(text, &self.zone, now_ns, self.strict);
-                let new = time_ns.filter(|_| self.format.is_absolute());
-                let text = |ns| LastTime {
-                    of,
-                    text: text.into(),
-                    ns,
-                };
-                (time_ns, new.map(text))
+        let time_ns = if last.of == of && last.text == text {
+            Some(last.ns)
+        } else {
+            let time_ns = self.format.parse(text, &self.zone, now_ns, self.strict);
+            if let Some(ns) = time_ns
+                && self.format.is_absolute()
+            {
+                (last.of, last.ns) = (of, ns);
+                last.text.clear();
+                last.text.extend_from_slice(text);
             }
+            time_ns
         };
+        parsed.last_time = last;
         parsed.time_ns = time_ns;
-        parsed.last_time = new.or(parsed.last_time.take());
         parsed.time_failed = parsed.time_ns.is_none();
         let keep = if parsed.time_failed {
             keep_failed || self.keep

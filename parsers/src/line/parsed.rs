@@ -24,7 +24,8 @@ pub(super) enum Span {
 
 #[derive(Debug, Clone)]
 pub(super) enum Name {
-    Known(Arc<str>),
+    /// One of [`Parsed::known`].
+    Known(usize),
     Span(Span),
 }
 
@@ -45,13 +46,16 @@ pub(super) struct Field {
     pub value: FieldValue,
 }
 
-/// A time as text and as nanoseconds, for the parser with the address `of`.
-#[derive(Debug)]
+/// A time as text and as nanoseconds, for the parser with the address `of`; 0 is none.
+#[derive(Debug, Default)]
 pub(super) struct LastTime {
     pub of: usize,
-    pub text: Box<[u8]>,
+    pub text: Vec<u8>,
     pub ns: i64,
 }
+
+/// The names of a parser's fields, shared by all lines.
+pub(super) type KnownNames = Arc<[Arc<str>]>;
 
 /// The fields that a parser found in one line.
 #[derive(Debug, Default)]
@@ -61,6 +65,8 @@ pub struct Parsed {
     /// Whether the line has a time that could not be read.
     pub time_failed: bool,
     pub(super) fields: Vec<Field>,
+    /// The names that a [`Name::Known`] counts.
+    known: Option<KnownNames>,
     /// Texts that differ from what stands in the line.
     pub(super) own: Vec<u8>,
     /// Scratch space of the JSON reader.
@@ -68,7 +74,7 @@ pub struct Parsed {
     /// Scratch space of patterns.
     pub(super) groups: Groups,
     /// The last time that was read.
-    pub(super) last_time: Option<LastTime>,
+    pub(super) last_time: LastTime,
     /// For each field its column; at the next line the first guess.
     columns: Vec<usize>,
     name: String,
@@ -104,6 +110,18 @@ impl Parsed {
         }
     }
 
+    /// Says what the names of the fields are that a pattern gives.
+    pub(super) fn set_known(&mut self, names: &KnownNames) {
+        if !self.known.as_ref().is_some_and(|k| Arc::ptr_eq(k, names)) {
+            self.known = Some(names.clone());
+        }
+    }
+
+    fn known_name(&self, index: usize) -> &Arc<str> {
+        let known = self.known.as_ref().expect("set before the fields");
+        &known[index]
+    }
+
     pub(super) fn push(&mut self, name: Name, value: FieldValue) {
         self.fields.push(Field { name, value });
     }
@@ -117,7 +135,7 @@ impl Parsed {
 
     pub(super) fn name_is(&self, line: &[u8], field: &Field, wanted: &str) -> bool {
         match &field.name {
-            Name::Known(name) => &**name == wanted,
+            Name::Known(name) => **self.known_name(*name) == *wanted,
             Name::Span(span) => self.bytes(line, span) == wanted.as_bytes(),
         }
     }
@@ -265,12 +283,19 @@ impl Parsed {
         self.columns.resize(self.fields.len(), usize::MAX);
         let mut n_missing = 0;
         for i in 0..self.fields.len() {
+            let guess = batch.columns().get(self.columns[i]);
             let name = match &self.fields[i].name {
-                Name::Known(name) => name.as_bytes(),
+                Name::Known(name) => {
+                    let name = self.known_name(*name);
+                    if guess.is_some_and(|c| Arc::ptr_eq(&c.name, name)) {
+                        continue;
+                    }
+                    name.as_bytes()
+                }
                 Name::Span(span) => self.bytes(batch.bytes(line), span),
             };
             let is = |c: &kansoku_model::Column| c.name.as_bytes() == name;
-            if batch.columns().get(self.columns[i]).is_some_and(is) {
+            if guess.is_some_and(is) {
                 continue;
             }
             self.columns[i] = batch.columns().iter().position(is).unwrap_or(usize::MAX);
@@ -287,7 +312,7 @@ impl Parsed {
                 continue;
             }
             self.columns[i] = match &self.fields[i].name {
-                Name::Known(name) => batch.column_index_or_insert(name),
+                Name::Known(name) => batch.column_index_or_share(self.known_name(*name)),
                 Name::Span(span) => {
                     self.name.clear();
                     let bytes = match span {
@@ -312,7 +337,7 @@ impl Parsed {
                 text.push(b',');
             }
             let name = match &field.name {
-                Name::Known(name) => name.as_bytes(),
+                Name::Known(name) => self.known_name(*name).as_bytes(),
                 Name::Span(span) => self.bytes(bytes, span),
             };
             kansoku_model::json::write_str(&mut text, name);

@@ -106,17 +106,27 @@ pub struct Groups {
     locations: Option<(usize, CaptureLocations)>,
     scratch: program::Scratch,
     spans: Vec<Option<(usize, usize)>>,
-    in_locations: bool,
+    found_by: FoundBy,
+}
+
+/// Which engine knows where the groups lie.
+#[derive(Debug, Default, Clone, Copy)]
+enum FoundBy {
+    #[default]
+    Program,
+    Regex,
+    Backtracking,
 }
 
 impl Groups {
     /// Start and end of a group, when it took part in the match.
     #[must_use]
     pub fn get(&self, group: usize) -> Option<(usize, usize)> {
-        if self.in_locations {
-            return self.locations.as_ref()?.1.get(group);
+        match self.found_by {
+            FoundBy::Program => self.scratch.group(group),
+            FoundBy::Regex => self.locations.as_ref()?.1.get(group),
+            FoundBy::Backtracking => self.spans.get(group).copied().flatten(),
         }
-        self.spans.get(group).copied().flatten()
     }
 
     fn locations_of(&mut self, regex: &Regex) -> &mut CaptureLocations {
@@ -212,20 +222,20 @@ impl Pattern {
             Engine::Linear(linear) => {
                 let (regex, in_lines) = linear.for_text(text);
                 if !in_lines && let Some(program) = &linear.program {
-                    groups.in_locations = false;
-                    match program.run(text, &mut groups.scratch, &mut groups.spans) {
+                    groups.found_by = FoundBy::Program;
+                    match program.run(text, &mut groups.scratch) {
                         Outcome::Found => return true,
                         Outcome::NotFound => return false,
                         Outcome::TooManySteps => {}
                     }
                 }
-                groups.in_locations = true;
+                groups.found_by = FoundBy::Regex;
                 let found = regex.captures_read(groups.locations_of(regex), text);
                 found.is_some_and(|found| !in_lines || self.counts_at(found.start(), text))
             }
             Engine::Backtracking(one) => {
                 let readable = one.readable(text);
-                groups.in_locations = false;
+                groups.found_by = FoundBy::Backtracking;
                 groups.spans.clear();
                 let found = match one.regex.captures(&*readable) {
                     Ok(Some(found)) => found,

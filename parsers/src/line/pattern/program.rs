@@ -27,6 +27,7 @@ pub(super) enum Outcome {
 
 #[derive(Debug)]
 enum Op {
+    Byte(u8),
     Literal(Box<[u8]>),
     Class(Set),
     /// Bytes of a set, as many as there are (or as few as will do), from `min` to `max`.
@@ -40,6 +41,14 @@ enum Op {
         /// For a lazy run: the bytes at which to look up, as they can follow or are not in the set.
         stops: Option<Box<[bool; 256]>>,
     },
+    /// What most groups of log formats are, such as `(?<host>[^ ]*)` before a blank: everything up
+    /// to one of the bytes, noted as a group. Stands for the three operations that lie at and behind
+    /// it; nothing in it can be tried another way.
+    Field {
+        slot: usize,
+        until: Until,
+        min: usize,
+    },
     /// Goes on at either; the first is tried first.
     Split(usize, usize),
     Jump(usize),
@@ -50,14 +59,46 @@ enum Op {
     Found,
 }
 
+/// Where a run over almost all bytes ends.
+#[derive(Debug, Clone, Copy)]
+enum Until {
+    /// At the end of the text.
+    End,
+    One(u8),
+    Two(u8, u8),
+    Three(u8, u8, u8),
+}
+
+impl Until {
+    fn of(set: &FirstBytes) -> Option<Self> {
+        // Newline aside: the texts have none.
+        let not: Vec<u8> = (0..=255).filter(|b| *b != b'\n' && !set.has(*b)).collect();
+        match *not {
+            [] => Some(Self::End),
+            [a] => Some(Self::One(a)),
+            [a, b] => Some(Self::Two(a, b)),
+            [a, b, c] => Some(Self::Three(a, b, c)),
+            _ => None,
+        }
+    }
+
+    fn len_of_run(self, text: &[u8]) -> usize {
+        let end = match self {
+            Self::End => None,
+            Self::One(a) => memchr::memchr(a, text),
+            Self::Two(a, b) => memchr::memchr2(a, b, text),
+            Self::Three(a, b, c) => memchr::memchr3(a, b, c, text),
+        };
+        end.unwrap_or(text.len())
+    }
+}
+
 #[derive(Debug)]
 struct Set {
     bytes: FirstBytes,
     table: Box<[bool; 256]>,
-    /// When only one to three bytes are not in it: those.
-    not: Vec<u8>,
-    /// Every byte is in it.
-    is_any: bool,
+    /// When at most three bytes are not in it: how to find them.
+    until: Option<Until>,
 }
 
 /// What can come at a place of the program.
@@ -105,6 +146,7 @@ enum Back {
 #[derive(Debug, Default)]
 pub(super) struct Scratch {
     back: Vec<Back>,
+    /// Start and end of each group.
     slots: Vec<usize>,
     /// Steps that are left for this text.
     steps: usize,
@@ -113,6 +155,22 @@ pub(super) struct Scratch {
 impl Scratch {
     fn spend(&mut self, steps: usize) {
         self.steps = self.steps.saturating_sub(steps);
+    }
+
+    /// Start and end of a group of the last text that was found to fit.
+    pub(super) fn group(&self, group: usize) -> Option<(usize, usize)> {
+        let start = *self.slots.get(2 * group)?;
+        let end = *self.slots.get(2 * group + 1)?;
+        (end != UNSET).then_some((start, end))
+    }
+
+    /// Notes a position; `was` comes back when what led here is tried another way.
+    fn save(&mut self, slot: usize, at: usize) {
+        if !self.back.is_empty() {
+            let was = self.slots[slot];
+            self.back.push(Back::Restore { slot, was });
+        }
+        self.slots[slot] = at;
     }
 }
 
@@ -150,6 +208,7 @@ impl Program {
                 *is_only = *max == UNSET && next.bytes.is_disjoint(&set.bytes);
             }
         }
+        fuse(&mut ops);
         let n_slots = 2 * (hir.properties().explicit_captures_len() + 1);
         Some(Self {
             ops,
@@ -158,74 +217,101 @@ impl Program {
         })
     }
 
-    /// Runs over a text without newline and puts the groups into `spans`.
-    pub(super) fn run(
-        &self,
-        text: &[u8],
-        scratch: &mut Scratch,
-        spans: &mut Vec<Option<(usize, usize)>>,
-    ) -> Outcome {
+    /// Runs over a text without newline; where the groups lie is kept in `scratch`.
+    pub(super) fn run(&self, text: &[u8], scratch: &mut Scratch) -> Outcome {
         scratch.back.clear();
         scratch.slots.clear();
         scratch.slots.resize(self.n_slots, UNSET);
-        let outcome = self.search(text, scratch);
-        if outcome == Outcome::Found {
-            spans.clear();
-            let groups = scratch.slots.chunks_exact(2);
-            spans.extend(groups.map(|g| (g[1] != UNSET).then_some((g[0], g[1]))));
-        }
-        outcome
-    }
-
-    fn search(&self, text: &[u8], scratch: &mut Scratch) -> Outcome {
         scratch.steps = self.ops.len() + STEPS_PER_BYTE * (text.len() + 8);
         let (mut pc, mut at) = (0, 0);
         loop {
-            scratch.spend(1);
-            let next = match &self.ops[pc] {
+            let fits = match &self.ops[pc] {
                 Op::Found => {
                     scratch.slots[0] = 0;
                     scratch.slots[1] = at;
                     return Outcome::Found;
                 }
-                Op::Literal(bytes) => text[at..]
-                    .starts_with(bytes)
-                    .then(|| (pc + 1, at + bytes.len())),
-                Op::Class(set) => text
-                    .get(at)
-                    .is_some_and(|b| set.table[usize::from(*b)])
-                    .then_some((pc + 1, at + 1)),
-                Op::Run { greedy: true, .. } => self.run_greedy(pc, at, text, scratch),
-                Op::Run { min, max, set, .. } => {
-                    let needed = at + min;
-                    let first = text.get(at..needed);
-                    first
-                        .filter(|bytes| bytes.iter().all(|b| set.table[usize::from(*b)]))
-                        .and_then(|_| {
-                            let max = at.saturating_add(*max);
-                            self.run_lazy(pc, needed, max, text, scratch)
-                        })
+                Op::Byte(byte) => {
+                    let fits = text.get(at) == Some(byte);
+                    (pc, at) = (pc + 1, at + 1);
+                    fits
                 }
-                Op::Split(first, second) => self.split(*first, *second, at, text, scratch),
-                Op::Jump(to) => Some((*to, at)),
+                Op::Field { slot, until, min } => {
+                    let len = until.len_of_run(&text[at..]);
+                    scratch.save(*slot, at);
+                    scratch.save(slot + 1, at + len);
+                    (pc, at) = (pc + FUSED, at + len);
+                    len >= *min
+                }
+                Op::Literal(bytes) => {
+                    let fits = text[at..].starts_with(bytes);
+                    (pc, at) = (pc + 1, at + bytes.len());
+                    fits
+                }
+                Op::Class(set) => {
+                    let fits = text.get(at).is_some_and(|b| set.table[usize::from(*b)]);
+                    (pc, at) = (pc + 1, at + 1);
+                    fits
+                }
+                Op::Jump(to) => {
+                    pc = *to;
+                    true
+                }
                 Op::Save(slot) => {
-                    if !scratch.back.is_empty() {
-                        let was = scratch.slots[*slot];
-                        scratch.back.push(Back::Restore { slot: *slot, was });
-                    }
-                    scratch.slots[*slot] = at;
-                    Some((pc + 1, at))
+                    scratch.save(*slot, at);
+                    pc += 1;
+                    true
                 }
-                Op::End => (at == text.len()).then_some((pc + 1, at)),
+                Op::End => {
+                    pc += 1;
+                    at == text.len()
+                }
+                Op::Split(..) | Op::Run { .. } => {
+                    // Every way around passes here or goes back.
+                    scratch.spend(1);
+                    match self.choose(pc, at, text, scratch) {
+                        Some(next) => {
+                            (pc, at) = next;
+                            true
+                        }
+                        None => false,
+                    }
+                }
             };
-            let next = next.or_else(|| self.go_back(text, scratch));
+            if fits && scratch.steps > 0 {
+                continue;
+            }
+            let next = self.go_back(text, scratch);
             if scratch.steps == 0 {
                 return Outcome::TooManySteps;
             }
             match next {
-                Some((to, position)) => (pc, at) = (to, position),
+                Some(next) => (pc, at) = next,
                 None => return Outcome::NotFound,
             }
+        }
+    }
+
+    /// What can go on in several ways: where its first way leads.
+    fn choose(
+        &self,
+        pc: usize,
+        at: usize,
+        text: &[u8],
+        scratch: &mut Scratch,
+    ) -> Option<(usize, usize)> {
+        match &self.ops[pc] {
+            Op::Split(first, second) => self.split(*first, *second, at, text, scratch),
+            Op::Run { greedy: true, .. } => self.run_greedy(pc, at, text, scratch),
+            Op::Run { min, max, set, .. } => {
+                let needed = at + min;
+                let first = text.get(at..needed)?;
+                if !first.iter().all(|b| set.table[usize::from(*b)]) {
+                    return None;
+                }
+                self.run_lazy(pc, needed, at.saturating_add(*max), text, scratch)
+            }
+            _ => None,
         }
     }
 
@@ -378,28 +464,53 @@ impl Set {
             _ => return None,
         }
         let table = Box::new(std::array::from_fn(|b| bytes.has(b as u8)));
-        let not: Vec<u8> = (0..=255).filter(|b| !bytes.has(*b)).collect();
         Some(Self {
             bytes,
             table,
-            is_any: not.is_empty(),
-            not: if not.len() <= 3 { not } else { Vec::new() },
+            until: Until::of(&bytes),
         })
     }
 
     /// How many bytes of the set `text` starts with, at most `max`.
     fn len_of_run(&self, text: &[u8], max: usize) -> usize {
         let text = &text[..max.min(text.len())];
-        if self.is_any {
-            return text.len();
+        match self.until {
+            Some(until) => until.len_of_run(text),
+            None => {
+                let end = text.iter().position(|b| !self.table[usize::from(*b)]);
+                end.unwrap_or(text.len())
+            }
         }
-        let end = match *self.not {
-            [a] => memchr::memchr(a, text),
-            [a, b] => memchr::memchr2(a, b, text),
-            [a, b, c] => memchr::memchr3(a, b, c, text),
-            _ => text.iter().position(|b| !self.table[usize::from(*b)]),
-        };
-        end.unwrap_or(text.len())
+    }
+}
+
+/// How many operations a [`Op::Field`] stands for.
+const FUSED: usize = 3;
+
+/// Puts a [`Op::Field`] in the place of the first of the operations it stands for; the others stay,
+/// so that every jump leads where it led.
+fn fuse(ops: &mut [Op]) {
+    for at in 0..ops.len().saturating_sub(FUSED - 1) {
+        if let [
+            Op::Save(slot),
+            Op::Run {
+                set,
+                min,
+                is_only: true,
+                greedy: true,
+                ..
+            },
+            Op::Save(end),
+        ] = &ops[at..at + FUSED]
+            && *end == slot + 1
+            && let Some(until) = set.until
+        {
+            ops[at] = Op::Field {
+                slot: *slot,
+                until,
+                min: *min,
+            };
+        }
     }
 }
 
@@ -409,7 +520,10 @@ fn compile(hir: &Hir, ops: &mut Vec<Op>) -> Option<()> {
     }
     match hir.kind() {
         HirKind::Empty => {}
-        HirKind::Literal(literal) => ops.push(Op::Literal(literal.0.clone())),
+        HirKind::Literal(literal) => ops.push(match *literal.0 {
+            [byte] => Op::Byte(byte),
+            _ => Op::Literal(literal.0.clone()),
+        }),
         HirKind::Class(_) => ops.push(Op::Class(Set::new(hir)?)),
         // The whole pattern is known to start here; anywhere else it could not match.
         HirKind::Look(Look::Start) if ops.iter().all(|op| matches!(op, Op::Save(_))) => {}
@@ -535,6 +649,11 @@ fn ahead_of(ops: &[Op]) -> Vec<Ahead> {
                 end: false,
             };
             let new = match &ops[at] {
+                Op::Byte(byte) => {
+                    let mut first = none;
+                    first.bytes.add(*byte);
+                    first
+                }
                 Op::Literal(bytes) => {
                     let mut first = none;
                     bytes.first().into_iter().for_each(|b| first.bytes.add(*b));
@@ -545,7 +664,8 @@ fn ahead_of(ops: &[Op]) -> Vec<Ahead> {
                 Op::Run { set, .. } => of_set(set),
                 Op::Split(a, b) => both(ahead[*a], ahead[*b]),
                 Op::Jump(to) => ahead[*to],
-                Op::Save(_) => next,
+                // Fields are made afterwards.
+                Op::Save(_) | Op::Field { .. } => next,
                 Op::End => Ahead {
                     bytes: FirstBytes::NONE,
                     end: true,
