@@ -4,7 +4,7 @@
 //! offset size
 //!  0     4    magic "KSF1"
 //!  4     1    kind: 1 logs, 2 metrics
-//!  5     1    flags: bit 0 = payload is zstd
+//!  5     1    flags: bit 0 = payload is zstd, bit 1 = payload is an LZ4 block
 //!  6     2    reserved, 0
 //!  8    16    source id                        (all integers little-endian)
 //! 24     8+4  from: offset, ordinal  (exclusive)
@@ -20,6 +20,7 @@
 
 use std::cell::RefCell;
 use std::sync::Arc;
+use std::thread::LocalKey;
 
 use crate::metric::Point;
 use crate::{
@@ -36,6 +37,16 @@ const COMPRESS_FROM_BYTES: usize = 256;
 const COMPRESSION_LEVEL: i32 = 1;
 const MAGIC: &[u8; 4] = b"KSF1";
 const FLAG_ZSTD: u8 = 1;
+const FLAG_LZ4: u8 = 2;
+
+/// How a payload is compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    None,
+    /// Half the work of zstd, for about twice the bytes.
+    Lz4,
+    Zstd,
+}
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -88,11 +99,12 @@ impl<'a> Frame<'a> {
     pub fn decode(&self) -> Result<RecordBatch, FrameError> {
         let stored = &self.bytes[HEADER_BYTES..];
         let raw_len = u32_at(self.bytes, 52) as usize;
-        let payload = if self.bytes[5] & FLAG_ZSTD == 0 {
-            stored.to_vec()
-        } else {
-            zstd::bulk::decompress(stored, raw_len)
-                .map_err(|_| FrameError::Damaged("payload does not decompress"))?
+        let damaged = FrameError::Damaged("payload does not decompress");
+        let payload = match self.bytes[5] {
+            0 => stored.to_vec(),
+            FLAG_ZSTD => zstd::bulk::decompress(stored, raw_len).map_err(|_| damaged)?,
+            FLAG_LZ4 => lz4_flex::block::decompress(stored, raw_len).map_err(|_| damaged)?,
+            _ => return Err(FrameError::Damaged("unknown compression")),
         };
         if payload.len() != raw_len {
             return Err(FrameError::Damaged(
@@ -154,18 +166,59 @@ impl Header {
     }
 }
 
-/// Appends the frame of `batch` to `out` and returns its length.
+/// Appends the frame of `batch` to `out`, compressed with zstd, and returns its length.
 ///
 /// # Errors
 /// When the batch is larger than [`MAX_PAYLOAD_BYTES`].
 pub fn encode(batch: &RecordBatch, out: &mut Vec<u8>) -> Result<usize, FrameError> {
+    encode_as(Compression::Zstd, batch, out)
+}
+
+/// As [`encode`], with a compression of choice.
+///
+/// # Errors
+/// When the batch is larger than [`MAX_PAYLOAD_BYTES`].
+pub fn encode_as(
+    compression: Compression,
+    batch: &RecordBatch,
+    out: &mut Vec<u8>,
+) -> Result<usize, FrameError> {
     match batch {
-        RecordBatch::Logs(b) => finish(1, &b.source, &encode_logs(b), out),
-        RecordBatch::Metrics(b) => finish(2, &b.source, &encode_metrics(b), out),
+        RecordBatch::Logs(b) => with_kept(&PAYLOAD, |w| {
+            encode_logs(b, w);
+            finish(compression, 1, &b.source, w, out)
+        }),
+        RecordBatch::Metrics(b) => with_kept(&PAYLOAD, |w| {
+            encode_metrics(b, w);
+            finish(compression, 2, &b.source, w, out)
+        }),
     }
 }
 
+/// A thread keeps the memory of its last payload and of what it became, up to this size each.
+const KEPT_BYTES: usize = 1 << 20;
+
+thread_local! {
+    static PAYLOAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+    static COMPRESSED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Runs `work` on an empty buffer whose memory the thread keeps.
+fn with_kept<T>(
+    kept: &'static LocalKey<RefCell<Vec<u8>>>,
+    work: impl FnOnce(&mut Vec<u8>) -> T,
+) -> T {
+    let mut buffer = kept.take();
+    buffer.clear();
+    let result = work(&mut buffer);
+    if buffer.capacity() <= KEPT_BYTES {
+        kept.set(buffer);
+    }
+    result
+}
+
 fn finish(
+    compression: Compression,
     kind: u8,
     source: &Source,
     payload: &[u8],
@@ -176,12 +229,17 @@ fn finish(
     }
     let start = out.len();
     out.extend_from_slice(&[0; HEADER_BYTES]);
-    let mut flags = 0;
-    if payload.len() >= COMPRESS_FROM_BYTES {
-        flags = FLAG_ZSTD;
-        compress(payload, out);
-    } else {
-        out.extend_from_slice(payload);
+    let is_small = payload.len() < COMPRESS_FROM_BYTES;
+    let flags = match compression {
+        _ if is_small => 0,
+        Compression::None => 0,
+        Compression::Lz4 => FLAG_LZ4,
+        Compression::Zstd => FLAG_ZSTD,
+    };
+    match flags {
+        FLAG_LZ4 => compress_lz4(payload, out),
+        FLAG_ZSTD => compress_zstd(payload, out),
+        _ => out.extend_from_slice(payload),
     }
     let stored = out.len() - start - HEADER_BYTES;
     let frame = &mut out[start..];
@@ -200,22 +258,34 @@ fn finish(
     Ok(frame.len())
 }
 
-/// Appends `payload`, compressed. The compressor's context of some hundred KiB is made once per
-/// thread, and its output goes where it belongs without a copy.
-fn compress(payload: &[u8], out: &mut Vec<u8>) {
+/// Appends `payload` as an LZ4 block.
+fn compress_lz4(payload: &[u8], out: &mut Vec<u8>) {
+    with_kept(&COMPRESSED, |compressed| {
+        let bound = lz4_flex::block::get_maximum_output_size(payload.len());
+        compressed.resize(bound, 0);
+        let n = lz4_flex::block::compress_into(payload, compressed);
+        let n = n.expect("the bound is enough for any bytes");
+        out.extend_from_slice(&compressed[..n]);
+    });
+}
+
+/// Appends `payload`, compressed with zstd. The compressor's context of some hundred KiB is made once
+/// per thread.
+fn compress_zstd(payload: &[u8], out: &mut Vec<u8>) {
     thread_local! {
         static COMPRESSOR: RefCell<zstd::bulk::Compressor<'static>> = RefCell::new(
             zstd::bulk::Compressor::new(COMPRESSION_LEVEL).expect("the level exists"),
         );
     }
-    let start = out.len();
-    out.resize(start + zstd::zstd_safe::compress_bound(payload.len()), 0);
-    let n = COMPRESSOR.with_borrow_mut(|compressor| {
-        compressor
-            .compress_to_buffer(payload, &mut out[start..])
-            .expect("zstd compresses any bytes")
+    with_kept(&COMPRESSED, |compressed| {
+        compressed.reserve(zstd::zstd_safe::compress_bound(payload.len()));
+        COMPRESSOR.with_borrow_mut(|compressor| {
+            compressor
+                .compress_to_buffer(payload, compressed)
+                .expect("zstd compresses any bytes");
+        });
+        out.extend_from_slice(compressed);
     });
-    out.truncate(start + n);
 }
 
 fn checksum(frame: &[u8]) -> u32 {
@@ -240,41 +310,40 @@ const COLUMN_TAGGED: u8 = 2; // one tagged value per record
 /// tag, resource, record count, times (first, then differences, zigzag), positions (offset
 /// differences; then 0, or 1 and all ordinals), column count, columns (name, layout, values), and
 /// when any record has metadata one more column (layout, values).
-fn encode_logs(b: &LogBatch) -> Vec<u8> {
-    let mut w = Vec::with_capacity(b.size_bytes() + 256);
-    put_text(&mut w, b.tag.as_bytes());
-    let kind_at = put_resource(&mut w, &b.resource);
+fn encode_logs(b: &LogBatch, w: &mut Vec<u8>) {
+    w.reserve(b.size_bytes() + 256);
+    put_text(w, b.tag.as_bytes());
+    let kind_at = put_resource(w, &b.resource);
     if b.kubernetes_is_column && b.resource.kubernetes.is_some() {
         w[kind_at] = KUBERNETES_IN_RECORDS;
     }
-    put_varint(&mut w, b.len() as u64);
+    put_varint(w, b.len() as u64);
     let mut last = 0i64;
     for &t in b.times() {
-        put_varint(&mut w, zigzag(t.wrapping_sub(last)));
+        put_varint(w, zigzag(t.wrapping_sub(last)));
         last = t;
     }
     let mut last = 0u64;
     for p in b.positions() {
-        put_varint(&mut w, zigzag(p.offset.wrapping_sub(last) as i64));
+        put_varint(w, zigzag(p.offset.wrapping_sub(last) as i64));
         last = p.offset;
     }
     let ordinals = b.positions().iter().any(|p| p.ordinal != 0);
     w.push(u8::from(ordinals));
     if ordinals {
         for p in b.positions() {
-            put_varint(&mut w, u64::from(p.ordinal));
+            put_varint(w, u64::from(p.ordinal));
         }
     }
-    put_varint(&mut w, b.columns().len() as u64);
+    put_varint(w, b.columns().len() as u64);
     for c in b.columns() {
-        put_text(&mut w, c.name.as_bytes());
-        put_column(&mut w, b, &c.values);
+        put_text(w, c.name.as_bytes());
+        put_column(w, b, &c.values);
     }
     // Nothing follows the columns of records without metadata.
     if !b.metadata_values().is_empty() {
-        put_column(&mut w, b, b.metadata_values());
+        put_column(w, b, b.metadata_values());
     }
-    w
 }
 
 fn put_column(w: &mut Vec<u8>, b: &LogBatch, values: &[Value]) {
@@ -390,32 +459,32 @@ fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError>
 /// tag, resource, batch time (zigzag), text of all names in one piece, families (name, help:
 /// slices; kind), label pairs (name, value: slices), points (family, suffix, first pair, pairs,
 /// 0 or 1 and a time (zigzag, from the batch time)), then all values as 8 bytes each.
-fn encode_metrics(b: &MetricBatch) -> Vec<u8> {
-    let mut w = Vec::with_capacity(b.size_bytes());
-    put_text(&mut w, b.tag.as_bytes());
-    put_resource(&mut w, &b.resource);
-    put_varint(&mut w, zigzag(b.time_ms));
-    put_varint(&mut w, b.families().len() as u64);
+fn encode_metrics(b: &MetricBatch, w: &mut Vec<u8>) {
+    w.reserve(b.size_bytes());
+    put_text(w, b.tag.as_bytes());
+    put_resource(w, &b.resource);
+    put_varint(w, zigzag(b.time_ms));
+    put_varint(w, b.families().len() as u64);
     for f in b.families() {
-        put_text(&mut w, b.text(f.name).as_bytes());
-        put_text(&mut w, b.text(f.help).as_bytes());
+        put_text(w, b.text(f.name).as_bytes());
+        put_text(w, b.text(f.help).as_bytes());
         w.push(f.kind as u8);
     }
-    put_varint(&mut w, b.points().len() as u64);
+    put_varint(w, b.points().len() as u64);
     let mut last_labels = (u32::MAX, 0);
     for p in b.points() {
-        put_varint(&mut w, u64::from(p.family.0));
+        put_varint(w, u64::from(p.family.0));
         // Bit 0: own time; bit 1: the labels of the point before; bits 2-3: suffix.
         let repeats = p.labels == last_labels;
         w.push(u8::from(p.time_ms.is_some()) | u8::from(repeats) << 1 | (p.suffix as u8) << 2);
         if let Some(t) = p.time_ms {
-            put_varint(&mut w, zigzag(t.wrapping_sub(b.time_ms)));
+            put_varint(w, zigzag(t.wrapping_sub(b.time_ms)));
         }
         if !repeats {
-            put_varint(&mut w, u64::from(p.labels.1));
+            put_varint(w, u64::from(p.labels.1));
             for (name, value) in b.labels_of(p) {
-                put_text(&mut w, name.as_bytes());
-                put_text(&mut w, value.as_bytes());
+                put_text(w, name.as_bytes());
+                put_text(w, value.as_bytes());
             }
             last_labels = p.labels;
         }
@@ -423,7 +492,6 @@ fn encode_metrics(b: &MetricBatch) -> Vec<u8> {
     for p in b.points() {
         w.extend_from_slice(&p.value.to_bits().to_le_bytes());
     }
-    w
 }
 
 fn decode_metrics(payload: &[u8], source: Source) -> Result<MetricBatch, FrameError> {
@@ -799,14 +867,42 @@ mod tests {
 
     #[test]
     fn batches_round_trip() {
-        for batch in [RecordBatch::Logs(logs()), RecordBatch::Metrics(metrics())] {
-            let mut bytes = b"before".to_vec();
-            let n = encode(&batch, &mut bytes).unwrap();
-            bytes.extend_from_slice(b"after");
-            let frame = Frame::parse(&bytes[6..]).unwrap();
-            assert_eq!(frame.as_bytes().len(), n);
-            assert_eq!(frame.source, *batch.source());
-            assert_eq!(view(&frame.decode().unwrap()), view(&batch));
+        let mut larger = logs();
+        larger.store(&b"a line of a log, again ".repeat(40));
+        larger.set_text("log", 0, &b"a line of a log, again ".repeat(40));
+        for batch in [logs(), larger]
+            .map(RecordBatch::Logs)
+            .into_iter()
+            .chain([RecordBatch::Metrics(metrics())])
+        {
+            for compression in [Compression::None, Compression::Lz4, Compression::Zstd] {
+                let mut bytes = b"before".to_vec();
+                let n = encode_as(compression, &batch, &mut bytes).unwrap();
+                bytes.extend_from_slice(b"after");
+                let frame = Frame::parse(&bytes[6..]).unwrap();
+                assert_eq!(frame.as_bytes().len(), n);
+                assert_eq!(frame.source, *batch.source());
+                assert_eq!(view(&frame.decode().unwrap()), view(&batch));
+            }
+        }
+    }
+
+    #[test]
+    fn payloads_with_a_right_checksum_that_do_not_decompress_are_damage() {
+        for flags in [FLAG_ZSTD, FLAG_LZ4, FLAG_LZ4 | FLAG_ZSTD, 0x80] {
+            for len in [0, 10, MAX_PAYLOAD_BYTES as u32] {
+                let mut bytes = Vec::new();
+                let batch = RecordBatch::Logs(logs());
+                encode_as(Compression::None, &batch, &mut bytes).unwrap();
+                bytes[5] = flags;
+                bytes[52..56].copy_from_slice(&len.to_le_bytes());
+                let crc = checksum(&bytes);
+                bytes[56..60].copy_from_slice(&crc.to_le_bytes());
+                assert!(
+                    Frame::parse(&bytes).unwrap().decode().is_err(),
+                    "{flags} {len}"
+                );
+            }
         }
     }
 
@@ -830,16 +926,32 @@ mod tests {
         }
     }
 
+    fn payload_of(write: impl Fn(&mut Vec<u8>)) -> Vec<u8> {
+        let mut payload = Vec::new();
+        write(&mut payload);
+        payload
+    }
+
     /// Payloads with a right checksum but wrong content: decoding must fail or give some batch.
     #[test]
     fn damaged_payloads_do_not_panic() {
-        for (kind, payload) in [(1, encode_logs(&logs())), (2, encode_metrics(&metrics()))] {
+        for (kind, payload) in [
+            (1, payload_of(|w| encode_logs(&logs(), w))),
+            (2, payload_of(|w| encode_metrics(&metrics(), w))),
+        ] {
             for at in 0..payload.len() {
                 for mask in [0x01, 0x80, 0xff] {
                     let mut bad = payload.clone();
                     bad[at] ^= mask;
                     let mut bytes = Vec::new();
-                    finish(kind, &Source::default(), &bad, &mut bytes).unwrap();
+                    finish(
+                        Compression::Zstd,
+                        kind,
+                        &Source::default(),
+                        &bad,
+                        &mut bytes,
+                    )
+                    .unwrap();
                     let _ = Frame::parse(&bytes).unwrap().decode();
                 }
             }

@@ -81,9 +81,9 @@ const ANSWER_MAX_BYTES: usize = 64 << 10;
 /// The longest that a server may ask to wait; anything above is most likely a mistake.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Body buffers that are kept for the next requests; a worker needs one or two.
-const BUFFERS_KEPT: usize = 4;
+const BUFFERS_KEPT: usize = 2;
 /// A buffer that grew beyond this is not kept.
-const BUFFER_KEPT_MAX_BYTES: usize = 8 << 20;
+const BUFFER_KEPT_MAX_BYTES: usize = 4 << 20;
 
 /// Who the client says it is.
 enum Login {
