@@ -18,6 +18,7 @@ pub mod offsets;
 pub mod pipeline;
 pub mod plugin;
 pub mod processors;
+pub mod resident;
 pub mod schema;
 pub mod server;
 pub mod spill;

@@ -5,6 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
@@ -18,12 +19,17 @@ use crate::kubernetes::{self, Access};
 use crate::log::{self, Level};
 use crate::pipeline::{self, PipelineSpec, Running};
 use crate::plugin::Environment;
+use crate::resident;
 use crate::server::{self, Server, ServerSpec, Targets};
 use crate::state;
 
 const COMPONENT: &str = "agent";
 /// Sockets only, bytes have their own threads: two are enough to overlap compression and waiting.
 const RUNTIME_THREADS: usize = 2;
+/// How long after the start, and then how often, program pages are given back that are not in use:
+/// soon at first, as files to catch up with take memory at once.
+const FIRST_RELEASE: Duration = Duration::from_millis(20);
+const LAST_RELEASE: Duration = Duration::from_secs(20);
 
 /// Mistakes by exit status: 1 when the reader found one, 255 when only plugins refused.
 #[derive(Debug)]
@@ -118,15 +124,18 @@ pub fn run(configuration: Configuration, invocation: &Invocation) -> anyhow::Res
     };
     runtime.spawn(signals.serve(control.clone()));
     let (parts, spec) = Parts::new(&runtime, configuration)?;
+    resident::release_program_pages();
     let mut running = pipeline::start(spec, runtime.handle())?;
     let mut agent = Agent {
         server: None,
         watch: None,
+        releasing: None,
         control,
         runtime,
         parts,
     };
     agent.attach(&running)?;
+    agent.started();
     loop {
         match running.wait_for(&events) {
             Some(Event::Reload(answer)) => running = agent.reload(running, invocation, answer)?,
@@ -188,6 +197,8 @@ struct Agent {
     server: Option<Server>,
     /// The watch over the node's pods.
     watch: Option<JoinHandle<()>>,
+    /// Gives program pages back.
+    releasing: Option<JoinHandle<()>>,
     control: Arc<Control>,
     runtime: Runtime,
     parts: Parts,
@@ -241,6 +252,22 @@ impl Agent {
     }
 
     /// Reads the configuration and, when it is whole, lets its pipeline take over.
+    /// Gives back what only starting needed, now and from time to time.
+    fn started(&mut self) {
+        resident::release_program_pages();
+        let task = self.runtime.spawn(async {
+            let mut wait = FIRST_RELEASE;
+            loop {
+                tokio::time::sleep(wait).await;
+                resident::release_program_pages();
+                wait = (wait * 2).min(LAST_RELEASE);
+            }
+        });
+        if let Some(before) = self.releasing.replace(task) {
+            before.abort();
+        }
+    }
+
     fn reload(
         &mut self,
         running: Running,
@@ -275,6 +302,7 @@ impl Agent {
             log::error(COMPONENT, format_args!("after the reload: {error:#}"));
         }
         self.control.reloaded(true, self.parts.service.hot_reload);
+        self.started();
         log::info(COMPONENT, "reloaded");
         Ok(running)
     }

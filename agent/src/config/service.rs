@@ -186,7 +186,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "mem_limit",
         OptionKind::Size,
-        "8388608",
+        "3145728",
         "bytes of records in memory, over all inputs and outputs",
     ),
     OptionSpec::new(

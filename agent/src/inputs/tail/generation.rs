@@ -23,7 +23,7 @@ use crate::offsets::{Checkpoint, Cut, Print};
 use crate::pipeline::{InputCounters, OutputSet};
 
 /// A batch is closed when it holds this much: the size of a good request.
-pub(super) const BATCH_BYTES: usize = 1 << 20;
+pub(super) const BATCH_BYTES: usize = 256 << 10;
 /// An unfinished line longer than this is searched for its end before it is read again.
 const SEARCH_FROM_BYTES: u64 = 64 << 10;
 

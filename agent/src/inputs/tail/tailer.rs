@@ -35,7 +35,7 @@ use crate::pipeline::{Link, OutputSet, Stopped};
 
 /// Batches that wait for more lines, of all files together, hold at most this much: hundreds of busy
 /// files must not each keep a batch open until the flush.
-const OPEN_MAX_BYTES: usize = 4 << 20;
+const OPEN_MAX_BYTES: usize = 2 << 20;
 /// Offsets are saved this often, not with every acknowledgement.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
 /// After a failure to save offsets they are tried again after this, then after twice as long, ...
@@ -101,6 +101,8 @@ pub(super) struct Tailer {
     started_ns: i64,
     tick: Duration,
     next_tick: Instant,
+    /// The watch has news.
+    woken: bool,
     next_flush: Option<Instant>,
     next_save: Option<Instant>,
     next_chores: Option<Instant>,
@@ -157,6 +159,7 @@ impl Tailer {
             started_ns: nanoseconds(SystemTime::now() - CLOCK_SLACK),
             tick,
             next_tick: now,
+            woken: false,
             next_flush: None,
             next_save: None,
             next_chores: None,
@@ -182,8 +185,10 @@ impl Tailer {
         }
         self.take_acknowledgements();
         let now = Instant::now();
-        if now >= self.next_tick {
+        self.woken |= !wait;
+        if now >= self.next_tick && self.has_to_look(now) {
             self.next_tick = now + self.tick;
+            self.woken = false;
             let changes = self.watch.take();
             self.look(changes);
             if now >= self.next_scan {
@@ -209,9 +214,22 @@ impl Tailer {
         !(self.options.exit_on_eof && self.all_read())
     }
 
+    /// Whether there may be news, or something is to be read. A quiet node's agent sleeps.
+    fn has_to_look(&self, now: Instant) -> bool {
+        let times = [Some(self.next_scan), self.next_watch, self.next_progress];
+        let first_look = self.options.watcher_interval.is_some() && self.next_watch.is_none()
+            || self.options.progress_interval.is_some() && self.next_progress.is_none();
+        self.woken || first_look || times.into_iter().flatten().any(|at| now >= at) || self.is_hot()
+    }
+
+    /// Whether a file has more to read, and room for it.
+    fn is_hot(&self) -> bool {
+        (self.generations.values()).any(|g| g.hot && self.has_room_for(g))
+    }
+
     /// Sleeps until there is something to do; false when the agent stops.
     fn wait(&mut self) -> bool {
-        let hot = (self.generations.values()).any(|g| g.hot && self.has_room_for(g));
+        let hot = self.is_hot();
         let times = [
             self.next_flush.filter(|_| self.has_any_room()),
             self.next_save,
@@ -237,7 +255,7 @@ impl Tailer {
                     self.acknowledge_one(key, flight, outputs);
                 }
             }
-            recv(wake) -> _ => {}
+            recv(wake) -> _ => self.woken = true,
             recv(crossbeam_channel::at(until)) -> _ => {}
         }
         true
