@@ -5,7 +5,7 @@
 
 use std::fs::OpenOptions;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use tokio::runtime::Runtime;
@@ -29,6 +29,8 @@ const RUNTIME_THREADS: usize = 2;
 /// How long after the start, and then how often, program pages are given back that are not in use:
 /// soon at first, as files to catch up with take memory at once.
 const FIRST_RELEASE: Duration = Duration::from_millis(20);
+const START_RELEASE: Duration = Duration::from_millis(500);
+const START_LASTS: Duration = Duration::from_secs(20);
 const LAST_RELEASE: Duration = Duration::from_secs(20);
 
 /// Mistakes by exit status: 1 when the reader found one, 255 when only plugins refused.
@@ -256,11 +258,16 @@ impl Agent {
     fn started(&mut self) {
         resident::release_program_pages();
         let task = self.runtime.spawn(async {
+            let begin = Instant::now();
             let mut wait = FIRST_RELEASE;
             loop {
                 tokio::time::sleep(wait).await;
                 resident::release_program_pages();
-                wait = (wait * 2).min(LAST_RELEASE);
+                let longest = match begin.elapsed() < START_LASTS {
+                    true => START_RELEASE,
+                    false => LAST_RELEASE,
+                };
+                wait = (wait * 2).min(longest);
             }
         });
         if let Some(before) = self.releasing.replace(task) {

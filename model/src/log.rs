@@ -229,6 +229,15 @@ impl LogBatch {
         }
     }
 
+    /// As [`column_index_or_share`](Self::column_index_or_share), quickly when the column `guess` is
+    /// the one: batches that are copied from each other share names and their order.
+    pub fn column_index_near(&mut self, guess: usize, name: &Arc<str>) -> usize {
+        match self.columns.get(guess) {
+            Some(column) if Arc::ptr_eq(&column.name, name) => guess,
+            _ => self.column_index_or_share(name),
+        }
+    }
+
     fn add_column(&mut self, name: Arc<str>) -> usize {
         self.columns.push(Column {
             name,

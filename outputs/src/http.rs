@@ -394,6 +394,11 @@ impl Output for Http {
         })
     }
 
+    /// Half of what is usual: rendered with the pod's metadata, a record is several times as long.
+    fn max_request_bytes(&self) -> usize {
+        512 << 10
+    }
+
     fn takes(&self, batch: &RecordBatch) -> bool {
         matches!(batch, RecordBatch::Logs(_))
     }

@@ -107,7 +107,12 @@ impl Pending {
 
 /// The text of a field.
 pub(super) fn text_of<'a>(batch: &'a LogBatch, row: usize, key: &str) -> Option<&'a [u8]> {
-    match batch.column(key)?.values[row] {
+    text_in(batch, row, batch.column_index(key)?)
+}
+
+/// The text of a field by its column.
+pub(super) fn text_in(batch: &LogBatch, row: usize, column: usize) -> Option<&[u8]> {
+    match batch.columns()[column].values[row] {
         Value::Text(slice) => Some(batch.bytes(slice)),
         _ => None,
     }
@@ -116,14 +121,14 @@ pub(super) fn text_of<'a>(batch: &'a LogBatch, row: usize, key: &str) -> Option<
 /// Copies a record to the end of another batch and returns its row there.
 pub(super) fn push_row(from: &LogBatch, row: usize, at: Position, out: &mut LogBatch) -> usize {
     let new = out.push(from.times()[row], at);
-    for Column { name, values } in from.columns() {
+    for (guess, Column { name, values }) in from.columns().iter().enumerate() {
         let value = match values[row] {
             Value::Absent => continue,
             Value::Text(slice) => Value::Text(out.store(from.bytes(slice))),
             Value::Json(slice) => Value::Json(out.store(from.bytes(slice))),
             other => other,
         };
-        let column = out.column_index_or_insert(name);
+        let column = out.column_index_near(guess, name);
         out.set(column, new, value);
     }
     if let Some(metadata) = from.metadata(row) {

@@ -11,7 +11,7 @@ use kansoku_model::{LogBatch, Position, SourceId, Value};
 use kansoku_parsers::line::Parsed;
 use kansoku_parsers::line::multiline::{Content, Flush, Joiner, Multiline, Place, Step, Stream};
 
-use super::pending::{First, Pending, push_row, text_of};
+use super::pending::{First, Pending, push_row, text_in};
 use crate::plugin::Hold;
 
 /// A record that is complete.
@@ -34,6 +34,29 @@ pub(super) struct StreamState {
     pub(super) batch: LogBatch,
     done: Vec<Done>,
     parsed: Parsed,
+    /// For each multiline parser, where its fields are in the batch at hand.
+    columns: Vec<FieldColumns>,
+    /// Scratch space: the text of a line that is joined.
+    text: Vec<u8>,
+}
+
+/// Where the fields that a multiline parser looks at are in a batch.
+#[derive(Clone, Copy)]
+struct FieldColumns {
+    content: Option<usize>,
+    pattern: Option<usize>,
+    group: Option<usize>,
+}
+
+impl FieldColumns {
+    fn of(multiline: &Multiline, batch: &LogBatch) -> Self {
+        let column = |name: Option<&str>| batch.column_index(name?);
+        Self {
+            content: column(multiline.key_content()),
+            pattern: column(multiline.key_pattern()),
+            group: column(multiline.key_group()),
+        }
+    }
 }
 
 impl StreamState {
@@ -48,6 +71,8 @@ impl StreamState {
             batch: LogBatch::default(),
             done: Vec::new(),
             parsed: Parsed::default(),
+            columns: Vec::new(),
+            text: Vec::new(),
         }
     }
 
@@ -70,6 +95,10 @@ impl StreamState {
     /// Joins the records of a batch.
     pub(super) fn join(&mut self, joiner: &Joiner, batch: LogBatch, now: Instant) {
         self.begin(batch, now);
+        self.columns.clear();
+        let parsers = joiner.parsers().iter();
+        self.columns
+            .extend(parsers.map(|m| FieldColumns::of(m, &self.batch)));
         for row in 0..self.batch.len() {
             self.join_row(joiner, row, now);
         }
@@ -79,7 +108,9 @@ impl StreamState {
         for parser in joiner.order(&self.stream) {
             let multiline = &joiner.parsers()[parser];
             let key = multiline.key_content().unwrap_or_default();
-            let Some(line) = text_of(&self.batch, row, key) else {
+            let columns = self.columns[parser];
+            let line = columns.content.and_then(|c| text_in(&self.batch, row, c));
+            let Some(line) = line else {
                 continue;
             };
             let time_ns = self.batch.times()[row];
@@ -88,22 +119,25 @@ impl StreamState {
                 Some(parser) if parser.parse(line, time_ns, &mut self.parsed) => Some(&self.parsed),
                 Some(_) => continue,
             };
-            let Some(content) = content_of(multiline, &self.batch, row, line, parsed) else {
+            let Some(content) = content_of(multiline, columns, &self.batch, row, line, parsed)
+            else {
                 continue;
             };
             let Some(step) = joiner.offer(&mut self.stream, parser, content) else {
                 continue;
             };
-            let text = match step.place {
-                Place::Join { .. } => content.text.to_vec(),
-                Place::Alone | Place::Start => Vec::new(),
-            };
+            let mut text = std::mem::take(&mut self.text);
+            text.clear();
+            if let Place::Join { .. } = step.place {
+                text.extend_from_slice(content.text);
+            }
             let first = if multiline.parser().is_some() && step.place == Place::Start {
                 first_of(&mut self.parsed, &self.batch, row, key)
             } else {
                 First::Row(row)
             };
             self.take(step, first, key, &text, row, now);
+            self.text = text;
             return;
         }
         let step = joiner.alone(&mut self.stream);
@@ -279,15 +313,21 @@ fn is_as_it_was(done: &[Done], batch: &LogBatch, last: Position) -> bool {
 /// What a multiline parser looks at.
 fn content_of<'a>(
     multiline: &Multiline,
+    columns: FieldColumns,
     batch: &'a LogBatch,
     row: usize,
     line: &'a [u8],
     parsed: Option<&'a Parsed>,
 ) -> Option<Content<'a>> {
-    let field = |name: Option<&str>| match parsed {
-        Some(parsed) => parsed.text(line, name?),
-        None => text_of(batch, row, name?),
+    let Some(parsed) = parsed else {
+        let field = |column: Option<usize>| text_in(batch, row, column?);
+        return Some(Content {
+            text: line,
+            pattern: field(columns.pattern),
+            group: field(columns.group).unwrap_or_default(),
+        });
     };
+    let field = |name: Option<&str>| parsed.text(line, name?);
     Some(Content {
         text: field(multiline.key_content())?,
         pattern: field(multiline.key_pattern()),

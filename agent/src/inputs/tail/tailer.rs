@@ -35,7 +35,7 @@ use crate::pipeline::{Link, OutputSet, Stopped};
 
 /// Batches that wait for more lines, of all files together, hold at most this much: hundreds of busy
 /// files must not each keep a batch open until the flush.
-const OPEN_MAX_BYTES: usize = 2 << 20;
+const OPEN_MAX_BYTES: usize = 1 << 20;
 /// Offsets are saved this often, not with every acknowledgement.
 const SAVE_EVERY: Duration = Duration::from_millis(200);
 /// After a failure to save offsets they are tried again after this, then after twice as long, ...
