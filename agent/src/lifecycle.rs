@@ -30,7 +30,7 @@ const RUNTIME_THREADS: usize = 2;
 /// soon at first, as files to catch up with take memory at once.
 const FIRST_RELEASE: Duration = Duration::from_millis(20);
 const START_RELEASE: Duration = Duration::from_millis(500);
-const START_LASTS: Duration = Duration::from_secs(20);
+const START_LASTS: Duration = Duration::from_secs(5);
 const LAST_RELEASE: Duration = Duration::from_secs(20);
 
 /// Mistakes by exit status: 1 when the reader found one, 255 when only plugins refused.
