@@ -253,7 +253,8 @@ impl Framing for Messages {
                     at += end;
                 }
                 Ok(None) if end && at < bytes.len() => {
-                    let rest = bytes[at..].trim_ascii_start();
+                    let rest = &bytes[at..];
+                    let rest = &rest[syslog::n_line_ends(rest)..];
                     self.reader.read(rest, &self.peer, records);
                     return (bytes.len(), Ok(()));
                 }
@@ -264,10 +265,26 @@ impl Framing for Messages {
     }
 }
 
+/// How the messages of one connection are cut and read.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn messages(parser: Arc<Parser>, counts_only: bool) -> impl Framing {
+    Messages {
+        reader: Reader {
+            parser,
+            raw_key: Some("raw".into()),
+            address_key: Some("address".into()),
+            counts_only,
+        },
+        peer: "10.0.0.1".to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
     use std::os::unix::net::{UnixDatagram, UnixStream};
+
+    use kansoku_model::RecordBatch;
 
     use super::super::net::testing::{self, until};
     use super::*;
@@ -324,6 +341,31 @@ mod tests {
                 "kept, though the parser does not fit: {all}"
             );
             running.stop();
+        }
+    }
+
+    #[test]
+    fn the_last_message_is_the_same_however_it_comes() {
+        let parser = environment().parsers.get("p").expect("there");
+        for pieces in [&[&b"\0\0\r\nlast"[..]][..], &[b"\0\0", b"\r\nla", b"st"]] {
+            let mut stream = super::super::net::new_stream();
+            let mut records = Records::new(&mut stream, "s".into(), Arc::default());
+            let mut framing = messages(parser.clone(), false);
+            let mut buffer = Vec::new();
+            for (i, piece) in pieces.iter().enumerate() {
+                buffer.extend_from_slice(piece);
+                let (n, cut) = framing.cut(&buffer, i + 1 == pieces.len(), &mut records);
+                assert_eq!(cut, Ok(()));
+                buffer.drain(..n);
+            }
+            let shown: Vec<String> = (records.finish().into_iter())
+                .flat_map(|batch| testing::show(&RecordBatch::Logs(batch)))
+                .collect();
+            assert_eq!(
+                shown,
+                [r#"s {"log":"last","raw":"last","address":"10.0.0.1"}"#],
+                "{pieces:?}"
+            );
         }
     }
 

@@ -25,10 +25,7 @@ const MAX_DIGITS: usize = 9;
 /// When a count is asked for and there is none.
 pub fn next_frame(bytes: &[u8], counts_only: bool) -> Result<Option<Frame>, WireError> {
     // A line end behind a counted message is passed over, as Fluent Bit does.
-    let skipped = bytes
-        .iter()
-        .take_while(|b| matches!(b, b'\n' | b'\r' | 0))
-        .count();
+    let skipped = n_line_ends(bytes);
     let rest = &bytes[skipped..];
     if rest.is_empty() {
         let nothing = Frame {
@@ -61,6 +58,13 @@ pub fn next_frame(bytes: &[u8], counts_only: bool) -> Result<Option<Frame>, Wire
         message: skipped..skipped + len,
         end: skipped + len + 1,
     }))
+}
+
+/// How many bytes in front of a message only end the one before.
+#[must_use]
+pub fn n_line_ends(bytes: &[u8]) -> usize {
+    let ends = bytes.iter().take_while(|b| matches!(b, b'\n' | b'\r' | 0));
+    ends.count()
 }
 
 struct Counted {
