@@ -31,9 +31,14 @@ pub fn write_event(out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: 
     write_record(out, batch, row, kubernetes);
 }
 
-/// Appends a time as the Fluentd extension EventTime.
+/// The last second of EventTime: the two behind it are no times, but Fluent Bit's marks of groups.
+const MAX_EVENT_SECONDS: i64 = u32::MAX as i64 - 2;
+
+/// Appends a time as the Fluentd extension EventTime; what it cannot say becomes its first or last
+/// second.
 pub fn write_event_time(out: &mut Vec<u8>, time_ns: i64) {
     let (seconds, nanos) = split_seconds(time_ns);
+    let seconds = seconds.clamp(0, MAX_EVENT_SECONDS);
     out.extend_from_slice(&[0xd7, 0x00]);
     out.extend_from_slice(&(seconds as u32).to_be_bytes());
     out.extend_from_slice(&nanos.to_be_bytes());
@@ -269,6 +274,22 @@ fn write_float(out: &mut Vec<u8>, f: f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_never_a_mark_of_groups() {
+        for (seconds, expected) in [
+            (-1, 0),
+            (-2, 0),
+            (0, 0),
+            (1_795_251_600, 1_795_251_600),
+            (i64::from(u32::MAX) - 2, u32::MAX - 2),
+            (i64::from(u32::MAX), u32::MAX - 2),
+        ] {
+            let mut out = Vec::new();
+            write_event_time(&mut out, seconds * 1_000_000_000);
+            assert_eq!(out[2..6], expected.to_be_bytes(), "{seconds}");
+        }
+    }
 
     #[test]
     fn an_event_is_time_metadata_and_map() {
