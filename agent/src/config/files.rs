@@ -1,5 +1,7 @@
 //! The part of configuration that touches the machine: files, the environment, the host's name.
 
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -63,14 +65,22 @@ fn read_one(path: &Path) -> Result<Loaded, String> {
     if meta.is_dir() {
         return Err("it is a folder, not a file".into());
     }
-    if meta.len() > MAX_FILE_BYTES {
-        return Err("it is larger than 64 MiB".into());
-    }
     Ok(Loaded {
         name: path.to_string_lossy().into_owned(),
         identity: format!("{}:{}", meta.dev(), meta.ino()),
-        bytes: std::fs::read(path).map_err(|e| e.to_string())?,
+        bytes: read_bounded(path)?,
     })
+}
+
+/// All of a file. Its size is not asked for: pipes and devices say nothing of it.
+fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let file = File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut bytes);
+    match read.map_err(|e| e.to_string())? as u64 {
+        0..=MAX_FILE_BYTES => Ok(bytes),
+        _ => Err("it is larger than 64 MiB".into()),
+    }
 }
 
 /// A file's text without its line end, for `@SET KEY=file:///path`.
@@ -78,7 +88,8 @@ fn read_one(path: &Path) -> Result<Loaded, String> {
 /// # Errors
 /// When it cannot be read.
 pub fn text(path: &str) -> Result<String, String> {
-    let text = std::fs::read_to_string(path).map_err(|e| format!("cannot read {path}: {e}"))?;
+    let bytes = read_bounded(path.as_ref()).map_err(|e| format!("cannot read {path}: {e}"))?;
+    let text = String::from_utf8(bytes).map_err(|_| format!("{path} is not UTF-8"))?;
     Ok(text.trim_end_matches(['\n', '\r']).to_owned())
 }
 
@@ -106,4 +117,19 @@ fn system_host_name() -> String {
         |_| "localhost".into(),
         |name| name.to_string_lossy().into_owned(),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        for error in [
+            read("/dev/zero", "main.conf").expect_err("endless"),
+            text("/dev/zero").expect_err("endless"),
+        ] {
+            assert_eq!(error, "cannot read /dev/zero: it is larger than 64 MiB");
+        }
+    }
 }
