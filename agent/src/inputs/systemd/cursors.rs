@@ -18,7 +18,7 @@ CREATE TABLE IF NOT EXISTS kansoku_journal_files (
 const KEEP_DAYS: i64 = 90;
 
 /// The database, or nothing when no `db` is set.
-pub(super) struct Cursors {
+pub(crate) struct Cursors {
     connection: Option<Connection>,
     /// By file id: the last sequence number delivered.
     pub delivered: HashMap<u128, u64>,

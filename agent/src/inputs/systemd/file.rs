@@ -36,7 +36,7 @@ struct Place {
 }
 
 /// An open journal file.
-pub(super) struct JournalFile {
+pub(crate) struct JournalFile {
     pub path: PathBuf,
     pub header: Header,
     file: File,
@@ -192,6 +192,13 @@ impl JournalFile {
             if next == 0 {
                 return Ok(None);
             }
+            // Arrays are only ever added at the end, so that a file cannot lead in a circle.
+            anyhow::ensure!(
+                next > self.place.array,
+                "{} is damaged: the array at byte {} leads back to {next}",
+                self.path.display(),
+                self.place.array
+            );
             self.place = Place {
                 array: next,
                 n_items: self.array(next)?.0,

@@ -8,8 +8,8 @@
 //! Files are looked at several times a second instead of waiting for inotify: journald writes
 //! through memory maps, and a look is one short read per file that is still written to.
 
-mod cursors;
-mod file;
+pub(crate) mod cursors;
+pub(crate) mod file;
 #[cfg(test)]
 mod tests;
 

@@ -187,3 +187,31 @@ fn a_damaged_file_ends_alone() {
     assert_eq!(records(&mut reader, &captured), []);
     assert_eq!(reader.finished.len(), 2);
 }
+
+#[test]
+fn a_file_that_leads_in_a_circle_ends() {
+    use std::os::unix::fs::FileExt;
+    let dir = folder_with("regular");
+    let path = dir.path().join("system.journal");
+    let array = JournalFile::open(&path)
+        .expect("a journal")
+        .header
+        .entry_array_offset;
+    let file = std::fs::File::options()
+        .write(true)
+        .open(&path)
+        .expect("opened");
+    file.write_all_at(&array.to_le_bytes(), array + 16)
+        .expect("written");
+    let mut journal = JournalFile::open(&path).expect("a journal");
+    let n_counted = journal.header.n_entries;
+    let mut n = 0;
+    let error = loop {
+        match journal.next() {
+            Ok(entry) => assert!(entry.is_some() && n < n_counted),
+            Err(error) => break error,
+        }
+        n += 1;
+    };
+    assert!(error.to_string().contains("leads back to"), "{error}");
+}
