@@ -9,25 +9,32 @@ shift
 targets=("$@")
 [ ${#targets[@]} -gt 0 ] || mapfile -t targets < <(cargo +nightly fuzz list --fuzz-dir fuzz)
 
-# The store writes files at every input; in memory that is a hundred times as many inputs.
+# Files are written at every input; in memory that is a hundred times as many inputs.
 [ ! -w /dev/shm ] || export TMPDIR=/dev/shm
 
-# Folders of real inputs that fit a target as they are; they are read, never written.
-seeds() {
+# Words that lead a target behind its first bytes. The options' names come from their own table.
+words() {
   case "$1" in
-    config_classic | config_yaml) echo fixtures/config ;;
-    kernel) echo fixtures/proc fixtures/udev fixtures/cgroup ;;
-    loki_push | remote_write) echo fixtures/wire ;;
+    destination_answers) echo fuzz/dictionaries/destination_answers.dict ;;
+    agent_config | config_* | filters | command_line | parser_section) echo fuzz/corpus/options.dict ;;
+    http_input | lua_records | stream_inputs | tail_lines | pods | kubernetes_filter | record_accessor)
+      echo fuzz/dictionaries/json.dict ;;
   esac
 }
+
+fuzz/seeds.sh
+grep -oE '`[a-z_.0-9]{2,40}`' docs/options.md | tr -d '\140' | sort -u | sed 's/.*/"&"/' > fuzz/corpus/options.dict
 
 # No sanitizer: the code is safe Rust, and without one it runs twice as fast. The bounds are the
 # point: an input that takes ten seconds or two gigabytes is a finding.
 cargo +nightly fuzz build -s none --fuzz-dir fuzz
 for target in "${targets[@]}"; do
   echo "== $target, $seconds s"
-  mkdir -p "fuzz/corpus/$target"
-  # shellcheck disable=SC2046 # the folders are words
-  cargo +nightly fuzz run -s none --fuzz-dir fuzz "$target" "fuzz/corpus/$target" $(seeds "$target") -- \
-    -max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -timeout=10 -print_final_stats=1
+  folders=("fuzz/corpus/$target")
+  [ ! -d "fuzz/corpus/seeds/$target" ] || folders+=("fuzz/corpus/seeds/$target")
+  mkdir -p "${folders[0]}"
+  options=(-max_total_time="$seconds" -max_len=4096 -rss_limit_mb=2048 -timeout=10 -print_final_stats=1)
+  dictionary=$(words "$target")
+  [ -z "$dictionary" ] || options+=(-dict="$dictionary")
+  cargo +nightly fuzz run -s none --fuzz-dir fuzz "$target" "${folders[@]}" -- "${options[@]}"
 done

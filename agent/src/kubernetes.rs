@@ -365,6 +365,14 @@ impl Table {
     }
 }
 
+/// The pods in a kubelet's answer.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn kubelet_pods(answer: &[u8]) -> Option<Vec<Pod>> {
+    use k8s_openapi::{List, api::core::v1::Pod as ApiPod};
+    let list: List<ApiPod> = serde_json::from_slice(answer).ok()?;
+    Some(list.items.into_iter().map(reduce).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,9 @@ pub mod config;
 pub mod control;
 pub mod exposition;
 pub mod filters;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod inputs;
 pub mod kubernetes;
 pub mod lifecycle;

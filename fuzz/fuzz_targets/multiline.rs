@@ -11,6 +11,10 @@ use kansoku_parsers::line::multiline::{
 
 const STATES: [&str; 4] = ["start_state", "a", "b", "a, b"];
 
+thread_local! {
+    static BUILT_IN: Vec<Arc<Multiline>> = builtin::all().into_iter().map(Arc::new).collect();
+}
+
 libfuzzer_sys::fuzz_target!(|input: (Vec<(u8, String, u8)>, u8, Vec<(u8, Vec<u8>)>)| {
     let (rules, limit, lines) = input;
     let rules: Vec<String> = (rules.iter().take(8))
@@ -22,11 +26,8 @@ libfuzzer_sys::fuzz_target!(|input: (Vec<(u8, String, u8)>, u8, Vec<(u8, Vec<u8>
     let mut pairs = vec![("name", "m"), ("type", "regex")];
     pairs.extend(rules.iter().map(|rule| ("rule", rule.as_str())));
     let own = Multiline::new(&Settings::of("multiline parser", &pairs), &|_| None);
-    let parsers = own
-        .into_iter()
-        .chain(builtin::all())
-        .map(Arc::new)
-        .collect();
+    let own = own.into_iter().map(Arc::new);
+    let parsers = BUILT_IN.with(|all| own.chain(all.iter().cloned()).collect());
     let joiner = Joiner::new(parsers, usize::from(limit));
     let mut stream = Stream::default();
     let mut pending: Vec<bool> = Vec::new();

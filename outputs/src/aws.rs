@@ -349,7 +349,7 @@ fn end_of(text: &str) -> i64 {
 }
 
 /// One profile of a credentials file.
-fn profile(text: &str, name: &str) -> Option<Credentials> {
+pub(crate) fn profile(text: &str, name: &str) -> Option<Credentials> {
     let mut is_ours = false;
     let (mut access, mut secret, mut session_token) = (None, None, None);
     for line in text.lines().map(str::trim) {
@@ -373,7 +373,7 @@ fn profile(text: &str, name: &str) -> Option<Credentials> {
     })
 }
 
-fn from_json(answer: &str) -> Option<(Credentials, i64)> {
+pub(crate) fn from_json(answer: &str) -> Option<(Credentials, i64)> {
     let tree: serde_json::Value = serde_json::from_str(answer).ok()?;
     let text = |key: &str| tree.get(key).and_then(|v| v.as_str()).map(str::to_owned);
     let credentials = Credentials {
@@ -386,7 +386,7 @@ fn from_json(answer: &str) -> Option<(Credentials, i64)> {
 }
 
 /// STS answers with flat XML whose values hold no markup.
-fn from_xml(answer: &str) -> Option<(Credentials, i64)> {
+pub(crate) fn from_xml(answer: &str) -> Option<(Credentials, i64)> {
     let text = |tag: &str| {
         let (_, rest) = answer.split_once(&format!("<{tag}>"))?;
         rest.split_once(&format!("</{tag}>"))

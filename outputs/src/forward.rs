@@ -5,8 +5,8 @@
 //! of a request are sent one after the other, and their acknowledgements are read together.
 
 pub mod answer;
-mod handshake;
-mod message;
+pub(crate) mod handshake;
+pub(crate) mod message;
 
 use std::io::{self, Error, ErrorKind};
 use std::sync::atomic::{AtomicUsize, Ordering};

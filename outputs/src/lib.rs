@@ -17,6 +17,9 @@ pub mod es;
 pub mod file;
 pub mod flowcounter;
 pub mod forward;
+#[cfg(feature = "fuzzing")]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod gcs;
 pub mod gelf;
 pub mod http;

@@ -246,7 +246,7 @@ impl OAuth2 {
     }
 }
 
-fn read_token(answer: &[u8]) -> Option<(HeaderValue, Duration)> {
+pub(crate) fn read_token(answer: &[u8]) -> Option<(HeaderValue, Duration)> {
     let tree: serde_json::Value = serde_json::from_slice(answer).ok()?;
     let token = tree.get("access_token")?.as_str()?;
     let kind = match tree.get("token_type").and_then(|t| t.as_str()) {

@@ -321,7 +321,7 @@ impl Shared {
     }
 }
 
-async fn send_parts(
+pub(crate) async fn send_parts(
     upload: &mut dyn MultipartUpload,
     data: Vec<u8>,
     part_bytes: usize,

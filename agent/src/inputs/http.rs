@@ -326,23 +326,35 @@ pub(super) fn by_tag(batch: LogBatch, key: &Accessor) -> Vec<LogBatch> {
     parts.into_iter().map(part).collect()
 }
 
+/// Requests that add addresses, without a server.
+#[cfg(any(test, feature = "fuzzing"))]
+fn requests(tag_key: Option<&str>) -> Requests {
+    Requests {
+        json: json_parser(),
+        tag_key: tag_key.map(|k| Accessor::new(k).expect("valid")),
+        success: StatusCode::CREATED,
+        headers: Vec::new(),
+        remote_addr_key: Some("REMOTE_ADDR".into()),
+        has_health: false,
+        resource: Arc::default(),
+    }
+}
+
+/// The records of one request.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_call(
+    call: &Call,
+    tag_key: Option<&str>,
+    stream: &mut Stream,
+) -> Result<Vec<LogBatch>, String> {
+    requests(tag_key).read(call, stream, "own".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::net::new_stream;
     use super::super::net::testing::show;
     use super::*;
-
-    fn requests(tag_key: Option<&str>) -> Requests {
-        Requests {
-            json: json_parser(),
-            tag_key: tag_key.map(|k| Accessor::new(k).expect("valid")),
-            success: StatusCode::CREATED,
-            headers: Vec::new(),
-            remote_addr_key: Some("REMOTE_ADDR".into()),
-            has_health: false,
-            resource: Arc::default(),
-        }
-    }
 
     fn read(
         tag_key: Option<&str>,

@@ -199,6 +199,15 @@ fn push(batch: &mut LogBatch, line: &Line<'_>, boot_ns: i64) {
     }
 }
 
+/// A record of /dev/kmsg as a batch.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_record(record: &[u8]) -> Option<LogBatch> {
+    let line = parse(record)?;
+    let mut batch = LogBatch::default();
+    push(&mut batch, &line, 1_795_251_600_000_000_000);
+    Some(batch)
+}
+
 /// Time since boot as the kernel's log counts it: without suspension.
 fn uptime_ns() -> i64 {
     let clock = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);

@@ -5,7 +5,7 @@ pub mod dummy;
 pub mod exec;
 pub mod fluentbit_metrics;
 pub mod forward;
-mod forward_handshake;
+pub(crate) mod forward_handshake;
 pub mod http;
 pub mod kmsg;
 pub mod kubernetes_events;

@@ -31,20 +31,20 @@ const MEMBER_BYTES: usize = 40;
 const HEAD_BYTES: usize = 8;
 
 /// What a request is made of, by its batches.
-pub(super) type Members = Vec<Source>;
+pub(crate) type Members = Vec<Source>;
 
 /// What an earlier life left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Recovered {
+pub(crate) struct Recovered {
     /// How far each source has been delivered.
-    pub(super) marks: HashMap<SourceId, Position>,
+    pub(crate) marks: HashMap<SourceId, Position>,
     /// Requests that were under way, oldest first.
-    pub(super) requests: Vec<Members>,
+    pub(crate) requests: Vec<Members>,
 }
 
 impl Recovered {
     /// Where batches of a source have to end, so that the requests can be made again.
-    pub(super) fn cuts(&self, source: SourceId) -> BTreeSet<Position> {
+    pub(crate) fn cuts(&self, source: SourceId) -> BTreeSet<Position> {
         let members = self.requests.iter().flatten();
         let of_source = members.filter(|m| m.id == source);
         let ends = of_source.flat_map(|m| [m.from, m.to]);
@@ -53,7 +53,7 @@ impl Recovered {
 }
 
 /// The log of one output.
-pub(super) struct Intents {
+pub(crate) struct Intents {
     path: PathBuf,
     component: String,
     /// Taken while a record is written.
@@ -94,7 +94,7 @@ impl Intents {
     ///
     /// # Errors
     /// When it cannot be read or written.
-    pub(super) fn open(folder: &Path, output: &str) -> io::Result<(Arc<Self>, Recovered)> {
+    pub(crate) fn open(folder: &Path, output: &str) -> io::Result<(Arc<Self>, Recovered)> {
         fs::create_dir_all(folder)?;
         let safe = |c: char| if c == '/' || c == '\0' { '_' } else { c };
         let name: String = output.chars().map(safe).collect();
@@ -129,12 +129,12 @@ impl Intents {
     }
 
     /// A request with these batches is about to be sent.
-    pub(super) fn intend<'a>(&self, batches: impl Iterator<Item = &'a RecordBatch>) {
+    pub(crate) fn intend<'a>(&self, batches: impl Iterator<Item = &'a RecordBatch>) {
         self.write(INTENT, batches);
     }
 
     /// These batches are delivered, or will never be.
-    pub(super) fn done<'a>(&self, batches: impl Iterator<Item = &'a RecordBatch>) {
+    pub(crate) fn done<'a>(&self, batches: impl Iterator<Item = &'a RecordBatch>) {
         self.write(DONE, batches);
     }
 
@@ -213,7 +213,7 @@ fn put_record(out: &mut Vec<u8>, kind: u8, members: &[Source]) {
     out.extend_from_slice(&payload);
 }
 
-fn checksum(payload: &[u8]) -> [u8; 4] {
+pub(crate) fn checksum(payload: &[u8]) -> [u8; 4] {
     (xxhash_rust::xxh3::xxh3_64(payload) as u32).to_le_bytes()
 }
 
@@ -246,7 +246,7 @@ fn read_record(bytes: &[u8], at: usize) -> Option<(u8, Members, usize)> {
 }
 
 /// What is left of a batch when `mark` of its source has been delivered before; `None` = nothing.
-pub(super) fn behind(batch: RecordBatch, mark: Position) -> Option<RecordBatch> {
+pub(crate) fn behind(batch: RecordBatch, mark: Position) -> Option<RecordBatch> {
     let source = *batch.source();
     if source.to <= mark {
         return None;

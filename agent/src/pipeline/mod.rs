@@ -12,7 +12,7 @@ mod context;
 mod core;
 mod counters;
 mod dead_letters;
-mod intents;
+pub(crate) mod intents;
 mod keeper;
 mod ledger;
 mod link;

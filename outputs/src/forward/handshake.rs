@@ -11,15 +11,15 @@ use crate::msgpack::{write_array_header, write_text};
 
 /// What a node asks for.
 #[derive(Debug, Clone)]
-pub(super) struct Login {
-    pub(super) shared_key: String,
-    pub(super) self_hostname: String,
-    pub(super) username: String,
-    pub(super) password: String,
+pub(crate) struct Login {
+    pub(crate) shared_key: String,
+    pub(crate) self_hostname: String,
+    pub(crate) username: String,
+    pub(crate) password: String,
 }
 
 /// One log-in under way.
-pub(super) struct Handshake<'a> {
+pub(crate) struct Handshake<'a> {
     login: &'a Login,
     salt: [u8; 16],
     nonce: Vec<u8>,
@@ -40,7 +40,7 @@ fn named<'i, 'a>(item: &'i Item<'a>, name: &str) -> Result<&'i [Item<'a>], Strin
 
 impl<'a> Handshake<'a> {
     /// Answers HELO with the PING to send.
-    pub(super) fn begin(login: &'a Login, helo: &Item<'_>) -> Result<(Self, Vec<u8>), String> {
+    pub(crate) fn begin(login: &'a Login, helo: &Item<'_>) -> Result<(Self, Vec<u8>), String> {
         let mut salt = [0; 16];
         ring::rand::SystemRandom::new()
             .fill(&mut salt)
@@ -86,7 +86,7 @@ impl<'a> Handshake<'a> {
     }
 
     /// Checks PONG.
-    pub(super) fn finish(&self, pong: &Item<'_>) -> Result<(), String> {
+    pub(crate) fn finish(&self, pong: &Item<'_>) -> Result<(), String> {
         let [_, accepted, reason, host, proof] = named(pong, "PONG")? else {
             return Err("PONG has not five parts".into());
         };

@@ -16,23 +16,23 @@ use crate::msgpack::{
 use crate::render::{kubernetes_json, split_seconds};
 
 /// How messages look; from the settings of a node.
-pub(super) struct Style {
-    pub(super) tag: Option<Template>,
-    pub(super) time_as_integer: bool,
-    pub(super) retain_metadata: bool,
-    pub(super) gzip: bool,
-    pub(super) with_options: bool,
-    pub(super) with_chunk: bool,
-    pub(super) extra: Vec<(String, String)>,
+pub(crate) struct Style {
+    pub(crate) tag: Option<Template>,
+    pub(crate) time_as_integer: bool,
+    pub(crate) retain_metadata: bool,
+    pub(crate) gzip: bool,
+    pub(crate) with_options: bool,
+    pub(crate) with_chunk: bool,
+    pub(crate) extra: Vec<(String, String)>,
 }
 
 /// One message and the acknowledgement to wait for.
-pub(super) struct Message {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Message {
+    pub(crate) bytes: Vec<u8>,
     /// Set when the server has to acknowledge.
-    pub(super) chunk: Option<String>,
+    pub(crate) chunk: Option<String>,
     /// How many batches of the request are done with this message and those before it.
-    pub(super) n_batches: usize,
+    pub(crate) n_batches: usize,
 }
 
 /// The name of message `n` of a request: a repeat has the same, so that a server can tell. (Fluent
@@ -46,7 +46,7 @@ fn chunk_id(request_id: &str, n: usize) -> String {
 
 impl Style {
     /// All messages of a request: batches of one tag that follow each other share one.
-    pub(super) fn messages(&self, batches: &[&LogBatch], request_id: &str) -> Vec<Message> {
+    pub(crate) fn messages(&self, batches: &[&LogBatch], request_id: &str) -> Vec<Message> {
         let mut messages = Vec::new();
         let mut done = 0;
         for group in batches.chunk_by(|a, b| a.tag == b.tag) {

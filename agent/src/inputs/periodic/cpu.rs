@@ -61,12 +61,12 @@ impl Cpu {
         let each = all
             .cpus
             .iter()
-            .map(|c| [c.ticks[0] + c.ticks[1], c.ticks[2]]);
+            .map(|c| [c.ticks[0].saturating_add(c.ticks[1]), c.ticks[2]]);
         let mut ticks: Ticks = vec![[0, 0]];
         ticks.extend(each);
-        ticks[0] = ticks[1..]
-            .iter()
-            .fold([0, 0], |s, c| [s[0] + c[0], s[1] + c[1]]);
+        ticks[0] = ticks[1..].iter().fold([0u64, 0u64], |s, c| {
+            [0, 1].map(|k| s[k].saturating_add(c[k]))
+        });
         Ok((ticks, n_cpus))
     }
 
@@ -112,9 +112,19 @@ fn tell(record: &mut Record, before: &Ticks, now: &Ticks, ticks: f64, n_cpus: us
         } else {
             ["p_cpu", "p_user", "p_system"].map(|name| format!("cpu{}.{name}", i - 1))
         };
-        record.push((cpu_p, Field::Float(percent(user + system))));
+        record.push((cpu_p, Field::Float(percent(user.saturating_add(system)))));
         record.push((user_p, Field::Float(percent(user))));
         record.push((system_p, Field::Float(percent(system))));
+    }
+}
+
+/// The probe over files in `proc`.
+#[cfg(feature = "fuzzing")]
+pub(super) fn probe(proc: &std::path::Path) -> impl Probe {
+    Cpu {
+        proc: proc.to_owned(),
+        pid: Some(7),
+        before: None,
     }
 }
 

@@ -61,8 +61,10 @@ impl Probe for Disk {
                 continue;
             }
             is_there = true;
-            now[0] += disk.values[SECTORS_READ] * SECTOR_BYTES;
-            now[1] += disk.values[SECTORS_WRITTEN] * SECTOR_BYTES;
+            for (sum, column) in now.iter_mut().zip([SECTORS_READ, SECTORS_WRITTEN]) {
+                let bytes = disk.values[column].saturating_mul(SECTOR_BYTES);
+                *sum = u64::saturating_add(*sum, bytes);
+            }
         }
         if !is_there {
             let device = self.device.as_deref().unwrap_or_default();
@@ -74,6 +76,16 @@ impl Probe for Disk {
             record.push(("write_size".into(), grown(1)));
         }
         Ok(())
+    }
+}
+
+/// The probe over files in `proc`.
+#[cfg(feature = "fuzzing")]
+pub(super) fn probe(proc: &std::path::Path) -> impl Probe {
+    Disk {
+        path: proc.join("diskstats"),
+        device: None,
+        before: None,
     }
 }
 

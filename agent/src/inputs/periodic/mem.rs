@@ -61,7 +61,7 @@ impl Probe for Mem {
             let path = self.proc.join(pid.to_string()).join("status");
             let status = std::fs::read_to_string(&path)
                 .with_context(|| format!("failed to read {}", path.display()))?;
-            let bytes = kib_of(&status, "VmRSS").unwrap_or(0) * 1024;
+            let bytes = kib_of(&status, "VmRSS").unwrap_or(0).saturating_mul(1024);
             record.push(("proc_bytes".into(), Field::Int(bytes)));
             record.push(("proc_hr".into(), Field::Text(readable(bytes).into_bytes())));
         }
@@ -87,6 +87,15 @@ fn readable(bytes: u64) -> String {
     match unit {
         0 => format!("{bytes}b"),
         _ => format!("{size:.1}{}", ["b", "K", "M", "G", "T"][unit]),
+    }
+}
+
+/// The probe over files in `proc`.
+#[cfg(feature = "fuzzing")]
+pub(super) fn probe(proc: &std::path::Path) -> impl Probe {
+    Mem {
+        proc: proc.to_owned(),
+        pid: Some(7),
     }
 }
 

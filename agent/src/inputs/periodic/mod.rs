@@ -178,6 +178,29 @@ fn batch_of(tag: Arc<str>, resource: Arc<Resource>, tick: &Tick, record: &Record
     batch
 }
 
+/// What every probe of the kernel's files says when it is asked twice, with `change` between.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn ask_all(
+    proc: &std::path::Path,
+    change: impl FnOnce(),
+) -> Vec<anyhow::Result<Record>> {
+    let mut probes: [Box<dyn Probe>; 5] = [
+        Box::new(cpu::probe(proc)),
+        Box::new(mem::probe(proc)),
+        Box::new(disk::probe(proc)),
+        Box::new(netif::probe(proc)),
+        Box::new(proc::probe(proc)),
+    ];
+    let ask = |probe: &mut Box<dyn Probe>| {
+        let mut record = Record::new();
+        probe.ask(&mut record).map(|()| record)
+    };
+    let mut told: Vec<_> = probes.iter_mut().map(ask).collect();
+    change();
+    told.extend(probes.iter_mut().map(ask));
+    told
+}
+
 /// What a probe says, as a JSON object: for tests.
 #[cfg(test)]
 fn told(probe: &mut dyn Probe) -> String {

@@ -106,6 +106,17 @@ impl Probe for Netif {
     }
 }
 
+/// The probe over files in `proc`.
+#[cfg(feature = "fuzzing")]
+pub(super) fn probe(proc: &std::path::Path) -> impl Probe {
+    Netif {
+        path: proc.join("net_dev"),
+        interface: "eth0".to_owned(),
+        is_verbose: true,
+        before: None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

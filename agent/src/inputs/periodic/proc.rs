@@ -105,7 +105,7 @@ impl Probe for Proc {
         if self.with_memory {
             let status = std::fs::read_to_string(folder.join("status")).unwrap_or_default();
             for name in MEMORY {
-                let bytes = kib_of(&status, name).unwrap_or(0) * 1000;
+                let bytes = kib_of(&status, name).unwrap_or(0).saturating_mul(1000);
                 record.push((format!("mem.{name}"), Field::Int(bytes)));
             }
         }
@@ -114,6 +114,18 @@ impl Probe for Proc {
             record.push(("fd".into(), Field::Int(n as u64)));
         }
         Ok(())
+    }
+}
+
+/// The probe over files in `proc`.
+#[cfg(feature = "fuzzing")]
+pub(super) fn probe(proc: &Path) -> impl Probe {
+    Proc {
+        proc: proc.to_owned(),
+        name: "crond".to_owned(),
+        only_alert: false,
+        with_memory: true,
+        with_descriptors: true,
     }
 }
 

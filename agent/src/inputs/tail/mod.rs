@@ -9,6 +9,8 @@ mod columns;
 mod content;
 mod discover;
 mod encoding;
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing;
 mod generation;
 mod identity;
 mod lines;

@@ -1,0 +1,177 @@
+//! What the fuzz targets reach of this crate that nobody else needs: readers of network inputs, files
+//! and databases, without the threads and sockets around them.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use hyper::{HeaderMap, Method};
+use kansoku_model::{LogBatch, Position, Settings, Source, SourceId};
+use kansoku_parsers::journal::{self, Entry};
+use kansoku_parsers::line::Parser;
+use kansoku_parsers::wire::records::{Records, Stream};
+
+pub use crate::filters::accessor::Accessor;
+pub use crate::filters::kubernetes_tag::TagReader;
+pub use crate::filters::template::Template;
+pub use crate::filters::words::split as split_words;
+pub use crate::inputs::forward_handshake::{Handshake, User};
+use crate::inputs::net::form::Form;
+use crate::inputs::net::http::Call;
+use crate::inputs::net::stream::Framing;
+use crate::inputs::systemd::cursors::Cursors;
+use crate::inputs::systemd::file::JournalFile;
+use crate::inputs::{http, kmsg, syslog, tail};
+use crate::kubernetes::Pod;
+use crate::pipeline::intents::{self, Intents};
+use crate::plugin::Environment;
+
+/// The records of a POST request to the `http` input.
+///
+/// # Errors
+/// Why it is refused.
+pub fn http_call(
+    content_type: &str,
+    path: &str,
+    tag_key: Option<&str>,
+    body: &[u8],
+) -> Result<Vec<LogBatch>, String> {
+    let mut headers = HeaderMap::new();
+    let value = |text: &str| text.parse().map_err(|_| "no header".to_owned());
+    headers.insert("content-type", value(content_type)?);
+    headers.insert("x-forwarded-for", value("10.0.0.1")?);
+    let call = Call {
+        method: Method::POST,
+        path: path.to_owned(),
+        headers,
+        body: body.to_vec(),
+    };
+    http::read_call(&call, tag_key, &mut Stream::new(SourceId(1)))
+}
+
+/// What a connection to the `tcp` input brings in pieces, and whether it was read to its end.
+#[must_use]
+pub fn tcp(pairs: &[(&str, &str)], pieces: &[&[u8]]) -> Option<(Vec<LogBatch>, bool)> {
+    let form = Form::of(&Settings::of("tcp", pairs), &Environment::default()).ok()?;
+    Some(feed(form.of_peer("10.0.0.1"), pieces))
+}
+
+/// What a connection to the `syslog` input brings in pieces, and whether it was read to its end.
+#[must_use]
+pub fn syslog(parser: Arc<Parser>, counts_only: bool, pieces: &[&[u8]]) -> (Vec<LogBatch>, bool) {
+    feed(syslog::messages(parser, counts_only), pieces)
+}
+
+fn feed(mut framing: impl Framing, pieces: &[&[u8]]) -> (Vec<LogBatch>, bool) {
+    let mut stream = Stream::new(SourceId(1));
+    let mut records = Records::new(&mut stream, "t".into(), Arc::default());
+    let mut buffer = Vec::new();
+    for (i, piece) in pieces.iter().enumerate() {
+        buffer.extend_from_slice(piece);
+        let is_end = i + 1 == pieces.len();
+        let (n, cut) = framing.cut(&buffer, is_end, &mut records);
+        buffer.drain(..n);
+        if cut.is_err() {
+            return (records.finish(), false);
+        }
+        assert!(!is_end || buffer.is_empty(), "the end leaves nothing");
+    }
+    (records.finish(), true)
+}
+
+/// A record of /dev/kmsg.
+#[must_use]
+pub fn kmsg(record: &[u8]) -> Option<LogBatch> {
+    kmsg::read_record(record)
+}
+
+/// What a log of requests under way says: how far each source is, and the requests.
+pub type Intended = (Vec<(SourceId, Position)>, Vec<Vec<Source>>);
+
+/// Opens the log of the output `o` in a folder.
+///
+/// # Errors
+/// When it cannot be read or written.
+pub fn open_intents(folder: &Path) -> std::io::Result<Intended> {
+    let (_, recovered) = Intents::open(folder, "o")?;
+    let mut marks: Vec<_> = recovered.marks.into_iter().collect();
+    marks.sort_unstable();
+    Ok((marks, recovered.requests))
+}
+
+/// A record of such a log, whatever its payload.
+#[must_use]
+pub fn intent(payload: &[u8]) -> Vec<u8> {
+    let mut out = (payload.len() as u32).to_le_bytes().to_vec();
+    out.extend_from_slice(&intents::checksum(payload));
+    out.extend_from_slice(payload);
+    out
+}
+
+/// Up to `most` entries of a journal file behind the sequence number `after`, with the number of their
+/// fields that can be read.
+///
+/// # Errors
+/// When the file is damaged; what stands before is lost.
+pub fn journal_entries(
+    path: &Path,
+    after: u64,
+    most: usize,
+) -> anyhow::Result<(u64, Vec<(Entry, usize)>)> {
+    let mut file = JournalFile::open(path)?;
+    if after > 0 {
+        file.skip(|entry| entry.seqnum <= after)?;
+    }
+    let mut entries = Vec::new();
+    while entries.len() < most
+        && let Some(entry) = file.next()?
+    {
+        let fields = entry.items.iter().filter(|offset| {
+            let field = file.field(**offset);
+            field.is_ok_and(|field| journal::split(&field).is_some())
+        });
+        let n = fields.count();
+        entries.push((entry, n));
+    }
+    Ok((file.header.n_entries, entries))
+}
+
+/// What the inputs `cpu`, `mem`, `disk`, `netif` and `proc` read in `folder`, twice with a change
+/// between: how many values each reading gave, `None` where it failed.
+pub fn periodic(folder: &Path, change: impl FnOnce()) -> Vec<Option<usize>> {
+    let told = crate::inputs::periodic::ask_all(folder, change);
+    told.into_iter().map(|r| r.ok().map(|r| r.len())).collect()
+}
+
+/// How many journal files a database of the `systemd` input knows.
+///
+/// # Errors
+/// When it cannot be used.
+pub fn journal_cursors(path: &Path) -> anyhow::Result<usize> {
+    Ok(Cursors::open(Some(path), "off")?.delivered.len())
+}
+
+/// The pods in a kubelet's answer.
+#[must_use]
+pub fn kubelet_pods(answer: &[u8]) -> Option<Vec<Pod>> {
+    crate::kubernetes::kubelet_pods(answer)
+}
+
+/// A file that is read by the `tail` input; see [`TailReader::read`].
+pub struct TailReader(tail::fuzzing::Reader);
+
+impl TailReader {
+    /// `None` when the settings are refused.
+    #[must_use]
+    pub fn new(pairs: &[(&str, &str)], path: &Path) -> Option<Self> {
+        tail::fuzzing::Reader::new(pairs, path).map(Self)
+    }
+
+    /// The records of what the file holds now and did not hold in the last call, as by an agent that was
+    /// started anew; `last` says that nothing will follow.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
+    pub fn read(&mut self, turn_bytes: u64, last: bool) -> std::io::Result<Vec<LogBatch>> {
+        self.0.read(turn_bytes, last)
+    }
+}
