@@ -2,11 +2,12 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::diskstats::{Disk, MAX_VALUES, disks};
 use kansoku_parsers::kernel::udev::property;
-use regex::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec};
@@ -152,7 +153,7 @@ const ATA: [(&str, &str, &str); 3] = [
 struct Diskstats {
     file: KernelFile,
     udev_data: PathBuf,
-    ignore: Regex,
+    ignore: Arc<Pattern>,
     buf: Vec<u8>,
     udev: Vec<u8>,
     path: String,
@@ -176,7 +177,7 @@ impl Collector for Diskstats {
         self.file.read(&mut self.buf)?;
         for disk in disks(&self.buf) {
             let disk = disk?;
-            if self.ignore.is_match(disk.name) {
+            if self.ignore.is_match(disk.name.as_bytes()) {
                 continue;
             }
             self.path.clear();

@@ -5,10 +5,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kansoku_model::{FamilyId, MetricBatch, MetricKind};
 use kansoku_parsers::kernel::mountinfo::{Mount, mounts, unescape};
-use regex::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::kernel_file::KernelFile;
 use super::statfs::{Answer, Prober};
@@ -27,8 +28,8 @@ struct Filesystem {
     /// Of process 1, whose mounts are the node's; else our own, where `hidepid` hides that.
     files: [KernelFile; 2],
     rootfs: PathBuf,
-    ignore_mount_points: Regex,
-    ignore_fs_types: Regex,
+    ignore_mount_points: Arc<Pattern>,
+    ignore_fs_types: Arc<Pattern>,
     prober: Prober,
     buf: Vec<u8>,
 }
@@ -70,8 +71,10 @@ impl Filesystem {
             fs_type: text(mount.fs_type),
             is_read_only: mount.is_read_only(),
         };
-        if self.ignore_mount_points.is_match(&wanted.mount_point)
-            || self.ignore_fs_types.is_match(&wanted.fs_type)
+        if self
+            .ignore_mount_points
+            .is_match(wanted.mount_point.as_bytes())
+            || self.ignore_fs_types.is_match(wanted.fs_type.as_bytes())
         {
             return None;
         }

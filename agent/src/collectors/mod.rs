@@ -25,9 +25,10 @@ mod time;
 mod uname;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use kansoku_model::MetricBatch;
-use regex::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 /// Reads one subsystem.
 pub trait Collector: Send {
@@ -69,11 +70,11 @@ pub struct NodeSpec {
     /// udev's database of devices.
     pub udev_data: PathBuf,
     /// Searched in mount points as seen below `rootfs`.
-    pub ignore_mount_points: Regex,
-    pub ignore_fs_types: Regex,
-    pub ignore_disks: Regex,
+    pub ignore_mount_points: Arc<Pattern>,
+    pub ignore_fs_types: Arc<Pattern>,
+    pub ignore_disks: Arc<Pattern>,
     /// `None` keeps every interface.
-    pub ignore_interfaces: Option<Regex>,
+    pub ignore_interfaces: Option<Arc<Pattern>>,
 }
 
 /// node_exporter's default for mount points that are left out.
@@ -86,7 +87,7 @@ pub const IGNORE_DISKS: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\
 
 impl Default for NodeSpec {
     fn default() -> Self {
-        let regex = |pattern| Regex::new(pattern).expect("own patterns are valid");
+        let regex = |pattern| Arc::new(Pattern::new(pattern).expect("own patterns are valid"));
         Self {
             procfs: "/proc".into(),
             sysfs: "/sys".into(),

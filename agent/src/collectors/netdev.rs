@@ -7,17 +7,18 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::Context;
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::net_dev;
 use kansoku_parsers::kernel::rtnetlink::{self, Counters};
+use kansoku_parsers::line::pattern::Pattern;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
     sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use regex::Regex;
 
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec};
@@ -60,7 +61,7 @@ const FROM_NETLINK: [(&str, &[usize]); 17] = [
 
 struct Netdev {
     source: Source,
-    ignore: Option<Regex>,
+    ignore: Option<Arc<Pattern>>,
     buf: Vec<u8>,
     name: String,
     help: String,
@@ -90,7 +91,11 @@ impl Netdev {
     }
 
     fn sample(&mut self, out: &mut MetricBatch, device: &str, values: &[u64]) {
-        if self.ignore.as_ref().is_some_and(|i| i.is_match(device)) {
+        if self
+            .ignore
+            .as_ref()
+            .is_some_and(|i| i.is_match(device.as_bytes()))
+        {
             return;
         }
         for ((statistic, _), value) in FROM_NETLINK.iter().zip(values) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use kansoku_model::MetricBatch;
-use regex::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::NodeSpec;
 use super::container::{ContainerCollector, ContainerSpec};
@@ -49,7 +49,7 @@ fn a_captured_node() {
         // Nothing is mounted there, so no size of this machine gets into the result.
         rootfs: "/host".into(),
         udev_data: fixtures("udev"),
-        ignore_interfaces: Some(Regex::new("^lo$").expect("a valid pattern")),
+        ignore_interfaces: Some(Arc::new(Pattern::new("^lo$").expect("a valid pattern"))),
         ..NodeSpec::default()
     };
     let mut batch = MetricBatch::default();

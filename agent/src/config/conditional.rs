@@ -8,8 +8,7 @@ use std::time::Duration;
 use kansoku_model::{ConfigError, LogBatch, MetricBatch};
 use kansoku_parsers::config::Signal;
 use kansoku_parsers::config::condition::{Condition, Operand, Operator, Rule};
-use kansoku_parsers::line::pattern;
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use crate::filters::accessor::{Accessor, Reading};
 use crate::pipeline::{FilterContext, TagMatch};
@@ -46,7 +45,7 @@ struct Test {
 enum Compare {
     Text { equal: bool, text: Vec<u8> },
     Number(Operator, f64),
-    Pattern { fits: bool, pattern: Regex },
+    Pattern { fits: bool, pattern: Pattern },
     OneOf { fits: bool, texts: Vec<Vec<u8>> },
 }
 
@@ -64,7 +63,7 @@ impl Test {
             },
             Operator::Matches | Operator::MatchesNot => Compare::Pattern {
                 fits: rule.operator == Operator::Matches,
-                pattern: pattern::compile(text).map_err(|e| error(e.to_string()))?,
+                pattern: Pattern::new(text).map_err(|e| error(e.to_string()))?,
             },
             Operator::In | Operator::NotIn => Compare::OneOf {
                 fits: rule.operator == Operator::In,
@@ -355,6 +354,16 @@ mod tests {
             (
                 false,
                 vec![("$n", Operator::Matches, text("^[0-9]$"))],
+                "1:1 3.5z:- 4:1",
+            ),
+            (
+                false,
+                vec![("$n", Operator::Matches, text("^(?!2)[0-9](?=$|\\.)"))],
+                "1:1 2:- 3.5z:1 4:1",
+            ),
+            (
+                false,
+                vec![("$n", Operator::MatchesNot, text("(?<=3)\\.5"))],
                 "1:1 3.5z:- 4:1",
             ),
             (

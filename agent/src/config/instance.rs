@@ -10,7 +10,6 @@ use kansoku_model::plugin::{Setting, did_you_mean, parse_bool};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings};
 use kansoku_outputs::{Output, OutputEnvironment, OutputPlugin, RetryPolicy};
 use kansoku_parsers::config::{SectionKind, Signal};
-use kansoku_parsers::line::pattern;
 
 use super::{conditional, foreign, voice, without_effect};
 use crate::log::{Level, Voice};
@@ -299,9 +298,9 @@ fn matches(core: &Settings) -> Result<Option<TagMatch>, Mistake> {
     let Some(s) = core.get("match_regex") else {
         return Ok(None);
     };
-    let regex = pattern::compile(&s.value)
+    let matches = TagMatch::regex(&s.value)
         .map_err(|e| Mistake::read(ConfigError::new(&s.place, e.to_string())))?;
-    Ok(Some(TagMatch::Regex(regex)))
+    Ok(Some(matches))
 }
 
 /// Builds instance number `n` of an input; also returns the plugin's own settings. `None` when it is not

@@ -6,8 +6,7 @@
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Settings};
-use kansoku_parsers::line::pattern;
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::accessor::{Accessor, Reading};
 use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
@@ -51,7 +50,7 @@ enum Logic {
 
 struct Rule {
     key: Accessor,
-    pattern: Regex,
+    pattern: Pattern,
     excludes: bool,
 }
 
@@ -96,7 +95,7 @@ impl Rule {
         let error = |message: String| ConfigError::new(&s.place, message);
         Ok(Self {
             key: Accessor::new(key).map_err(error)?,
-            pattern: pattern::compile(text.trim()).map_err(|e| error(e.to_string()))?,
+            pattern: Pattern::new(text.trim()).map_err(|e| error(e.to_string()))?,
             excludes: s.key == "exclude",
         })
     }

@@ -6,8 +6,7 @@
 use kansoku_model::log::KUBERNETES;
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Settings, Value};
-use kansoku_parsers::line::pattern;
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::modify_condition::Condition;
 use super::words;
@@ -101,7 +100,7 @@ enum Rule {
 enum Keys {
     One(String),
     Prefix(String),
-    Pattern(Regex),
+    Pattern(Pattern),
 }
 
 impl Keys {
@@ -151,8 +150,8 @@ impl Rule {
             "remove" => Self::Remove(Keys::One(key)),
             "remove_wildcard" => Self::Remove(Keys::Prefix(key.trim_end_matches('*').to_owned())),
             "remove_regex" => {
-                let regex = pattern::compile(&key)
-                    .map_err(|e| ConfigError::new(&s.place, e.to_string()))?;
+                let regex =
+                    Pattern::new(&key).map_err(|e| ConfigError::new(&s.place, e.to_string()))?;
                 Self::Remove(Keys::Pattern(regex))
             }
             "rename" | "hard_rename" => Self::Rename {

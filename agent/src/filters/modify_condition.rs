@@ -3,8 +3,7 @@
 use kansoku_model::log::KUBERNETES;
 use kansoku_model::plugin::{Setting, did_you_mean};
 use kansoku_model::{ConfigError, LogBatch, Value};
-use kansoku_parsers::line::pattern;
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::accessor::{Accessor, Found, Reading};
 use super::words;
@@ -17,10 +16,10 @@ pub struct Condition {
 
 enum Test {
     KeyExists(Accessor),
-    AKeyMatches(Regex),
+    AKeyMatches(Pattern),
     ValueEquals(Accessor, String),
-    ValueMatches(Accessor, Regex),
-    MatchingKeysHaveMatchingValues(Regex, Regex),
+    ValueMatches(Accessor, Pattern),
+    MatchingKeysHaveMatchingValues(Pattern, Pattern),
 }
 
 const KINDS: &[&str] = &[
@@ -54,7 +53,7 @@ impl Condition {
             })
         };
         let accessor = |at| Accessor::new(word(at)?).map_err(error);
-        let regex = |at| pattern::compile(word(at)?).map_err(|e| error(e.to_string()));
+        let regex = |at| Pattern::new(word(at)?).map_err(|e| error(e.to_string()));
         let test = match kind.as_str() {
             "key_exists" | "key_does_not_exist" => Test::KeyExists(accessor(1)?),
             "a_key_matches" | "no_key_matches" => Test::AKeyMatches(regex(1)?),
@@ -137,7 +136,7 @@ impl Condition {
     }
 }
 
-fn matching(batch: &LogBatch, keys: &Regex) -> Vec<usize> {
+fn matching(batch: &LogBatch, keys: &Pattern) -> Vec<usize> {
     let fits = |(at, column): (usize, &kansoku_model::Column)| {
         keys.is_match(column.name.as_bytes()).then_some(at)
     };
@@ -158,7 +157,7 @@ fn bool_text(b: bool) -> &'static [u8] {
 }
 
 /// Patterns are held against texts and booleans only, as in Fluent Bit.
-fn matches(reading: &Reading<'_>, row: usize, regex: &Regex) -> bool {
+fn matches(reading: &Reading<'_>, row: usize, regex: &Pattern) -> bool {
     match reading.find(row) {
         Some(Found::Value(Value::Bool(b))) => regex.is_match(bool_text(b)),
         Some(Found::Json(b"true" | b"false")) => {

@@ -9,8 +9,7 @@ use std::sync::Arc;
 
 use kansoku_model::plugin::{Setting, parse_bool};
 use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Settings};
-use kansoku_parsers::line::pattern;
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::{Groups, Pattern};
 
 use super::accessor::Accessor;
 use super::template::Template;
@@ -42,7 +41,7 @@ pub const PLUGIN: FilterPlugin = Plugin {
 
 struct Rule {
     key: Accessor,
-    pattern: Regex,
+    pattern: Pattern,
     tag: Template,
     keeps: bool,
 }
@@ -85,7 +84,7 @@ impl Rule {
         })?;
         Ok(Self {
             key: Accessor::new(key).map_err(error)?,
-            pattern: pattern::compile(regex).map_err(|e| error(e.to_string()))?,
+            pattern: Pattern::new(regex).map_err(|e| error(e.to_string()))?,
             tag: Template::new(tag).map_err(error)?,
             keeps,
         })
@@ -113,16 +112,17 @@ impl Moved {
 impl RewriteTag {
     fn route(&self, batch: &LogBatch, kept: &mut [bool]) -> Moved {
         let mut moved = Moved::default();
+        let mut groups = Groups::default();
         let rules: Vec<_> = (self.rules.iter())
             .map(|rule| (rule, rule.key.over(batch), rule.tag.over(batch)))
             .collect();
         for (row, kept) in kept.iter_mut().enumerate() {
             for (rule, key, tag) in &rules {
                 let Some(text) = key.text(row) else { continue };
-                let Some(groups) = rule.pattern.captures(&text) else {
+                if !rule.pattern.find_groups(&text, &mut groups) {
                     continue;
-                };
-                let tag = tag.text(row, |n| groups.get(n).map(|m| m.as_bytes()));
+                }
+                let tag = tag.text(row, |n| groups.get(n).map(|(from, to)| &text[from..to]));
                 if !tag.is_empty() {
                     *kept = rule.keeps;
                     moved.add(tag, row);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kansoku_model::plugin::{OptionKind, OptionSpec};
 use kansoku_model::{ConfigError, MetricBatch, RecordBatch, Resource, Settings};
-use regex::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::node_paths::{PROCFS, SYSFS};
 use super::target_labels::target_labels;
@@ -108,7 +108,8 @@ pub const PLUGIN: InputPlugin = InputPlugin {
 /// When a pattern is not valid.
 pub fn spec(settings: &Settings) -> Result<NodeSpec, ConfigError> {
     let pattern = |key: &str, default: &str| {
-        Regex::new(settings.text(key, default)).map_err(|error| {
+        let pattern = Pattern::new(settings.text(key, default)).map(Arc::new);
+        pattern.map_err(|error| {
             let place = settings.get(key).map_or(&settings.place, |s| &s.place);
             ConfigError::new(place, format!("'{key}' is no valid pattern: {error}"))
         })

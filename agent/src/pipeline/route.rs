@@ -1,6 +1,8 @@
 //! Which tags a filter or an output wants.
 
-use regex::bytes::Regex;
+use std::sync::Arc;
+
+use kansoku_parsers::line::pattern::{Pattern, PatternError};
 
 /// Fluent Bit's `match` or `match_regex`.
 #[derive(Debug, Clone)]
@@ -8,7 +10,7 @@ pub enum TagMatch {
     /// `*` stands for any run of characters, anywhere.
     Wildcard(Box<str>),
     /// Found anywhere in the tag.
-    Regex(Regex),
+    Pattern(Arc<Pattern>),
 }
 
 impl TagMatch {
@@ -22,8 +24,8 @@ impl TagMatch {
     ///
     /// # Errors
     /// When the expression cannot be read.
-    pub fn regex(expression: &str) -> Result<Self, regex::Error> {
-        Regex::new(expression).map(Self::Regex)
+    pub fn regex(expression: &str) -> Result<Self, PatternError> {
+        Ok(Self::Pattern(Arc::new(Pattern::new(expression)?)))
     }
 
     /// Whether `tag` is wanted.
@@ -31,7 +33,7 @@ impl TagMatch {
     pub fn fits(&self, tag: &str) -> bool {
         match self {
             Self::Wildcard(pattern) => wildcard_fits(pattern.as_bytes(), tag.as_bytes()),
-            Self::Regex(regex) => regex.is_match(tag.as_bytes()),
+            Self::Pattern(pattern) => pattern.is_match(tag.as_bytes()),
         }
     }
 }
@@ -88,7 +90,8 @@ mod tests {
                 "{pattern} {tag}"
             );
         }
-        assert!(TagMatch::regex("^kube\\.").unwrap().fits("kube.x"));
+        let not_system = TagMatch::regex(r"^kube\.(?!kube-system)").unwrap();
+        assert!(not_system.fits("kube.x") && !not_system.fits("kube.kube-system.x"));
         assert!(TagMatch::regex("(").is_err());
     }
 }

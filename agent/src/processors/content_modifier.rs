@@ -9,8 +9,7 @@ use std::sync::Arc;
 use kansoku_model::{
     ConfigError, LogBatch, MetricBatch, OptionKind, OptionSpec, Plugin, Resource, Settings, Value,
 };
-use kansoku_parsers::line::pattern;
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::{Groups, Pattern};
 
 use super::{LabelPairs, rewrite, sha256};
 use crate::filters::record::Tree;
@@ -87,7 +86,7 @@ enum Action {
     Delete,
     Rename(String),
     Hash,
-    Extract(Regex),
+    Extract(Pattern),
     Convert(Type),
 }
 
@@ -128,11 +127,11 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
         "rename" => Action::Rename(value()?),
         "hash" => Action::Hash,
         "extract" => {
-            let regex = pattern::compile(settings.required("pattern")?);
+            let pattern = Pattern::new(settings.required("pattern")?);
             let place = settings
                 .get("pattern")
                 .map_or(&settings.place, |s| &s.place);
-            Action::Extract(regex.map_err(|e| ConfigError::new(place, e.to_string()))?)
+            Action::Extract(pattern.map_err(|e| ConfigError::new(place, e.to_string()))?)
         }
         _ => {
             settings.required("converted_type")?;
@@ -208,11 +207,11 @@ impl ContentModifier {
                 }
                 pairs[at].1 = text(&sha256(&before));
             }
-            (Action::Extract(regex), Some(at)) => {
+            (Action::Extract(pattern), Some(at)) => {
                 let Tree::Text(text) = pairs[at].1.clone() else {
                     return false;
                 };
-                return extract(pairs, regex, &text);
+                return extract(pairs, pattern, &text);
             }
             (Action::Convert(to), Some(at)) => match convert(&pairs[at].1, *to) {
                 Some(tree) => pairs[at].1 = tree,
@@ -227,7 +226,7 @@ impl ContentModifier {
     fn touches(&self, column: &str) -> bool {
         let named = match &self.action {
             Action::Rename(name) => column == name,
-            Action::Extract(regex) => regex.capture_names().flatten().any(|n| n == column),
+            Action::Extract(pattern) => pattern.names().iter().any(|(_, n)| **n == *column),
             _ => false,
         };
         named || column == self.key
@@ -317,14 +316,15 @@ impl ContentModifier {
     }
 }
 
-fn extract(pairs: &mut Pairs, regex: &Regex, text: &[u8]) -> bool {
-    let Some(groups) = regex.captures(text) else {
+fn extract(pairs: &mut Pairs, pattern: &Pattern, text: &[u8]) -> bool {
+    let mut groups = Groups::default();
+    if !pattern.find_groups(text, &mut groups) {
         return false;
-    };
-    for name in regex.capture_names().flatten() {
-        if let Some(found) = groups.name(name) {
-            pairs.retain(|(key, _)| key != name);
-            pairs.push((name.to_owned(), Tree::Text(found.as_bytes().to_vec())));
+    }
+    for (group, name) in pattern.names() {
+        if let Some((from, to)) = groups.get(*group) {
+            pairs.retain(|(key, _)| **key != **name);
+            pairs.push((name.to_string(), Tree::Text(text[from..to].to_vec())));
         }
     }
     true

@@ -1,8 +1,7 @@
 //! `metrics_selector`: keeps or drops metrics by name, or points by a label's value.
 
 use kansoku_model::{ConfigError, LogBatch, MetricBatch, OptionKind, OptionSpec, Plugin, Settings};
-use kansoku_parsers::line::pattern;
-use regex::bytes::Regex;
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::rewrite;
 use crate::filters::words;
@@ -56,7 +55,7 @@ enum Selector {
 enum Names {
     Prefix(String),
     Substring(String),
-    Pattern(Regex),
+    Pattern(Pattern),
 }
 
 fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
@@ -75,7 +74,7 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
             let place = settings
                 .get("metric_name")
                 .map_or(&settings.place, |s| &s.place);
-            let regex = pattern::compile(regex);
+            let regex = Pattern::new(regex);
             Names::Pattern(regex.map_err(|e| ConfigError::new(place, e.to_string()))?)
         }
         None if is("operation_type", "substring") => Names::Substring(name.to_owned()),

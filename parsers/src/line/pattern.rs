@@ -32,21 +32,6 @@ const MAX_BACKTRACKS: usize = 100_000;
 #[error("{0}")]
 pub struct PatternError(String);
 
-/// Compiles a pattern that needs no backtracking, for callers that want the regex crate's type.
-///
-/// # Errors
-/// When it is malformed, or needs the backtracking of [`Pattern`].
-pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
-    let translated = Translated::new(pattern, false)?;
-    if translated.backtracks {
-        let message = format!(
-            "pattern '{pattern}': look-around, backreferences and possessive groups are not supported here"
-        );
-        return Err(PatternError(message));
-    }
-    build(&translated, true)
-}
-
 /// A pattern as it stands in a Fluent Bit configuration.
 #[derive(Debug)]
 pub struct Pattern {

@@ -531,10 +531,6 @@ fn compile(hir: &Hir, ops: &mut Vec<Op>) -> Option<()> {
         HirKind::Look(_) => return None,
         HirKind::Capture(group) => {
             let slot = 2 * group.index as usize;
-            // Only groups with a name become fields.
-            if group.name.is_none() {
-                return compile(&group.sub, ops);
-            }
             ops.push(Op::Save(slot));
             compile(&group.sub, ops)?;
             ops.push(Op::Save(slot + 1));

@@ -25,6 +25,10 @@ pub(super) struct Translated {
     pub is_wide: bool,
     /// It has a `^`.
     pub has_caret: bool,
+    /// Some group has a name: then only those with one capture, as in Ruby.
+    pub has_names: bool,
+    /// Some group has none.
+    pub has_plain_groups: bool,
     /// Groups that share a name: the name in the pattern, and the one that was meant.
     pub renamed: HashMap<String, String>,
 }
@@ -32,6 +36,14 @@ pub(super) struct Translated {
 impl Translated {
     /// Translates for bytes, or for characters when `wide`.
     pub(super) fn new(original: &str, wide: bool) -> Result<Self, PatternError> {
+        let out = Self::translate(original, wide, false)?;
+        if out.has_names && out.has_plain_groups {
+            return Self::translate(original, wide, true);
+        }
+        Ok(out)
+    }
+
+    fn translate(original: &str, wide: bool, names_only: bool) -> Result<Self, PatternError> {
         let (body, flags) = strip_slashes(original);
         let is_wide = !body.is_ascii() || body.contains("\\p") || body.contains("\\P");
         let mut translator = Translator {
@@ -45,12 +57,16 @@ impl Translated {
                 counts: false,
                 is_wide,
                 has_caret: false,
+                has_names: false,
+                has_plain_groups: false,
                 renamed: HashMap::new(),
             },
+            names_only,
             names: HashMap::new(),
             class_depth: 0,
         };
         translator.run()?;
+        translator.out.has_names = !translator.names.is_empty();
         Ok(translator.out)
     }
 }
@@ -71,6 +87,8 @@ struct Translator<'a> {
     /// Classes and escapes have to be spelled out, as the regex crate means Unicode.
     wide: bool,
     out: Translated,
+    /// Groups without a name do not capture.
+    names_only: bool,
     /// How often a group name was seen.
     names: HashMap<&'a str, usize>,
     /// Depth of nested `[`.
@@ -86,6 +104,11 @@ impl<'a> Translator<'a> {
                 '[' => self.open_class(rest),
                 _ if self.class_depth > 0 => self.in_class(c, rest),
                 '(' if rest.starts_with("(?") => self.group(rest)?,
+                '(' => {
+                    self.out.has_plain_groups = true;
+                    self.push(if self.names_only { "(?:" } else { "(" });
+                    1
+                }
                 '{' if !is_repetition(rest) => {
                     self.push("\\{");
                     1
