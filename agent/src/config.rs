@@ -29,7 +29,7 @@ use crate::plugin::Environment;
 use builder::Builder;
 use instance::Mistake;
 use parser_files::Parsers;
-pub use parser_files::{find_multiline, find_parser};
+pub use parser_files::{find_multiline, find_parser, find_parser_or_raw};
 pub use service::{HealthCheck, Service};
 
 /// A whole configuration, built and ready to run.
@@ -132,11 +132,6 @@ fn build(
         builder
             .section(section)
             .unwrap_or_else(|mistake| mistakes.push(mistake));
-    }
-    if builder.has_no_input() && mistakes.is_empty() {
-        let place = Place::new("configuration", 0);
-        let message = "there is no input; add an [INPUT] section or -i NAME";
-        mistakes.push(Mistake::read(ConfigError::new(&place, message)));
     }
     let (pipeline, inputs, environment) = builder.finish(mistakes.is_empty());
     if mistakes.is_empty() {

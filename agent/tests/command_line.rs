@@ -164,9 +164,9 @@ fn mistakes_end_in_their_exit_status_and_a_message() {
             "cannot read /nonexistent/x.yaml",
         ),
         (
-            &["-o", "null"],
+            &["-o", "null", "--strict"],
             1,
-            "there is no input; add an [INPUT] section or -i NAME",
+            "there is no input: nothing is read; add an [INPUT] section or -i NAME (--strict)",
         ),
         (
             &["-i", "dummy", "-o", "null", "-w", "/nonexistent"],

@@ -86,10 +86,6 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn has_no_input(&self) -> bool {
-        self.spec.inputs.is_empty()
-    }
-
     /// Builds what one section says.
     pub(super) fn section(&mut self, mut section: Section) -> Result<(), Mistake> {
         let kind = section.kind;
@@ -233,11 +229,20 @@ impl<'a> Builder<'a> {
                 self.warnings.push(ConfigError::new(place, message));
             }
         }
-        if self.spec.outputs.is_empty() && has_no_mistakes {
-            let message = "there is no output: every record is discarded";
-            let place = Place::new("configuration", 0);
-            self.warnings.push(ConfigError::new(&place, message));
-        }
+        let place = Place::new("configuration", 0);
+        let mut missing = |is_missing: bool, message: &str| {
+            if is_missing && has_no_mistakes {
+                self.warnings.push(ConfigError::new(&place, message));
+            }
+        };
+        missing(
+            self.spec.inputs.is_empty(),
+            "there is no input: nothing is read; add an [INPUT] section or -i NAME",
+        );
+        missing(
+            self.spec.outputs.is_empty(),
+            "there is no output: every record is discarded",
+        );
         (self.spec, self.inputs, self.environment)
     }
 }

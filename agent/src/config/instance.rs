@@ -71,7 +71,7 @@ const MATCH_REGEX: OptionSpec = OptionSpec::new(
     "match_regex",
     OptionKind::Text,
     "",
-    "tags to take, as a pattern",
+    "tags to take, as a pattern that matches from their start; beside match one of the two is enough",
 );
 
 const LOG_LEVEL: OptionSpec = OptionSpec::new(
@@ -292,15 +292,16 @@ fn name(plugin: &str, n: usize, core: &Settings) -> String {
 }
 
 fn matches(core: &Settings) -> Result<Option<TagMatch>, Mistake> {
-    if let Some(s) = core.get("match") {
-        return Ok(Some(TagMatch::wildcard(&s.value)));
-    }
+    let wildcard = core.get("match").map(|s| s.value.as_str());
     let Some(s) = core.get("match_regex") else {
-        return Ok(None);
+        return Ok(wildcard.map(TagMatch::wildcard));
     };
     let matches = TagMatch::regex(&s.value)
         .map_err(|e| Mistake::read(ConfigError::new(&s.place, e.to_string())))?;
-    Ok(Some(matches))
+    Ok(Some(match wildcard {
+        Some(wildcard) => matches.or_wildcard(wildcard),
+        None => matches,
+    }))
 }
 
 /// Builds instance number `n` of an input; also returns the plugin's own settings. `None` when it is not

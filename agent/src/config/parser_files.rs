@@ -138,6 +138,19 @@ pub fn find_parser(
     found.ok_or_else(|| unknown("parser", &setting.value, &setting.place, names))
 }
 
+/// Finds a parser by name where Fluent Bit goes on without one that it does not know: lines stay as
+/// they are, which is told.
+#[must_use]
+pub fn find_parser_or_raw(environment: &Environment, setting: &Setting) -> Option<Arc<Parser>> {
+    let found = find_parser(environment, setting);
+    found
+        .map_err(|error| {
+            let message = format!("{}; lines are not parsed", error.message);
+            environment.warn(&error.place, message);
+        })
+        .ok()
+}
+
 /// Finds a multiline parser by name, in any case, for plugins that take some.
 ///
 /// # Errors

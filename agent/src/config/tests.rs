@@ -172,6 +172,6 @@ fn the_command_line_wins_and_one_pair_needs_no_match() {
     let shown = show(&load(&invocation), "");
     assert_eq!(
         shown,
-        "service flush=3s grace=5s http=off storage=none\ninput dummy.0 tag=dummy.0 mem_buf_limit=None rate=2\noutput null.0 Wildcard(\"*\") retries=None workers=1\n"
+        "service flush=3s grace=5s http=off storage=none\ninput dummy.0 tag=dummy.0 mem_buf_limit=None rate=2\noutput null.0 \"*\" retries=None workers=1\n"
     );
 }

@@ -72,8 +72,7 @@ struct ParserFilter {
 fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
     settings.check(PLUGIN.options)?;
     settings.required("parser")?;
-    let parsers = settings.all("parser").map(|s| find_parser(environment, s));
-    let parsers = parsers.collect::<Result<_, _>>()?;
+    let parsers = parsers_of(settings, environment)?;
     let key = settings.required("key_name")?;
     let key = if key.starts_with('$') {
         let place = settings
@@ -91,6 +90,27 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
         scratch: Mutex::default(),
         told: AtomicU64::new(0),
     }))
+}
+
+/// The parsers in order. As in Fluent Bit one that is unknown is left out, unless there is no other.
+fn parsers_of(
+    settings: &Settings,
+    environment: &Environment,
+) -> Result<Vec<Arc<Parser>>, ConfigError> {
+    let (mut parsers, mut unknown) = (Vec::new(), Vec::new());
+    for setting in settings.all("parser") {
+        match find_parser(environment, setting) {
+            Ok(parser) => parsers.push(parser),
+            Err(error) => unknown.push(error),
+        }
+    }
+    if parsers.is_empty() && !unknown.is_empty() {
+        return Err(unknown.swap_remove(0));
+    }
+    for error in unknown {
+        environment.warn(&error.place, format!("{}; it is left out", error.message));
+    }
+    Ok(parsers)
 }
 
 /// Unix nanoseconds.

@@ -22,7 +22,7 @@ use nix::unistd::Pid;
 
 use super::periodic::{INTERVAL_OPTIONS, interval};
 use super::ticker::{Ticker, random_source};
-use crate::config::find_parser;
+use crate::config::find_parser_or_raw;
 use crate::filters::parser::now_ns;
 use crate::log;
 use crate::pipeline::Link;
@@ -110,8 +110,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
         command: settings.required("command")?.to_owned(),
         parser: settings
             .get("parser")
-            .map(|s| find_parser(environment, s))
-            .transpose()?,
+            .and_then(|s| find_parser_or_raw(environment, s)),
         max_line_bytes: size as usize,
         every: (!settings.bool("oneshot", false)?).then_some(every),
         exits: settings.bool("exit_after_oneshot", false)?,

@@ -71,6 +71,8 @@ pub struct Running {
     spool_end: Sender<()>,
     /// Inputs that have not ended.
     n_running: usize,
+    /// There never was one: the pipeline delivers what is spilled, and waits to be stopped.
+    has_no_inputs: bool,
     first_error: Option<anyhow::Error>,
     ended: Receiver<Ended>,
     queues: Vec<Arc<Queue>>,
@@ -206,6 +208,12 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     let metrics = Arc::new(metrics);
     let (ended_sender, ended) = crossbeam_channel::unbounded();
     let n_inputs = inputs.len();
+    // Without inputs nobody would hold the other end.
+    let ended = if n_inputs == 0 {
+        crossbeam_channel::never()
+    } else {
+        ended
+    };
     for (lane, (input, counters)) in inputs.into_iter().enumerate() {
         let link = Link {
             tag: input.tag.into(),
@@ -233,6 +241,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         spool,
         spool_end,
         n_running: n_inputs,
+        has_no_inputs: n_inputs == 0,
         first_error: None,
         ended,
         queues,
@@ -319,7 +328,7 @@ impl Running {
     /// Blocks until a message comes; `None` when all inputs have ended or the pipeline was told to
     /// stop: then only [`wait`](Self::wait) is left to be called.
     pub fn wait_for<T>(&mut self, message: &Receiver<T>) -> Option<T> {
-        while self.n_running > 0 {
+        while self.n_running > 0 || self.has_no_inputs {
             crossbeam_channel::select! {
                 recv(self.ended) -> ended => match ended {
                     Ok(ended) => self.note(ended),
@@ -413,7 +422,7 @@ impl Running {
         let mut deadline: Option<Instant> = None;
         // Once the deadline is set the stop channel would be ready for ever.
         let mut stop = self.stop.clone();
-        while self.n_running > 0 {
+        while self.n_running > 0 || (self.has_no_inputs && deadline.is_none()) {
             let patience = match deadline {
                 None => crossbeam_channel::never(),
                 Some(at) => crossbeam_channel::at(at),

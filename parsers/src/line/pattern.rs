@@ -35,6 +35,7 @@ pub struct PatternError(String);
 /// A pattern as it stands in a Fluent Bit configuration.
 #[derive(Debug)]
 pub struct Pattern {
+    text: Box<str>,
     engine: Engine,
     names: Vec<(usize, Arc<str>)>,
     first: FirstBytes,
@@ -156,12 +157,19 @@ impl Pattern {
             (Engine::Linear(Box::new(linear)), first, names)
         };
         Ok(Self {
+            text: pattern.into(),
             engine,
             names,
             first,
             has_caret,
             given_up: AtomicU64::new(0),
         })
+    }
+
+    /// The pattern as it was written.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
     }
 
     /// The named groups: number and name, in the order of the pattern.

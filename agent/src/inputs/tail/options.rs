@@ -13,7 +13,7 @@ use kansoku_parsers::line::pattern::Pattern as RubyPattern;
 use super::encoding::Wanted;
 use super::lines::{DockerMode, FirstLine, Format, Grouping, LineRules};
 use super::option_list::MORE_PARSERS;
-use crate::config::find_multiline;
+use crate::config::{find_multiline, find_parser, find_parser_or_raw};
 use crate::log;
 use crate::offsets::OffsetOptions;
 use crate::plugin::Environment;
@@ -202,16 +202,12 @@ fn parser_of(
     environment: &Environment,
     key: &str,
 ) -> Result<Option<Arc<Parser>>, ConfigError> {
-    let Some(p) = s.get(key) else {
-        return Ok(None);
-    };
-    let found = environment.parsers.get(&p.value);
-    found.map(Some).ok_or_else(|| {
-        let known = environment.parsers.names();
-        let hint = kansoku_model::plugin::did_you_mean(&p.value, known);
-        let message = format!("unknown parser '{}'{hint}; is parsers_file set?", p.value);
-        ConfigError::new(&p.place, message)
-    })
+    s.get(key).map(|p| find_parser(environment, p)).transpose()
+}
+
+/// As [`parser_of`] for the keys with which Fluent Bit goes on without a parser that it does not know.
+fn parser_or_raw(s: &Settings, environment: &Environment, key: &str) -> Option<Arc<Parser>> {
+    s.get(key).and_then(|p| find_parser_or_raw(environment, p))
 }
 
 fn line_rules(s: &Settings, environment: &Environment) -> Result<LineRules, ConfigError> {
@@ -219,7 +215,7 @@ fn line_rules(s: &Settings, environment: &Environment) -> Result<LineRules, Conf
     let flush = Duration::from_secs_f64(s.seconds("multiline_flush", 4.0)?);
     let docker_mode = if s.bool("docker_mode", false)? {
         Some(DockerMode {
-            first_line: parser_of(s, environment, "docker_mode_parser")?,
+            first_line: parser_or_raw(s, environment, "docker_mode_parser"),
         })
     } else {
         None
@@ -245,7 +241,7 @@ fn line_rules(s: &Settings, environment: &Environment) -> Result<LineRules, Conf
     } else {
         flush
     };
-    let parser = parser_of(s, environment, "parser")?;
+    let parser = parser_or_raw(s, environment, "parser");
     // As in Fluent Bit, the parser of single lines wins.
     let limit = s.size(
         "multiline_buffer_limit",
@@ -346,8 +342,12 @@ mod tests {
                 "unknown multiline parser 'cry' (parsers come from parsers_file in [SERVICE])",
             ),
             (
-                &[("path", "/a"), ("parser", "nginx")],
-                "unknown parser 'nginx'; is parsers_file set?",
+                &[
+                    ("path", "/a"),
+                    ("multiline", "on"),
+                    ("parser_firstline", "nginx"),
+                ],
+                "unknown parser 'nginx' (parsers come from parsers_file in [SERVICE])",
             ),
             (
                 &[("path", "/a"), ("multiline", "on")],
