@@ -64,9 +64,9 @@ fn each_is_told_with_file_line_and_cure() {
             &["DIR/agent.conf:4: ", "DIR/file is no folder"],
         ),
         (
-            "[INPUT]\n    Name tail\n    Path /x\n    Parser nope\n",
+            "[INPUT]\n    Name stdin\n    Parser nope\n",
             255,
-            &["DIR/agent.conf:4: ", "nope"],
+            &["DIR/agent.conf:3: ", "nope"],
         ),
         (
             "[SERVICE]\n    Parsers_File none.conf\n[INPUT]\n    Name dummy\n",
@@ -82,11 +82,6 @@ fn each_is_told_with_file_line_and_cure() {
             "[SERVICE]\n    Flush soon\n[INPUT]\n    Name dummy\n",
             1,
             &["DIR/agent.conf:2: 'flush' is 'soon', but must be"],
-        ),
-        (
-            "[INPTU]\n    Name dummy\n",
-            1,
-            &["DIR/agent.conf:1: ", "INPTU"],
         ),
         (
             "[INPUT]\n    Name dummy\n[FILTER]\n    Name grep\n    Match *\n    Regex log (\n",
@@ -129,7 +124,6 @@ fn bytes_that_are_no_configuration() {
         b"[INPUT\n",
         b"Name x\n",
         b"[INPUT]\n  Name\n",
-        b"",
     ] {
         fs::write(&path, bytes).expect("the folder is ours");
         let out = Command::new(env!("CARGO_BIN_EXE_kansoku-agent"))

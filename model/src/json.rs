@@ -118,6 +118,30 @@ fn escape_of(byte: u8) -> ([u8; 6], usize) {
     ([b'\\', letter, 0, 0, 0, 0], 2)
 }
 
+/// Rewrites the JSON text behind `from` so that it is ASCII: what lies beyond becomes `\u00e9`, or two
+/// escapes of a surrogate pair. In JSON only strings hold such characters.
+pub fn escape_unicode(out: &mut Vec<u8>, from: usize) {
+    if out[from..].is_ascii() {
+        return;
+    }
+    let is_beyond = |b: u8| b >= 0x80;
+    let first = from + clean_prefix(&out[from..], is_beyond);
+    let text = out.split_off(first);
+    out.reserve(text.len() * 2);
+    let mut rest = text.as_slice();
+    while !rest.is_empty() {
+        let n_beyond = rest.iter().position(u8::is_ascii).unwrap_or(rest.len());
+        let (beyond, after) = rest.split_at(n_beyond);
+        for unit in String::from_utf8_lossy(beyond).encode_utf16() {
+            let digit = |shift: u16| HEX[usize::from(unit >> shift & 15)];
+            out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
+        }
+        let (plain, after) = after.split_at(clean_prefix(after, is_beyond));
+        out.extend_from_slice(plain);
+        rest = after;
+    }
+}
+
 /// Appends a number as JSON; NaN and the infinities, which JSON lacks, become `null`.
 pub fn write_f64(out: &mut Vec<u8>, number: f64) {
     if number.is_finite() {
@@ -251,6 +275,30 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn unicode_is_escaped_as_in_fluent_bit() {
+        for (text, expected) in [
+            ("", ""),
+            ("plain \\n \u{7f}", "plain \\n \u{7f}"),
+            ("\"k\u{e9}\":[\"\u{fc}\",1]", r#""k\u00e9":["\u00fc",1]"#),
+            ("\u{89b3}\u{1f980}\u{2028}x", r"\u89b3\ud83e\udd80\u2028x"),
+            ("x\u{ffff}\u{10ffff}", r"x\uffff\udbff\udfff"),
+        ] {
+            for before in ["", "\u{e9}"] {
+                for padding in [0, 31, 64, 100] {
+                    let padding = "a".repeat(padding);
+                    let mut out = format!("{before}{padding}{text}{padding}").into_bytes();
+                    escape_unicode(&mut out, before.len());
+                    let out = String::from_utf8(out).expect("text");
+                    assert_eq!(out, format!("{before}{padding}{expected}{padding}"));
+                }
+            }
+        }
+        let mut out = b"a\xffb\xc3".to_vec();
+        escape_unicode(&mut out, 0);
+        assert_eq!(out, br"a\ufffdb\ufffd");
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub enum Value {
     Float(f64),
     /// Text, mostly but not surely UTF-8.
     Text(Slice),
-    /// An array or object as valid JSON text.
+    /// An array or object as valid JSON text, or a whole number above `i64::MAX` in digits.
     Json(Slice),
 }
 

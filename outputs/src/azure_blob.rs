@@ -189,7 +189,11 @@ fn build(
         attributes: attributes(packing, Some("application/json")),
         ..plan
     };
-    Ok(Box::new(Objects::start(plan, Arc::new(store), settings)?))
+    Ok(Box::new(Objects::new(
+        plan,
+        Arc::new(store),
+        &settings.plugin,
+    )))
 }
 
 fn warn_of_idle_options(settings: &Settings, environment: &OutputEnvironment) {

@@ -16,7 +16,7 @@ use crate::aws_call::{self, AwsService, error_name};
 use crate::pool::Answer;
 use crate::render::{kubernetes_json, write_object};
 use crate::{
-    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, net,
+    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, Unicode, net,
 };
 
 const fn text(name: &'static str, about: &'static str) -> OptionSpec {
@@ -96,6 +96,7 @@ struct CloudWatch {
     group_class: Option<String>,
     /// Group and stream of those that exist. Held only to look up and to insert.
     known: Mutex<HashSet<(String, String)>>,
+    unicode: Unicode,
 }
 
 enum StreamName {
@@ -148,6 +149,7 @@ fn cloudwatch(
         create_group: settings.bool("auto_create_group", false)?,
         retention_days: settings.int("log_retention_days", 0)?,
         group_class: settings.get("log_group_class").map(|s| s.value.clone()),
+        unicode: environment.unicode,
         known: Mutex::default(),
     })
 }
@@ -187,7 +189,10 @@ impl CloudWatch {
             for row in 0..batch.len() {
                 let mut text = Vec::new();
                 match &key {
-                    None => write_object(&mut text, batch, row, &kubernetes),
+                    None => {
+                        write_object(&mut text, batch, row, &kubernetes);
+                        self.unicode.apply(&mut text, 0);
+                    }
                     Some(key) => match key.text(row) {
                         Some(found) => text.extend_from_slice(&found),
                         None => continue,
@@ -202,6 +207,7 @@ impl CloudWatch {
                 );
                 let mut quoted = Vec::with_capacity(text.len() + 2);
                 json::write_str(&mut quoted, cut(&text));
+                self.unicode.apply(&mut quoted, 0);
                 streams.entry(name).or_default().push(Event {
                     record: RecordRef {
                         batch: index as u32,

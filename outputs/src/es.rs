@@ -220,13 +220,15 @@ impl Node {
             key.set_sensitive(true);
             client.set_header(AUTHORIZATION, key);
         }
+        let mut bulk = Bulk::of(settings)?;
+        bulk.unicode = environment.unicode;
         let path = settings.text("path", "").trim_end_matches('/');
         let query = settings.get("pipeline").map_or(String::new(), |s| {
             format!("?pipeline={}", encoded(&s.value, false))
         });
         Ok(Self {
             client,
-            bulk: Bulk::of(settings)?,
+            bulk,
             uri: path_of(&format!("{path}/_bulk{query}")),
             compression: Compression::of(settings),
             trace_output: settings.bool("trace_output", false)?,

@@ -20,8 +20,8 @@ use kansoku_model::{
 use crate::accessor::{Template, TemplateReading};
 use crate::render::{kubernetes_json, split_seconds, write_object, write_text_value};
 use crate::{
-    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, metric_text,
-    msgpack,
+    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, Unicode,
+    metric_text, msgpack,
 };
 use rotate::Rotation;
 
@@ -191,12 +191,16 @@ struct Files {
     delimiter: String,
     label_delimiter: String,
     csv_column_names: bool,
+    unicode: Unicode,
     mkdir: bool,
     rotation: Option<Rotation>,
     places: Option<Arc<Places>>,
 }
 
-fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
+fn build(
+    settings: &Settings,
+    environment: &OutputEnvironment,
+) -> Result<Box<dyn Output>, ConfigError> {
     settings.check(PLUGIN.options)?;
     let form = match settings
         .text("format", "out_file")
@@ -243,6 +247,7 @@ fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, 
         delimiter: delimiter.to_owned(),
         label_delimiter: settings.text("label_delimiter", ":").to_owned(),
         csv_column_names: settings.bool("csv_column_names", false)?,
+        unicode: environment.unicode,
         mkdir,
         rotation: rotation(settings)?,
         places: places.map(Arc::new),
@@ -423,6 +428,12 @@ impl Files {
         out.push(b'\n');
     }
 
+    fn write_json(&self, out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: &[u8]) {
+        let start = out.len();
+        write_object(out, batch, row, kubernetes);
+        self.unicode.apply(out, start);
+    }
+
     fn write_record(&self, out: &mut Vec<u8>, batch: &LogBatch, row: usize, kubernetes: &[u8]) {
         let (seconds, nanos) = split_seconds(batch.times()[row]);
         let present = || {
@@ -435,11 +446,11 @@ impl Files {
             Form::Msgpack => msgpack::write_event(out, batch, row, kubernetes),
             Form::OutFile => {
                 out.extend_from_slice(format!("{}: [{seconds}.{nanos:09}, ", batch.tag).as_bytes());
-                write_object(out, batch, row, kubernetes);
+                self.write_json(out, batch, row, kubernetes);
                 out.extend_from_slice(b"]\n");
             }
             Form::Plain => {
-                write_object(out, batch, row, kubernetes);
+                self.write_json(out, batch, row, kubernetes);
                 out.push(b'\n');
             }
             Form::Csv => {
@@ -715,6 +726,7 @@ mod tests {
         let settings = Settings::of("file", &[("path", folder.path().to_str().expect("UTF-8"))]);
         build(&settings, &OutputEnvironment::default()).expect("valid");
         let files = Files {
+            unicode: Unicode::default(),
             folder: "/out".into(),
             name: None,
             form: Form::Plain,

@@ -163,7 +163,11 @@ fn build(
         ),
         ..plan
     };
-    Ok(Box::new(Objects::start(plan, Arc::new(store), settings)?))
+    Ok(Box::new(Objects::new(
+        plan,
+        Arc::new(store),
+        &settings.plugin,
+    )))
 }
 
 #[cfg(test)]

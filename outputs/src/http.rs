@@ -156,7 +156,7 @@ fn build(
             _ => Method::POST,
         },
         uri: path_of(settings.text("uri", "/")),
-        format: Format::of(settings, layout)?,
+        format: Format::of(settings, layout)?.with(environment.unicode),
         header_tag,
         compression: Compression::of(settings),
         gelf: match settings.text("format", "json").eq_ignore_ascii_case("gelf") {

@@ -25,7 +25,8 @@ use tokio::sync::Mutex;
 use crate::gelf::message::{self as gelf, Gelf};
 use crate::render::{kubernetes_json, split_seconds, write_fields};
 use crate::{
-    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, msgpack, tls,
+    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, Unicode,
+    msgpack, tls,
 };
 use settings::Connect;
 
@@ -77,6 +78,7 @@ struct Kafka {
     cluster: Mutex<Option<Arc<Client>>>,
     /// The partitions of each topic in use. Held only to look up and to insert.
     known: Mutex<HashMap<String, Partitions>>,
+    unicode: Unicode,
 }
 
 type Partitions = Arc<Vec<PartitionClient>>;
@@ -120,6 +122,7 @@ fn build(
             word if word.eq_ignore_ascii_case("iso8601_ns") => TimeFormat::Iso8601Nanos,
             _ => TimeFormat::Double,
         },
+        unicode: environment.unicode,
         cluster: Mutex::default(),
         known: Mutex::default(),
     }))
@@ -266,6 +269,7 @@ impl Kafka {
                 }
                 write_fields(&mut out, batch, row, false, kubernetes);
                 out.push(b'}');
+                self.unicode.apply(&mut out, 0);
             }
             Format::Msgpack => {
                 let present = batch.columns().iter();
@@ -508,6 +512,7 @@ mod tests {
             message_key_field: None,
             timestamp_key: "@timestamp".into(),
             timestamp_format: TimeFormat::Double,
+            unicode: Unicode::default(),
             cluster: Mutex::default(),
             known: Mutex::default(),
         }

@@ -46,5 +46,11 @@ fn build(
     settings.check(PLUGIN.options)?;
     let service = AwsService::build(settings, environment, "firehose", "Firehose_20150804.")?;
     let stream = settings.required("delivery_stream")?;
-    Ok(Box::new(Records::new(settings, service, stream, FIREHOSE)?))
+    Ok(Box::new(Records::new(
+        settings,
+        environment,
+        service,
+        stream,
+        FIREHOSE,
+    )?))
 }

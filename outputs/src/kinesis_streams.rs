@@ -15,7 +15,7 @@ use crate::aws_call::{self, AwsService};
 use crate::object::{Packing, pack, packing};
 use crate::render::{kubernetes_json, split_seconds, write_fields};
 use crate::{
-    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, net,
+    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, Unicode, net,
 };
 
 const fn text(name: &'static str, default: &'static str, about: &'static str) -> OptionSpec {
@@ -63,7 +63,13 @@ fn build(
     settings.check(PLUGIN.options)?;
     let service = AwsService::build(settings, environment, "kinesis", "Kinesis_20131202.")?;
     let stream = settings.required("stream")?;
-    Ok(Box::new(Records::new(settings, service, stream, STREAMS)?))
+    Ok(Box::new(Records::new(
+        settings,
+        environment,
+        service,
+        stream,
+        STREAMS,
+    )?))
 }
 
 /// What tells Kinesis and Firehose apart.
@@ -100,6 +106,7 @@ pub(crate) struct Records {
     log_key: Option<Accessor>,
     packing: Packing,
     aggregate: bool,
+    unicode: Unicode,
 }
 
 /// One record of the service: the rows in it, its bytes, and its partition key.
@@ -112,6 +119,7 @@ struct Entry {
 impl Records {
     pub(crate) fn new(
         settings: &Settings,
+        environment: &OutputEnvironment,
         service: AwsService,
         stream: &str,
         kind: Kind,
@@ -131,6 +139,7 @@ impl Records {
             log_key: crate::object::log_key(settings)?,
             packing: packing(settings, "compression")?,
             aggregate: settings.bool("simple_aggregation", false)?,
+            unicode: environment.unicode,
         })
     }
 
@@ -202,6 +211,7 @@ impl Records {
             json::write_str(out, self.time(batch.times()[row]).as_bytes());
         }
         out.push(b'}');
+        self.unicode.apply(out, 0);
     }
 
     /// Fluent Bit's `%3N`, `%9N` and `%L` (milliseconds) besides what strftime knows.
@@ -354,7 +364,7 @@ mod tests {
         let environment = OutputEnvironment::default();
         let service = AwsService::build(&settings, &environment, "kinesis", "Kinesis_20131202.");
         let service = service.expect("valid").with_key();
-        Records::new(&settings, service, "s", STREAMS).expect("valid")
+        Records::new(&settings, &environment, service, "s", STREAMS).expect("valid")
     }
 
     fn batch(lines: &[&str]) -> Vec<Arc<RecordBatch>> {

@@ -152,6 +152,15 @@ pub trait Output: Send + Sync {
     /// rendering depends on nothing but the request, so that a repeat is byte for byte the same.
     fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a>;
 
+    /// Begins what the output does by itself. Called once, before the first `send`, when its pipeline
+    /// starts: not under `--dry-run`, and in a reload not before the old pipeline is gone.
+    ///
+    /// # Errors
+    /// When it cannot begin.
+    fn start(&self) -> std::io::Result<()> {
+        Ok(())
+    }
+
     /// How many bytes of batches one `send` should get at the most; a single larger batch is
     /// still handed over whole.
     fn max_request_bytes(&self) -> usize {
@@ -177,6 +186,8 @@ pub struct OutputEnvironment {
     pub user_agent: String,
     /// What the `upstream` option may name: nodes to spread the load over, by name.
     pub upstreams: std::collections::HashMap<String, Arc<Upstream>>,
+    /// SERVICE `json.escape_unicode`.
+    pub unicode: Unicode,
     /// What plugins have to say about settings that work, but not as one might think. The caller
     /// takes them out after a build.
     pub warnings: Warnings,
@@ -186,6 +197,25 @@ impl OutputEnvironment {
     /// Tells the user something about a setting that does no harm.
     pub fn warn(&self, place: &Place, message: impl Into<String>) {
         self.warnings.add(ConfigError::new(place, message));
+    }
+}
+
+/// How JSON shows what lies beyond ASCII.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Unicode {
+    /// As UTF-8.
+    #[default]
+    Plain,
+    /// As `\u00e9`, and as surrogate pairs: what Fluent Bit does unless told otherwise.
+    Escaped,
+}
+
+impl Unicode {
+    /// Finishes the JSON behind `from`.
+    pub fn apply(self, json: &mut Vec<u8>, from: usize) {
+        if self == Self::Escaped {
+            kansoku_model::json::escape_unicode(json, from);
+        }
     }
 }
 

@@ -20,7 +20,9 @@ use crate::client::{self, HttpClient};
 use crate::compress::Compression;
 use crate::http::{idempotency_key, path_of};
 use crate::rows::{RowOptions, Rows};
-use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture};
+use crate::{
+    Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, Unicode,
+};
 use labels::{MapField, Members, Pairs, Text};
 
 const fn text(name: &'static str, default: &'static str, about: &'static str) -> OptionSpec {
@@ -126,6 +128,7 @@ struct Streams {
     single: Single,
     is_json: bool,
     has_metadata: bool,
+    unicode: Unicode,
 }
 
 struct Loki {
@@ -158,10 +161,12 @@ fn build(
                 .map_err(|e| ConfigError::new(&s.place, format!("'tenant_id_key': {e}")))?,
         ),
     };
+    let mut streams = Streams::of(settings)?;
+    streams.unicode = environment.unicode;
     Ok(Box::new(Loki {
         client: HttpClient::build(settings, environment, DEFAULT_PORT)?,
         uri: path_of(settings.text("uri", "/loki/api/v1/push")),
-        streams: Streams::of(settings)?,
+        streams,
         tenant,
         tenant_key,
         compression: Compression::of(settings),
@@ -200,6 +205,7 @@ impl Streams {
             is_json: !settings
                 .text("line_format", "json")
                 .eq_ignore_ascii_case("key_value"),
+            unicode: Unicode::default(),
         })
     }
 
@@ -225,6 +231,7 @@ impl Streams {
         };
         let is_constant = work.labels.iter().all(|(_, text)| text.is_constant())
             && work.pod_labels.as_ref().is_none_or(MapField::is_constant);
+        let start = out.len();
         let (mut known, mut stream) = (Vec::new(), Vec::new());
         let mut is_open = false;
         out.reserve(batch.arena().len() * 5 / 4);
@@ -252,6 +259,7 @@ impl Streams {
         if is_open {
             out.extend_from_slice(b"]}");
         }
+        self.unicode.apply(out, start);
     }
 }
 
@@ -313,8 +321,14 @@ impl Work<'_> {
         self.record.clear();
         match only {
             Some(Ok(text)) if is_raw => return json::write_str(out, text),
-            Some(Ok(text)) => json::write_str(&mut self.record, text),
-            Some(Err(value)) if streams.is_json => self.record.extend_from_slice(&value),
+            Some(Ok(text)) => {
+                json::write_str(&mut self.record, text);
+                streams.unicode.apply(&mut self.record, 0);
+            }
+            Some(Err(value)) if streams.is_json => {
+                self.record.extend_from_slice(&value);
+                streams.unicode.apply(&mut self.record, 0);
+            }
             Some(Err(value)) => {
                 line::write_value(&mut self.record, &String::from_utf8_lossy(&value));
             }
@@ -322,7 +336,10 @@ impl Work<'_> {
                 self.record.push(b'{');
                 self.rows.write(&mut self.record, row, true);
                 self.record.push(b'}');
-                if !streams.is_json {
+                if streams.is_json {
+                    // A line is JSON in a string of JSON.
+                    streams.unicode.apply(&mut self.record, 0);
+                } else {
                     let object = std::mem::take(&mut self.record);
                     line::write_pairs(&mut self.record, &object);
                 }

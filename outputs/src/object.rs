@@ -137,7 +137,10 @@ pub fn attributes(packing: Packing, content_type: Option<&str>) -> Attributes {
 }
 
 /// An output that gathers and uploads.
-pub struct Objects(Arc<Shared>);
+pub struct Objects {
+    shared: Arc<Shared>,
+    plugin: String,
+}
 
 struct Shared {
     plan: Plan,
@@ -151,20 +154,14 @@ struct Shared {
 
 impl Drop for Objects {
     fn drop(&mut self) {
-        self.0.stopped.store(true, Ordering::Relaxed);
+        self.shared.stopped.store(true, Ordering::Relaxed);
     }
 }
 
 impl Objects {
-    /// Starts the uploader.
-    ///
-    /// # Errors
-    /// When no thread can be made.
-    pub fn start(
-        plan: Plan,
-        store: Arc<dyn ObjectStore>,
-        settings: &Settings,
-    ) -> Result<Self, ConfigError> {
+    /// The output of `plugin`; it uploads once it is started.
+    #[must_use]
+    pub fn new(plan: Plan, store: Arc<dyn ObjectStore>, plugin: &str) -> Self {
         let shared = Arc::new(Shared {
             plan,
             store,
@@ -172,15 +169,10 @@ impl Objects {
             trouble: Mutex::default(),
             stopped: AtomicBool::new(false),
         });
-        let weak = Arc::downgrade(&shared);
-        let name = format!("upload:{}", settings.plugin);
-        std::thread::Builder::new()
-            .name(name)
-            .spawn(move || run(&weak))
-            .map_err(|e| {
-                ConfigError::new(&settings.place, format!("cannot start the uploader: {e}"))
-            })?;
-        Ok(Self(shared))
+        Self {
+            shared,
+            plugin: plugin.to_owned(),
+        }
     }
 }
 
@@ -363,8 +355,14 @@ impl Plan {
 }
 
 impl Output for Objects {
+    fn start(&self) -> std::io::Result<()> {
+        let weak = Arc::downgrade(&self.shared);
+        let thread = std::thread::Builder::new().name(format!("upload:{}", self.plugin));
+        thread.spawn(move || run(&weak)).map(drop)
+    }
+
     fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
-        let shared = self.0.clone();
+        let shared = self.shared.clone();
         let batches = request.batches.to_vec();
         Box::pin(async move {
             let trouble = shared
@@ -480,6 +478,32 @@ mod tests {
             text(&store, "logs/a.b/1").await,
             "{\"log\":\"6\"}\n{\"log\":\"7\"}\n"
         );
+    }
+
+    #[test]
+    fn nothing_is_touched_before_the_start() {
+        let folder = tempfile::tempdir().expect("temp dir");
+        let store = Arc::new(InMemory::new());
+        shared(folder.path(), store.clone(), Packing::Plain)
+            .keep(&[batch(0, 3)])
+            .expect("keeps");
+        let plan = || shared(folder.path(), store.clone(), Packing::Plain).plan;
+        let built = Objects::new(plan(), store.clone(), "s3");
+        // Whoever only builds a configuration leaves the folder to the agent that runs.
+        std::thread::sleep(2 * TICK);
+        drop(Spool::open(folder.path()).expect("nobody has locked it"));
+        built.start().expect("starts");
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .build()
+            .expect("a runtime");
+        let is_there = || {
+            let found = runtime.block_on(store.get(&Path::from("logs/a.b/0")));
+            found.is_ok()
+        };
+        assert!((0..100).any(|_| {
+            std::thread::sleep(TICK / 5);
+            is_there()
+        }));
     }
 
     #[tokio::test]

@@ -5,9 +5,9 @@
 use jiff::Timestamp;
 use kansoku_model::{ConfigError, LogBatch, Settings, Value, json};
 
-use crate::msgpack;
 use crate::rows::{DateWriter, Rows, digits};
 use crate::tree::Tree;
+use crate::{Unicode, msgpack};
 
 /// How the time of a record is written under its date key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -71,6 +71,8 @@ pub struct Format {
     /// Empty = no date.
     pub date_key: String,
     pub date: DateFormat,
+    /// Of the layouts that are JSON.
+    pub unicode: Unicode,
 }
 
 impl Format {
@@ -103,7 +105,14 @@ impl Format {
                 date_key.to_owned()
             },
             date,
+            unicode: Unicode::default(),
         })
+    }
+
+    /// The same with another way to write what lies beyond ASCII.
+    #[must_use]
+    pub fn with(self, unicode: Unicode) -> Self {
+        Self { unicode, ..self }
     }
 
     /// Appends the records of one batch.
@@ -147,6 +156,7 @@ impl Format {
             }
             out.push(b']');
         }
+        self.unicode.apply(out, start);
     }
 
     fn write_record(

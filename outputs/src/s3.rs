@@ -223,7 +223,11 @@ fn build(
         attributes,
         ..plan
     };
-    Ok(Box::new(Objects::start(plan, Arc::new(store), settings)?))
+    Ok(Box::new(Objects::new(
+        plan,
+        Arc::new(store),
+        &settings.plugin,
+    )))
 }
 
 /// What the outputs of objects have in common; the caller fills in the rest.
@@ -239,7 +243,7 @@ pub(crate) fn plan(
             .extend(Settings::of("", &[("json_date_format", "iso8601")]).settings);
     }
     Ok(Plan {
-        format: Plan::lines(&dated)?,
+        format: Plan::lines(&dated)?.with(environment.unicode),
         log_key: log_key(settings)?,
         packing,
         key: KeyFormat {

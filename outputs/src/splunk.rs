@@ -16,7 +16,7 @@ use crate::compress::Compression;
 use crate::http::idempotency_key;
 use crate::render::write_seconds;
 use crate::rows::Rows;
-use crate::{Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
+use crate::{Output, OutputEnvironment, OutputPlugin, Request, SendFuture, Unicode};
 
 const fn text(name: &'static str, about: &'static str) -> OptionSpec {
     OptionSpec::new(name, OptionKind::Text, "", about)
@@ -101,6 +101,7 @@ struct Events {
     /// for one name the first that has a text counts.
     meta: Vec<(&'static str, Template)>,
     fields: Vec<(String, Accessor)>,
+    unicode: Unicode,
 }
 
 struct Splunk {
@@ -137,10 +138,12 @@ fn build(
             return Err(ConfigError::new(&settings.place, message));
         }
     }
+    let mut events = Events::of(settings)?;
+    events.unicode = environment.unicode;
     let channel = settings.get("channel");
     Ok(Box::new(Splunk {
         client,
-        events: Events::of(settings)?,
+        events,
         of_metrics: metrics_head(settings),
         channel: channel.map(|s| value(s, s.value.clone())).transpose()?,
         compression: Compression::of(settings),
@@ -197,6 +200,7 @@ impl Events {
             key: settings.get("event_key").map(template).transpose()?,
             meta,
             fields,
+            unicode: Unicode::default(),
         })
     }
 
@@ -330,6 +334,7 @@ impl Output for Splunk {
                     RecordBatch::Metrics(batch) => self.write_metrics(&mut body, batch),
                 }
             }
+            self.events.unicode.apply(&mut body, 0);
             if self.compression != Compression::None {
                 let into = self.client.buffer();
                 body = self

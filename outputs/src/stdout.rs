@@ -46,11 +46,14 @@ struct Stdout {
     format: Option<Format>,
 }
 
-fn build(settings: &Settings, _: &OutputEnvironment) -> Result<Box<dyn Output>, ConfigError> {
+fn build(
+    settings: &Settings,
+    environment: &OutputEnvironment,
+) -> Result<Box<dyn Output>, ConfigError> {
     settings.check(PLUGIN.options)?;
     let format = match Layout::of(settings) {
         Layout::Msgpack => None,
-        layout => Some(Format::of(settings, layout)?),
+        layout => Some(Format::of(settings, layout)?.with(environment.unicode)),
     };
     Ok(Box::new(Stdout { format }))
 }

@@ -59,7 +59,11 @@ pub(crate) struct Payload {
 
 impl Payload {
     /// Reads `format`, `json_date_*` and `raw_message_key`.
-    pub(crate) fn of(settings: &Settings, default: &str) -> Result<Self, ConfigError> {
+    pub(crate) fn of(
+        settings: &Settings,
+        environment: &OutputEnvironment,
+        default: &str,
+    ) -> Result<Self, ConfigError> {
         let layout = match settings
             .text("format", default)
             .to_ascii_lowercase()
@@ -75,7 +79,7 @@ impl Payload {
             Some(s) => Some(Template::new(&s.value).map_err(|e| ConfigError::new(&s.place, e))?),
         };
         Ok(Self {
-            format: Format::of(settings, layout)?,
+            format: Format::of(settings, layout)?.with(environment.unicode),
             raw_message_key,
         })
     }
@@ -112,7 +116,7 @@ fn build(
     settings.check(PLUGIN.options)?;
     Ok(Box::new(Tcp {
         dialer: Dialer::build(settings, environment, 5170)?,
-        payload: Payload::of(settings, "msgpack")?,
+        payload: Payload::of(settings, environment, "msgpack")?,
     }))
 }
 

@@ -70,7 +70,7 @@ fn build(
     }
     Ok(Box::new(Udp {
         net,
-        payload: Payload::of(settings, "json_lines")?,
+        payload: Payload::of(settings, environment, "json_lines")?,
     }))
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
 use kansoku_model::{Frame, LogBatch, Position, RecordBatch, Settings, Source, SourceId, Value};
-use kansoku_outputs::{ALL, Outcome, Output, OutputEnvironment};
+use kansoku_outputs::{ALL, Outcome, Output, OutputEnvironment, Unicode};
 
 struct Request {
     line: String,
@@ -62,6 +62,10 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
 }
 
 fn output(name: &str, port: u16, pairs: &[(&str, &str)]) -> Box<dyn Output> {
+    output_with(Unicode::Plain, name, port, pairs)
+}
+
+fn output_with(unicode: Unicode, name: &str, port: u16, pairs: &[(&str, &str)]) -> Box<dyn Output> {
     let plugin = ALL.iter().find(|p| p.name == name).expect("listed");
     let port = port.to_string();
     let mut all = vec![("host", "127.0.0.1"), ("port", port.as_str())];
@@ -69,6 +73,7 @@ fn output(name: &str, port: u16, pairs: &[(&str, &str)]) -> Box<dyn Output> {
     let environment = OutputEnvironment {
         host_name: "node-1".into(),
         user_agent: "kansoku-agent/test".into(),
+        unicode,
         ..OutputEnvironment::default()
     };
     (plugin.build)(&Settings::of(name, &all), &environment).expect("valid settings")
@@ -102,6 +107,89 @@ fn send(output: &dyn Output, batches: &[Arc<RecordBatch>]) -> Outcome {
 }
 
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+
+/// Each as Fluent Bit 5.1.1 wrote it, with `json.escape_unicode` on and off.
+#[test]
+fn json_is_ascii_when_unicode_is_escaped() {
+    let mut b = LogBatch::new("t\u{e9}".into(), Arc::default(), Vec::new());
+    let row = b.push(1_700_000_000_500_000_000, Position::at(1));
+    b.set_text("l", row, "\u{e9}\u{89b3}\u{1f980}\u{2028}\u{7f}".as_bytes());
+    let map = b.store("{\"n\u{e9}\":[\"\u{fc}\",1]}".as_bytes());
+    b.column_mut("m\u{e9}").values[row] = Value::Json(map);
+    let batch = Arc::new(RecordBatch::Logs(b));
+    let object = r#""l":"\u00e9\u89b3\ud83e\udd80\u2028\u007f","m\u00e9":{"n\u00e9":["\u00fc",1]}"#;
+    type Case = (
+        &'static str,
+        &'static [(&'static str, &'static str)],
+        fn(&str) -> String,
+    );
+    let cases: &[Case] = &[
+        ("http", &[("json_date_key", "d\u{e9}")], |o| {
+            format!(r#"[{{"d\u00e9":1700000000.5,{o}}}]"#)
+        }),
+        (
+            "http",
+            &[("format", "json_lines"), ("json_date_key", "false")],
+            |o| format!("{{{o}}}\n"),
+        ),
+        (
+            "splunk",
+            &[("splunk_token", "x"), ("event_field", "f\u{e9} $l")],
+            |o| {
+                let l = r"\u00e9\u89b3\ud83e\udd80\u2028\u007f";
+                format!(r#"{{"time":1700000000.5,"fields":{{"f\u00e9":"{l}"}},"event":{{{o}}}}}"#)
+            },
+        ),
+        ("loki", &[("labels", "job=f\u{e9}")], |o| {
+            // A line is JSON in a string of JSON: escaped twice.
+            let line = format!("{{{o}}}")
+                .replace('\\', "\\\\")
+                .replace('"', "\\\"");
+            format!(
+                r#"{{"streams":[{{"stream":{{"job":"f\u00e9"}},"values":[["1700000000500000000","{line}"]]}}]}}"#
+            )
+        }),
+        (
+            "loki",
+            &[
+                ("labels", "job=f"),
+                ("remove_keys", "m\u{e9}"),
+                ("drop_single_key", "raw"),
+            ],
+            |_| {
+                let line = r"\u00e9\u89b3\ud83e\udd80\u2028\u007f";
+                format!(
+                    r#"{{"streams":[{{"stream":{{"job":"f"}},"values":[["1700000000500000000","{line}"]]}}]}}"#
+                )
+            },
+        ),
+    ];
+    for (name, pairs, expected) in cases {
+        for unicode in [Unicode::Escaped, Unicode::Plain] {
+            let (port, requests) = sink(OK);
+            let output = output_with(unicode, name, port, pairs);
+            send(&*output, &[batch.clone()]);
+            let body = requests.recv().expect("a request").body;
+            let body = String::from_utf8(body).expect("text");
+            assert_eq!(body.is_ascii(), unicode == Unicode::Escaped, "{body}");
+            if unicode == Unicode::Escaped {
+                assert_eq!(body, expected(object), "{name} {pairs:?}");
+            } else {
+                // The same content.
+                let read = |text: &str| {
+                    let text = text.replace("\\\\u", "\\u");
+                    serde_json::from_str::<serde_json::Value>(&text)
+                };
+                if *name != "loki" {
+                    assert_eq!(
+                        read(&body).expect("JSON"),
+                        read(&expected(object)).expect("JSON")
+                    );
+                }
+            }
+        }
+    }
+}
 
 #[test]
 fn http_posts_json_lines_with_its_headers() {

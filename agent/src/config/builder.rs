@@ -65,6 +65,7 @@ impl<'a> Builder<'a> {
                 host_name: host_name.clone(),
                 user_agent: command_line::version().trim().replace(" v", "/"),
                 upstreams,
+                unicode: service.unicode,
                 ..OutputEnvironment::default()
             },
             environment: Environment {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
 
+use kansoku_outputs::Unicode;
 use kansoku_parsers::line::multiline::DEFAULT_LIMIT_BYTES;
 
 use crate::log::Level;
@@ -39,6 +40,8 @@ pub struct Service {
     pub multiline_limit_bytes: usize,
     pub scheduler_base: Duration,
     pub scheduler_cap: Duration,
+    /// How the outputs write JSON.
+    pub unicode: Unicode,
 }
 
 /// `/api/v1/health` answers error when more than these happened within the period.
@@ -110,6 +113,12 @@ pub const OPTIONS: &[OptionSpec] = &[
         OptionKind::Text,
         "",
         "file with [STREAM_TASK] sections; only one that names none can be used",
+    ),
+    OptionSpec::new(
+        "json.escape_unicode",
+        OptionKind::Bool,
+        "on",
+        "outputs write JSON in ASCII, with \\u00e9 for what lies beyond; off: as UTF-8, which is shorter",
     ),
     OptionSpec::new(
         "hot_reload",
@@ -278,7 +287,6 @@ const WITHOUT_EFFECT: &[(&str, &str)] = &[
         "set storage.type in the [INPUT] sections",
     ),
     ("coro_stack_size", "there are no coroutines"),
-    ("json.escape_unicode", "JSON is written as UTF-8"),
     ("json.convert_nan_to_null", "NaN is always written as null"),
     ("sp.convert_from_str_to_num", "there is no stream processor"),
     ("enable_chunk_trace", "there is no chunk trace"),
@@ -376,6 +384,10 @@ impl Service {
             mem_limit_bytes: mem_limit(s)?,
             hot_reload: s.bool("hot_reload", false)?,
             multiline_limit_bytes: multiline_limit(s)?,
+            unicode: match s.bool("json.escape_unicode", true)? {
+                true => Unicode::Escaped,
+                false => Unicode::Plain,
+            },
             scheduler_base: seconds("scheduler.base", 5.0)?,
             scheduler_cap: seconds("scheduler.cap", 60.0)?,
         })

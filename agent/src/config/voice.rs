@@ -67,6 +67,11 @@ impl Output for OwnOutput {
         Box::pin(Speaking(self.0.send(request), self.1))
     }
 
+    fn start(&self) -> std::io::Result<()> {
+        let _guard = log::speak_as(self.1);
+        self.0.start()
+    }
+
     fn max_request_bytes(&self) -> usize {
         self.0.max_request_bytes()
     }

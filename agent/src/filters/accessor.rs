@@ -229,10 +229,12 @@ impl Reading<'_> {
     /// What record `row` holds there if it is a number.
     #[must_use]
     pub fn number(&self, row: usize) -> Option<f64> {
+        let of_json = |json| std::str::from_utf8(json).ok()?.parse().ok();
         match self.find(row)? {
             Found::Value(Value::Int(n)) => Some(n as f64),
             Found::Value(Value::Float(n)) => Some(n),
-            Found::Json(json) => std::str::from_utf8(json).ok()?.parse().ok(),
+            Found::Value(Value::Json(slice)) => of_json(self.batch.bytes(slice)),
+            Found::Json(json) => of_json(json),
             Found::Value(_) | Found::Text(_) => None,
         }
     }

@@ -122,7 +122,11 @@ pub fn now_ns() -> i64 {
 impl Filter for ParserFilter {
     fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
         let now_ns = now_ns();
-        let mut before = Vec::new();
+        let mut work = Work::default();
+        if !self.reserve_data {
+            // It goes like any other field of a record that is parsed.
+            batch.kubernetes_to_column();
+        }
         with_scratch(&self.scratch, |parsed| match &self.key {
             Key::Name(name) => {
                 let Some(column) = batch.column_index(name) else {
@@ -132,7 +136,7 @@ impl Filter for ParserFilter {
                     let value = batch.columns()[column].values[row];
                     if let Value::Text(text) | Value::Json(text) = value {
                         let at = (row, Some(column), text);
-                        self.parse(batch, at, now_ns, parsed, &mut before);
+                        self.parse(batch, at, now_ns, parsed, &mut work);
                     }
                 }
             }
@@ -145,12 +149,62 @@ impl Filter for ParserFilter {
                 for (row, text) in texts.iter().enumerate() {
                     if let Some(text) = text {
                         let text = batch.store(text);
-                        self.parse(batch, (row, None, text), now_ns, parsed, &mut before);
+                        self.parse(batch, (row, None, text), now_ns, parsed, &mut work);
                     }
                 }
             }
         });
+        work.order(batch);
         self.tell_of_hard_lines();
+    }
+}
+
+/// What is known of a batch while its records are parsed.
+#[derive(Default)]
+struct Work {
+    /// The fields of the record before it was parsed.
+    before: Vec<Value>,
+    /// The columns of parsed fields, in order of appearance.
+    parsed: Vec<usize>,
+    /// Columns that kept a value of their own; they stand behind.
+    kept: Vec<bool>,
+    /// How many columns there were when `parsed` was gathered.
+    n_columns: usize,
+}
+
+impl Work {
+    /// As in Fluent Bit parsed fields come first, what is reserved stands behind them.
+    fn order(&mut self, batch: &mut LogBatch) {
+        self.parsed
+            .retain(|at| !self.kept.get(*at).is_some_and(|k| *k));
+        let is_in_order = self.parsed.iter().enumerate().all(|(i, at)| i == *at);
+        if !is_in_order {
+            batch.put_columns_first(&self.parsed);
+        }
+    }
+
+    /// Gives back what the record keeps of its own, which counts before what was parsed.
+    fn keep(&mut self, batch: &mut LogBatch, row: usize, keeps: impl Fn(usize) -> bool) {
+        self.kept
+            .resize(self.before.len().max(self.kept.len()), false);
+        for (at, value) in self.before.iter().enumerate() {
+            if keeps(at) && *value != Value::Absent {
+                self.kept[at] = true;
+                batch.set(at, row, *value);
+            }
+        }
+    }
+
+    fn note(&mut self, batch: &LogBatch, columns: &[usize]) {
+        if batch.columns().len() == self.n_columns && !self.parsed.is_empty() {
+            return;
+        }
+        self.n_columns = batch.columns().len();
+        for column in columns {
+            if !self.parsed.contains(column) {
+                self.parsed.push(*column);
+            }
+        }
     }
 }
 
@@ -162,30 +216,29 @@ impl ParserFilter {
         (row, column, text): (usize, Option<usize>, Slice),
         now_ns: i64,
         parsed: &mut Parsed,
-        before: &mut Vec<Value>,
+        work: &mut Work,
     ) {
         let fits = |p: &Arc<Parser>| p.parse(batch.bytes(text), now_ns, parsed);
         if !self.parsers.iter().any(fits) {
             return;
         }
-        before.clear();
-        before.extend(batch.columns().iter().map(|c| c.values[row]));
-        for at in 0..before.len() {
-            let keep = if Some(at) == column {
-                self.preserve_key
-            } else {
-                self.reserve_data
-            };
-            if !keep {
-                batch.set(at, row, Value::Absent);
-            }
-        }
+        let keeps = |at: usize| match Some(at) == column {
+            true => self.preserve_key,
+            false => self.reserve_data,
+        };
+        work.before.clear();
+        work.before
+            .extend(batch.columns().iter().map(|c| c.values[row]));
+        let own = 0..work.before.len();
+        (own.filter(|at| !keeps(*at))).for_each(|at| batch.set(at, row, Value::Absent));
         if !parsed.write(batch, row, text) {
-            for (at, value) in before.drain(..).enumerate() {
+            for (at, value) in work.before.drain(..).enumerate() {
                 batch.set(at, row, value);
             }
             return;
         }
+        work.keep(batch, row, keeps);
+        work.note(batch, parsed.columns());
         if let Some(time_ns) = parsed.time_ns {
             batch.set_time(row, time_ns);
         }
@@ -268,17 +321,17 @@ mod tests {
             (
                 with(&[("reserve_data", "on")]),
                 r#"{"a":1,"stream":2}"#,
-                r#"7 "stream":2,"a":1"#,
+                r#"7 "a":1,"stream":"stdout""#,
             ),
             (
                 with(&[("reserve_data", "on"), ("preserve_key", "on")]),
                 r#"{"a":1}"#,
-                r#"7 "log":"{\"a\":1}","stream":"stdout","a":1"#,
+                r#"7 "a":1,"log":"{\"a\":1}","stream":"stdout""#,
             ),
             (
                 with(&[("preserve_key", "on")]),
                 r#"{"a":1}"#,
-                r#"7 "log":"{\"a\":1}","a":1"#,
+                r#"7 "a":1,"log":"{\"a\":1}""#,
             ),
             (
                 vec![("key_name", "$meta['a']"), ("parser", "json")],
@@ -292,15 +345,81 @@ mod tests {
                     ("reserve_data", "on"),
                 ],
                 "x",
-                r#"7 "log":"x","stream":"stdout","meta":{"a":"{\"b\":2}"},"b":2"#,
+                r#"7 "b":2,"log":"x","stream":"stdout","meta":{"a":"{\"b\":2}"}"#,
             ),
             (
                 both.to_vec(),
                 "2026-11-21T09:00:00Z stderr F x",
-                r#"1795251600000000000 "stream":"stderr","time":"2026-11-21T09:00:00Z","logtag":"F","message":"x""#,
+                r#"1795251600000000000 "time":"2026-11-21T09:00:00Z","stream":"stderr","logtag":"F","message":"x""#,
             ),
         ] {
             assert_eq!(run(&pairs, log).as_deref(), Ok(expected), "{pairs:?} {log}");
+        }
+    }
+
+    /// Each as Fluent Bit 5.1.1 wrote it: reserved fields stand behind the parsed ones, and count
+    /// before them.
+    #[test]
+    fn what_is_kept_stands_behind_what_is_parsed() {
+        let parsed = r#"{"first":9,"z":1,"log":"inner","a":2}"#;
+        let escaped = r#""log":"{\"first\":9,\"z\":1,\"log\":\"inner\",\"a\":2}""#;
+        for (reserve, preserve, expected) in [
+            (
+                "off",
+                "off",
+                r#""first":9,"z":1,"log":"inner","a":2"#.to_owned(),
+            ),
+            ("off", "on", format!(r#""first":9,"z":1,"a":2,{escaped}"#)),
+            (
+                "on",
+                "off",
+                r#""z":1,"log":"inner","a":2,"first":1,"last":2"#.to_owned(),
+            ),
+            (
+                "on",
+                "on",
+                format!(r#""z":1,"a":2,"first":1,{escaped},"last":2"#),
+            ),
+        ] {
+            let pairs = [
+                ("key_name", "log"),
+                ("parser", "json"),
+                ("reserve_data", reserve),
+                ("preserve_key", preserve),
+            ];
+            let filter = build(&Settings::of("parser", &pairs), &environment()).expect("valid");
+            let mut batch = LogBatch::new("t".into(), Arc::default(), Vec::new());
+            for offset in 1..3 {
+                let row = batch.push(7, Position::at(offset));
+                batch.column_mut("first").values[row] = Value::Int(1);
+                batch.set_text("log", row, parsed.as_bytes());
+                batch.column_mut("last").values[row] = Value::Int(2);
+            }
+            filter.apply(&mut batch, &mut FilterContext::default());
+            for row in 0..2 {
+                let mut out = Vec::new();
+                json::write_fields(&mut out, &batch, row, true);
+                let found = String::from_utf8_lossy(&out);
+                assert_eq!(found, expected, "{reserve} {preserve}");
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_keep_their_digits() {
+        let pairs = [("key_name", "log"), ("parser", "json")];
+        for (log, expected) in [
+            (
+                r#"{"a":18446744073709551615,"b":[9223372036854775808]}"#,
+                r#"7 "a":18446744073709551615,"b":[9223372036854775808]"#,
+            ),
+            // No float can hold it: Fluent Bit leaves the record as it is.
+            (
+                r#"{"a":1e999}"#,
+                r#"7 "log":"{\"a\":1e999}","stream":"stdout""#,
+            ),
+        ] {
+            assert_eq!(run(&pairs, log).as_deref(), Ok(expected), "{log}");
         }
     }
 

@@ -52,7 +52,7 @@ impl Tree {
             Self::Null => Value::Null,
             Self::Bool(b) => Value::Bool(*b),
             Self::Int(n) => Value::Int(*n),
-            Self::Large(n) => Value::Float(*n as f64),
+            Self::Large(_) => Value::Json(batch.store_with(|out| self.write(out))),
             Self::Float(n) => Value::Float(*n),
             Self::Text(text) => Value::Text(batch.store(text)),
             Self::List(_) | Self::Map(_) => Value::Json(batch.store_with(|out| self.write(out))),

@@ -104,6 +104,8 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     let intents_folder = intents_folder.map(|p| p.join("intents"));
     let (mut routes, mut senders, mut queues) = (Vec::new(), Vec::new(), Vec::new());
     for output in spec.outputs {
+        let started = output.output.start();
+        started.with_context(|| format!("failed to start output {}", output.name))?;
         let counters = metrics.add_output(&output.name);
         counters.workers.set(output.workers.max(1) as u64);
         let folder = (spec.storage_path.as_ref()).filter(|_| spec.storage.keep_rejected);

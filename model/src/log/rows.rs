@@ -89,6 +89,15 @@ impl LogBatch {
         self.columns.sort_by_key(|c| !first(&c.name));
     }
 
+    /// Puts the columns with these indices first, in this order; the others keep theirs behind.
+    pub fn put_columns_first(&mut self, order: &[usize]) {
+        let rank = |at: usize| order.iter().position(|o| *o == at).unwrap_or(order.len());
+        let columns = std::mem::take(&mut self.columns).into_iter().enumerate();
+        let mut ranked: Vec<(usize, Column)> = columns.map(|(at, c)| (rank(at), c)).collect();
+        ranked.sort_by_key(|(rank, _)| *rank);
+        self.columns = ranked.into_iter().map(|(_, column)| column).collect();
+    }
+
     /// Removes the columns whose name does not pass `keep`.
     pub fn retain_columns(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.columns.retain(|c| keep(&c.name));

@@ -11,6 +11,7 @@ use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, LogBatch, Settings, json};
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::Unicode;
 use crate::accessor::{Accessor, Template};
 use crate::render::split_seconds;
 use crate::rows::{RowOptions, Rows, digits};
@@ -90,6 +91,7 @@ pub struct Bulk {
     tag_key: Option<Vec<u8>>,
     replace_dots: bool,
     pub current_time_index: bool,
+    pub(crate) unicode: Unicode,
 }
 
 /// What became of a record that is not in the body.
@@ -159,6 +161,7 @@ impl Bulk {
             tag_key,
             replace_dots: settings.bool("replace_dots", false)?,
             current_time_index: settings.bool("current_time_index", false)?,
+            unicode: Unicode::default(),
         })
     }
 
@@ -201,6 +204,7 @@ impl Bulk {
             Ids::Key(accessor) => Some(accessor.over(batch)),
             _ => None,
         };
+        let start = out.len();
         out.reserve(batch.arena().len() * 5 / 4);
         for row in 0..batch.len() {
             let (second, nanos) = split_seconds(batch.times()[row]);
@@ -255,6 +259,7 @@ impl Bulk {
             }
             out.push(b'\n');
         }
+        self.unicode.apply(out, start);
     }
 
     fn needs_id(&self) -> bool {

@@ -125,6 +125,8 @@ impl Gelf {
             return false;
         }
         out.push(b'}');
+        // Whatever json.escape_unicode says, as in Fluent Bit.
+        json::escape_unicode(out, start);
         true
     }
 }

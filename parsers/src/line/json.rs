@@ -26,6 +26,8 @@ pub enum Item {
     Bool(bool),
     Int(i64),
     /// Also whole numbers that do not fit 64 bits.
+    /// Above `i64::MAX`.
+    Uint(u64),
     Float(f64),
     /// The text between its quotes; `escaped` when it must go through [`unescape`].
     Text {
@@ -321,10 +323,13 @@ fn number(word: &[u8]) -> Option<Item> {
         return None;
     }
     let text = std::str::from_utf8(word).ok()?;
-    if whole == digits.len()
-        && let Ok(number) = text.parse()
-    {
-        return Some(Item::Int(number));
+    if whole == digits.len() {
+        if let Ok(number) = text.parse() {
+            return Some(Item::Int(number));
+        }
+        if let Ok(number) = text.parse() {
+            return Some(Item::Uint(number));
+        }
     }
     // Rust reads more than JSON allows: a point or an exponent needs digits after it.
     let mut rest = &digits[whole..];
@@ -346,7 +351,9 @@ fn number(word: &[u8]) -> Option<Item> {
     } else if !rest.is_empty() {
         return None;
     }
-    text.parse().ok().map(Item::Float)
+    // What no float can hold is no number, as in Fluent Bit.
+    let number: f64 = text.parse().ok()?;
+    number.is_finite().then_some(Item::Float(number))
 }
 
 #[cfg(test)]
@@ -389,7 +396,15 @@ mod tests {
             ),
             (
                 r#"{"big":18446744073709551615}"#,
-                "big=Float(1.8446744073709552e19)",
+                "big=Uint(18446744073709551615)",
+            ),
+            (
+                r#"{"a":9223372036854775807,"b":9223372036854775808,"c":-9223372036854775808}"#,
+                "a=Int(9223372036854775807) b=Uint(9223372036854775808) c=Int(-9223372036854775808)",
+            ),
+            (
+                r#"{"a":18446744073709551616,"b":-9223372036854775809}"#,
+                "a=Float(1.8446744073709552e19) b=Float(-9.223372036854776e18)",
             ),
         ];
         for (text, expected) in cases {
@@ -422,6 +437,8 @@ mod tests {
             "{\"a\":\"\\u12\"}",
             "{\"a\":\"\t\"}",
             "{\"a\":NaN}",
+            "{\"a\":1e999}",
+            "{\"a\":[-1e999]}",
             "{} {}",
         ] {
             assert!(cut(text).is_err(), "{text}");

@@ -36,7 +36,7 @@ pub(super) enum FieldValue {
     Int(i64),
     Float(f64),
     Text(Span),
-    /// A valid JSON array or object in UTF-8.
+    /// A valid JSON array or object in UTF-8, or a whole number above `i64::MAX`.
     Json(Span),
 }
 
@@ -147,6 +147,13 @@ impl Parsed {
         Span::Own(start..self.own.len())
     }
 
+    /// A whole number above `i64::MAX`, with all its digits.
+    fn large(&mut self, number: u64) -> FieldValue {
+        let start = self.own.len();
+        self.own.extend_from_slice(number.to_string().as_bytes());
+        FieldValue::Json(Span::Own(start..self.own.len()))
+    }
+
     /// A nested value of the line, as it stands when every reader of JSON will take it.
     pub(super) fn nested(&mut self, line: &[u8], range: Range<usize>) -> FieldValue {
         let text = &line[range.clone()];
@@ -186,6 +193,7 @@ impl Parsed {
                     Item::Null => FieldValue::Null,
                     Item::Bool(b) => FieldValue::Bool(b),
                     Item::Int(i) => FieldValue::Int(i),
+                    Item::Uint(n) => self.large(n),
                     Item::Float(f) => FieldValue::Float(f),
                     Item::Text {
                         range,
@@ -260,6 +268,12 @@ impl Parsed {
             batch.set(*column, row, value);
         }
         true
+    }
+
+    /// The columns of the fields, in their order: after [`write`](Self::write).
+    #[must_use]
+    pub fn columns(&self) -> &[usize] {
+        &self.columns[..self.fields.len().min(self.columns.len())]
     }
 
     /// Whether the last field is text.

@@ -247,7 +247,10 @@ impl<'a> Reader<'a> {
             Item::Nil => Value::Null,
             Item::Bool(b) => Value::Bool(b),
             Item::Int(n) => Value::Int(n),
-            Item::Uint(n) => Value::Float(n as f64),
+            Item::Uint(n) => match i64::try_from(n) {
+                Ok(n) => Value::Int(n),
+                Err(_) => Value::Json(batch.store(n.to_string().as_bytes())),
+            },
             Item::Float(f) => Value::Float(f),
             Item::Str(text) | Item::Bin(text) => Value::Text(batch.store(text)),
             Item::Ext(0, time) if time_ns(time).is_some() => {
