@@ -168,7 +168,7 @@ fn json_is_ascii_when_unicode_is_escaped() {
         for unicode in [Unicode::Escaped, Unicode::Plain] {
             let (port, requests) = sink(OK);
             let output = output_with(unicode, name, port, pairs);
-            send(&*output, &[batch.clone()]);
+            send(&*output, std::slice::from_ref(&batch));
             let body = requests.recv().expect("a request").body;
             let body = String::from_utf8(body).expect("text");
             assert_eq!(body.is_ascii(), unicode == Unicode::Escaped, "{body}");
