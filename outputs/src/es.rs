@@ -292,6 +292,9 @@ impl Node {
             };
             let judged = judge.outcome_of(&answer.body, || records(request, skipped));
             judged.unwrap_or_else(|e| self.client.retry(e, None))
+        } else if refuses_types(&answer.body) {
+            // Nothing is wrong with the records: they wait until the option is set.
+            self.client.retry(TYPES_REFUSED, None)
         } else {
             self.client.outcome(&answer)
         };
@@ -300,6 +303,12 @@ impl Node {
         }
         outcome
     }
+}
+
+const TYPES_REFUSED: &str = "this server takes no types (Elasticsearch 8 and OpenSearch 2 do not): set 'suppress_type_name on'";
+
+fn refuses_types(body: &[u8]) -> bool {
+    memchr::memmem::find(body, b"unknown parameter [_type]").is_some()
 }
 
 fn record(batch: usize, row: usize) -> RecordRef {

@@ -2,6 +2,11 @@
 //!
 //! A document that is there already counts as delivered: it is the repeat of an earlier try. What the
 //! cluster cannot take now is repeated alone, what it will never take is refused alone.
+//!
+//! Elasticsearch names the document and the place in it in its reasons. Records that are refused for one
+//! cause get the reason of the first of them, so that they are kept and told as one.
+
+use std::collections::HashMap;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -13,7 +18,7 @@ struct Answer<'a> {
     #[serde(default)]
     errors: bool,
     #[serde(borrow, default)]
-    items: Vec<std::collections::HashMap<&'a str, Item<'a>>>,
+    items: Vec<HashMap<&'a str, Item<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -21,6 +26,27 @@ struct Item<'a> {
     status: u16,
     #[serde(borrow)]
     error: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct Error<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: std::borrow::Cow<'a, str>,
+    #[serde(borrow, default)]
+    reason: std::borrow::Cow<'a, str>,
+}
+
+impl Error<'_> {
+    /// The error without its document: `[3:17] failed to parse field [a] of type [long] in document
+    /// with id 'x'. Preview ...` is one cause for every document.
+    fn cause(&self) -> (&str, &str) {
+        let reason = match self.reason.strip_prefix('[') {
+            Some(rest) => rest.split_once(']').map_or(rest, |(_, rest)| rest),
+            None => &self.reason,
+        };
+        let end = reason.find(" in document with id").unwrap_or(reason.len());
+        (&self.kind, &reason[..end])
+    }
 }
 
 /// The longest reason that is kept of one item.
@@ -65,6 +91,7 @@ impl Judge {
             ));
         }
         let (mut retry, mut rejected, mut reason) = (Vec::new(), Vec::new(), String::new());
+        let mut causes: HashMap<String, String> = HashMap::new();
         for (item, record) in answer.items.iter().zip(&records) {
             // Passed over, it would move what follows to the wrong records.
             let mut actions = item.values();
@@ -77,11 +104,6 @@ impl Judge {
                 continue;
             }
             let text = item.error.map_or("", |e| e.get());
-            let mut end = text.len().min(REASON_MAX_BYTES);
-            while !text.is_char_boundary(end) {
-                end -= 1;
-            }
-            let text = format!("{status}: {}", &text[..end]);
             let may_be_cured = match status {
                 401 | 403 | 408 | 429 | 500.. => true,
                 404 => !self.missing_is_final,
@@ -89,11 +111,16 @@ impl Judge {
             };
             if may_be_cured {
                 if retry.is_empty() {
-                    reason = text;
+                    reason = reason_of(status, text);
                 }
                 retry.push(*record);
             } else {
-                rejected.push((*record, text));
+                let error: Error<'_> = serde_json::from_str(text).unwrap_or_default();
+                let cause = format!("{status} {:?}", error.cause());
+                let reason = causes
+                    .entry(cause)
+                    .or_insert_with(|| reason_of(status, text));
+                rejected.push((*record, reason.clone()));
             }
         }
         if retry.is_empty() && rejected.is_empty() {
@@ -106,6 +133,14 @@ impl Judge {
             after: None,
         })
     }
+}
+
+fn reason_of(status: u16, error: &str) -> String {
+    let mut end = error.len().min(REASON_MAX_BYTES);
+    while !error.is_char_boundary(end) {
+        end -= 1;
+    }
+    format!("{status}: {}", &error[..end])
 }
 
 #[cfg(test)]
@@ -155,5 +190,29 @@ mod tests {
                 "{strange} has no place among the records"
             );
         }
+    }
+
+    /// Every one of them would be a dead letter of its own.
+    #[test]
+    fn one_cause_is_one_reason() {
+        let item = |field: &str, id: &str, at: u32| {
+            format!(
+                r#"{{"create":{{"status":400,"error":{{"type":"document_parsing_exception","reason":"[1:{at}] failed to parse field [{field}] of type [long] in document with id '{id}'. Preview of field's value: '{id}'","caused_by":{{"type":"x"}}}}}}}}"#
+            )
+        };
+        let items = [
+            item("a", "1", 3),
+            item("a", "2", 4),
+            item("b", "3", 3),
+            item("a", "4", 9),
+        ];
+        let body = format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","));
+        let Ok(Outcome::Partial { rejected, .. }) = outcome(&body) else {
+            panic!("partial")
+        };
+        let reasons: Vec<&str> = rejected.iter().map(|(_, reason)| &**reason).collect();
+        assert!(reasons[0].contains("field [a]") && reasons[0].contains("id '1'"));
+        assert!(reasons[2].contains("field [b]"));
+        assert_eq!([reasons[1], reasons[3]], [reasons[0]; 2]);
     }
 }

@@ -16,6 +16,8 @@ use crate::accessor::{Accessor, Template};
 use crate::render::split_seconds;
 use crate::rows::{RowOptions, Rows, digits};
 
+/// The longest id that Elasticsearch takes.
+const ID_MAX_BYTES: usize = 512;
 /// The longest index name part that a record may give, as in Fluent Bit.
 const PREFIX_MAX_BYTES: usize = 128;
 
@@ -90,6 +92,8 @@ pub struct Bulk {
     nanos: bool,
     tag_key: Option<Vec<u8>>,
     replace_dots: bool,
+    /// Keys of a record that the output writes itself: a document with one key twice is refused.
+    without: Vec<Vec<String>>,
     pub current_time_index: bool,
     pub(crate) unicode: Unicode,
 }
@@ -132,15 +136,16 @@ impl Bulk {
             let message = "an update needs to know the document: set 'id_key' or 'generate_id on'";
             return Err(ConfigError::new(place, message));
         }
+        let time_name = settings.text("time_key", "@timestamp");
+        let mut without = vec![vec![time_name.to_owned()]];
         let mut time_key = Vec::new();
-        json::write_str(
-            &mut time_key,
-            settings.text("time_key", "@timestamp").as_bytes(),
-        );
+        json::write_str(&mut time_key, time_name.as_bytes());
         time_key.extend_from_slice(b":\"");
         let tag_key = settings.bool("include_tag_key", false)?.then(|| {
+            let name = settings.text("tag_key", "flb-key");
+            without.push(vec![name.to_owned()]);
             let mut key = vec![b','];
-            json::write_str(&mut key, settings.text("tag_key", "flb-key").as_bytes());
+            json::write_str(&mut key, name.as_bytes());
             key.push(b':');
             key
         });
@@ -160,6 +165,7 @@ impl Bulk {
             nanos: settings.bool("time_key_nanos", false)?,
             tag_key,
             replace_dots: settings.bool("replace_dots", false)?,
+            without,
             current_time_index: settings.bool("current_time_index", false)?,
             unicode: Unicode::default(),
         })
@@ -190,7 +196,7 @@ impl Bulk {
             batch,
             RowOptions {
                 replace_dots: self.replace_dots,
-                without: &[],
+                without: &self.without,
             },
         );
         let tag = self.tag_key.as_ref().map(|key| {
@@ -212,7 +218,7 @@ impl Bulk {
             let id_at = out.len();
             let has_id = match (&self.ids, &key) {
                 (Ids::Position, _) => write_position_id(out, batch, row),
-                (Ids::Key(_), Some(key)) => match key.text(row).filter(|t| is_safe(t)) {
+                (Ids::Key(_), Some(key)) => match key.text(row).filter(|t| is_id(t)) {
                     Some(text) => write_id(out, &text),
                     None => false,
                 },
@@ -305,6 +311,11 @@ fn quoted(text: &str) -> String {
 /// Whether a text can stand in an action line as it is.
 fn is_safe(text: &[u8]) -> bool {
     std::str::from_utf8(text).is_ok() && !text.iter().any(|&b| b < 0x20 || b == b'"' || b == b'\\')
+}
+
+/// An empty or long id makes Elasticsearch refuse the whole request.
+fn is_id(text: &[u8]) -> bool {
+    (1..=ID_MAX_BYTES).contains(&text.len()) && is_safe(text)
 }
 
 fn write_id(out: &mut Vec<u8>, id: &[u8]) -> bool {

@@ -96,6 +96,37 @@ fn updates_need_an_id() {
     assert!(Bulk::of(&Settings::of("es", &[("write_operation", "update")])).is_err());
 }
 
+/// Elasticsearch refuses a document with a key twice, and a whole request for an empty or long id.
+#[test]
+fn what_elasticsearch_refuses_is_not_written() {
+    let mut b = LogBatch::new("app.web".into(), Arc::default(), Vec::new());
+    let long = "i".repeat(513);
+    for (row, id) in ["", &long, "fine"].iter().enumerate() {
+        b.push(1_700_000_000_000_000_000, Position::at(row as u64));
+        b.set_text("id", row, id.as_bytes());
+        b.set_text("@timestamp", row, b"yesterday");
+        b.set_text("tag", row, b"own");
+    }
+    let pairs = [
+        ("id_key", "id"),
+        ("suppress_type_name", "on"),
+        ("include_tag_key", "on"),
+        ("tag_key", "tag"),
+    ];
+    let bulk = Bulk::of(&Settings::of("es", &pairs)).expect("valid");
+    let mut out = Vec::new();
+    bulk.write(&mut out, &b, None, |_| {});
+    let text = String::from_utf8(out).expect("text");
+    let heads: Vec<&str> = text.lines().step_by(2).collect();
+    let without = "{\"create\":{\"_index\":\"fluent-bit\"}}";
+    let with = "{\"create\":{\"_index\":\"fluent-bit\",\"_id\":\"fine\"}}";
+    assert_eq!(heads, [without, without, with]);
+    let last = text.lines().last().expect("a document");
+    let expected =
+        "{\"@timestamp\":\"2023-11-14T22:13:20.000Z\",\"tag\":\"app.web\",\"id\":\"fine\"}";
+    assert_eq!(last, expected);
+}
+
 #[test]
 fn ids_of_positions_and_content_stay_the_same() {
     let ids = |batch: &LogBatch, pairs: &[(&str, &str)]| -> Vec<String> {
