@@ -58,6 +58,9 @@ pub struct Header {
     pub file_id: u128,
     /// Names the run of sequence numbers.
     pub seqnum_id: u128,
+    /// Where the first object lies.
+    pub header_bytes: u64,
+    pub tail_object_offset: u64,
     pub n_entries: u64,
     pub head_seqnum: u64,
     pub tail_seqnum: u64,
@@ -97,6 +100,8 @@ pub fn header(bytes: &[u8]) -> Result<Header, Damage> {
             is_online: *bytes.get(16)? == 1,
             file_id: id_at(bytes, 24)?,
             seqnum_id: id_at(bytes, 72)?,
+            header_bytes: u64_at(bytes, 88)?,
+            tail_object_offset: u64_at(bytes, 136)?,
             n_entries: u64_at(bytes, 152)?,
             tail_seqnum: u64_at(bytes, 160)?,
             head_seqnum: u64_at(bytes, 168)?,

@@ -52,6 +52,8 @@ pub struct InputCounters {
     pub multiline_truncated: Counter,
     /// Files that were truncated or compressed before all of them was read.
     pub files_lost: Counter,
+    /// Damaged objects of journal files that were passed.
+    pub damaged: Counter,
     /// Bytes that are known to be there and have not been delivered (a gauge).
     pub lag_bytes: Counter,
     /// Age in seconds of the oldest record that has not been delivered (a gauge).

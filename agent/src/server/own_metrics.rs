@@ -115,6 +115,13 @@ const INPUT: &[Family<InputCounters>] = {
             |c| &c.files_lost,
         ),
         (
+            "damaged",
+            "kansoku_agent_input_damaged_objects_total",
+            Counter,
+            "Damaged objects of journal files, passed while the rest was read.",
+            |c| &c.damaged,
+        ),
+        (
             "lag_bytes",
             "kansoku_agent_input_lag_bytes",
             Gauge,

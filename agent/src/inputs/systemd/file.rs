@@ -2,6 +2,10 @@
 //!
 //! The rule: an entry is followed only once the header counts it, because journald links an entry in
 //! before it is counted and may be in the middle of it now.
+//!
+//! Entries are found through the file's entry arrays. Where anything on that way is damaged, the rest of
+//! the file is read object by object (`walk`): entries lie in it in their order, so one bad object costs
+//! itself and no other.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -39,10 +43,18 @@ struct Place {
 pub(crate) struct JournalFile {
     pub path: PathBuf,
     pub header: Header,
-    file: File,
+    pub(super) file: File,
     place: Place,
     /// Entries passed.
     n_passed: u64,
+    /// The sequence number of the last of them.
+    pub(super) last_seqnum: u64,
+    /// Set once the arrays were found damaged: the next object to look at.
+    pub(super) walks_at: Option<u64>,
+    /// The header was the same the last time: its last entry is written.
+    pub(super) is_settled: bool,
+    /// Damaged objects met so far.
+    pub n_damaged: u64,
     fields: HashMap<u64, Arc<[u8]>>,
 }
 
@@ -59,6 +71,10 @@ impl JournalFile {
             file,
             place: Place::default(),
             n_passed: 0,
+            last_seqnum: 0,
+            walks_at: None,
+            is_settled: false,
+            n_damaged: 0,
             fields: HashMap::new(),
         })
     }
@@ -70,16 +86,23 @@ impl JournalFile {
     pub fn refresh(&mut self) -> anyhow::Result<()> {
         let mut bytes = [0; HEADER_BYTES];
         self.file.read_exact_at(&mut bytes, 0)?;
-        self.header = journal::header(&bytes)?;
+        let header = journal::header(&bytes)?;
+        self.is_settled = header == self.header;
+        self.header = header;
         Ok(())
     }
 
     /// Whether every entry that is counted has been passed.
     pub fn is_read(&self) -> bool {
-        self.n_passed >= self.header.n_entries
+        match self.walks_at {
+            None => self.n_passed >= self.header.n_entries,
+            Some(at) => {
+                at > self.header.tail_object_offset || self.last_seqnum >= self.header.tail_seqnum
+            }
+        }
     }
 
-    fn object(&self, offset: u64, wanted: u8) -> anyhow::Result<(u8, Vec<u8>)> {
+    pub(super) fn object(&self, offset: u64, wanted: u8) -> anyhow::Result<(u8, Vec<u8>)> {
         let shown = || format!("{} at byte {offset}", self.path.display());
         let mut head = [0; OBJECT_HEADER_BYTES];
         self.file
@@ -126,7 +149,7 @@ impl JournalFile {
         Ok(journal::entry_array(&bytes, self.header.is_compact)?.1)
     }
 
-    fn entry_at(&self, offset: u64) -> anyhow::Result<Entry> {
+    pub(super) fn entry_at(&self, offset: u64) -> anyhow::Result<Entry> {
         let (_, object) = self.object(offset, ENTRY)?;
         Ok(journal::entry(&object, self.header.is_compact)?)
     }
@@ -134,8 +157,16 @@ impl JournalFile {
     /// Goes behind every entry that `is_passed` holds for; it must hold for a run from the start.
     ///
     /// # Errors
-    /// When the file is damaged.
+    /// What is damaged in the arrays; the place is the right one all the same.
     pub fn skip(&mut self, is_passed: impl Fn(&Entry) -> bool) -> anyhow::Result<()> {
+        let skipped = self.skip_by_arrays(&is_passed);
+        if skipped.is_err() {
+            self.skip_by_objects(is_passed);
+        }
+        skipped
+    }
+
+    fn skip_by_arrays(&mut self, is_passed: impl Fn(&Entry) -> bool) -> anyhow::Result<()> {
         let (mut array, mut n_before) = (self.header.entry_array_offset, 0);
         for _ in 0..MAX_ARRAYS {
             if array == 0 || n_before >= self.header.n_entries {
@@ -143,15 +174,17 @@ impl JournalFile {
             }
             let (n_items, next) = self.array(array)?;
             let n_used = n_items.min(self.header.n_entries - n_before);
-            let passed = |at: u64| -> anyhow::Result<bool> {
-                let offset = self.items(array, at, 1)?[0];
-                Ok(offset != 0 && is_passed(&self.entry_at(offset)?))
-            };
             // The first item that is not passed, by halving.
             let (mut low, mut high) = (0, n_used);
             while low < high {
                 let middle = (low + high) / 2;
-                if passed(middle)? {
+                let offset = self.items(array, middle, 1)?[0];
+                let entry = match offset {
+                    0 => None,
+                    offset => Some(self.entry_at(offset)?).filter(&is_passed),
+                };
+                if let Some(entry) = entry {
+                    self.last_seqnum = self.last_seqnum.max(entry.seqnum);
                     low = middle + 1;
                 } else {
                     high = middle;
@@ -179,18 +212,32 @@ impl JournalFile {
     /// The next entry; `None` when all that are counted have been passed.
     ///
     /// # Errors
-    /// When the file is damaged. An entry that is damaged itself is passed.
+    /// What is damaged here; it has been passed, and the next call reads on.
     pub fn next(&mut self) -> anyhow::Result<Option<Entry>> {
-        if self.is_read() {
-            return Ok(None);
+        let found = match self.walks_at {
+            None if self.is_read() => return Ok(None),
+            None => self.next_by_arrays(),
+            Some(_) => self.next_by_objects(),
+        };
+        match &found {
+            Ok(Some(entry)) => self.last_seqnum = entry.seqnum,
+            Ok(None) => {}
+            Err(_) => {
+                self.n_damaged += 1;
+                self.walks_at.get_or_insert(self.header.header_bytes);
+            }
         }
+        found
+    }
+
+    fn next_by_arrays(&mut self) -> anyhow::Result<Option<Entry>> {
         if self.place.array == 0 || self.place.item >= self.place.n_items {
             let next = match self.place.array {
                 0 => self.header.entry_array_offset,
                 array => self.array(array)?.1,
             };
             if next == 0 {
-                return Ok(None);
+                return self.nothing("the entry arrays end early");
             }
             // Arrays are only ever added at the end, so that a file cannot lead in a circle.
             anyhow::ensure!(
@@ -214,17 +261,40 @@ impl JournalFile {
             self.place.chunk = chunk;
         }
         let Some(&offset) = self.place.chunk.last() else {
-            return Ok(None);
+            return self.nothing("an entry array is empty");
         };
         if offset == 0 {
-            // Counted but not written yet; it will be there the next time.
             self.place.chunk.clear();
-            return Ok(None);
+            return self.nothing("an entry array has a hole");
         }
+        let entry = self.entry_at(offset)?;
+        anyhow::ensure!(
+            self.is_in_order(&entry),
+            "{} is damaged: the entry at byte {offset} has the sequence number {} after {}",
+            self.path.display(),
+            entry.seqnum,
+            self.last_seqnum
+        );
         self.place.chunk.pop();
         self.place.item += 1;
         self.n_passed += 1;
-        self.entry_at(offset).map(Some)
+        Ok(Some(entry))
+    }
+
+    /// Nothing where an entry is counted: while journald writes it will be there the next time.
+    fn nothing(&self, what: &str) -> anyhow::Result<Option<Entry>> {
+        if self.header.is_online {
+            return Ok(None);
+        }
+        anyhow::bail!(
+            "{} is damaged: {what} in the array at byte {}",
+            self.path.display(),
+            self.place.array
+        )
+    }
+
+    pub(super) fn is_in_order(&self, entry: &Entry) -> bool {
+        entry.seqnum > self.last_seqnum && entry.seqnum <= self.header.tail_seqnum
     }
 
     /// The bytes `NAME=value` of a field.
@@ -236,7 +306,9 @@ impl JournalFile {
             return Ok(known.clone());
         }
         let (flags, object) = self.object(offset, DATA)?;
-        let field: Arc<[u8]> = match journal::data(&object, flags, self.header.is_compact)? {
+        let field = journal::data(&object, flags, self.header.is_compact)
+            .with_context(|| format!("{} at byte {offset}", self.path.display()))?;
+        let field: Arc<[u8]> = match field {
             Cow::Borrowed(bytes) => bytes.into(),
             Cow::Owned(bytes) => bytes.into(),
         };

@@ -2,7 +2,7 @@
 //!
 //! The journal's files are read by our own reader (`kansoku_parsers::journal`) and not through
 //! libsystemd: the program stays free of shared libraries, so it runs in an empty image on any node,
-//! and a damaged entry costs itself and not the process. Each file is a source of its own whose
+//! and a damaged object costs itself, is counted, and the file is read on. Each file is a source of its own whose
 //! positions are journald's sequence numbers, so what a restart reads again is recognised.
 //!
 //! Files are looked at several times a second instead of waiting for inotify: journald writes
@@ -12,6 +12,7 @@ pub(crate) mod cursors;
 pub(crate) mod file;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -113,6 +114,8 @@ const SCAN_EVERY: Duration = Duration::from_secs(2);
 const SAVE_EVERY: Duration = Duration::from_millis(500);
 /// A batch is sent when it has grown this large.
 const BATCH_BYTES: usize = 256 << 10;
+/// So many damaged objects of a file are told.
+const WARNINGS_PER_FILE: u64 = 10;
 /// The most journal files that are open at once.
 const MAX_FILES: usize = 512;
 
@@ -348,10 +351,8 @@ impl Reader {
             Ok(())
         };
         if let Err(error) = skipped {
-            log::warn(
-                &self.component,
-                format_args!("{error:#}; reading it from the start"),
-            );
+            file.n_damaged += 1;
+            self.damaged(&file, &error);
         }
         self.files.push(file);
     }
@@ -394,8 +395,18 @@ impl Reader {
         let (mut n, mut batch) = (0, None::<LogBatch>);
         let mut last = None;
         while n < self.options.max_entries {
-            let Some(entry) = file.next()? else { break };
             n += 1;
+            let entry = match file.next() {
+                Ok(Some(entry)) => entry,
+                Ok(None) => {
+                    n -= 1;
+                    break;
+                }
+                Err(error) => {
+                    self.damaged(file, &error);
+                    continue;
+                }
+            };
             last = Some(cursor_of(file, &entry));
             let Some(fields) = self.wanted_fields(file, &entry) else {
                 continue;
@@ -421,16 +432,30 @@ impl Reader {
         Ok(Ok(n))
     }
 
+    /// Counts a damaged object; the first of a file are told one by one.
+    fn damaged(&self, file: &JournalFile, error: &anyhow::Error) {
+        self.link.counters.damaged.add(1);
+        let rest = match file.n_damaged {
+            ..WARNINGS_PER_FILE => "",
+            WARNINGS_PER_FILE => "; further damage of this file is only counted",
+            _ => return,
+        };
+        log::warn(
+            &self.component,
+            format_args!("{error:#}; passed it, reading on{rest}"),
+        );
+    }
+
     /// The entry's fields when the filters want it. Damaged fields are left out.
     fn wanted_fields(&self, file: &mut JournalFile, entry: &Entry) -> Option<Vec<Arc<[u8]>>> {
         let mut fields = Vec::with_capacity(entry.items.len());
         for offset in entry.items.iter().take(self.options.max_fields) {
             match file.field(*offset) {
                 Ok(field) => fields.push(field),
-                Err(error) => log::debug(
-                    &self.component,
-                    format_args!("a field of {} is left out: {error:#}", file.path.display()),
-                ),
+                Err(error) => {
+                    file.n_damaged += 1;
+                    self.damaged(file, &error);
+                }
             }
         }
         let has = |wanted: &Vec<u8>| fields.iter().any(|f| **f == **wanted);

@@ -174,18 +174,97 @@ fn filters_names_and_the_tail() {
     }
 }
 
+/// The bytes of the captured journal in `folder`.
+fn journal_of(folder: &Path) -> (PathBuf, Vec<u8>) {
+    let path = folder.join("system.journal");
+    let bytes = std::fs::read(&path).expect("it is there");
+    (path, bytes)
+}
+
+fn messages(found: &[(String, Json)]) -> Vec<String> {
+    let message = |(_, object): &(String, Json)| object["MESSAGE"].as_str().map(str::to_owned);
+    found.iter().filter_map(message).collect()
+}
+
 #[test]
-fn a_damaged_file_ends_alone() {
+fn a_file_that_is_no_journal_ends_alone() {
     let dir = folder_with("compact");
     std::fs::write(dir.path().join("bad.journal"), "no journal").expect("room");
-    let path = dir.path().join("system.journal");
-    let mut bytes = std::fs::read(&path).expect("it is there");
-    let at = u64::from_le_bytes(bytes[176..184].try_into().expect("eight bytes")) as usize;
-    bytes[at..at + 64].fill(0xff);
-    std::fs::write(&path, bytes).expect("room");
     let (mut reader, captured) = reader(dir.path(), &[]);
-    assert_eq!(records(&mut reader, &captured), []);
+    assert_eq!(records(&mut reader, &captured).len(), 60);
     assert_eq!(reader.finished.len(), 2);
+}
+
+#[test]
+fn a_damaged_object_costs_itself() {
+    for name in ["compact", "regular"] {
+        let dir = folder_with(name);
+        let file = JournalFile::open(&dir.path().join("system.journal")).expect("a journal");
+        let array = file.header.entry_array_offset as usize;
+        let (path, whole) = journal_of(dir.path());
+        let (start, width) = (array + 24, if file.header.is_compact { 4 } else { 8 });
+        let offset = |n: usize| {
+            let mut wide = [0; 8];
+            wide[..width].copy_from_slice(&whole[start + n * width..][..width]);
+            u64::from_le_bytes(wide) as usize
+        };
+        // (damaged bytes, with what, entries that are left, damaged objects)
+        let cases = [
+            (offset(2)..offset(2) + 64, 0xff, 59, 2),
+            (offset(0)..offset(0) + 16, 0, 59, 2),
+            // The sequence number alone.
+            (offset(1) + 16..offset(1) + 24, 0xff, 59, 2),
+            // The first array, as a whole and its items alone.
+            (array..array + 24, 0xff, 60, 2),
+            (start..start + width, 0xff, 60, 1),
+            (start..start + width, 0, 60, 1),
+        ];
+        for (range, byte, n_left, n_damaged) in cases {
+            let mut bytes = whole.clone();
+            bytes[range.clone()].fill(byte);
+            std::fs::write(&path, bytes).expect("room");
+            let _ = std::fs::remove_file(dir.path().join("systemd.db"));
+            let (mut first, captured) = reader(dir.path(), &[]);
+            let found = records(&mut first, &captured);
+            assert_eq!(found.len(), n_left, "{name} {range:?} {byte}");
+            assert_eq!(
+                first.link.counters.damaged.get(),
+                n_damaged,
+                "{name} {range:?}"
+            );
+            assert_eq!(first.finished.len(), 1, "read to its end");
+            // A restart goes on where this one stopped.
+            let (mut second, captured) = reader(dir.path(), &[]);
+            assert_eq!(records(&mut second, &captured), []);
+        }
+    }
+}
+
+/// Wherever 64 bytes are wrong, at most what they held is missing, and nothing comes twice.
+#[test]
+fn damage_anywhere_leaves_the_rest() {
+    let dir = folder_with("compact");
+    let file = JournalFile::open(&dir.path().join("system.journal")).expect("a journal");
+    let end = file.header.tail_object_offset as usize + 64;
+    let (path, whole) = journal_of(dir.path());
+    let (mut first, captured) = reader(dir.path(), &[]);
+    let all = messages(&records(&mut first, &captured));
+    // The hash tables in front are not read.
+    let from = file.header.entry_array_offset as usize - 4096;
+    for (n, at) in (from..end).step_by(184).enumerate() {
+        let mut bytes = whole.clone();
+        bytes[at..at + 64].fill([0, 0xff, 0x55][n % 3]);
+        std::fs::write(&path, bytes).expect("room");
+        let _ = std::fs::remove_file(dir.path().join("systemd.db"));
+        let (mut reader, captured) = reader(dir.path(), &[]);
+        let found = messages(&records(&mut reader, &captured));
+        let known: Vec<&String> = all.iter().filter(|m| found.contains(m)).collect();
+        assert!(known.len() >= 57, "byte {at}: {} of 60", known.len());
+        let mut once = found.clone();
+        once.sort_unstable();
+        once.dedup();
+        assert_eq!(once.len(), found.len(), "byte {at}");
+    }
 }
 
 #[test]
