@@ -25,6 +25,9 @@ const KEEP_DELETED: Duration = Duration::from_secs(3600);
 const MAX_DELETED: usize = 1000;
 /// How long a reader may wait for a pod that is too new for the table, once for each pod.
 pub const NEW_POD_WAIT: Duration = Duration::from_secs(2);
+/// How long readers wait for the first list, all together: what lies on the node when the agent starts
+/// would else go out without what the cluster knows of it.
+const FIRST_LIST_WAIT: Duration = Duration::from_secs(10);
 /// After a wait in vain none is tried for this long: what the API does not know now, it will not
 /// know for the next file either.
 const NO_WAIT_AFTER_MISS: Duration = Duration::from_secs(10);
@@ -116,6 +119,8 @@ pub struct Pods {
     /// Namespaces, when some plugin wants them.
     pub namespaces: Namespaces,
     wants_namespaces: AtomicBool,
+    /// Whether namespaces were listed, or could not be.
+    has_namespaces: AtomicBool,
     /// Told when a reader misses a pod.
     missing: tokio::sync::Notify,
     /// Set when some plugin wants the table filled.
@@ -132,6 +137,8 @@ struct Table {
     deleted: VecDeque<(Instant, Arc<Pod>)>,
     deleted_uids: HashSet<String>,
     last_miss: Option<Instant>,
+    /// When the first reader waited for the first list.
+    first_asked: Option<Instant>,
 }
 
 impl Pods {
@@ -162,6 +169,51 @@ impl Pods {
     #[must_use]
     pub fn wants_namespaces(&self) -> bool {
         self.wants_namespaces.load(Ordering::Acquire)
+    }
+
+    /// Told before any reader asks: a watch will be started if some plugin wants the table.
+    pub fn expect_list(&self) {
+        let is_wanted = self.wanted().is_some();
+        let mut table = self.table();
+        if is_wanted && table.state == WatchState::Off {
+            table.state = WatchState::Starting;
+        }
+    }
+
+    /// Waits until the pods, and the namespaces when they are wanted, have been listed once or cannot be;
+    /// not longer than [`FIRST_LIST_WAIT`] after the first reader asked.
+    pub fn wait_for_first_list(&self) {
+        let mut table = self.table();
+        if !self.is_first_list_due(&table) {
+            return;
+        }
+        let since = *table.first_asked.get_or_insert_with(Instant::now);
+        while self.is_first_list_due(&table) {
+            let left = FIRST_LIST_WAIT.saturating_sub(since.elapsed());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.changed.wait_timeout(table, left);
+            table = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn is_first_list_due(&self, table: &Table) -> bool {
+        let namespaces_due =
+            self.wants_namespaces() && !self.has_namespaces.load(Ordering::Acquire);
+        match table.state {
+            WatchState::Starting => true,
+            WatchState::Synced => namespaces_due,
+            WatchState::Off | WatchState::Failing => false,
+        }
+    }
+
+    /// Namespaces were listed, or cannot be now.
+    fn namespaces_answered(&self) {
+        // Under the lock, so that no reader falls asleep between its look and this.
+        let _table = self.table();
+        self.has_namespaces.store(true, Ordering::Release);
+        self.changed.notify_all();
     }
 
     /// Tells readers that what they keep may be old.
@@ -447,6 +499,33 @@ mod tests {
             assert!(pods.wait_by_name("ns", "x").is_none());
         }
         assert!(pods.table().last_miss.is_none());
+    }
+
+    #[test]
+    fn readers_wait_for_the_first_list() {
+        let pods = Arc::new(Pods::default());
+        pods.expect_list();
+        // Nobody wants it: nobody waits.
+        pods.wait_for_first_list();
+        pods.want(Access::default());
+        pods.want_namespaces();
+        pods.expect_list();
+        assert_eq!(pods.state(), WatchState::Starting);
+        let other = pods.clone();
+        let waiting = std::thread::spawn(move || {
+            other.wait_for_first_list();
+            other.by_name("ns", "old").is_some() && other.has_namespaces.load(Ordering::Acquire)
+        });
+        while pods.table().first_asked.is_none() {
+            std::thread::yield_now();
+        }
+        pods.replace(vec![pod("old", "u", "c")], Instant::now());
+        pods.namespaces_answered();
+        assert!(waiting.join().expect("no panic"));
+        for state in [WatchState::Off, WatchState::Failing] {
+            pods.set_state(state);
+            pods.wait_for_first_list();
+        }
     }
 
     #[test]

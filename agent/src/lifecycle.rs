@@ -178,6 +178,7 @@ impl Parts {
         if service.http.is_some() || has_containers {
             environment.pods.want(Access::default());
         }
+        environment.pods.expect_list();
         let _inside = runtime.enter();
         let targets = service
             .http

@@ -254,11 +254,17 @@ pub(crate) fn write_date(out: &mut Vec<u8>, time_ns: i64, format: DateFormat) {
 /// Appends seconds as Fluent Bit prints its doubles (`%.16g`): rounded to microseconds, without
 /// zeros at the end but with one digit after the point.
 pub fn write_seconds(out: &mut Vec<u8>, time_ns: i64) {
-    let micros = time_ns.div_euclid(1000) + i64::from(time_ns.rem_euclid(1000) >= 500);
-    let (seconds, micros) = (micros.div_euclid(1_000_000), micros.rem_euclid(1_000_000));
+    let (mut seconds, nanos) = split_seconds(time_ns);
+    // Through the double that Fluent Bit makes of a time, which is rounded itself: the last digit is its.
+    let whole = seconds as f64;
+    let fraction = whole + f64::from(nanos) / 1e9 - whole;
+    let mut micros = (fraction * 1e6).round_ties_even() as u32;
+    if micros >= 1_000_000 {
+        (seconds, micros) = (seconds + 1, 0);
+    }
     out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
     out.push(b'.');
-    let digits = digits::<6>(micros as u32);
+    let digits = digits::<6>(micros);
     let kept = digits.iter().rposition(|&d| d != b'0').unwrap_or(0) + 1;
     out.extend_from_slice(&digits[..kept]);
 }
@@ -389,6 +395,23 @@ pub(crate) mod tests {
         let mut out = Vec::new();
         format.write_batches(&mut out, [&batch()]);
         String::from_utf8(out).expect("rendered text is UTF-8")
+    }
+
+    /// As Fluent Bit 5.1.1 printed these times.
+    #[test]
+    fn seconds_are_rounded_as_the_double_is() {
+        for (time_ns, expected) in [
+            (1_795_282_315_144_652_490, "1795282315.144653"),
+            (1_795_282_320_931_100_499, "1795282320.931101"),
+            (1_795_282_320_931_100_300, "1795282320.9311"),
+            (1_700_000_000_999_999_900, "1700000001.0"),
+            (1_700_000_000_500_000_000, "1700000000.5"),
+            (0, "0.0"),
+        ] {
+            let mut out = Vec::new();
+            write_seconds(&mut out, time_ns);
+            assert_eq!(String::from_utf8(out).expect("text"), expected);
+        }
     }
 
     #[test]

@@ -305,6 +305,7 @@ impl Kubernetes {
         if let Some(pod) = self.extras.pod(namespace, name) {
             return Some(pod);
         }
+        self.pods.wait_for_first_list();
         if let Some(found) = self.pods.by_container_id(&meta.docker_id) {
             return Some(found.pod);
         }
@@ -323,7 +324,10 @@ impl Kubernetes {
         let (namespace, pod) = (&meta.namespace_name, &meta.pod_name);
         let pod = self.extras.pod(namespace, pod).or_else(|| {
             let wanted = !self.only_tag;
-            wanted.then(|| self.pods.by_name(namespace, pod)).flatten()
+            wanted.then(|| {
+                self.pods.wait_for_first_list();
+                self.pods.by_name(namespace, pod)
+            })?
         });
         if let Some(pod) = &pod {
             self.fill(&mut meta, pod);

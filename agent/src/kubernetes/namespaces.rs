@@ -62,11 +62,15 @@ pub(super) async fn watch(pods: Arc<Pods>, client: Client) {
             Ok(Event::Delete(namespace)) => {
                 pods.namespaces.remove(&reduce(namespace).0);
             }
-            Ok(Event::Init | Event::InitDone) => {}
-            Err(error) => log::warn(
-                COMPONENT,
-                format_args!("cannot watch namespaces, trying again: {error}"),
-            ),
+            Ok(Event::Init) => {}
+            Ok(Event::InitDone) => pods.namespaces_answered(),
+            Err(error) => {
+                pods.namespaces_answered();
+                log::warn(
+                    COMPONENT,
+                    format_args!("cannot watch namespaces, trying again: {error}"),
+                );
+            }
         }
     }
 }

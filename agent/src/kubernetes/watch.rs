@@ -175,6 +175,7 @@ async fn watch_once(pods: &Arc<Pods>, access: &Access, node: &str) {
                     "no cluster to ask, so records carry only what file names tell: {error}"
                 ),
             );
+            pods.set_state(WatchState::Off);
             return;
         }
         Err(error) => {
@@ -184,6 +185,7 @@ async fn watch_once(pods: &Arc<Pods>, access: &Access, node: &str) {
                     format_args!("no API server to ask for namespaces: {error}"),
                 );
             }
+            pods.namespaces_answered();
             None
         }
     };
