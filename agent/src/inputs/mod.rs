@@ -2,6 +2,7 @@
 
 pub mod container_metrics;
 pub mod dummy;
+pub mod elasticsearch;
 pub mod exec;
 pub mod fluentbit_metrics;
 pub mod forward;
@@ -16,6 +17,7 @@ pub mod opentelemetry;
 pub mod periodic;
 pub mod prometheus_remote_write;
 pub mod prometheus_scrape;
+pub mod statsd;
 pub mod stdin;
 pub mod syslog;
 pub mod systemd;
@@ -45,6 +47,8 @@ pub const ALL: &[&InputPlugin] = &[
     &syslog::PLUGIN,
     &tcp::PLUGIN,
     &udp::PLUGIN,
+    &statsd::PLUGIN,
+    &elasticsearch::PLUGIN,
     &exec::PLUGIN,
     &kmsg::PLUGIN,
     &kubernetes_events::PLUGIN,

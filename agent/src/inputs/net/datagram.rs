@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use kansoku_model::{RecordBatch, Resource};
+use kansoku_model::{MetricBatch, RecordBatch, Resource};
 use kansoku_parsers::wire::records::Records;
 use tokio::net::{UdpSocket, UnixDatagram};
 use tokio::time::Instant;
@@ -103,30 +103,20 @@ pub async fn serve(
     mut read: impl FnMut(&[u8], &str, &mut Records<'_>),
 ) -> anyhow::Result<()> {
     let mut stream = super::new_stream();
-    let mut buffer = vec![0; MAX_DATAGRAM_BYTES];
-    let mut drops = Drops::of(&socket);
+    let mut receiver = Receiver::new(name, socket);
     loop {
         let mut records = Records::new(&mut stream, pipe.link.tag.clone(), resource.clone());
         let mut deadline = None;
         let mut is_stopping = false;
-        // The first one is waited for, the others only as long as a record may wait.
         while records.n_records() < MAX_BATCH {
-            let end = async {
-                match deadline {
-                    Some(at) => tokio::time::sleep_until(at).await,
-                    None => std::future::pending().await,
-                }
-            };
-            let (n, peer) = tokio::select! {
-                received = socket.receive(&mut buffer) => received?,
-                () = end => break,
-                () = pipe.stopping() => {
+            match receiver.next(&pipe, &mut deadline).await? {
+                Next::Datagram(bytes, peer) => read(bytes, &peer, &mut records),
+                Next::Due => break,
+                Next::Stopping => {
                     is_stopping = true;
                     break;
                 }
-            };
-            read(&buffer[..n], &peer, &mut records);
-            deadline.get_or_insert_with(|| Instant::now() + pipe.link.flush);
+            }
         }
         let batches = records
             .finish()
@@ -134,10 +124,100 @@ pub async fn serve(
             .map(RecordBatch::Logs)
             .collect();
         let sent = pipe.send_unanswered(batches).await;
-        drops.report(name);
+        receiver.report();
         if sent.is_err() || is_stopping {
             return Ok(());
         }
+    }
+}
+
+/// As [`serve`], for datagrams of samples: `read` makes a batch of one, or of nothing usable none.
+///
+/// # Errors
+/// Never but for a broken socket.
+pub async fn serve_metrics(
+    name: &str,
+    socket: Socket,
+    pipe: Pipe,
+    mut read: impl FnMut(&[u8]) -> Option<MetricBatch>,
+) -> anyhow::Result<()> {
+    let mut stream = super::new_stream();
+    let mut receiver = Receiver::new(name, socket);
+    loop {
+        let mut batches = Vec::new();
+        let mut deadline = None;
+        let mut is_stopping = false;
+        while (batches.len() as u64) < MAX_BATCH {
+            match receiver.next(&pipe, &mut deadline).await? {
+                Next::Datagram(bytes, _) => {
+                    batches.extend(read(bytes).map(|batch| super::stamp(batch, &mut stream)));
+                }
+                Next::Due => break,
+                Next::Stopping => {
+                    is_stopping = true;
+                    break;
+                }
+            }
+        }
+        let sent = pipe.send_unanswered(batches).await;
+        receiver.report();
+        if sent.is_err() || is_stopping {
+            return Ok(());
+        }
+    }
+}
+
+/// What comes next of a socket.
+enum Next<'a> {
+    /// Its bytes and its sender.
+    Datagram(&'a [u8], String),
+    /// What was taken has waited long enough.
+    Due,
+    Stopping,
+}
+
+/// A socket that is read.
+struct Receiver<'n> {
+    name: &'n str,
+    drops: Drops,
+    socket: Socket,
+    buffer: Vec<u8>,
+}
+
+impl<'n> Receiver<'n> {
+    fn new(name: &'n str, socket: Socket) -> Self {
+        Self {
+            name,
+            drops: Drops::of(&socket),
+            socket,
+            buffer: vec![0; MAX_DATAGRAM_BYTES],
+        }
+    }
+
+    /// The first datagram, without a deadline, is waited for; it sets the deadline of those after it.
+    async fn next(
+        &mut self,
+        pipe: &Pipe,
+        deadline: &mut Option<Instant>,
+    ) -> anyhow::Result<Next<'_>> {
+        let at = *deadline;
+        let end = async {
+            match at {
+                Some(at) => tokio::time::sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        let (n, peer) = tokio::select! {
+            received = self.socket.receive(&mut self.buffer) => received?,
+            () = end => return Ok(Next::Due),
+            () = pipe.stopping() => return Ok(Next::Stopping),
+        };
+        deadline.get_or_insert_with(|| Instant::now() + pipe.link.flush);
+        Ok(Next::Datagram(&self.buffer[..n], peer))
+    }
+
+    fn report(&mut self) {
+        self.drops.report(self.name);
     }
 }
 

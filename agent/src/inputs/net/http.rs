@@ -151,6 +151,12 @@ impl HttpOptions {
         })
     }
 
+    /// The most that a body may be as it comes.
+    #[must_use]
+    pub fn max_body(self) -> usize {
+        self.max_body
+    }
+
     /// The most that a body may be when it is decompressed.
     #[must_use]
     pub fn max_plain(self) -> usize {
