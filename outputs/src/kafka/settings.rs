@@ -110,7 +110,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "rdkafka.compression.codec",
         OptionKind::Choice(CODECS),
         "none",
-        "compression of messages",
+        "compression of messages; zstd is sent as lz4",
     ),
     OptionSpec::new(
         "rdkafka.compression.type",
@@ -143,7 +143,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
 ];
 
-const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4"];
+const CODECS: &[&str] = &["none", "gzip", "snappy", "lz4", "zstd"];
 
 /// Everything a client needs, read and checked.
 pub(super) struct Connect {
@@ -202,6 +202,13 @@ impl Connect {
             }
         }
         let codec = first(&["rdkafka.compression.codec", "rdkafka.compression.type"]);
+        if let Some(s) = codec.filter(|s| s.value.eq_ignore_ascii_case("zstd")) {
+            let message = format!(
+                "'{} zstd': lz4 is used, which every consumer reads too",
+                s.key
+            );
+            environment.warn(&s.place, message);
+        }
         let client_id = first(&["client_id", "rdkafka.client.id"]);
         let protocol = settings
             .text("rdkafka.security.protocol", "plaintext")
@@ -221,7 +228,7 @@ impl Connect {
             compression: match codec.map(|s| s.value.to_ascii_lowercase()).as_deref() {
                 Some("gzip") => Compression::Gzip,
                 Some("snappy") => Compression::Snappy,
-                Some("lz4") => Compression::Lz4,
+                Some("lz4" | "zstd") => Compression::Lz4,
                 _ => Compression::NoCompression,
             },
             max_bytes: settings
@@ -346,12 +353,21 @@ mod tests {
     }
 
     #[test]
+    fn a_codec_that_is_not_built_in_is_another_one() {
+        let pairs = [("brokers", "a"), ("rdkafka.compression.type", "ZSTD")];
+        assert_eq!(
+            connect(&pairs).expect("valid").compression,
+            Compression::Lz4
+        );
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (pairs, message) in [
             (&[("topics", "t")][..], "kafka needs 'brokers'"),
             (
-                &[("brokers", "a"), ("rdkafka.compression.codec", "zstd")],
-                "must be one of none, gzip, snappy, lz4",
+                &[("brokers", "a"), ("rdkafka.compression.codec", "brotli")],
+                "must be one of none, gzip, snappy, lz4, zstd",
             ),
             (
                 &[
