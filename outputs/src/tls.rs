@@ -13,6 +13,7 @@ use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, RootCertStore, SupportedProtocolVersion};
 
 use crate::OutputEnvironment;
@@ -141,7 +142,7 @@ pub fn client_config(
         // Files are checked even while tls is off: a wrong path should not wait for its day.
         identity(settings)?;
         versions(settings)?;
-        Trust::of(settings)?.named_roots()?;
+        Trust::of(settings)?.named_roots(&mut Vec::new())?;
         return Ok(None);
     }
     let mut config = config(settings)?;
@@ -322,29 +323,33 @@ impl<'a> Trust<'a> {
         if !self.verify {
             return Ok(Arc::new(AcceptAny(provider.clone())));
         }
-        let roots = match self.named_roots()? {
+        let mut named = Vec::new();
+        let roots = match self.named_roots(&mut named)? {
             Some(roots) => roots,
             None => system_roots(settings)?,
         };
-        let verifier =
-            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
-                .build()
-                .map_err(|e| ConfigError::new(&settings.place, format!("no trust anchors: {e}")))?;
-        Ok(if self.verify_name {
-            verifier
-        } else {
-            Arc::new(AnyName(verifier))
-        })
+        let checks = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone())
+            .build()
+            .map_err(|e| ConfigError::new(&settings.place, format!("no trust anchors: {e}")))?;
+        Ok(Arc::new(Verifier {
+            checks,
+            named,
+            any_name: !self.verify_name,
+        }))
     }
 
-    /// What `ca_file` and `ca_path` hold; `None` when neither is set.
-    fn named_roots(&self) -> Result<Option<RootCertStore>, ConfigError> {
+    /// What `ca_file` and `ca_path` hold, also as it stands there; `None` when neither is set.
+    fn named_roots(
+        &self,
+        named: &mut Vec<CertificateDer<'static>>,
+    ) -> Result<Option<RootCertStore>, ConfigError> {
         if self.ca_file.is_none() && self.ca_path.is_none() {
             return Ok(None);
         }
         let mut roots = RootCertStore::empty();
         if let Some(s) = self.ca_file {
             for certificate in certificates(&s.value).map_err(|e| unreadable(s, &e))? {
+                named.push(certificate.clone());
                 roots
                     .add(certificate)
                     .map_err(|e| unreadable(s, &e.to_string()))?;
@@ -357,6 +362,7 @@ impl<'a> Trust<'a> {
             for entry in folder.take(CA_PATH_MAX_FILES).flatten() {
                 // Such folders hold other files too; each good certificate counts.
                 let found = certificates(&entry.path().to_string_lossy()).unwrap_or_default();
+                named.extend(found.iter().cloned());
                 roots.add_parsable_certificates(found);
             }
             if roots.len() == before {
@@ -388,9 +394,12 @@ fn system_roots(settings: &Settings) -> Result<RootCertStore, ConfigError> {
 /// When there are no roots.
 pub fn any_name(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, VerifierBuilderError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let verifier =
-        WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
-    Ok(Arc::new(AnyName(verifier)))
+    let checks = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider).build()?;
+    Ok(Arc::new(Verifier {
+        checks,
+        named: Vec::new(),
+        any_name: true,
+    }))
 }
 
 /// `tls.verify off`: the connection is private but may end anywhere. The user asked for it.
@@ -434,11 +443,19 @@ impl ServerCertVerifier for AcceptAny {
     }
 }
 
-/// `tls.verify_hostname off`: the chain has to be good, the name may be any.
+/// The chain has to be good, and the name as well unless `tls.verify_hostname` is off.
+///
+/// A certificate that signed itself and stands in `tls.ca_file` is good as it is, as with OpenSSL:
+/// the checks alone would refuse it, since it says of itself that it is an authority.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct Verifier {
+    checks: Arc<WebPkiServerVerifier>,
+    /// The certificates of `tls.ca_file` and `tls.ca_path`.
+    named: Vec<CertificateDer<'static>>,
+    any_name: bool,
+}
 
-impl ServerCertVerifier for AnyName {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         certificate: &CertificateDer<'_>,
@@ -447,16 +464,26 @@ impl ServerCertVerifier for AnyName {
         ocsp: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        match self
-            .0
+        let mut checked = self
+            .checks
             .verify_server_cert(certificate, chain, name, ocsp, now)
+            .map(|_| ());
+        if let Err(rustls::Error::InvalidCertificate(error)) = &checked
+            && is_authority(error)
+            && self.named.contains(certificate)
         {
+            // Its time was looked at before.
+            let parsed = ParsedCertificate::try_from(certificate)?;
+            checked = rustls::client::verify_server_name(&parsed, name);
+        }
+        match checked {
             // The name is looked at last: everything else was found good.
             Err(rustls::Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-            )) => Ok(ServerCertVerified::assertion()),
-            other => other,
+            )) if self.any_name => {}
+            other => other?,
         }
+        Ok(ServerCertVerified::assertion())
     }
 
     fn verify_tls12_signature(
@@ -465,7 +492,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
+        self.checks
             .verify_tls12_signature(message, certificate, signature)
     }
 
@@ -475,11 +502,50 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signature: &rustls::DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        self.0
+        self.checks
             .verify_tls13_signature(message, certificate, signature)
     }
 
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.supported_verify_schemes()
+        self.checks.supported_verify_schemes()
+    }
+}
+
+/// Whether a server was refused because its certificate is that of an authority.
+fn is_authority(error: &CertificateError) -> bool {
+    // The error behind it belongs to a crate that is not ours to name.
+    matches!(error, CertificateError::Other(other) if format!("{other:?}").contains("CaUsedAsEndEntity"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/tls");
+
+    /// Whether a server that signed itself is taken for `name` when `ca_file` is trusted.
+    fn is_taken(ca_file: &str, verify_name: &str, name: &'static str) -> bool {
+        let path = format!("{FIXTURES}/{ca_file}");
+        let settings = Settings::of(
+            "http",
+            &[("tls.ca_file", &path), ("tls.verify_hostname", verify_name)],
+        );
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let trust = Trust::of(&settings).expect("valid");
+        let verifier = trust.verifier(&settings, &provider).expect("valid");
+        let shown = certificates(&format!("{FIXTURES}/self-signed.pem")).expect("readable");
+        let name = ServerName::try_from(name).expect("a name");
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_800_000_000));
+        let result = verifier.verify_server_cert(&shown[0], &[], &name, &[], now);
+        result.is_ok()
+    }
+
+    #[test]
+    fn a_server_that_signed_itself_is_good_when_it_is_named() {
+        assert!(is_taken("self-signed.pem", "on", "localhost"));
+        assert!(!is_taken("self-signed.pem", "on", "example.com"));
+        assert!(is_taken("self-signed.pem", "off", "example.com"));
+        assert!(!is_taken("other.pem", "on", "localhost"));
+        assert!(!is_taken("other.pem", "off", "localhost"));
     }
 }

@@ -82,7 +82,6 @@ impl Elasticsearch {
     }
 
     /// What it knows.
-    #[must_use]
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
