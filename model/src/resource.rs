@@ -15,6 +15,15 @@ pub struct Resource {
 }
 
 impl Resource {
+    /// What a machine of this name makes by itself.
+    #[must_use]
+    pub fn of_host(name: &str) -> Self {
+        Self {
+            attributes: vec![("host.name".to_owned(), name.to_owned())],
+            ..Self::default()
+        }
+    }
+
     /// The attribute `name`, if it is set.
     #[must_use]
     pub fn attribute(&self, name: &str) -> Option<&str> {

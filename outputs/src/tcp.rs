@@ -14,32 +14,37 @@ use crate::render::{DATE_FORMATS, FORMATS, Format, Layout};
 use crate::socket::Dialer;
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
-const OWN: &[OptionSpec] = &[
-    OptionSpec::new(
-        "format",
-        OptionKind::Choice(FORMATS),
-        "msgpack",
-        "form of the records",
-    ),
-    OptionSpec::new(
-        "json_date_key",
-        OptionKind::Text,
-        "date",
-        "key of the time; false leaves it out",
-    ),
-    OptionSpec::new(
-        "json_date_format",
-        OptionKind::Choice(DATE_FORMATS),
-        "double",
-        "form of the time",
-    ),
-    OptionSpec::new(
-        "raw_message_key",
-        OptionKind::Text,
-        "",
-        "accessor of a field that is sent alone, a line a record; records without it are left out",
-    ),
-];
+/// The options of [`Payload`]; `udp` has another default for `format`.
+pub(crate) const fn payload_options(format: &'static str) -> [OptionSpec; 4] {
+    [
+        OptionSpec::new(
+            "format",
+            OptionKind::Choice(FORMATS),
+            format,
+            "form of the records",
+        ),
+        OptionSpec::new(
+            "json_date_key",
+            OptionKind::Text,
+            "date",
+            "key of the time; false leaves it out",
+        ),
+        OptionSpec::new(
+            "json_date_format",
+            OptionKind::Choice(DATE_FORMATS),
+            "double",
+            "form of the time",
+        ),
+        OptionSpec::new(
+            "raw_message_key",
+            OptionKind::Text,
+            "",
+            "accessor of a field that is sent alone, a line a record; records without it are left out",
+        ),
+    ]
+}
+
+const OWN: &[OptionSpec] = &payload_options("msgpack");
 const OPTIONS: &[OptionSpec] = &joined::<{ OWN.len() + net::OPTIONS.len() }>(OWN, net::OPTIONS);
 
 /// The plugin.

@@ -4,42 +4,16 @@
 //! record never is cut: with lines, a datagram holds as many whole lines as fit; Fluent Bit sends a
 //! chunk as one datagram and fails when that is too large.
 
-use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Settings, joined};
+use kansoku_model::{ConfigError, OptionSpec, Plugin, RecordBatch, Settings, joined};
 
 use crate::net::{self, Net};
-use crate::render::{DATE_FORMATS, FORMATS};
-use crate::tcp::{Payload, logs};
+use crate::tcp::{Payload, logs, payload_options};
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
 /// What IPv4 can carry in one datagram.
 pub(crate) const DATAGRAM_MAX_BYTES: usize = 65_507;
 
-const OWN: &[OptionSpec] = &[
-    OptionSpec::new(
-        "format",
-        OptionKind::Choice(FORMATS),
-        "json_lines",
-        "form of the records",
-    ),
-    OptionSpec::new(
-        "json_date_key",
-        OptionKind::Text,
-        "date",
-        "key of the time; false leaves it out",
-    ),
-    OptionSpec::new(
-        "json_date_format",
-        OptionKind::Choice(DATE_FORMATS),
-        "double",
-        "form of the time",
-    ),
-    OptionSpec::new(
-        "raw_message_key",
-        OptionKind::Text,
-        "",
-        "accessor of a field that is sent alone; records without it are left out",
-    ),
-];
+const OWN: &[OptionSpec] = &payload_options("json_lines");
 const OPTIONS: &[OptionSpec] = &joined::<{ OWN.len() + net::OPTIONS.len() }>(OWN, net::OPTIONS);
 
 /// The plugin.

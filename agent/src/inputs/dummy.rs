@@ -164,10 +164,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
         samples: (samples > 0).then_some(samples),
         start_ns,
         is_fixed: settings.bool("fixed_timestamp", false)?,
-        resource: Arc::new(Resource {
-            attributes: vec![("host.name".into(), environment.host_name.to_string())],
-            ..Resource::default()
-        }),
+        resource: Arc::new(Resource::of_host(&environment.host_name)),
         source: random_source(),
         n_made: 0,
     }))

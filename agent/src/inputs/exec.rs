@@ -216,10 +216,7 @@ impl Exec {
     }
 
     fn empty(&self, link: &Link) -> LogBatch {
-        let resource = Resource {
-            attributes: vec![("host.name".into(), self.host_name.to_string())],
-            ..Resource::default()
-        };
+        let resource = Resource::of_host(&self.host_name);
         let mut batch = LogBatch::new(link.tag.clone(), Arc::new(resource), Vec::new());
         batch.source = Source {
             id: self.source,

@@ -103,10 +103,7 @@ impl Input for Kmsg {
             .custom_flags(nix::libc::O_NONBLOCK)
             .open(&self.path)
             .with_context(|| format!("failed to open {}", self.path.display()))?;
-        let resource = Arc::new(Resource {
-            attributes: vec![("host.name".into(), self.host_name.to_string())],
-            ..Resource::default()
-        });
+        let resource = Arc::new(Resource::of_host(&self.host_name));
         let boot = read_word("/proc/sys/kernel/random/boot_id".as_ref()).unwrap_or_default();
         let source = SourceId(1).derived(&format!("kmsg {boot} {}", self.host_name));
         let mut last = Position::default();

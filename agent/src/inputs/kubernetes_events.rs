@@ -287,10 +287,7 @@ impl Input for Events {
         let (acknowledge, acknowledged) = unbounded();
         let mut reader = Reader {
             component: format!("input:{}", link.counters.name),
-            resource: Arc::new(Resource {
-                attributes: vec![("host.name".into(), self.host_name.to_string())],
-                ..Resource::default()
-            }),
+            resource: Arc::new(Resource::of_host(&self.host_name)),
             seen: Seen::open(self.db.as_ref())?,
             retention: self.retention,
             source: random_source(),

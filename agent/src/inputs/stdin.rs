@@ -79,10 +79,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
             .transpose()?,
         json: Parser::new(&json, &|_| None)?,
         max_line_bytes: size as usize,
-        resource: Arc::new(Resource {
-            attributes: vec![("host.name".into(), environment.host_name.to_string())],
-            ..Resource::default()
-        }),
+        resource: Arc::new(Resource::of_host(&environment.host_name)),
     }))
 }
 

@@ -43,10 +43,7 @@ pub fn stamp(mut batch: MetricBatch, stream: &mut Stream) -> RecordBatch {
 
 /// What is equal for all records that a listener takes.
 pub fn resource(environment: &Environment) -> Arc<Resource> {
-    Arc::new(Resource {
-        attributes: vec![("host.name".into(), environment.host_name.to_string())],
-        ..Resource::default()
-    })
+    Arc::new(Resource::of_host(&environment.host_name))
 }
 
 /// Everything but ASCII letters, digits, `_` and `.` becomes `_`, as in Fluent Bit.

@@ -124,10 +124,7 @@ pub fn interval(settings: &Settings) -> Result<Duration, ConfigError> {
 impl Input for Periodic {
     fn run(mut self: Box<Self>, link: Link) -> anyhow::Result<()> {
         let mut ticker = Ticker::new(&self.host_name, &[self.every]);
-        let resource = Arc::new(Resource {
-            attributes: vec![("host.name".into(), self.host_name.to_string())],
-            ..Resource::default()
-        });
+        let resource = Arc::new(Resource::of_host(&self.host_name));
         let (mut record, mut last_failure, mut n_records) = (Record::new(), String::new(), 0);
         while let Some(tick) = ticker.wait(&link.stop) {
             record.clear();

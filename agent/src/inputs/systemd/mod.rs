@@ -236,10 +236,7 @@ impl Reader {
         let now = Instant::now();
         Ok(Self {
             component: format!("input:{}", link.counters.name),
-            resource: Arc::new(Resource {
-                attributes: vec![("host.name".into(), options.host_name.to_string())],
-                ..Resource::default()
-            }),
+            resource: Arc::new(Resource::of_host(&options.host_name)),
             options,
             link,
             cursors,
