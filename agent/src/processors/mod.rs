@@ -6,6 +6,7 @@ pub mod content_modifier;
 pub mod labels;
 pub mod metrics_selector;
 pub mod opentelemetry_envelope;
+pub mod sql;
 
 use kansoku_model::metric::Point;
 use kansoku_model::{FamilyId, MetricBatch};
@@ -18,6 +19,7 @@ pub const ALL: &[&FilterPlugin] = &[
     &labels::PLUGIN,
     &metrics_selector::PLUGIN,
     &opentelemetry_envelope::PLUGIN,
+    &sql::PLUGIN,
 ];
 
 /// The labels of one point, owned so that they can be changed.

@@ -98,6 +98,11 @@ impl LogBatch {
         self.columns = ranked.into_iter().map(|(_, column)| column).collect();
     }
 
+    /// Takes out all columns: the records stay, without fields.
+    pub fn take_columns(&mut self) -> Vec<Column> {
+        std::mem::take(&mut self.columns)
+    }
+
     /// Removes the columns whose name does not pass `keep`.
     pub fn retain_columns(&mut self, mut keep: impl FnMut(&str) -> bool) {
         self.columns.retain(|c| keep(&c.name));
