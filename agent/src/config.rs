@@ -12,6 +12,7 @@ pub mod files;
 mod foreign;
 pub mod instance;
 mod parser_files;
+mod routing;
 pub mod service;
 mod voice;
 pub mod without_effect;
@@ -133,7 +134,7 @@ fn build(
             .section(section)
             .unwrap_or_else(|mistake| mistakes.push(mistake));
     }
-    let (pipeline, inputs, environment) = builder.finish(mistakes.is_empty());
+    let (pipeline, inputs, environment) = builder.finish(&mut mistakes);
     if mistakes.is_empty() {
         Ok(Configuration {
             service,

@@ -53,6 +53,16 @@ impl RecordBatch {
         }
     }
 
+    /// The outputs that get the batch whatever they match, a bit for each; `None` where the match
+    /// decides.
+    #[must_use]
+    pub fn wanted_by(&self) -> Option<u64> {
+        match self {
+            Self::Logs(b) => b.wanted_by,
+            Self::Metrics(b) => b.wanted_by,
+        }
+    }
+
     /// Log records or metric points held.
     #[must_use]
     pub fn n_records(&self) -> usize {

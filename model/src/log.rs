@@ -64,6 +64,9 @@ pub struct LogBatch {
     /// Whether the records hold the pod's metadata as a field (or a filter has removed it), so that
     /// outputs must not add it. Set by [`kubernetes_to_column`](Self::kubernetes_to_column).
     pub kubernetes_is_column: bool,
+    /// The outputs that get the batch, a bit for each by its number, whatever they match; else their
+    /// match decides. Set by the routes of an input.
+    pub wanted_by: Option<u64>,
     arena: Vec<u8>,
     times: Vec<i64>,
     positions: Vec<Position>,

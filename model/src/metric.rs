@@ -89,6 +89,8 @@ pub struct MetricBatch {
     pub resource: Arc<Resource>,
     /// Unix milliseconds of every point that has no time of its own.
     pub time_ms: i64,
+    /// As for log records.
+    pub wanted_by: Option<u64>,
     text: String,
     families: Vec<Family>,
     pairs: Vec<(Slice, Slice)>,

@@ -227,10 +227,10 @@ fn build(
     }
     if places.is_none() && !folder.is_dir() {
         let message = format!(
-            "no such folder: {} (make it, or set 'mkdir on')",
+            "no such folder: {}: records wait until it is there (make it, or set 'mkdir on')",
             folder.display()
         );
-        return Err(ConfigError::new(&settings.place, message));
+        environment.warn(&settings.place, message);
     }
     let default_delimiter = if form == Form::Ltsv { "\t" } else { "," };
     let delimiter = match settings.text("delimiter", default_delimiter) {
@@ -765,12 +765,12 @@ mod tests {
     #[test]
     fn a_missing_folder_is_named_with_its_cure() {
         let settings = Settings::of("file", &[("path", "/no/such/folder")]);
-        let error = build(&settings, &OutputEnvironment::default())
-            .err()
-            .expect("refused");
+        let environment = OutputEnvironment::default();
+        build(&settings, &environment).expect("records wait for it");
+        let said = environment.warnings.take();
         assert_eq!(
-            error.to_string(),
-            "command line: no such folder: /no/such/folder (make it, or set 'mkdir on')"
+            said[0].to_string(),
+            "command line: no such folder: /no/such/folder: records wait until it is there (make it, or set 'mkdir on')"
         );
     }
 

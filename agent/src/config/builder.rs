@@ -9,14 +9,16 @@ use std::sync::Arc;
 
 use kansoku_model::{ConfigError, Place, Settings};
 use kansoku_outputs::{OutputEnvironment, RetryPolicy, Upstream};
+use kansoku_parsers::config::routes::Route;
 use kansoku_parsers::config::{Processor, Section, SectionKind};
 
 use super::instance::{self, Mistake};
 use super::parser_files::Parsers;
+use super::routing::{OutputNames, Router};
 use super::{Service, conditional, files, groups, named};
 use crate::command_line;
 use crate::kubernetes::Pods;
-use crate::pipeline::{OutputSpec, PipelineSpec, ProcessorSpec, TagMatch};
+use crate::pipeline::{OutputSet, OutputSpec, PipelineSpec, ProcessorSpec, TagMatch};
 use crate::plugin::Environment;
 use crate::{filters, inputs};
 
@@ -29,6 +31,9 @@ pub(super) struct Builder<'a> {
     n_filters: usize,
     n_outputs: usize,
     n_processors: usize,
+    /// The routes of inputs, by the input's index.
+    routes: Vec<(usize, Vec<Route>)>,
+    output_names: OutputNames,
     /// Where each output without a match was written, by its index.
     without_match: Vec<(usize, Place)>,
     environment: Environment,
@@ -60,6 +65,8 @@ impl<'a> Builder<'a> {
             n_filters: 0,
             n_outputs: 0,
             n_processors: 0,
+            routes: Vec::new(),
+            output_names: OutputNames::default(),
             without_match: Vec::new(),
             output_environment: OutputEnvironment {
                 host_name: host_name.clone(),
@@ -126,7 +133,13 @@ impl<'a> Builder<'a> {
             self.warnings,
         )?;
         let Some(mut spec) = spec else { return Ok(()) };
+        // Behind what the input's own processors make.
+        let nowhere = std::mem::take(&mut spec.processors);
         spec.processors = self.processors(section.processors)?;
+        spec.processors.extend(nowhere);
+        if !section.routes.is_empty() {
+            self.routes.push((self.spec.inputs.len(), section.routes));
+        }
         if let Some(db) = own.get("db").filter(|_| plugin.name == "tail") {
             // Only used when there is no storage.path.
             let folder = PathBuf::from(format!("{}.state", db.value));
@@ -173,6 +186,9 @@ impl<'a> Builder<'a> {
             self.without_match.push((index, section.place));
         }
         let processors = self.processors(section.processors)?;
+        let instance = format!("{}.{n}", plugin.name);
+        let index = self.spec.outputs.len();
+        (self.output_names).add(index, &[&spec.name, &instance, plugin.name]);
         self.spec.outputs.push(OutputSpec {
             name: spec.name,
             matches: spec.matches.unwrap_or_else(|| TagMatch::wildcard("")),
@@ -211,18 +227,45 @@ impl<'a> Builder<'a> {
         Ok(built)
     }
 
+    /// Gives each input with routes the stage that marks its records.
+    fn route(&mut self, is_only_one: bool) -> Result<(), Mistake> {
+        for (at, routes) in std::mem::take(&mut self.routes) {
+            if is_only_one {
+                let message = "the routes have no effect: one input and one output belong together, as in Fluent Bit";
+                self.warnings
+                    .push(ConfigError::new(&routes[0].place, message));
+                continue;
+            }
+            let router = Router::new(&routes, &self.output_names, self.warnings);
+            let router = router.map_err(Mistake::plugin)?;
+            let input = &mut self.spec.inputs[at];
+            input.routed_to = router.outputs();
+            input.processors.push(ProcessorSpec {
+                name: format!("routes.{}", input.name),
+                filter: Box::new(router),
+            });
+        }
+        Ok(())
+    }
+
     /// The pipeline, the settings of its inputs, and what plugins share.
     pub(super) fn finish(
         mut self,
-        has_no_mistakes: bool,
+        mistakes: &mut Vec<Mistake>,
     ) -> (PipelineSpec, Vec<Settings>, Environment) {
         // One input and one output need no match, as `-i x -o y` on the command line.
         let is_only_one = self.spec.inputs.len() == 1 && self.spec.outputs.len() == 1;
+        let has_no_mistakes = mistakes.is_empty();
+        if has_no_mistakes {
+            mistakes.extend(self.route(is_only_one).err());
+        }
+        let inputs = self.spec.inputs.iter();
+        let routed_to = inputs.fold(OutputSet::EMPTY, |set, i| set.union(i.routed_to));
         for (at, place) in &self.without_match {
             let output = &mut self.spec.outputs[*at];
             if is_only_one {
                 output.matches = TagMatch::wildcard("*");
-            } else if has_no_mistakes {
+            } else if has_no_mistakes && !routed_to.contains(*at) {
                 let message = format!(
                     "output {} gets nothing: it has no 'match'; 'match *' takes every record",
                     output.name

@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use kansoku_model::{ConfigError, LogBatch, MetricBatch};
+use kansoku_model::{ConfigError, LogBatch, MetricBatch, Value};
 use kansoku_parsers::config::Signal;
-use kansoku_parsers::config::condition::{Condition, Operand, Operator, Rule};
+use kansoku_parsers::config::condition::{Condition, Context, Operand, Operator, Rule};
 use kansoku_parsers::line::pattern::Pattern;
 
-use crate::filters::accessor::{Accessor, Reading};
+use crate::filters::accessor::{Accessor, Found, Reading};
+use crate::filters::record::Tree;
 use crate::pipeline::{FilterContext, TagMatch};
 use crate::plugin::Filter;
 
@@ -22,24 +23,25 @@ pub(super) fn wrap(
     filter: Box<dyn Filter>,
     condition: &Condition,
 ) -> Result<Box<dyn Filter>, ConfigError> {
-    let rules = condition.rules.iter().map(Test::new);
-    Ok(Box::new(Conditional {
-        any: condition.any,
-        tests: rules.collect::<Result<_, _>>()?,
-        filter,
-    }))
+    let tests = Tests::new(condition)?;
+    Ok(Box::new(Conditional { tests, filter }))
 }
 
 struct Conditional {
+    tests: Tests,
+    filter: Box<dyn Filter>,
+}
+
+/// The rules of a condition, ready to be asked.
+pub(super) struct Tests {
     any: bool,
     tests: Vec<Test>,
-    filter: Box<dyn Filter>,
 }
 
 struct Test {
     field: Accessor,
     compare: Compare,
-    in_metadata: bool,
+    context: Context,
 }
 
 enum Compare {
@@ -81,7 +83,7 @@ impl Test {
         Ok(Self {
             field: Accessor::new(&rule.field).map_err(error)?,
             compare,
-            in_metadata: rule.in_metadata,
+            context: rule.context,
         })
     }
 
@@ -118,21 +120,43 @@ fn number(text: &[u8]) -> f64 {
     0.0
 }
 
-impl Conditional {
-    /// Which records match. A field that is missing makes an `and` fail and does not help an `or`.
-    fn matching(&self, batch: &LogBatch) -> Vec<bool> {
+impl Tests {
+    /// Reads the rules.
+    ///
+    /// # Errors
+    /// When a field or pattern cannot be used.
+    pub(super) fn new(condition: &Condition) -> Result<Self, ConfigError> {
+        let rules = condition.rules.iter().map(Test::new);
+        Ok(Self {
+            any: condition.any,
+            tests: rules.collect::<Result<_, _>>()?,
+        })
+    }
+
+    /// Which records match. As in Fluent Bit a field that is missing is an empty text.
+    pub(super) fn matching(&self, batch: &LogBatch) -> Vec<bool> {
         let readings: Vec<(&Test, Reading<'_>)> = (self.tests.iter())
             .map(|t| (t, t.field.over(batch)))
             .collect();
+        let wants_resource = (self.tests.iter()).any(|t| t.context == Context::Resource);
+        let resource = wants_resource.then(|| attributes_of(batch));
         let holds = |row: usize, (test, reading): &(&Test, Reading<'_>)| {
-            if test.in_metadata {
-                let found = batch
-                    .metadata(row)
-                    .and_then(|object| test.field.in_object(object));
-                return found.is_some_and(|found| test.holds(&reading.text_of(found)));
+            let found = match test.context {
+                Context::Body => reading.find(row),
+                Context::Metadata => (batch.metadata(row)).and_then(|o| test.field.in_object(o)),
+                Context::Resource => (resource.as_deref()).and_then(|o| test.field.in_object(o)),
+            };
+            match found {
+                None => test.holds(b""),
+                Some(Found::Value(Value::Float(number))) => {
+                    test.holds(format!("{number:.6}").as_bytes())
+                }
+                Some(found) => {
+                    let text = reading.text_of(found);
+                    // Nothing holds of a list.
+                    !text.starts_with(b"[") && test.holds(&text)
+                }
             }
-            let value = reading.text(row);
-            value.is_some_and(|value| test.holds(value.as_ref()))
         };
         let row = |row: usize| {
             if self.any {
@@ -145,9 +169,18 @@ impl Conditional {
     }
 }
 
+/// The attributes of the batch's resource as a JSON object.
+fn attributes_of(batch: &LogBatch) -> Vec<u8> {
+    let pair =
+        |(key, value): &(String, String)| (key.clone(), Tree::Text(value.clone().into_bytes()));
+    let mut object = Vec::new();
+    Tree::Map(batch.resource.attributes.iter().map(pair).collect()).write(&mut object);
+    object
+}
+
 impl Filter for Conditional {
     fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext) {
-        let matching = self.matching(batch);
+        let matching = self.tests.matching(batch);
         let n = matching.iter().filter(|m| **m).count();
         if n == batch.len() {
             return self.filter.apply(batch, context);
@@ -295,13 +328,18 @@ mod tests {
         }
         let rules = rules.iter().map(|(field, operator, value)| Rule {
             place: Place::default(),
-            in_metadata: *field == "$m",
+            context: if *field == "$m" {
+                Context::Metadata
+            } else {
+                Context::Body
+            },
             field: (*field).into(),
             operator: *operator,
             value: value.clone(),
         });
         let condition = Condition {
             place: Place::default(),
+            is_default: false,
             any,
             rules: rules.collect(),
         };
@@ -338,8 +376,9 @@ mod tests {
             ),
             (
                 false,
+                // The last record has no x: an empty text.
                 vec![("$x", Operator::NotEqual, text("b"))],
-                "1:1 3.5z:- 4:-",
+                "1:1 3.5z:- 4:1",
             ),
             (
                 false,
@@ -374,7 +413,7 @@ mod tests {
             (
                 false,
                 vec![("$x", Operator::NotIn, list(&["a", "b"]))],
-                "1:- 3.5z:- 4:-",
+                "1:- 3.5z:- 4:1",
             ),
             (
                 true,
@@ -424,13 +463,14 @@ mod tests {
     fn positions_stay_apart_where_only_some_records_are_split() {
         let condition = Condition {
             place: Place::default(),
+            is_default: false,
             any: true,
             rules: vec![Rule {
                 place: Place::default(),
                 field: "$x".into(),
                 operator: Operator::Equal,
                 value: Operand::Text("split".into()),
-                in_metadata: false,
+                context: Context::Body,
             }],
         };
         let filter = wrap(Box::new(Three), &condition).expect("valid");

@@ -11,9 +11,10 @@ use kansoku_model::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings
 use kansoku_outputs::{Output, OutputEnvironment, OutputPlugin, RetryPolicy};
 use kansoku_parsers::config::{SectionKind, Signal};
 
+use super::routing::Router;
 use super::{conditional, foreign, voice, without_effect};
 use crate::log::{Level, Voice};
-use crate::pipeline::{FilterSpec, InputSpec, ProcessorSpec, TagMatch};
+use crate::pipeline::{FilterSpec, InputSpec, OutputSet, ProcessorSpec, RateGate, TagMatch};
 use crate::plugin::{Environment, FilterPlugin, InputPlugin};
 use crate::{filters, inputs};
 
@@ -110,6 +111,48 @@ pub const INPUT_OPTIONS: &[OptionSpec] = &[
         OptionKind::Size,
         "8M",
         "bytes not yet delivered at which the input waits",
+    ),
+    OptionSpec::new(
+        "routable",
+        OptionKind::Bool,
+        "on",
+        "off: what the input reads passes its filters and goes to no output",
+    ),
+    OptionSpec::new(
+        "rate_gate",
+        OptionKind::Bool,
+        "off",
+        "the input waits when it has sent more in a rate_window than the limits allow",
+    ),
+    OptionSpec::new(
+        "rate_gate.max_records",
+        OptionKind::Int,
+        "0",
+        "records a second; 0 is no limit",
+    ),
+    OptionSpec::new(
+        "rate_gate.max_bytes",
+        OptionKind::Size,
+        "0",
+        "bytes a second; 0 is no limit",
+    ),
+    OptionSpec::new(
+        "rate_gate.backpressure",
+        OptionKind::Bool,
+        "on",
+        "accepted for compatibility, without effect: full outputs hold the input back in any case",
+    ),
+    OptionSpec::new(
+        "rate_gate.resume_ratio",
+        OptionKind::Float,
+        "0.8",
+        "accepted for compatibility, without effect: a new window opens the gate",
+    ),
+    OptionSpec::new(
+        "rate_window",
+        OptionKind::Time,
+        "1s",
+        "the time over which rate_gate counts",
     ),
     OptionSpec::new(
         "storage.type",
@@ -341,10 +384,59 @@ pub fn input(
             (plugin.build)(&own, environment).map_err(Mistake::plugin)?,
             voice_of(&core)?,
         ),
-        processors: Vec::new(),
+        processors: routable(&core)?,
         filesystem,
+        routed_to: OutputSet::EMPTY,
+        rate_gate: rate_gate(&core, warnings)?,
     };
     Ok((Some(spec), own))
+}
+
+/// `routable off`: a stage that marks all records as nobody's.
+fn routable(core: &Settings) -> Result<Vec<ProcessorSpec>, Mistake> {
+    if core.bool("routable", true).map_err(Mistake::read)? {
+        return Ok(Vec::new());
+    }
+    Ok(vec![ProcessorSpec {
+        name: "routable".to_owned(),
+        filter: Box::new(Router::nowhere()),
+    }])
+}
+
+/// The limits of `rate_gate`, when it is on.
+fn rate_gate(
+    core: &Settings,
+    warnings: &mut Vec<ConfigError>,
+) -> Result<Option<RateGate>, Mistake> {
+    let count = |key: &str| {
+        let found = core.int(key, 0)?;
+        u64::try_from(found).map_err(|_| {
+            let place = core.get(key).map_or(&core.place, |s| &s.place);
+            ConfigError::new(place, format!("'{key}' must not be negative"))
+        })
+    };
+    let records = count("rate_gate.max_records").map_err(Mistake::read)?;
+    let bytes = core.size("rate_gate.max_bytes", 0).map_err(Mistake::read)?;
+    let window = core.seconds("rate_window", 1.0).map_err(Mistake::read)?;
+    // 0 is a second, as in Fluent Bit.
+    let window = if window > 0.0 { window } else { 1.0 };
+    if !core.bool("rate_gate", false).map_err(Mistake::read)? {
+        return Ok(None);
+    }
+    for (key, why) in [
+        (
+            "rate_gate.backpressure",
+            "full outputs hold the input back in any case",
+        ),
+        ("rate_gate.resume_ratio", "a new window opens the gate"),
+    ] {
+        if let Some(s) = core.get(key) {
+            let message = format!("'{key}' has no effect: {why}");
+            warnings.push(ConfigError::new(&s.place, message));
+        }
+    }
+    let window = Duration::from_secs_f64(window);
+    Ok(Some(RateGate::new(records, bytes, window)))
 }
 
 /// Builds instance number `n` of a filter; `None` when it is not active.

@@ -12,7 +12,6 @@ const ALWAYS_SO: &[&str] = &[
     "thread.ring_buffer.capacity",
     "thread.ring_buffer.window",
     "storage.pause_on_chunks_overlimit",
-    "rate_window",
 ];
 
 /// Core options of Fluent Bit for plugins that use the network; a plugin that does and has the option
@@ -125,6 +124,25 @@ const TAKEN: &[Taken] = &[
 /// What cannot be left out without changing what the user asked for, and the cure.
 const REFUSED: &[Taken] = &[
     (
+        // The outputs of these names have options of their own that begin so.
+        &[
+            "elasticsearch",
+            "http",
+            "opentelemetry",
+            "prometheus_remote_write",
+            "splunk",
+        ],
+        &[
+            "oauth2.validate",
+            "oauth2.issuer",
+            "oauth2.jwks_url",
+            "oauth2.allowed_audience",
+            "oauth2.allowed_clients",
+            "oauth2.jwks_refresh_interval",
+        ],
+        "tokens of callers are not checked; let a proxy in front do it, or ask for client certificates with 'tls.verify_client_cert on'",
+    ),
+    (
         &["kafka"],
         &["aws_msk_iam", "aws_msk_iam_cluster_arn"],
         "there is no login with AWS IAM; use SASL/SCRAM ('rdkafka.sasl.mechanism SCRAM-SHA-512') or TLS certificates, which MSK takes, too",
@@ -158,21 +176,14 @@ pub fn take(
 ) -> Result<bool, ConfigError> {
     let key = s.key.as_str();
     if ALWAYS_SO.contains(&key) {
+        if key == "storage.pause_on_chunks_overlimit" && parse_bool(&s.value).is_none() {
+            let message = format!("'{key}' is '{}', but must be on or off", s.value);
+            return Err(ConfigError::new(&s.place, message));
+        }
         return Ok(true);
     }
     let is_on = parse_bool(&s.value) != Some(false);
     let error = |message: &str| Err(ConfigError::new(&s.place, message));
-    match key {
-        "routable" if !is_on => {
-            return error("'routable off' discards what the input reads; remove the section");
-        }
-        "rate_gate" if is_on => {
-            return error("there is no rate gate; use the filter throttle, or mem_buf_limit");
-        }
-        "routable" | "rate_gate" => return Ok(true),
-        key if key.starts_with("rate_gate.") => return Ok(true),
-        _ => {}
-    }
     if let Some((_, _, cure)) = find(REFUSED, plugin, key) {
         if is_on {
             return error(&format!("'{key}' is not supported: {cure}"));
@@ -251,6 +262,6 @@ mod tests {
         assert!(taken("kafka", "aws_msk_iam", "on").is_err());
         assert_eq!(taken("kafka", "aws_msk_iam", "off"), Ok((true, vec![])));
         assert!(taken("s3", "authorization_endpoint_url", "http://x").is_err());
-        assert!(taken("tail", "routable", "off").is_err());
+        assert!(taken("http", "oauth2.validate", "on").is_err());
     }
 }

@@ -66,7 +66,7 @@ enum List {
     Partial(regex::bytes::RegexSet),
 }
 
-fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
+fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
     settings.check(PLUGIN.options)?;
     let path = settings.required("file")?;
     let place = settings.get("file").map_or(&settings.place, |s| &s.place);
@@ -75,7 +75,12 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
     if size > MAX_FILE_BYTES {
         return Err(error(format!("{path} is larger than 64 MiB")));
     }
-    let text = std::fs::read(path).map_err(|e| error(format!("cannot read {path}: {e}")))?;
+    let text = std::fs::read(path).unwrap_or_else(|e| {
+        // As in Fluent Bit, which starts with an empty list.
+        let message = format!("cannot read {path}: {e}; no record is on the list");
+        environment.warn(place, message);
+        Vec::new()
+    });
     let ignore_case = settings.bool("ignore_case", false)?;
     let lines = (text.split(|b| *b == b'\n'))
         .map(|line| line.strip_suffix(b"\r").unwrap_or(line))

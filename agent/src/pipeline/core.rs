@@ -40,8 +40,13 @@ pub(super) struct Route {
 }
 
 impl Route {
-    fn wants(&self, batch: &RecordBatch) -> bool {
-        batch.n_records() > 0 && self.matches.fits(batch.tag()) && self.output.takes(batch)
+    /// Whether this route, which has this number, wants a batch.
+    fn wants(&self, number: usize, batch: &RecordBatch) -> bool {
+        let is_for_it = match batch.wanted_by() {
+            Some(outputs) => outputs >> number & 1 == 1,
+            None => self.matches.fits(batch.tag()),
+        };
+        batch.n_records() > 0 && is_for_it && self.output.takes(batch)
     }
 
     pub(super) fn chain(&self) -> Chain<'_> {
@@ -74,6 +79,8 @@ pub(super) struct Lane {
     pub(super) spills: bool,
     /// Its source does not wait: the newest pushes out the oldest.
     pub(super) pushes_out: bool,
+    /// The outputs that its routes name; they show only behind its processors.
+    pub(super) routed_to: OutputSet,
 }
 
 /// How a batch goes on behind the filters.
@@ -134,8 +141,16 @@ impl Core {
     pub(super) fn wanting(&self, batch: &RecordBatch) -> OutputSet {
         let wanting = self.routes.iter().enumerate();
         wanting
-            .filter(|(_, r)| r.wants(batch))
+            .filter(|(n, r)| r.wants(*n, batch))
             .fold(OutputSet::EMPTY, |set, (n, _)| set.with(n))
+    }
+
+    /// The outputs that may want a batch of an input as it comes, before any filter.
+    pub(super) fn wanting_of(&self, lane: usize, batch: &RecordBatch) -> OutputSet {
+        match self.lanes[lane].routed_to {
+            OutputSet::EMPTY => self.wanting(batch),
+            routed_to => routed_to,
+        }
     }
 
     pub(super) fn enter(&self, lane: usize) -> MutexGuard<'_, ()> {
@@ -303,7 +318,7 @@ impl Core {
             let spill = self.routes[o].spill.as_ref();
             spill.is_none_or(|s| s.has_room(bytes))
         };
-        self.lanes[lane].pushes_out || self.wanting(batch).iter().all(has_room)
+        self.lanes[lane].pushes_out || self.wanting_of(lane, batch).iter().all(has_room)
     }
 
     /// Reads spilled batches into the queue of one output, as far as there is room and `more` says

@@ -16,7 +16,9 @@ use super::intents::Recovered;
 use super::ledger::Ledger;
 use super::origin::{Done, Origin};
 use super::queue::{Item, Queue};
-use super::{Acknowledge, AcknowledgeOutputs, InputCounters, Metrics, OutputSet, TagMatch};
+use super::{
+    Acknowledge, AcknowledgeOutputs, InputCounters, Metrics, OutputSet, RateGate, TagMatch,
+};
 
 /// How often an input that waits for room in a spill looks again.
 const SPILL_ROOM_EVERY: Duration = Duration::from_millis(50);
@@ -58,6 +60,7 @@ pub struct Link {
     pub(super) lane: usize,
     /// `storage.type filesystem`.
     pub(super) filesystem: bool,
+    pub(super) rate_gate: Option<RateGate>,
 }
 
 impl Link {
@@ -78,7 +81,7 @@ impl Link {
             self.wait_for_spills(&batch)?;
             OutputSet::EMPTY
         } else {
-            self.core.wanting(&batch)
+            self.core.wanting_of(self.lane, &batch)
         };
         self.pass(batch, outputs, waiting_for, &origin, Way::Send)?;
         Ok(())
@@ -162,6 +165,13 @@ impl Link {
         origin: &Arc<Origin>,
         way: Way,
     ) -> Result<OutputSet, Stopped> {
+        if let Some(gate) = &self.rate_gate {
+            let (records, bytes) = (batch.n_records() as u64, batch.size_bytes() as u64);
+            let pausing = |is: bool| self.counters.ingestion_paused.set(u64::from(is));
+            if !gate.wait(records, bytes, &self.closed, pausing) {
+                return Err(Stopped);
+            }
+        }
         self.counters.records.add(batch.n_records() as u64);
         self.counters.bytes.add(batch.size_bytes() as u64);
         let ledger = &self.core.ledger;
@@ -278,6 +288,7 @@ impl Link {
             }),
             lane: 0,
             filesystem: false,
+            rate_gate: None,
         };
         let captured = Captured {
             queues,

@@ -19,6 +19,7 @@ mod link;
 mod origin;
 mod outputs;
 mod queue;
+mod rate_gate;
 mod route;
 mod running;
 mod sender;
@@ -36,6 +37,7 @@ pub use counters::{
 pub use dead_letters::DeadLetters;
 pub use link::{Captured, Link, Sent, Stopped};
 pub use outputs::{Acknowledge, AcknowledgeOutputs, MAX_OUTPUTS, OutputSet};
+pub use rate_gate::RateGate;
 pub use route::TagMatch;
 pub use running::{Running, Stopper, start};
 pub use spec::{

@@ -71,6 +71,12 @@ impl OutputSet {
         (0..MAX_OUTPUTS).filter(move |&n| self.contains(n))
     }
 
+    /// A bit for each, by its number.
+    #[must_use]
+    pub fn bits(self) -> u64 {
+        self.0
+    }
+
     /// How many there are.
     #[must_use]
     pub fn len(self) -> usize {

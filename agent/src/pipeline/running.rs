@@ -163,6 +163,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
             processors: processors(std::mem::take(&mut input.processors), &mut metrics),
             spills: input.filesystem && !input.input.can_reread(),
             pushes_out: !input.input.can_wait(),
+            routed_to: input.routed_to,
             ..Lane::default()
         });
         let counters = metrics.add_input(&input.name);
@@ -228,6 +229,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
             core: core.clone(),
             lane,
             filesystem: input.filesystem,
+            rate_gate: input.rate_gate,
         };
         start_input(input.name, input.input, link, ended_sender.clone())?;
     }

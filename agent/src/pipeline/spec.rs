@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use kansoku_outputs::{Output, RetryPolicy};
 
-use super::TagMatch;
+use super::{OutputSet, RateGate, TagMatch};
 use crate::plugin::{Filter, Input};
 
 /// An input's byte budget when `mem_buf_limit` is not set: a few full batches under way, so that
@@ -31,6 +31,10 @@ pub struct InputSpec {
     pub processors: Vec<ProcessorSpec>,
     /// `storage.type filesystem`: what exists nowhere else may be spilled to disk.
     pub filesystem: bool,
+    /// The outputs that its routes name, whose stage is the last of `processors`.
+    pub routed_to: OutputSet,
+    /// `rate_gate`.
+    pub rate_gate: Option<RateGate>,
 }
 
 impl InputSpec {
@@ -45,6 +49,8 @@ impl InputSpec {
             mem_buf_limit: None,
             processors: Vec::new(),
             filesystem: false,
+            routed_to: OutputSet::EMPTY,
+            rate_gate: None,
         }
     }
 }

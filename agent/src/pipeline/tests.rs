@@ -304,6 +304,8 @@ fn stopping_ends_an_input_that_waits_for_room_and_acknowledges_nothing_undeliver
             mem_buf_limit: Some(1),
             processors: Vec::new(),
             filesystem: false,
+            routed_to: OutputSet::EMPTY,
+            rate_gate: None,
         }],
         outputs: vec![OutputSpec {
             name: "o".into(),

@@ -1,9 +1,9 @@
-//! The `condition` of a processor: which records it sees.
+//! The `condition` of a processor or a route: which records it gets.
 //!
 //! Only the shape is read here; what a field gives for a record is the agent's business. The rules are
 //! Fluent Bit's: `op` and or or (default and) over `rules`, each a field, an operator and a value.
 
-use kansoku_model::plugin::did_you_mean;
+use kansoku_model::plugin::{did_you_mean, parse_bool};
 use kansoku_model::{ConfigError, Place};
 
 use super::yaml::tree::{Node, Value};
@@ -12,6 +12,8 @@ use super::yaml::tree::{Node, Value};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Condition {
     pub place: Place,
+    /// `default: true` of a route: what no other route wants; rules narrow it.
+    pub is_default: bool,
     /// One rule is enough (`op: or`), instead of all.
     pub any: bool,
     pub rules: Vec<Rule>,
@@ -25,8 +27,44 @@ pub struct Rule {
     pub field: String,
     pub operator: Operator,
     pub value: Operand,
-    /// `context: metadata` looks at the record's metadata instead of its body.
-    pub in_metadata: bool,
+    pub context: Context,
+}
+
+/// Where the field of a rule is looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Context {
+    #[default]
+    Body,
+    /// What came with the record besides its fields.
+    Metadata,
+    /// The attributes of an OpenTelemetry resource.
+    Resource,
+}
+
+impl Context {
+    /// Fluent Bit's words.
+    const WORDS: &'static [(&'static str, Self)] = &[
+        ("body", Self::Body),
+        ("record", Self::Body),
+        ("message", Self::Body),
+        ("record_body", Self::Body),
+        ("metadata", Self::Metadata),
+        ("record_metadata", Self::Metadata),
+        ("attributes", Self::Metadata),
+        ("otel_resource_attributes", Self::Resource),
+    ];
+
+    fn read(node: &Node) -> Result<Self, ConfigError> {
+        let word = text(node)?;
+        let found = Self::WORDS
+            .iter()
+            .find(|(w, _)| w.eq_ignore_ascii_case(word));
+        found.map(|(_, context)| *context).ok_or_else(|| {
+            let words: Vec<&str> = Self::WORDS.iter().map(|(w, _)| *w).collect();
+            let words = words.join(", ");
+            node.error(format!("'context' is '{word}', but must be one of {words}"))
+        })
+    }
 }
 
 /// How a field's value and the rule's are compared.
@@ -76,10 +114,19 @@ impl Operator {
 
 /// Reads `condition: {op, rules: [{field, op, value, context}]}`.
 pub(super) fn read(node: &Node) -> Result<Condition, ConfigError> {
+    let condition = read_of_route(node)?;
+    if condition.is_default {
+        return Err(node.error("only the condition of a route can be the 'default'"));
+    }
+    Ok(condition)
+}
+
+/// The same for a route, which may be the `default`.
+pub(super) fn read_of_route(node: &Node) -> Result<Condition, ConfigError> {
     let Value::Map(pairs) = &node.value else {
         return Err(node.error(format!("'condition' must be a map, not {}", node.kind())));
     };
-    let (mut any, mut rules) = (false, None);
+    let (mut any, mut rules, mut is_default) = (false, None, false);
     for (key, value) in pairs {
         match key.text.to_ascii_lowercase().as_str() {
             "op" => {
@@ -92,6 +139,10 @@ pub(super) fn read(node: &Node) -> Result<Condition, ConfigError> {
                     }
                 }
             }
+            "default" => {
+                is_default = parse_bool(text(value)?)
+                    .ok_or_else(|| value.error("'default' must be true or false"))?;
+            }
             "rules" => match &value.value {
                 Value::List(items) if !items.is_empty() => {
                     rules = Some(items.iter().map(rule).collect::<Result<Vec<_>, _>>()?);
@@ -99,15 +150,19 @@ pub(super) fn read(node: &Node) -> Result<Condition, ConfigError> {
                 _ => return Err(value.error("'rules' must be a list of rules")),
             },
             other => {
-                let hint = did_you_mean(other, ["op", "rules"].into_iter());
+                let hint = did_you_mean(other, ["op", "rules", "default"].into_iter());
                 let message = format!("unknown key '{other}' in a condition{hint}");
                 return Err(ConfigError::new(&key.place, message));
             }
         }
     }
-    let rules = rules.ok_or_else(|| node.error("the condition has no 'rules'"))?;
+    let rules = match rules {
+        None if is_default => Vec::new(),
+        rules => rules.ok_or_else(|| node.error("the condition has no 'rules'"))?,
+    };
     Ok(Condition {
         place: node.place.clone(),
+        is_default,
         any,
         rules,
     })
@@ -117,23 +172,14 @@ fn rule(node: &Node) -> Result<Rule, ConfigError> {
     let Value::Map(pairs) = &node.value else {
         return Err(node.error(format!("a rule must be a map, not {}", node.kind())));
     };
-    let (mut field, mut operator, mut operand, mut in_metadata) = (None, None, None, false);
+    let (mut field, mut operator, mut operand) = (None, None, None);
+    let mut context = Context::default();
     for (key, value) in pairs {
         match key.text.to_ascii_lowercase().as_str() {
             "field" => field = Some(text(value)?.to_owned()),
             "op" => operator = Some(operator_of(value)?),
             "value" => operand = Some((value, operand_of(value)?)),
-            "context" => {
-                in_metadata = match text(value)?.to_ascii_lowercase().as_str() {
-                    "metadata" => true,
-                    "body" => false,
-                    other => {
-                        let message =
-                            format!("'context' is '{other}', but must be body or metadata");
-                        return Err(value.error(message));
-                    }
-                }
-            }
+            "context" => context = Context::read(value)?,
             other => {
                 let known = ["field", "op", "value", "context"];
                 let hint = did_you_mean(other, known.into_iter());
@@ -163,7 +209,7 @@ fn rule(node: &Node) -> Result<Rule, ConfigError> {
         field: field.ok_or_else(|| missing("field"))?,
         operator,
         value,
-        in_metadata,
+        context,
     })
 }
 

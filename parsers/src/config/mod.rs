@@ -5,6 +5,7 @@
 
 pub mod classic;
 pub mod condition;
+pub mod routes;
 pub mod yaml;
 
 use kansoku_model::plugin::Setting;
@@ -69,6 +70,8 @@ pub struct Section {
     pub processors: Vec<Processor>,
     /// YAML only: which records a filter sees.
     pub condition: Option<condition::Condition>,
+    /// YAML only: which outputs get the records of an input, whatever their `match`.
+    pub routes: Vec<routes::Route>,
 }
 
 impl Section {
@@ -82,6 +85,7 @@ impl Section {
             groups: Vec::new(),
             processors: Vec::new(),
             condition: None,
+            routes: Vec::new(),
         }
     }
 }

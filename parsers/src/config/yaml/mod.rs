@@ -5,7 +5,7 @@
 //! column. What Fluent Bit reads and silently drops (an unknown name at the top, a map where none belongs)
 //! is told here.
 
-mod sections;
+pub(super) mod sections;
 pub(super) mod tree;
 
 use std::collections::HashSet;

@@ -4,12 +4,12 @@ use kansoku_model::plugin::{Setting, did_you_mean};
 use kansoku_model::{ConfigError, Place};
 
 use super::snake_case;
-use super::tree::{Node, Value};
-use crate::config::{Group, Processor, Section, SectionKind, Signal, condition};
+use super::tree::{Key, Node, Value};
+use crate::config::{Group, Processor, Section, SectionKind, Signal, condition, routes};
 use crate::line::multiline::rule_text;
 
 /// The text of a scalar.
-pub(super) fn text(node: &Node) -> Result<&str, ConfigError> {
+pub(in crate::config) fn text(node: &Node) -> Result<&str, ConfigError> {
     match &node.value {
         Value::Scalar { text, .. } => Ok(text),
         _ => Err(node.error(format!("expected a value, found {}", node.kind()))),
@@ -35,7 +35,7 @@ pub(super) fn list<'a>(node: &'a Node, name: &str) -> Result<&'a [Node], ConfigE
 }
 
 /// The pairs of a map.
-pub(super) fn pairs(node: &Node) -> Result<&[(super::Key, Node)], ConfigError> {
+pub(in crate::config) fn pairs(node: &Node) -> Result<&[(Key, Node)], ConfigError> {
     match &node.value {
         Value::Map(pairs) => Ok(pairs),
         _ => Err(node.error(format!("expected a map, found {}", node.kind()))),
@@ -114,8 +114,9 @@ pub(super) fn plugin(kind: SectionKind, node: &Node) -> Result<Section, ConfigEr
                 let message = "only filters and processors have a condition";
                 return Err(ConfigError::new(&key.place, message));
             }
-            ("routes", Value::Map(_) | Value::List(_)) => {
-                let message = "conditional routing is not available: use a rewrite_tag filter, and match in the outputs";
+            ("routes", _) if kind == SectionKind::Input => section.routes = routes::read(value)?,
+            ("routes", _) => {
+                let message = "only inputs have routes";
                 return Err(ConfigError::new(&key.place, message));
             }
             (_, Value::Scalar { text, .. }) => {
