@@ -166,12 +166,12 @@ impl Requests {
     async fn answer_to(&self, call: Call, client: &Client) -> Reply {
         let json = |text: &str| reply_with(StatusCode::OK, "application/json", text.into());
         match call.method {
+            _ if is_bulk(&call) => {}
             Method::HEAD => return reply(StatusCode::OK, ""),
             Method::PUT => return json("{}"),
             Method::GET if call.path.starts_with("/_nodes/http") => return json(&self.nodes),
             Method::GET if call.path == "/" => return json(&self.version),
             Method::GET => return json("{}"),
-            Method::POST if call.path == "/_bulk" => {}
             Method::POST => return refusal(StatusCode::BAD_REQUEST, "invalid HTTP endpoint"),
             _ => return refusal(StatusCode::BAD_REQUEST, "invalid HTTP method"),
         }
@@ -200,6 +200,8 @@ impl Requests {
         match call.content_type().as_str() {
             "" => return Err("header 'Content-Type' is not set".into()),
             "application/x-ndjson" | "application/json" => {}
+            // What Elasticsearch's own clients of version 8 send.
+            "application/vnd.elasticsearch+x-ndjson" | "application/vnd.elasticsearch+json" => {}
             _ => return Err("invalid 'Content-Type'".into()),
         }
         if call.body.is_empty() {
@@ -250,6 +252,11 @@ impl Requests {
     }
 }
 
+/// Elasticsearch's own clients PUT. (Fluent Bit answers that with `{}` and takes nothing.)
+fn is_bulk(call: &Call) -> bool {
+    call.path == "/_bulk" && matches!(call.method, Method::POST | Method::PUT)
+}
+
 /// The next object of a body.
 fn object<'a>(body: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, String> {
     match json_stream::next(body, *at) {
@@ -290,18 +297,22 @@ mod tests {
         }
     }
 
-    fn read(tag_key: Option<&str>, body: &str) -> Result<(Vec<String>, String), String> {
+    fn call(method: Method, path: &str, body: &str) -> Call {
         let mut headers = hyper::HeaderMap::new();
         headers.insert(
             "content-type",
-            HeaderValue::from_static("application/x-ndjson"),
+            HeaderValue::from_static("application/vnd.elasticsearch+x-ndjson; compatible-with=8"),
         );
-        let call = Call {
-            method: Method::POST,
-            path: "/_bulk".into(),
+        Call {
+            method,
+            path: path.into(),
             headers,
             body: body.as_bytes().to_vec(),
-        };
+        }
+    }
+
+    fn read(tag_key: Option<&str>, body: &str) -> Result<(Vec<String>, String), String> {
+        let call = call(Method::POST, "/_bulk", body);
         let (batches, items) = requests(tag_key).read(&call, &mut new_stream(), "own".into())?;
         let batches = batches.into_iter();
         let records = batches.flat_map(|b| show(&RecordBatch::Logs(b)));
@@ -348,6 +359,18 @@ mod tests {
             ("{}\n{}\n", "an action without a name"),
         ] {
             assert_eq!(read(None, body).unwrap_err(), reason);
+        }
+    }
+
+    #[test]
+    fn bulk_requests_are_posted_or_put() {
+        for (method, path, expected) in [
+            (Method::POST, "/_bulk", true),
+            (Method::PUT, "/_bulk", true),
+            (Method::GET, "/_bulk", false),
+            (Method::PUT, "/index", false),
+        ] {
+            assert_eq!(is_bulk(&call(method, path, "")), expected, "{path}");
         }
     }
 
