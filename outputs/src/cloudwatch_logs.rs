@@ -275,8 +275,16 @@ impl CloudWatch {
             Err(reason) => return self.service.no_answer(&reason),
         };
         if answer.status.is_success() {
-            done.rejected.extend(refused(&answer, call));
-            return Outcome::Delivered;
+            return match refused(&answer, call) {
+                Some(refused) => {
+                    done.rejected.extend(refused);
+                    Outcome::Delivered
+                }
+                None => {
+                    let reason = format!("{}: the answer is not CloudWatch's", answer.status);
+                    self.service.no_answer(&reason)
+                }
+            };
         }
         match error_name(&answer.body).as_str() {
             "DataAlreadyAcceptedException" => Outcome::Delivered,
@@ -404,20 +412,26 @@ fn call_len(events: &[Event]) -> usize {
     fits.count().max(1)
 }
 
-/// The events that the service did not take although it answered well.
-fn refused(answer: &Answer, call: &[Event]) -> Vec<(RecordRef, String)> {
-    let tree: serde_json::Value = serde_json::from_slice(&answer.body).unwrap_or_default();
-    let info = &tree["rejectedLogEventsInfo"];
-    let index = |key: &str| info[key].as_u64().map(|n| (n as usize).min(call.len()));
+/// The events that the service did not take although it answered well; `None` when it is somebody
+/// else's answer: a proxy says 200, too.
+fn refused(answer: &Answer, call: &[Event]) -> Option<Vec<(RecordRef, String)>> {
+    let tree: serde_json::Value = serde_json::from_slice(&answer.body).ok()?;
+    let info = tree.as_object()?.get("rejectedLogEventsInfo");
+    let index = |key: &str| {
+        let index = info?.get(key)?.as_u64()?;
+        Some(usize::try_from(index).map_or(call.len(), |n| n.min(call.len())))
+    };
     let mut found = Vec::new();
     let old = index("tooOldLogEventEndIndex").max(index("expiredLogEventEndIndex"));
-    for event in &call[..old.unwrap_or(0)] {
+    let n_old = old.unwrap_or(0);
+    for event in &call[..n_old] {
         found.push((event.record, "too old for the log group".to_owned()));
     }
-    for event in &call[index("tooNewLogEventStartIndex").unwrap_or(call.len())..] {
+    let new = index("tooNewLogEventStartIndex").unwrap_or(call.len());
+    for event in &call[new.max(n_old)..] {
         found.push((event.record, "too far in the future".to_owned()));
     }
-    found
+    Some(found)
 }
 
 impl Output for CloudWatch {

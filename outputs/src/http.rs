@@ -347,7 +347,9 @@ impl Refused {
     fn note(&mut self, record: RecordRef, outcome: Outcome) {
         match outcome {
             Outcome::Delivered => {}
-            Outcome::Rejected { reason } => self.rejected.push((record, reason)),
+            Outcome::Rejected { reason } | Outcome::SomeRejected { reason, .. } => {
+                self.rejected.push((record, reason));
+            }
             Outcome::TooLarge => {
                 let reason = "one record is too large for the server".to_owned();
                 self.rejected.push((record, reason));

@@ -78,6 +78,9 @@ pub enum Outcome {
     TooLarge,
     /// The destination will never take these batches.
     Rejected { reason: String },
+    /// It is done, but the destination refused `n_records` of them for ever without saying which; 0
+    /// when it only had something to say.
+    SomeRejected { n_records: u64, reason: String },
     /// The destination answered record by record. What is in neither list is delivered.
     Partial {
         /// To be sent again, not before `after` when that is given.

@@ -472,7 +472,7 @@ impl Loki {
                 Outcome::TooLarge if n_groups == 1 => return Outcome::TooLarge,
                 // Alone it is smaller.
                 Outcome::TooLarge => retry.extend(records),
-                Outcome::Rejected { reason } => {
+                Outcome::Rejected { reason } | Outcome::SomeRejected { reason, .. } => {
                     rejected.extend(records.into_iter().map(|r| (r, reason.clone())));
                 }
                 Outcome::Retry { reason: why, after }

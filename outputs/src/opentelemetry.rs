@@ -1,5 +1,6 @@
 //! `opentelemetry`: sends logs and metrics over OTLP, as protobuf over HTTP or gRPC.
 
+mod answer;
 mod logs;
 mod metrics;
 mod value;
@@ -273,7 +274,17 @@ impl OpenTelemetry {
             HeaderValue::from_static("application/x-protobuf"),
         ));
         headers.extend(self.compression.header());
-        self.client.send(Method::POST, uri, &headers, body).await
+        match self
+            .client
+            .exchange(Method::POST, uri, &headers, body)
+            .await
+        {
+            Err(reason) => self.client.retry(reason, None),
+            Ok(answer) => match self.client.outcome(&answer) {
+                Outcome::Delivered => answer::outcome(&answer, false),
+                other => other,
+            },
+        }
     }
 
     async fn call(
@@ -307,7 +318,7 @@ impl OpenTelemetry {
         let (code, message) = grpc_status(&answer.headers);
         let reason = format!("gRPC status {code}: {message}");
         match code {
-            0 => Outcome::Delivered,
+            0 => answer::outcome(answer, true),
             // What the server will not take however often it comes.
             3 | 6 | 9 => Outcome::Rejected { reason },
             8 if message.contains("larger than max") => Outcome::TooLarge,
@@ -368,6 +379,7 @@ async fn halves(
     }
     let (mut retry, mut rejected, mut why, mut wait) =
         (Vec::new(), Vec::new(), String::new(), None);
+    let (mut n_refused, mut reasons) = (0, Vec::new());
     for (outcome, is_logs) in [(first, true), (second, false)] {
         let records = records(request.batches, is_logs);
         match outcome {
@@ -378,11 +390,30 @@ async fn halves(
             Outcome::Rejected { reason } => {
                 rejected.extend(records.into_iter().map(|r| (r, reason.clone())));
             }
+            Outcome::SomeRejected { n_records, reason } => {
+                n_refused += n_records;
+                reasons.push(reason);
+            }
             _ => {}
         }
     }
     if retry.is_empty() && rejected.is_empty() {
-        return Outcome::Delivered;
+        return match reasons.is_empty() {
+            true => Outcome::Delivered,
+            false => Outcome::SomeRejected {
+                n_records: n_refused,
+                reason: reasons.join("; "),
+            },
+        };
+    }
+    if n_refused > 0 {
+        // The other kind comes again; what was refused is at least told.
+        let refused = format!("{n_refused} records refused: {}", reasons.join("; "));
+        why = if why.is_empty() {
+            refused
+        } else {
+            format!("{why}; {refused}")
+        };
     }
     retry.sort_unstable();
     Outcome::Partial {

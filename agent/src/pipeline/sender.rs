@@ -79,7 +79,10 @@ impl Drop for Busy<'_> {
 
 /// What is certain about a request.
 enum Verdict {
-    Delivered,
+    /// But for so many records, which the destination refused without saying which.
+    Delivered(u64),
+    /// All of them were refused in that way; they must not be sent again.
+    Refused(String),
     TooLarge,
     Rejected(String),
     GaveUp(String),
@@ -111,14 +114,21 @@ impl Sender {
         let mut requests = vec![parts];
         while let Some(mut parts) = requests.pop() {
             if let Some(intents) = &self.intents {
-                intents.intend(parts.iter().map(|p| &*p.batch));
+                intents.intend(parts.iter().map(|p| (*p.batch.source(), p.share.root)));
             }
             let verdict = self.verdict(&mut parts).await;
-            if let (Some(intents), Verdict::Delivered) = (&self.intents, &verdict) {
-                intents.done(parts.iter().map(|p| &*p.batch));
+            if let (Some(intents), Verdict::Delivered(_)) = (&self.intents, &verdict) {
+                intents.done(parts.iter().map(|p| *p.batch.source()));
             }
             match verdict {
-                Verdict::Delivered => parts.into_iter().for_each(|p| self.delivered(p)),
+                Verdict::Delivered(mut n_refused) => {
+                    for part in parts {
+                        let of_part = n_refused.min(part.batch.n_records() as u64);
+                        n_refused -= of_part;
+                        self.delivered(part, of_part);
+                    }
+                }
+                Verdict::Refused(reason) => parts.into_iter().for_each(|p| self.bury(p, &reason)),
                 Verdict::TooLarge if parts.len() > 1 => {
                     let second = parts.split_off(parts.len() / 2);
                     requests.push(second);
@@ -149,9 +159,10 @@ impl Sender {
         }
     }
 
-    fn delivered(&self, part: Part) {
+    fn delivered(&self, part: Part, n_refused: u64) {
         let n_records = part.batch.n_records() as u64;
-        self.counters.proc_records.add(n_records);
+        self.counters.proc_records.add(n_records - n_refused);
+        self.counters.dropped_records.add(n_refused);
         self.counters.proc_bytes.add(part.batch.size_bytes() as u64);
         settle(part);
     }
@@ -169,7 +180,10 @@ impl Sender {
                             format_args!("delivers again after {attempt} retries"),
                         );
                     }
-                    return Verdict::Delivered;
+                    return Verdict::Delivered(0);
+                }
+                Outcome::SomeRejected { n_records, reason } => {
+                    return self.some_rejected(parts, n_records, reason);
                 }
                 Outcome::TooLarge => return Verdict::TooLarge,
                 Outcome::Rejected { reason } => {
@@ -188,7 +202,7 @@ impl Sender {
                     }
                     self.reduce(parts, &retry, &rejected);
                     if parts.is_empty() {
-                        return Verdict::Delivered;
+                        return Verdict::Delivered(0);
                     }
                     (reason, after)
                 }
@@ -211,6 +225,27 @@ impl Sender {
             );
             tokio::time::sleep(wait).await;
         }
+    }
+
+    /// The destination has spoken its last word, but does not say of which records.
+    fn some_rejected(&self, parts: &[Part], n_refused: u64, reason: String) -> Verdict {
+        let n_records: usize = parts.iter().map(|p| p.batch.n_records()).sum();
+        if n_refused == 0 {
+            let message = format_args!("delivered, but the destination says: {reason}");
+            log::warn(&self.component(), message);
+            return Verdict::Delivered(0);
+        }
+        self.counters.errors.add(1);
+        if n_refused >= n_records as u64 {
+            return Verdict::Refused(reason);
+        }
+        log::error(
+            &self.component(),
+            format_args!(
+                "{n_refused} of {n_records} records refused: {reason}; the destination does not say which, so they are dropped"
+            ),
+        );
+        Verdict::Delivered(n_refused)
     }
 
     async fn send(&self, parts: &[Part]) -> Outcome {
@@ -262,7 +297,7 @@ impl Sender {
             self.counters.proc_records.add(n_delivered as u64);
             if again.is_empty() {
                 if let Some(intents) = &self.intents {
-                    intents.done(std::iter::once(&*part.batch));
+                    intents.done(std::iter::once(*part.batch.source()));
                 }
                 settle(part);
             } else {
@@ -277,7 +312,7 @@ impl Sender {
     fn bury(&self, part: Part, reason: &str) {
         self.keep_rejected(&part.batch, reason);
         if let Some(intents) = &self.intents {
-            intents.done(std::iter::once(&*part.batch));
+            intents.done(std::iter::once(*part.batch.source()));
         }
         settle(part);
     }

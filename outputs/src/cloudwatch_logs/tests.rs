@@ -93,6 +93,25 @@ async fn what_is_refused_or_throttled_is_told() {
     assert_eq!(retry.len(), 2);
 }
 
+#[tokio::test]
+async fn a_success_of_somebody_else_is_none() {
+    let page = "<html>please log in</html>";
+    let (url, _) = service(vec![(200, "{}"), (200, page), (200, "[]"), (200, "")]).await;
+    let output = output(&url, &[]);
+    let batches = batch(&[1000, 2000]);
+    let request = Request {
+        batches: &batches,
+        id: "1",
+    };
+    for _ in 0..3 {
+        let Outcome::Partial { retry, .. } = output.send(request).await else {
+            panic!("nobody has taken the events")
+        };
+        assert_eq!(retry.len(), 2);
+    }
+    assert_eq!(output.send(request).await, Outcome::Delivered);
+}
+
 #[test]
 fn calls_keep_their_limits() {
     let event = |time_ms, n| Event {

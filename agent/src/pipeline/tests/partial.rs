@@ -102,3 +102,41 @@ fn late_alone(requests: &[(String, Vec<String>)]) -> usize {
     let late = requests[0].1.iter().filter(|t| t.starts_with("late"));
     3 - late.count()
 }
+
+/// Refuses so many records of every request, without saying which.
+struct Unnamed(u64);
+
+impl Output for Unnamed {
+    fn send<'a>(&'a self, _: Request<'a>) -> SendFuture<'a> {
+        Box::pin(std::future::ready(Outcome::SomeRejected {
+            n_records: self.0,
+            reason: "too old".into(),
+        }))
+    }
+
+    fn takes(&self, _: &RecordBatch) -> bool {
+        true
+    }
+}
+
+#[test]
+fn records_refused_without_a_name_are_counted_and_not_sent_again() {
+    for (n_refused, delivered, dropped, kept) in
+        [(0, 5, 0, 0), (2, 3, 2, 0), (5, 0, 5, 5), (9, 0, 5, 5)]
+    {
+        let dir = tempfile::tempdir().unwrap();
+        let output = Arc::new(Unnamed(n_refused));
+        let spec = PipelineSpec {
+            outputs: vec![OutputSpec::new("o".into(), TagMatch::wildcard("*"), output)],
+            storage_path: Some(dir.path().to_owned()),
+            ..PipelineSpec::default()
+        };
+        let (acks, metrics) = run_spec(spec, vec![batch("t", 0, &["a", "b", "c", "d", "e"])]);
+        assert_eq!(acks, [5]);
+        let counters = &metrics.outputs[0];
+        assert_eq!(counters.proc_records.get(), delivered);
+        assert_eq!(counters.dropped_records.get(), dropped);
+        assert_eq!(counters.dead_letter_records.get(), kept);
+        assert_eq!(counters.retries.get(), 0);
+    }
+}
