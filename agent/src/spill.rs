@@ -5,8 +5,8 @@
 //! been delivered is noted beside it. With `storage.sync full` a frame is also synced before it is
 //! acknowledged; else once a second, so that only a power failure can take the last second.
 //!
-//! The rule: nothing is dropped that was taken, but for the oldest when the newest cannot wait, and
-//! that is counted. A full disk is reported and tried again later.
+//! The rule: nothing is dropped that was taken, but for the oldest that is not under way when the
+//! newest cannot wait, and that is counted. A full disk is reported and tried again later.
 
 mod segment;
 #[cfg(test)]
@@ -43,6 +43,8 @@ pub struct SpillOptions {
     /// Bytes of segments that may lie there.
     pub limit_bytes: Option<u64>,
     pub delete_damaged: bool,
+    /// `storage.checksum`: whether frames are checked when they are read back.
+    pub verify: bool,
 }
 
 /// Why a frame was not taken.
@@ -219,6 +221,9 @@ impl Spill {
         })?;
         let direct = direct && state.is_all_read();
         if direct {
+            if let Some(segment) = state.segments.back_mut() {
+                segment.n_up += 1;
+            }
             state.cursor = (place.segment, place.offset + place.bytes);
         } else {
             *state.unread.entry(source).or_default() += 1;
@@ -267,7 +272,7 @@ impl Spill {
                 offset = 0;
             }
             let number = segment.number;
-            let reading = match segment.read(offset) {
+            let reading = match segment.read(offset, self.options.verify) {
                 Ok(reading) => reading,
                 Err(error) => {
                     let component = &self.options.component;
@@ -278,6 +283,7 @@ impl Spill {
             match reading {
                 Reading::Skip(next) => state.cursor = (number, next),
                 Reading::Frame(batch, next) => {
+                    segment.n_up += 1;
                     state.cursor = (number, next);
                     let place = Place {
                         segment: number,
@@ -366,10 +372,15 @@ impl Spill {
         }
     }
 
-    /// Gives up the oldest segment with frames that nobody has read; false when there is none.
+    /// Gives up the oldest segment of frames that nobody has read; false when there is none. What is
+    /// under way stays: its segment must outlive it, as a crash would take what memory holds.
     fn drop_oldest(&self, state: &mut State) -> bool {
         let (number, offset) = state.cursor;
-        let Some(at) = state.segments.iter().position(|s| s.number >= number) else {
+        let may_go = |s: &Segment| {
+            let from = if s.number == number { offset } else { 0 };
+            s.number >= number && s.n_up == 0 && from < s.len
+        };
+        let Some(at) = state.segments.iter().position(may_go) else {
             return false;
         };
         let Some(segment) = state.segments.remove(at) else {
@@ -380,7 +391,7 @@ impl Spill {
         }
         let mut offset = if segment.number == number { offset } else { 0 };
         let mut n_records = 0;
-        while let Ok(reading) = segment.read(offset) {
+        while let Ok(reading) = segment.read(offset, self.options.verify) {
             match reading {
                 Reading::Frame(batch, next) => {
                     n_records += batch.n_records() as u64;
@@ -397,7 +408,9 @@ impl Spill {
                 Reading::End => break,
             }
         }
-        state.cursor = (segment.number + 1, 0);
+        if segment.number == number {
+            state.cursor = (segment.number + 1, 0);
+        }
         self.remove(segment);
         if n_records == 0 {
             return true;

@@ -72,6 +72,18 @@ impl<'a> Frame<'a> {
     /// # Errors
     /// `Truncated` when more bytes could complete it, else `Damaged`.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, FrameError> {
+        let frame = Self::parse_unverified(bytes)?;
+        if checksum(frame.bytes) != u32_at(frame.bytes, 56) {
+            return Err(FrameError::Damaged("checksum does not match"));
+        }
+        Ok(frame)
+    }
+
+    /// Checks magic and lengths only. What is damaged may decode into other records than were written.
+    ///
+    /// # Errors
+    /// `Truncated` when more bytes could complete it, else `Damaged`.
+    pub fn parse_unverified(bytes: &'a [u8]) -> Result<Self, FrameError> {
         let Header {
             source,
             frame_bytes: need,
@@ -80,9 +92,6 @@ impl<'a> Frame<'a> {
             let have = bytes.len();
             return Err(FrameError::Truncated { have, need });
         };
-        if checksum(bytes) != u32_at(bytes, 56) {
-            return Err(FrameError::Damaged("checksum does not match"));
-        }
         Ok(Self { source, bytes })
     }
 

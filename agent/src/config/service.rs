@@ -208,7 +208,7 @@ pub const OPTIONS: &[OptionSpec] = &[
         "storage.checksum",
         OptionKind::Bool,
         "on",
-        "spilled records always carry a checksum, also when this is off",
+        "check spilled records when they are read back; they are written with a checksum in any case. In Fluent Bit this is off by default",
     ),
     OptionSpec::new(
         "storage.metrics",
@@ -449,9 +449,8 @@ fn storage(s: &Settings) -> Result<StorageSpec, ConfigError> {
         let message = "'storage.max_chunks_up' must be at least 1";
         return Err(ConfigError::new(place, message));
     };
-    // Read for the check of its value: frames carry a checksum in any case.
-    s.bool("storage.checksum", true)?;
     Ok(StorageSpec {
+        checksum: s.bool("storage.checksum", default.checksum)?,
         sync_full: s
             .text("storage.sync", "normal")
             .eq_ignore_ascii_case("full"),

@@ -108,6 +108,8 @@ pub struct StorageSpec {
     /// survives a power failure. Else it is written at once (which survives kill -9) and synced
     /// once a second.
     pub sync_full: bool,
+    /// `storage.checksum`: whether what was spilled is checked when it is read back.
+    pub checksum: bool,
     /// `storage.max_chunks_up`: how many spilled batches may be in memory.
     pub max_chunks_up: usize,
     /// `storage.backlog.mem_limit`: how many bytes of spilled batches may be in memory.
@@ -126,6 +128,7 @@ impl Default for StorageSpec {
     fn default() -> Self {
         Self {
             sync_full: false,
+            checksum: true,
             max_chunks_up: 128,
             backlog_mem_bytes: 5_000_000,
             keep_rejected: true,

@@ -79,6 +79,7 @@ pub(super) fn open(
         sync_full: storage.sync_full,
         limit_bytes,
         delete_damaged: storage.delete_irrecoverable,
+        verify: storage.checksum,
     })?;
     let left = spill.status();
     if left.n_frames > 0 {

@@ -31,6 +31,8 @@ pub(super) struct Segment {
     pub(super) n_delivered: u64,
     /// Delivered in an earlier life, not to be read again.
     delivered: HashSet<u64>,
+    /// Frames that were read, or passed on when they were written, and are not delivered.
+    pub(super) n_up: u64,
     /// Some of it could not be read.
     pub(super) damaged: bool,
 }
@@ -69,6 +71,7 @@ impl Segment {
             n_frames: 0,
             n_delivered: 0,
             delivered: HashSet::new(),
+            n_up: 0,
             damaged: false,
         }
     }
@@ -126,8 +129,8 @@ impl Segment {
         Ok(at)
     }
 
-    /// The frame at `offset`, with the offset behind it.
-    pub(super) fn read(&self, offset: u64) -> io::Result<Reading> {
+    /// The frame at `offset`, with the offset behind it; with `verify` its checksum is looked at.
+    pub(super) fn read(&self, offset: u64, verify: bool) -> io::Result<Reading> {
         if offset >= self.len {
             return Ok(Reading::End);
         }
@@ -142,7 +145,12 @@ impl Segment {
         }
         let mut bytes = vec![0; header.frame_bytes];
         let n = read_at(&self.file, &mut bytes, offset)?;
-        let batch = Frame::parse(&bytes[..n]).and_then(|f| f.decode());
+        let frame = if verify {
+            Frame::parse(&bytes[..n])
+        } else {
+            Frame::parse_unverified(&bytes[..n])
+        };
+        let batch = frame.and_then(|f| f.decode());
         Ok(match batch {
             Ok(batch) => Reading::Frame(Box::new(batch), next),
             Err(_) => Reading::Damaged(next),
@@ -159,6 +167,7 @@ impl Segment {
     /// Notes that the frame at `offset` has been delivered.
     pub(super) fn note_delivered(&mut self, offset: u64) -> io::Result<()> {
         self.n_delivered += 1;
+        self.n_up = self.n_up.saturating_sub(1);
         if self.done.is_none() {
             let path = self.path.with_extension("done");
             self.done = Some(OpenOptions::new().create(true).append(true).open(path)?);

@@ -11,6 +11,7 @@ fn options(folder: &std::path::Path, limit_bytes: Option<u64>) -> SpillOptions {
         sync_full: false,
         limit_bytes,
         delete_damaged: false,
+        verify: true,
     }
 }
 
@@ -154,6 +155,50 @@ fn at_its_limit_it_refuses_or_drops_the_oldest() {
     let left = read_all(&spill);
     assert_eq!(left.len() as u64, 9 - dropped);
     assert_eq!(left.last(), Some(&9));
+}
+
+#[test]
+fn what_is_under_way_does_not_give_way() {
+    let dir = tempfile::tempdir().unwrap();
+    let limit = Some(10_000);
+    let spill = Spill::open(options(dir.path(), limit)).unwrap();
+    // Two in each segment.
+    fill(&spill, 1..=8);
+    let (first, place) = read(&spill).unwrap();
+    assert_eq!(first, 1);
+    let frame = frame_of(7, 9, 2000);
+    spill.append(&frame, SourceId(7), false, true).unwrap();
+    assert_eq!(spill.dropped_records.load(Ordering::Relaxed), 2, "3 and 4");
+    // Killed now, the one under way comes again.
+    drop(spill);
+    let spill = Spill::open(options(dir.path(), limit)).unwrap();
+    assert_eq!(read_all(&spill), [1, 2, 5, 6, 7, 8, 9]);
+    // All are under way: nothing can give way.
+    let more = spill.append(&frame, SourceId(7), false, true);
+    assert_eq!(more, Err(Refused::Full));
+    assert_eq!(spill.dropped_records.load(Ordering::Relaxed), 0);
+    spill.delivered(place);
+    assert_eq!(spill.status().n_frames, 6);
+}
+
+#[test]
+fn without_a_checksum_frames_are_taken_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    for (verify, expected) in [(true, &[2][..]), (false, &[1, 2])] {
+        let spill = Spill::open(options(&dir.path().join(verify.to_string()), None)).unwrap();
+        fill(&spill, 1..=2);
+        drop(spill);
+        let path = dir.path().join(format!("{verify}/o/0000000000.seg"));
+        let mut bytes = fs::read(&path).unwrap();
+        // The checksum itself: the content is as it was.
+        bytes[56] ^= 1;
+        fs::write(&path, bytes).unwrap();
+        let spill = Spill::open(SpillOptions {
+            verify,
+            ..options(&dir.path().join(verify.to_string()), None)
+        });
+        assert_eq!(read_all(&spill.unwrap()), expected);
+    }
 }
 
 #[test]
