@@ -1,8 +1,10 @@
 //! The HTTP server that network inputs share: HTTP/1.1 and HTTP/2 on one port, bounded bodies,
 //! decompression, and answers that tell the truth.
 //!
-//! The rule: "done" is answered only when all records of a request are delivered. While there is no
-//! room, or when delivery takes too long, the answer is 503 with `Retry-After`.
+//! The rule: "done" is answered only when all records of a request are delivered (or durable in the
+//! spill). While there is no room the answer is 503 with `Retry-After`, and nothing of the request was
+//! taken. What was taken is not refused afterwards, because the client would send it twice: its answer
+//! waits as long as the delivery does.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -95,8 +97,8 @@ pub const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 const ROOM_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it looks.
 const ROOM_PAUSE: Duration = Duration::from_millis(20);
-/// How long a client waits for the delivery of what it sent.
-const DELIVERY_PATIENCE: Duration = Duration::from_secs(30);
+/// How long a client waits until its records are handed over; before that it can be refused.
+const HANDOVER_PATIENCE: Duration = Duration::from_secs(30);
 /// A body must be complete within this time.
 const BODY_PATIENCE: Duration = Duration::from_secs(60);
 /// All bodies under way, in units of a KiB; one body of any size always has its turn.
@@ -252,8 +254,6 @@ pub fn refusal(status: StatusCode, reason: &str) -> Reply {
 pub enum NotTaken {
     #[error("the outputs are busy; send it again")]
     Full,
-    #[error("the outputs take long, it is not sure yet that they have it; send it again")]
-    Slow,
     #[error("the agent is stopping; send it again")]
     Stopping,
 }
@@ -269,27 +269,25 @@ impl Client {
     /// Builds records and waits until all outputs have them.
     ///
     /// # Errors
-    /// `Err` is what `build` refused; the inner one tells that they were not delivered in time.
+    /// `Err` is what `build` refused; the inner one tells that nothing was taken, or that the agent is
+    /// leaving.
     pub async fn take<T, E>(
         &self,
         build: impl FnOnce(&mut Stream) -> Result<(Vec<RecordBatch>, T), E>,
     ) -> Result<Result<T, NotTaken>, E> {
         let mut stream = self.stream.lock().await;
         let (batches, value) = build(&mut stream)?;
-        let sent = tokio::time::timeout(DELIVERY_PATIENCE, self.pipe.send(batches)).await;
+        let sent = tokio::time::timeout(HANDOVER_PATIENCE, self.pipe.send(batches)).await;
         drop(stream);
         let receipt = match sent {
             Ok(Ok(receipt)) => receipt,
             Ok(Err(_)) => return Ok(Err(NotTaken::Stopping)),
             Err(_) => return Ok(Err(NotTaken::Full)),
         };
-        Ok(
-            match tokio::time::timeout(DELIVERY_PATIENCE, receipt).await {
-                Ok(Ok(())) => Ok(value),
-                Ok(Err(_)) => Err(NotTaken::Stopping),
-                Err(_) => Err(NotTaken::Slow),
-            },
-        )
+        Ok(match receipt.await {
+            Ok(()) => Ok(value),
+            Err(_) => Err(NotTaken::Stopping),
+        })
     }
 
     /// Waits a little for room.

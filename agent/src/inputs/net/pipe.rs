@@ -10,8 +10,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot, watch};
 
 use crate::pipeline::{Acknowledge, Link, Stopped};
 
-/// Batches that may wait for the input's own thread: enough to keep it busy.
-const MAX_WAITING_BATCHES: usize = 8;
+/// Calls that may wait for the input's own thread: enough to keep it busy.
+const MAX_WAITING_JOBS: usize = 8;
 
 /// How far the agent's end has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,11 +23,10 @@ enum Phase {
     Closed,
 }
 
-/// A batch on its way to the input's own thread.
+/// The batches of one call on their way to the input's own thread: all of them or none.
 struct Job {
-    batch: RecordBatch,
-    done: Option<Acknowledge>,
-    /// Given back once the pipeline has the batch.
+    batches: Vec<(RecordBatch, Option<Acknowledge>)>,
+    /// Given back once the pipeline has the batches.
     _permit: OwnedSemaphorePermit,
 }
 
@@ -74,7 +73,8 @@ impl Pipe {
         self.room.available_permits() > 0 && self.link.has_room()
     }
 
-    /// Hands over the batches in order, waiting for room: that is the back-pressure.
+    /// Hands over the batches in order, waiting for room: that is the back-pressure. Given up while
+    /// it waits, none of them has been handed over.
     ///
     /// # Errors
     /// When the agent is leaving.
@@ -84,11 +84,12 @@ impl Pipe {
             n: AtomicUsize::new(batches.len() + 1),
             sender: Mutex::new(Some(sender)),
         });
-        for batch in batches {
+        let with_receipt = |batch| -> (RecordBatch, Option<Acknowledge>) {
             let pending = pending.clone();
-            self.put(batch, Some(Box::new(move || pending.finish())))
-                .await?;
-        }
+            (batch, Some(Box::new(move || pending.finish())))
+        };
+        self.put(batches.into_iter().map(with_receipt).collect())
+            .await?;
         pending.finish();
         Ok(receipt)
     }
@@ -98,17 +99,17 @@ impl Pipe {
     /// # Errors
     /// When the agent is leaving.
     pub async fn send_unanswered(&self, batches: Vec<RecordBatch>) -> Result<(), Stopped> {
-        for batch in batches {
-            self.put(batch, None).await?;
-        }
-        Ok(())
+        self.put(batches.into_iter().map(|b| (b, None)).collect())
+            .await
     }
 
-    async fn put(&self, batch: RecordBatch, done: Option<Acknowledge>) -> Result<(), Stopped> {
+    async fn put(&self, batches: Vec<(RecordBatch, Option<Acknowledge>)>) -> Result<(), Stopped> {
+        if batches.is_empty() {
+            return Ok(());
+        }
         let permit = self.room.clone().acquire_owned().await;
         let job = Job {
-            batch,
-            done,
+            batches,
             _permit: permit.map_err(|_| Stopped)?,
         };
         self.jobs.send(job).map_err(|_| Stopped)
@@ -144,7 +145,7 @@ where
     // Bounded by the permits.
     let (jobs, waiting) = crossbeam_channel::unbounded();
     let (phase_sender, phase) = watch::channel(Phase::Running);
-    let room = Arc::new(Semaphore::new(MAX_WAITING_BATCHES));
+    let room = Arc::new(Semaphore::new(MAX_WAITING_JOBS));
     let pipe = Pipe {
         jobs,
         room: room.clone(),
@@ -181,12 +182,14 @@ fn pump(link: &Link, jobs: &Receiver<Job>, phase: &watch::Sender<Phase>) {
     loop {
         crossbeam_channel::select! {
             recv(jobs) -> job => {
-                let Ok(Job { batch, done, _permit }) = job else {
+                let Ok(Job { batches, _permit }) = job else {
                     return;
                 };
-                if link.send(batch, done).is_err() {
-                    phase.send_replace(Phase::Closed);
-                    return;
+                for (batch, done) in batches {
+                    if link.send(batch, done).is_err() {
+                        phase.send_replace(Phase::Closed);
+                        return;
+                    }
                 }
             }
             recv(stop) -> _ => {
@@ -198,5 +201,49 @@ fn pump(link: &Link, jobs: &Receiver<Job>, phase: &watch::Sender<Phase>) {
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kansoku_model::{LogBatch, RecordBatch};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_call_hands_over_all_batches_or_none() {
+        let (link, _captured) = Link::captured("t", std::time::Duration::ZERO);
+        let (jobs, waiting) = crossbeam_channel::unbounded();
+        let (_phase, phase) = watch::channel(Phase::Running);
+        let pipe = Pipe {
+            jobs,
+            room: Arc::new(Semaphore::new(1)),
+            link: Arc::new(link),
+            phase,
+        };
+        let batches = || vec![RecordBatch::Logs(LogBatch::default()); 3];
+        let mut receipt = pipe.send(batches()).await.unwrap();
+        // There is no room for the second call, and its client goes away.
+        let second = pipe.send(batches());
+        tokio::select! {
+            biased;
+            _ = second => panic!("there is no room"),
+            () = std::future::ready(()) => {}
+        }
+        let Job { batches, _permit } = waiting.try_recv().unwrap();
+        assert!(waiting.is_empty());
+        let mut done: Vec<Acknowledge> = batches.into_iter().filter_map(|b| b.1).collect();
+        assert_eq!(done.len(), 3);
+        let last = done.pop().unwrap();
+        done.into_iter().for_each(|done| done());
+        assert!(receipt.try_recv().is_err(), "not all of them are delivered");
+        last();
+        assert_eq!(receipt.try_recv(), Ok(()));
+        drop(_permit);
+        assert_eq!(
+            pipe.room.available_permits(),
+            1,
+            "the second call took nothing"
+        );
     }
 }
