@@ -1,7 +1,8 @@
 //! `kmsg`: the kernel's log, from /dev/kmsg.
 //!
 //! The source is the boot and the position the kernel's own sequence number, so the native output's
-//! receiver recognises what a restarted agent reads again.
+//! receiver recognises what a restarted agent reads again. While the pipeline has no room nothing is
+//! read: the kernel's ring is the buffer, and what it overwrites meanwhile is counted by the numbers.
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
@@ -163,25 +164,45 @@ impl Kmsg {
                 }
                 Err(e) => return Err(e).context("failed to read the kernel's log"),
             };
-            let Some(line) = parse(&buffer[..n]) else {
-                continue;
-            };
-            let position = Position::at(line.sequence + 1);
-            if position <= last {
-                continue;
-            }
-            last = position;
-            if line.priority <= self.level {
-                push(batch, &line, boot_ns);
+            if let Some(line) = parse(&buffer[..n]) {
+                let n_missed = self.take(batch, &line, &mut last, boot_ns);
+                link.counters.missed_records.add(n_missed);
             }
         }
         Ok(last)
     }
+
+    /// Adds a line behind `last`; how many the kernel has overwritten before it.
+    fn take(
+        &self,
+        batch: &mut LogBatch,
+        line: &Line<'_>,
+        last: &mut Position,
+        boot_ns: i64,
+    ) -> u64 {
+        let position = position_of(line);
+        if position <= *last {
+            return 0;
+        }
+        // What was overwritten before the first reading was perhaps read by an earlier life.
+        let is_first = *last == Position::default();
+        let n_missed = line.sequence.saturating_sub(last.offset);
+        *last = position;
+        if line.priority <= self.level {
+            push(batch, line, boot_ns);
+        }
+        if is_first { 0 } else { n_missed }
+    }
+}
+
+/// Behind the line; the kernel counts from 0.
+fn position_of(line: &Line<'_>) -> Position {
+    Position::at(line.sequence.saturating_add(1))
 }
 
 fn push(batch: &mut LogBatch, line: &Line<'_>, boot_ns: i64) {
     let time_ns = boot_ns.saturating_add_unsigned(line.time_us.saturating_mul(1000));
-    let row = batch.push(time_ns, Position::at(line.sequence + 1));
+    let row = batch.push(time_ns, position_of(line));
     let int = |n: u64| Value::Int(i64::try_from(n).unwrap_or(i64::MAX));
     let text = Value::Text(batch.store(line.text));
     for (name, value) in [
@@ -214,6 +235,34 @@ fn uptime_ns() -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn overwritten_records_are_counted_and_the_last_number_is_one() {
+        let kmsg = Kmsg {
+            path: "".into(),
+            level: 6,
+            host_name: "h".into(),
+        };
+        let (mut batch, mut last) = (LogBatch::default(), Position::default());
+        for (line, n_missed, n_records) in [
+            ("6,10,1;first", 0, 1),
+            ("6,11,1;next", 0, 2),
+            ("6,11,1;again", 0, 2),
+            ("7,15,1;unimportant", 3, 2),
+            ("6,16,1;next", 0, 3),
+            (
+                "6,18446744073709551615,1;the last there can be",
+                u64::MAX - 17,
+                4,
+            ),
+            ("6,18446744073709551615,1;again", 0, 4),
+        ] {
+            let line = parse(line.as_bytes()).expect("a line");
+            assert_eq!(kmsg.take(&mut batch, &line, &mut last, 0), n_missed);
+            assert_eq!(batch.len(), n_records);
+        }
+        assert_eq!(last, Position::at(u64::MAX));
+    }
 
     #[test]
     fn records_are_read_as_the_kernel_writes_them() {

@@ -169,6 +169,10 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
 }
 
 impl Input for Syslog {
+    fn can_wait(&self) -> bool {
+        matches!(self.mode, Mode::Stream(_))
+    }
+
     fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
         let Self {
             mode,

@@ -53,6 +53,10 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
 }
 
 impl Input for Udp {
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
         let Self {
             address,

@@ -50,6 +50,10 @@ pub struct InputCounters {
     pub long_line_skipped: Counter,
     pub long_line_truncated: Counter,
     pub multiline_truncated: Counter,
+    /// Records of a source that does not wait, for which there was no room.
+    pub dropped_records: Counter,
+    /// What the kernel dropped before it was read: datagrams, records of its log.
+    pub missed_records: Counter,
     /// Files that were truncated or compressed before all of them was read.
     pub files_lost: Counter,
     /// Damaged objects of journal files that were passed.

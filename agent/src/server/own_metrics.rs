@@ -108,6 +108,20 @@ const INPUT: &[Family<InputCounters>] = {
             |c| &c.multiline_truncated,
         ),
         (
+            "dropped_records",
+            "kansoku_agent_input_dropped_records_total",
+            Counter,
+            "Records of a source that cannot wait, dropped because there was no room.",
+            |c| &c.dropped_records,
+        ),
+        (
+            "missed_records",
+            "kansoku_agent_input_missed_records_total",
+            Counter,
+            "Datagrams and kernel messages that the kernel dropped before they were read.",
+            |c| &c.missed_records,
+        ),
+        (
             "files_lost",
             "kansoku_agent_input_files_lost_total",
             Counter,

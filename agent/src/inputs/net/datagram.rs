@@ -1,7 +1,7 @@
 //! Datagrams, UDP or Unix: each is whole, and nobody can be told to wait.
 //!
-//! The rule: a datagram that the kernel had to drop, because the pipeline was full for longer than its
-//! buffer lasts, is counted and reported (UDP only: `/proc/net/udp` tells).
+//! The rule: what is lost is counted and reported: records for which the pipeline has no room, and
+//! datagrams that the kernel had to drop before they were read (UDP only: `/proc/net/udp` tells).
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use super::listen::{make_way, permit};
 use super::pipe::Pipe;
 use crate::log;
+use crate::pipeline::InputCounters;
 
 /// The largest datagram there is.
 const MAX_DATAGRAM_BYTES: usize = 64 << 10;
@@ -124,7 +125,7 @@ pub async fn serve(
             .map(RecordBatch::Logs)
             .collect();
         let sent = pipe.send_unanswered(batches).await;
-        receiver.report();
+        receiver.report(&pipe.link.counters);
         if sent.is_err() || is_stopping {
             return Ok(());
         }
@@ -160,7 +161,7 @@ pub async fn serve_metrics(
             }
         }
         let sent = pipe.send_unanswered(batches).await;
-        receiver.report();
+        receiver.report(&pipe.link.counters);
         if sent.is_err() || is_stopping {
             return Ok(());
         }
@@ -216,8 +217,8 @@ impl<'n> Receiver<'n> {
         Ok(Next::Datagram(&self.buffer[..n], peer))
     }
 
-    fn report(&mut self) {
-        self.drops.report(self.name);
+    fn report(&mut self, counters: &InputCounters) {
+        self.drops.report(self.name, counters);
     }
 }
 
@@ -250,7 +251,7 @@ impl Drops {
         }
     }
 
-    fn report(&mut self, name: &str) {
+    fn report(&mut self, name: &str, counters: &InputCounters) {
         let Some(inode) = self.inode.filter(|_| Instant::now() >= self.next) else {
             return;
         };
@@ -262,10 +263,11 @@ impl Drops {
         if let Some(n) = n.filter(|n| *n > self.n) {
             let news = n - self.n;
             self.n = n;
+            counters.missed_records.add(news);
             log::warn(
                 name,
                 format_args!(
-                    "the kernel dropped {news} datagrams, {n} so far: the outputs are too slow, or the receive buffer is too small"
+                    "the kernel dropped {news} datagrams, {n} so far: the receive buffer is too small, or the agent has too little CPU"
                 ),
             );
         }
