@@ -1,5 +1,6 @@
 //! What an input and a filter are to the agent.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,8 +24,14 @@ pub trait Input: Send {
         false
     }
 
+    /// Databases that no other agent may use meanwhile.
+    fn databases(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
     /// Whether the source waits while nothing is taken. What does not wait (datagrams, a collector's
-    /// ticks) pushes the oldest out of a spill that has reached `storage.total_limit_size`.
+    /// ticks) pushes the oldest out of a spill that has reached `storage.total_limit_size`; without a
+    /// spill it is dropped while there is no room, and counted.
     fn can_wait(&self) -> bool {
         true
     }

@@ -79,6 +79,25 @@ impl Hanging {
 
 #[test]
 fn a_request_under_way_is_repeated_as_it_was() {
+    repeats_requests("");
+}
+
+#[test]
+fn so_is_one_of_records_that_filters_moved_under_another_tag() {
+    repeats_requests(
+        "[FILTER]\n    Name rewrite_tag\n    Match kube.*\n    Rule $log [02468]\\ssome moved.$TAG false\n",
+    );
+}
+
+#[test]
+fn so_is_one_of_records_that_a_filter_looks_at_line_by_line() {
+    repeats_requests(
+        "[FILTER]\n    Name multiline\n    Match kube.*\n    multiline.key_content log\n    multiline.parser java\n",
+    );
+}
+
+/// Kills the agent while a request hangs, lets the files grow, and looks for the same request again.
+fn repeats_requests(filters: &str) {
     let root = tempfile::tempdir().unwrap();
     let sink = Arc::new(Hanging::default());
     let port = sink.start();
@@ -86,6 +105,7 @@ fn a_request_under_way_is_repeated_as_it_was() {
         "[SERVICE]\n    Flush 0.1\n    scheduler.base 1\n    scheduler.cap 1\n\
          [INPUT]\n    Name tail\n    Tag kube.*\n    Path {path}\n    DB {db}\n    \
          Read_from_Head On\n    Refresh_Interval 1\n    multiline.parser cri\n\
+         {filters}\
          [OUTPUT]\n    Name http\n    Match *\n    Host 127.0.0.1\n    Port {port}\n    \
          Format json_lines\n",
         path = root.path().join("*.log").display(),
@@ -113,6 +133,8 @@ fn a_request_under_way_is_repeated_as_it_was() {
         });
         agent.kill();
         sink.hangs.store(false, Ordering::SeqCst);
+        // The files have grown when it looks again.
+        logs.iter_mut().for_each(|log| log.lines(30));
         agent.start();
         let all: usize = logs.iter().map(|l| l.written.len()).sum();
         wait_for("all lines", || {

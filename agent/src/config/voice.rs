@@ -3,6 +3,7 @@
 //! A plugin logs under whatever name suits it, so its level cannot hang on names: it is set for the
 //! thread while the plugin runs.
 
+use std::path::PathBuf;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -29,6 +30,10 @@ impl Input for OwnInput {
 
     fn can_wait(&self) -> bool {
         self.0.can_wait()
+    }
+
+    fn databases(&self) -> Vec<PathBuf> {
+        self.0.databases()
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use kansoku_model::{RecordBatch, SourceId};
+use kansoku_model::{RecordBatch, Source, SourceId};
 
 use super::origin::{Done, Origin};
 use super::{Acknowledge, OutputSet};
@@ -17,6 +17,11 @@ use super::{Acknowledge, OutputSet};
 pub struct Hold(Arc<Origin>);
 
 impl Hold {
+    /// The range of the batch that the records come from.
+    pub(super) fn source(&self) -> Source {
+        self.0.source
+    }
+
     /// The records are delivered.
     pub(super) fn release(self) {
         self.0.release();
@@ -57,7 +62,11 @@ impl FilterContext {
     #[must_use]
     pub fn new(done: Option<Acknowledge>) -> Self {
         let done = done.map(Done::Whole);
-        Self::of(Arc::new(Origin::new(done, OutputSet::EMPTY)))
+        Self::of(Arc::new(Origin::new(
+            done,
+            OutputSet::EMPTY,
+            Source::default(),
+        )))
     }
 
     pub(super) fn of(origin: Arc<Origin>) -> Self {

@@ -7,10 +7,10 @@
 use std::cell::OnceCell;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use kansoku_model::{RecordBatch, frame};
+use kansoku_model::{RecordBatch, Source, frame};
 use kansoku_outputs::Output;
 
 use super::chain::{Chain, FilterStage, Ready};
@@ -25,6 +25,8 @@ use crate::spill::Spill;
 
 /// How often a spill is asked again that has no room, for a batch that can go nowhere else.
 const SPILL_RETRY_EVERY: Duration = Duration::from_millis(100);
+/// That records are dropped is told this often.
+const REPORT_EVERY: Duration = Duration::from_secs(10);
 
 /// An output as the inputs see it: whom it wants, and its workers' queues.
 pub(super) struct Route {
@@ -81,6 +83,24 @@ pub(super) struct Lane {
     pub(super) pushes_out: bool,
     /// The outputs that its routes name; they show only behind its processors.
     pub(super) routed_to: OutputSet,
+    /// When it was last told that records of such a source were dropped.
+    pub(super) drop_report: Report,
+}
+
+/// Something that happens too often to be told each time.
+#[derive(Debug, Default)]
+pub(super) struct Report(Mutex<Option<Instant>>);
+
+impl Report {
+    /// Whether it is to be told now.
+    pub(super) fn is_due(&self) -> bool {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = last.is_none_or(|at| at.elapsed() >= REPORT_EVERY);
+        if due {
+            *last = Some(Instant::now());
+        }
+        due
+    }
 }
 
 /// How a batch goes on behind the filters.
@@ -211,13 +231,14 @@ impl Core {
     /// Queues batches that have passed the filters.
     fn queue(&self, from: From, ready: Vec<Ready>, outputs: OutputSet, origin: &Arc<Origin>) {
         for Ready { batch, holds } in ready {
+            let root = root_of(origin, &holds);
             let wanting = self.wanting(&batch).common(outputs);
             if wanting.is_empty() {
                 holds.into_iter().for_each(Hold::release);
                 continue;
             }
             let carried = (!holds.is_empty()).then(|| Carried::new(wanting.len(), holds));
-            let parcel = self.parcel(from, batch);
+            let parcel = self.parcel(from, batch, root);
             for output in wanting.iter() {
                 let receipt = Receipt::Origin {
                     origin: origin.clone(),
@@ -228,16 +249,17 @@ impl Core {
                 if self.routes[output].processors.is_empty() {
                     self.put(output, &parcel, receipt);
                 } else {
-                    self.process(from, output, RecordBatch::clone(&parcel.batch), receipt);
+                    self.process(output, &parcel, receipt);
                 }
             }
         }
     }
 
-    fn parcel(&self, from: From, batch: RecordBatch) -> Parcel {
+    fn parcel(&self, from: From, batch: RecordBatch, root: Source) -> Parcel {
         let bytes = Ledger::charge_of(batch.size_bytes());
         Parcel {
             batch: Arc::new(batch),
+            root,
             from,
             bytes,
             charge: Arc::new(self.ledger.charge(from.lane, bytes)),
@@ -256,7 +278,10 @@ impl Core {
         match self.routes[output].recovered.marks.get(&source.id) {
             Some(mark) if source.from < *mark => {
                 match intents::behind(RecordBatch::clone(&parcel.batch), *mark) {
-                    Some(rest) => self.put_news(output, &self.parcel(parcel.from, rest), receipt),
+                    Some(rest) => {
+                        let rest = self.parcel(parcel.from, rest, parcel.root);
+                        self.put_news(output, &rest, receipt);
+                    }
                     None => receipt.give(),
                 }
             }
@@ -292,9 +317,15 @@ impl Core {
                     }
                     return;
                 }
-                // Nothing of its source waits in the spill: memory will do.
-                Err(_) if !spill.has(source) => break,
+                // Nothing of its source waits in the spill: memory will do, if there is any.
+                Err(_) if !spill.has(source) && (!push_out || direct) => break,
                 Err(_) if self.ledger.is_closed() => return,
+                Err(_) if push_out => {
+                    // Everything in the spill is under way, or the disk fails.
+                    let n_records = parcel.batch.n_records() as u64;
+                    spill.dropped_records.fetch_add(n_records, Relaxed);
+                    return receipt.give();
+                }
                 Err(_) => std::thread::sleep(SPILL_RETRY_EVERY),
             }
         }
@@ -307,7 +338,7 @@ impl Core {
         let route = route.and_then(|outputs| outputs.get(output)).cloned();
         self.routes[output].push(Item {
             batch: parcel.batch.clone(),
-            ticket: Ticket::new(parcel.charge.clone(), queued, receipt, route),
+            ticket: Ticket::new(parcel.charge.clone(), queued, receipt, route, parcel.root),
         });
     }
 
@@ -336,7 +367,10 @@ impl Core {
             let receipt = Receipt::Spilled(spill.up(place));
             let mark = route.recovered.marks.get(&source).copied();
             match intents::behind(batch, mark.unwrap_or_default()) {
-                Some(batch) => self.push(output, &self.parcel(From::default(), batch), receipt),
+                Some(batch) => {
+                    let parcel = self.parcel(From::default(), batch, Source::default());
+                    self.push(output, &parcel, receipt);
+                }
                 None => receipt.give(),
             }
             spill.queued(source);
@@ -345,10 +379,11 @@ impl Core {
 
     /// Passes a copy of a batch, which the other outputs must not see changed, through the
     /// processors of `output` and queues what they make of it.
-    fn process(&self, from: From, output: usize, copy: RecordBatch, receipt: Receipt) {
+    fn process(&self, output: usize, parcel: &Parcel, receipt: Receipt) {
+        let (from, copy) = (parcel.from, RecordBatch::clone(&parcel.batch));
         // The copy has an acknowledgement of its own, as it may become several batches or be kept.
         let done = Done::Whole(Box::new(move || receipt.give()));
-        let origin = Arc::new(Origin::new(Some(done), OutputSet::EMPTY));
+        let origin = Arc::new(Origin::new(Some(done), OutputSet::EMPTY, parcel.root));
         let mut context = FilterContext::of(origin.clone());
         let ready = self.routes[output].chain().run(copy, 0, &mut context);
         self.queue_processed(from, output, ready, &origin);
@@ -362,20 +397,21 @@ impl Core {
                 holds.into_iter().for_each(Hold::release);
                 continue;
             }
+            let root = root_of(origin, &holds);
             let receipt = Receipt::Origin {
                 origin: origin.clone(),
                 output,
                 carried: (!holds.is_empty()).then(|| Carried::new(1, holds)),
             };
             origin.add(output);
-            let parcel = self.parcel(from, batch);
+            let parcel = self.parcel(from, batch, root);
             self.put(output, &parcel, receipt);
         }
     }
 
     /// Gives away what the filters of one lane keep, or of one output, or those of all.
     pub(super) fn flush(&self, whose: Whose, number: usize, all: bool) {
-        let origin = Arc::new(Origin::new(None, OutputSet::EMPTY));
+        let origin = Arc::new(Origin::new(None, OutputSet::EMPTY, Source::default()));
         let mut context = FilterContext::of(origin.clone());
         let _gates = match whose {
             Whose::Lane(lane) => vec![self.enter(lane)],
@@ -435,6 +471,14 @@ impl Core {
     }
 }
 
+/// The range of the input's batch that a batch was made of: of the one at hand, or, when the time of
+/// kept records is up, of the first of these.
+fn root_of(origin: &Origin, holds: &[Hold]) -> Source {
+    let kept = holds.first().map(Hold::source);
+    let at_hand = Some(origin.source).filter(|source| source.id.is_some());
+    at_hand.or(kept).unwrap_or_default()
+}
+
 /// Where a batch comes from.
 #[derive(Debug, Clone, Copy, Default)]
 struct From {
@@ -447,6 +491,8 @@ struct From {
 /// A batch with what it costs, to be given to several outputs.
 struct Parcel {
     batch: Arc<RecordBatch>,
+    /// The range of the input's batch that it was made of.
+    root: Source,
     from: From,
     bytes: u64,
     charge: Arc<Charge>,

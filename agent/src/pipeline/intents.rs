@@ -2,8 +2,9 @@
 //!
 //! ```text
 //! each record   4 bytes length of the payload, 4 bytes XXH3 of it, payload; little-endian
-//! payload       1 byte kind: 1 intent, 2 done; then 40 bytes for each batch of the request:
-//!               source id (16), from: offset and ordinal (8+4), to: offset and ordinal (8+4)
+//! payload       1 byte kind: 1 intent, 2 done, 3 derived intent; then for each batch of the request
+//!               40 bytes: source id (16), from: offset and ordinal (8+4), to: offset and ordinal
+//!               (8+4); of a derived intent another 40 for the input's batch it was made of
 //! ```
 //! The rule: an intent is written before its request is sent, and "done" before its batches are
 //! acknowledged. So after a crash what was delivered is not sent again, and what was under way is
@@ -26,6 +27,8 @@ const COMPACT_BYTES: u64 = 1 << 20;
 const MAX_MARKS: usize = 4096;
 const INTENT: u8 = 1;
 const DONE: u8 = 2;
+/// Some of the batches were made by filters under a source of their own.
+const DERIVED_INTENT: u8 = 3;
 const MEMBER_BYTES: usize = 40;
 /// Length and checksum.
 const HEAD_BYTES: usize = 8;
@@ -33,22 +36,51 @@ const HEAD_BYTES: usize = 8;
 /// What a request is made of, by its batches.
 pub(crate) type Members = Vec<Source>;
 
+/// A request that is under way.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Intent {
+    pub(crate) members: Members,
+    /// The ranges of the inputs' batches that the members were made of, one for each of them.
+    pub(crate) roots: Vec<Source>,
+}
+
+impl Intent {
+    fn of(members: impl Iterator<Item = (Source, Source)>) -> Self {
+        // What came out of a spill, or from no input, stands for itself.
+        let rooted = |(member, root): (Source, Source)| match root.id.is_some() {
+            true => (member, root),
+            false => (member, member),
+        };
+        let (members, roots) = members.map(rooted).unzip();
+        Self { members, roots }
+    }
+}
+
 /// What an earlier life left behind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Recovered {
     /// How far each source has been delivered.
     pub(crate) marks: HashMap<SourceId, Position>,
     /// Requests that were under way, oldest first.
-    pub(crate) requests: Vec<Members>,
+    pub(crate) requests: Vec<Intent>,
 }
 
 impl Recovered {
     /// Where batches of a source have to end, so that the requests can be made again.
     pub(crate) fn cuts(&self, source: SourceId) -> BTreeSet<Position> {
-        let members = self.requests.iter().flatten();
-        let of_source = members.filter(|m| m.id == source);
+        let intents = self.requests.iter();
+        let ranges = intents.flat_map(|i| i.members.iter().chain(&i.roots));
+        let of_source = ranges.filter(|m| m.id == source);
         let ends = of_source.flat_map(|m| [m.from, m.to]);
         ends.chain(self.marks.get(&source).copied()).collect()
+    }
+
+    /// The other sources of the requests that have a batch of this one.
+    pub(crate) fn partners(&self, source: SourceId) -> BTreeSet<SourceId> {
+        let with_it = |i: &&Intent| i.roots.iter().any(|m| m.id == source);
+        let intents = self.requests.iter().filter(with_it);
+        let ids = intents.flat_map(|i| i.roots.iter().map(|m| m.id));
+        ids.filter(|id| *id != source).collect()
     }
 }
 
@@ -66,19 +98,21 @@ struct State {
     /// With a number that grows with each delivery, to know which were last.
     marks: HashMap<SourceId, (Position, u64)>,
     n_done: u64,
-    requests: Vec<Members>,
+    requests: Vec<Intent>,
     /// A write failed; it has been reported.
     failed: bool,
 }
 
 impl State {
-    fn apply(&mut self, kind: u8, members: &[Source]) {
+    fn apply(&mut self, kind: u8, intent: &Intent) {
+        let members = &intent.members;
         // A source is always with the same worker, which has one request under way: a new one means
         // that the one before is over or was divided.
-        let shares = |r: &Members| r.iter().any(|m| members.iter().any(|n| n.id == m.id));
+        let among = |m: &Source| members.iter().any(|n| n.id == m.id);
+        let shares = |r: &Intent| r.members.iter().any(among);
         self.requests.retain(|r| !shares(r));
-        if kind == INTENT {
-            self.requests.push(members.to_vec());
+        if kind != DONE {
+            self.requests.push(intent.clone());
             return;
         }
         for member in members.iter().filter(|m| m.id.is_some()) {
@@ -110,8 +144,8 @@ impl Intents {
             requests: Vec::new(),
             failed: false,
         };
-        while let Some((kind, members, end)) = read_record(&bytes, state.len as usize) {
-            state.apply(kind, &members);
+        while let Some((kind, intent, end)) = read_record(&bytes, state.len as usize) {
+            state.apply(kind, &intent);
             state.len = end as u64;
         }
         // What follows the last whole record was being written when the agent was killed.
@@ -128,25 +162,30 @@ impl Intents {
         Ok((Arc::new(intents), recovered))
     }
 
-    /// A request with these batches is about to be sent.
-    pub(crate) fn intend<'a>(&self, batches: impl Iterator<Item = &'a RecordBatch>) {
-        self.write(INTENT, batches);
+    /// A request with these batches is about to be sent; each comes with the input's batch that it
+    /// was made of.
+    pub(crate) fn intend(&self, batches: impl Iterator<Item = (Source, Source)>) {
+        let intent = Intent::of(batches);
+        let kind = match intent.roots == intent.members {
+            true => INTENT,
+            false => DERIVED_INTENT,
+        };
+        self.write(kind, &intent);
     }
 
     /// These batches are delivered, or will never be.
-    pub(crate) fn done<'a>(&self, batches: impl Iterator<Item = &'a RecordBatch>) {
-        self.write(DONE, batches);
+    pub(crate) fn done(&self, batches: impl Iterator<Item = Source>) {
+        self.write(DONE, &Intent::of(batches.map(|b| (b, b))));
     }
 
-    fn write<'a>(&self, kind: u8, batches: impl Iterator<Item = &'a RecordBatch>) {
-        let members: Members = batches.map(|b| *b.source()).collect();
-        if !members.iter().any(|m| m.id.is_some()) {
+    fn write(&self, kind: u8, intent: &Intent) {
+        if !intent.members.iter().any(|m| m.id.is_some()) {
             return;
         }
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let mut record = Vec::new();
-        put_record(&mut record, kind, &members);
-        state.apply(kind, &members);
+        put_record(&mut record, kind, intent);
+        state.apply(kind, intent);
         let mut written = state.file.write_all(&record);
         state.len += record.len() as u64;
         if written.is_err() {
@@ -183,11 +222,13 @@ impl Intents {
                 from: *to,
                 to: *to,
             };
-            put_record(&mut bytes, DONE, &[member]);
+            let members = vec![member];
+            let roots = Vec::new();
+            put_record(&mut bytes, DONE, &Intent { members, roots });
         }
         state.marks = marks.into_iter().collect();
         for request in &state.requests {
-            put_record(&mut bytes, INTENT, request);
+            put_record(&mut bytes, DERIVED_INTENT, request);
         }
         let new = self.path.with_extension("new");
         fs::write(&new, &bytes)?;
@@ -198,10 +239,11 @@ impl Intents {
     }
 }
 
-fn put_record(out: &mut Vec<u8>, kind: u8, members: &[Source]) {
-    let mut payload = Vec::with_capacity(1 + members.len() * MEMBER_BYTES);
+fn put_record(out: &mut Vec<u8>, kind: u8, intent: &Intent) {
+    let mut payload = Vec::with_capacity(1 + 2 * intent.members.len() * MEMBER_BYTES);
     payload.push(kind);
-    for m in members {
+    let roots = intent.roots.iter().filter(|_| kind == DERIVED_INTENT);
+    for m in intent.members.iter().chain(roots) {
         payload.extend_from_slice(&m.id.0.to_le_bytes());
         for p in [m.from, m.to] {
             payload.extend_from_slice(&p.offset.to_le_bytes());
@@ -218,7 +260,7 @@ pub(crate) fn checksum(payload: &[u8]) -> [u8; 4] {
 }
 
 /// The record at `at`, with its end; `None` when there is no whole one.
-fn read_record(bytes: &[u8], at: usize) -> Option<(u8, Members, usize)> {
+fn read_record(bytes: &[u8], at: usize) -> Option<(u8, Intent, usize)> {
     let head = bytes.get(at..at + HEAD_BYTES)?;
     let len = u32::from_le_bytes(head[..4].try_into().ok()?) as usize;
     let start = at + HEAD_BYTES;
@@ -242,7 +284,12 @@ fn read_record(bytes: &[u8], at: usize) -> Option<(u8, Members, usize)> {
         })
     };
     let members = members.chunks_exact(MEMBER_BYTES).map(read);
-    Some((*kind, members.collect::<Option<Members>>()?, end))
+    let mut members = members.collect::<Option<Members>>()?;
+    let roots = match *kind {
+        DERIVED_INTENT => members.split_off(members.len() / 2),
+        _ => members.clone(),
+    };
+    Some((*kind, Intent { members, roots }, end))
 }
 
 /// What is left of a batch when `mark` of its source has been delivered before; `None` = nothing.
@@ -282,15 +329,49 @@ mod tests {
         RecordBatch::Logs(logs)
     }
 
+    fn as_it_is(batch: &RecordBatch) -> (Source, Source) {
+        (*batch.source(), *batch.source())
+    }
+
+    #[test]
+    fn what_filters_made_of_a_batch_cuts_the_input_where_that_batch_was_cut() {
+        let dir = tempfile::tempdir().unwrap();
+        let of = |source, from, to| *batch(source, from, to).source();
+        let request = [
+            (of(11, 3, 4), of(1, 2, 6)),
+            (of(2, 0, 3), of(2, 0, 3)),
+            (of(3, 0, 9), Source::default()),
+        ];
+        let (intents, _) = Intents::open(dir.path(), "o").unwrap();
+        intents.intend(request.into_iter());
+        for _ in 0..2 {
+            let (again, recovered) = Intents::open(dir.path(), "o").unwrap();
+            let members: Vec<Source> = request.iter().map(|r| r.0).collect();
+            assert_eq!(recovered.requests[0].members, members);
+            let cuts = |id| -> Vec<u64> {
+                let cuts = recovered.cuts(SourceId(id));
+                cuts.iter().map(|p| p.offset).collect()
+            };
+            assert_eq!(
+                (cuts(1), cuts(2), cuts(3)),
+                (vec![2, 6], vec![0, 3], vec![0, 9])
+            );
+            let partners = recovered.partners(SourceId(1));
+            assert_eq!(Vec::from_iter(partners), [SourceId(2), SourceId(3)]);
+            // The same out of a log that was written anew.
+            again.compact(&mut again.state.lock().unwrap()).unwrap();
+        }
+    }
+
     #[test]
     fn a_crash_at_any_byte_leaves_what_was_known_before_the_record() {
         let dir = tempfile::tempdir().unwrap();
         let batches = [batch(1, 0, 5), batch(2, 0, 3), batch(1, 5, 9)];
         let (intents, nothing) = Intents::open(dir.path(), "o/1").unwrap();
         assert_eq!(nothing, Recovered::default());
-        intents.intend(batches[..2].iter());
-        intents.done(batches[..2].iter());
-        intents.intend(batches[2..].iter());
+        intents.intend(batches[..2].iter().map(as_it_is));
+        intents.done(batches[..2].iter().map(|b| *b.source()));
+        intents.intend(batches[2..].iter().map(as_it_is));
         let path = dir.path().join("o_1.intents");
         let whole = fs::read(&path).unwrap();
         let first = HEAD_BYTES + 1 + 2 * MEMBER_BYTES;
@@ -310,7 +391,7 @@ mod tests {
                 _ => Some(1),
             };
             assert_eq!(
-                recovered.requests.first().map(Vec::len),
+                recovered.requests.first().map(|i| i.members.len()),
                 expected,
                 "at {cut}"
             );
@@ -331,10 +412,10 @@ mod tests {
         let n = 3 * COMPACT_BYTES / (2 * (HEAD_BYTES + 1 + MEMBER_BYTES) as u64);
         for i in 1..=n {
             let one = [batch(u128::from(i), 0, 1)];
-            intents.intend(one.iter());
-            intents.done(one.iter());
+            intents.intend(one.iter().map(as_it_is));
+            intents.done(one.iter().map(|b| *b.source()));
         }
-        intents.intend([batch(1, 1, 2)].iter());
+        intents.intend([batch(1, 1, 2)].iter().map(as_it_is));
         drop(intents);
         assert!(fs::metadata(dir.path().join("o.intents")).unwrap().len() <= COMPACT_BYTES);
         let (_, recovered) = Intents::open(dir.path(), "o").unwrap();

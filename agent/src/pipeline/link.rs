@@ -19,6 +19,7 @@ use super::queue::{Item, Queue};
 use super::{
     Acknowledge, AcknowledgeOutputs, InputCounters, Metrics, OutputSet, RateGate, TagMatch,
 };
+use crate::log;
 
 /// How often an input that waits for room in a spill looks again.
 const SPILL_ROOM_EVERY: Duration = Duration::from_millis(50);
@@ -66,7 +67,8 @@ pub struct Link {
 impl Link {
     /// Filters the batch and hands it to every output whose `match` fits its tag. Blocks while the
     /// input's byte budget (`mem_buf_limit`), the whole (`mem_limit`) or the share of an output that
-    /// wants the batch is used up: that is back-pressure.
+    /// wants the batch is used up: that is back-pressure. What comes from a source that does not wait
+    /// is dropped then, and counted.
     ///
     /// `done` is called once, from any thread, when every matching output has the batch; at once
     /// when there is none or no record is left.
@@ -76,12 +78,19 @@ impl Link {
     pub fn send(&self, batch: RecordBatch, done: Option<Acknowledge>) -> Result<(), Stopped> {
         let done = done.map(Done::Whole);
         let outputs = self.core.all_outputs();
-        let origin = Arc::new(Origin::new(done, outputs));
-        let waiting_for = if self.core.lanes[self.lane].spills {
+        let origin = Arc::new(Origin::new(done, outputs, *batch.source()));
+        let lane = &self.core.lanes[self.lane];
+        let waiting_for = if lane.spills {
             self.wait_for_spills(&batch)?;
             OutputSet::EMPTY
         } else {
-            self.core.wanting_of(self.lane, &batch)
+            let wanting = self.core.wanting_of(self.lane, &batch);
+            if lane.pushes_out && !self.has_room_in(wanting) {
+                self.drop_batch(&batch);
+                origin.close(OutputSet::EMPTY);
+                return Ok(());
+            }
+            wanting
         };
         self.pass(batch, outputs, waiting_for, &origin, Way::Send)?;
         Ok(())
@@ -106,7 +115,11 @@ impl Link {
         outputs: OutputSet,
         done: AcknowledgeOutputs,
     ) -> Result<Sent, Stopped> {
-        let origin = Arc::new(Origin::new(Some(Done::Each(done)), outputs));
+        let origin = Arc::new(Origin::new(
+            Some(Done::Each(done)),
+            outputs,
+            *batch.source(),
+        ));
         let declined = self.pass(batch, outputs, OutputSet::EMPTY, &origin, Way::Offer)?;
         Ok(Sent { declined })
     }
@@ -140,9 +153,30 @@ impl Link {
         if !self.filesystem {
             return Ok(Sent { declined: outputs });
         }
-        let origin = Arc::new(Origin::new(Some(Done::Each(done)), outputs));
+        let origin = Arc::new(Origin::new(
+            Some(Done::Each(done)),
+            outputs,
+            *batch.source(),
+        ));
         let declined = self.pass(batch, outputs, OutputSet::EMPTY, &origin, Way::Spill)?;
         Ok(Sent { declined })
+    }
+
+    /// There is no room for a batch of a source that does not wait.
+    fn drop_batch(&self, batch: &RecordBatch) {
+        let n_records = batch.n_records() as u64;
+        let counter = &self.counters.dropped_records;
+        counter.add(n_records);
+        if !self.core.lanes[self.lane].drop_report.is_due() {
+            return;
+        }
+        log::warn(
+            &format!("input:{}", self.counters.name),
+            format_args!(
+                "no room for {n_records} records of a source that does not wait: dropped, {} so far; raise mem_buf_limit or set storage.type filesystem",
+                counter.get()
+            ),
+        );
     }
 
     /// Waits until the spills of the outputs that want a batch take it.
@@ -179,6 +213,9 @@ impl Link {
         let charge = if way == Way::Spill || self.core.lanes[self.lane].spills {
             // Its place is on disk; it stays in memory only if there is room.
             ledger.charge(None, bytes)
+        } else if self.core.lanes[self.lane].pushes_out {
+            // There was room just now.
+            ledger.charge(Some(self.lane), bytes)
         } else {
             // Waited for before the gate is taken; what the filters make of it is charged then.
             let room = ledger.has_room(self.lane, waiting_for);
@@ -246,6 +283,19 @@ impl Link {
         let cuts = self.core.routes.iter().map(|r| r.recovered.cuts(source));
         let cuts: BTreeSet<Position> = cuts.flatten().collect();
         cuts.into_iter().collect()
+    }
+
+    /// The other sources that had batches in a request together with this one when the agent was
+    /// killed: it can be made again only when they are read, too.
+    #[must_use]
+    pub fn partners(&self, source: SourceId) -> Vec<SourceId> {
+        let partners = self
+            .core
+            .routes
+            .iter()
+            .map(|r| r.recovered.partners(source));
+        let partners: BTreeSet<SourceId> = partners.flatten().collect();
+        partners.into_iter().collect()
     }
 
     /// A link without filters whose batches end in the returned [`Captured`]: for inputs' tests.

@@ -16,6 +16,7 @@ pub(crate) mod intents;
 mod keeper;
 mod ledger;
 mod link;
+mod locks;
 mod origin;
 mod outputs;
 mod queue;

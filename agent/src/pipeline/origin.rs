@@ -7,6 +7,8 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use kansoku_model::Source;
+
 use super::{Acknowledge, AcknowledgeOutputs, OutputSet};
 
 /// Whom to tell.
@@ -18,6 +20,8 @@ pub(super) enum Done {
 }
 
 pub(super) struct Origin {
+    /// The range of the input's batch; of no source for what comes from no input at once.
+    pub(super) source: Source,
     /// Taken for a few instructions; never while `done` is called.
     state: Mutex<State>,
 }
@@ -50,8 +54,9 @@ impl State {
 
 impl Origin {
     /// `outputs` are those that will be acknowledged.
-    pub(super) fn new(done: Option<Done>, outputs: OutputSet) -> Self {
+    pub(super) fn new(done: Option<Done>, outputs: OutputSet, source: Source) -> Self {
         Self {
+            source,
             state: Mutex::new(State {
                 open: true,
                 held: 0,
@@ -129,7 +134,7 @@ mod tests {
         let told = Arc::new(Mutex::new(Vec::new()));
         let noted = told.clone();
         let done = Done::Each(Arc::new(move |set| noted.lock().unwrap().push(set)));
-        let origin = Origin::new(Some(done), OutputSet::first(4));
+        let origin = Origin::new(Some(done), OutputSet::first(4), Source::default());
         origin.add(0);
         origin.add(1);
         origin.add(1);
@@ -151,7 +156,7 @@ mod tests {
         let told = Arc::new(Mutex::new(0));
         let noted = told.clone();
         let done = Done::Whole(Box::new(move || *noted.lock().unwrap() += 1));
-        let origin = Origin::new(Some(done), OutputSet::first(1));
+        let origin = Origin::new(Some(done), OutputSet::first(1), Source::default());
         origin.hold();
         origin.add(0);
         origin.close(OutputSet::EMPTY);

@@ -12,6 +12,7 @@ use super::core::{Core, Lane, Route};
 use super::intents::{Intents, Members, Recovered};
 use super::keeper::Keeper;
 use super::ledger::Ledger;
+use super::locks::Locks;
 use super::queue::Queue;
 use super::spool::{self, Spool};
 use super::{
@@ -80,6 +81,8 @@ pub struct Running {
     metrics: Arc<Metrics>,
     grace: Duration,
     runtime: Handle,
+    /// Given back when everything has ended.
+    locks: Locks,
 }
 
 /// Starts the threads of the inputs and, on `runtime`, the tasks of the outputs.
@@ -92,6 +95,8 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         "there are {} outputs, but at most {MAX_OUTPUTS} are supported",
         spec.outputs.len()
     );
+    let databases = spec.inputs.iter().flat_map(|i| i.input.databases());
+    let locks = Locks::take(spec.storage_path.as_deref(), databases.collect())?;
     let mut metrics = Metrics::default();
     let filters: Vec<FilterStage> = (spec.filters.into_iter())
         .map(|f| stage(f, &mut metrics))
@@ -126,7 +131,8 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
                 let first = members.first().map_or(0, |m| m.id.0);
                 first % own.len() as u128 == worker as u128
             };
-            let requests = recovered.requests.iter().filter(mine).cloned().collect();
+            let requests = recovered.requests.iter().map(|intent| &intent.members);
+            let requests = requests.filter(mine).cloned().collect();
             queue.expect(requests, REPEAT_PATIENCE);
             let sender = sender::Sender {
                 name: output.name.clone(),
@@ -253,6 +259,7 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
         metrics,
         grace: spec.grace,
         runtime: runtime.clone(),
+        locks,
     })
 }
 
@@ -417,6 +424,7 @@ impl Running {
                 }
             }
         });
+        drop(self.locks);
         self.first_error.map_or(Ok(()), Err)
     }
 

@@ -16,6 +16,7 @@ use crate::plugin::{Filter, Input};
 mod kept;
 mod partial;
 mod spilled;
+mod unwaiting;
 
 /// Sends what comes through a channel and reports acknowledgements by number.
 struct Scripted {
@@ -326,4 +327,26 @@ fn stopping_ends_an_input_that_waits_for_room_and_acknowledges_nothing_undeliver
     running.stopper().stop();
     running.wait().unwrap();
     assert_eq!(acks.into_iter().count(), 0);
+}
+
+#[test]
+fn one_storage_path_belongs_to_one_pipeline_and_is_handed_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let spec = || PipelineSpec {
+        inputs: scripted(),
+        storage_path: Some(dir.path().join("storage")),
+        ..PipelineSpec::default()
+    };
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let first = start(spec(), runtime.handle()).unwrap();
+    let refused = start(spec(), runtime.handle()).err().expect("refused");
+    let message = format!("{refused:#}");
+    assert!(message.contains("storage.path"), "{message}");
+    assert!(
+        message.contains(&std::process::id().to_string()),
+        "{message}"
+    );
+    let second = first.hand_over(spec()).unwrap();
+    second.wait().unwrap();
+    start(spec(), runtime.handle()).unwrap().wait().unwrap();
 }

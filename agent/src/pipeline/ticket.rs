@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
+use kansoku_model::Source;
+
 use super::RouteCounters;
 use super::context::Hold;
 use super::ledger::{Charge, OutputCharge};
@@ -15,6 +17,9 @@ use super::origin::Origin;
 use crate::spill::Up;
 
 pub(super) struct Ticket {
+    /// The range of the input's batch of which the batch was made; of no source when it came out of
+    /// a spill.
+    pub(super) root: Source,
     /// Shared by all outputs that have the batch.
     _batch: Arc<Charge>,
     _output: OutputCharge,
@@ -86,8 +91,10 @@ impl Ticket {
         output: OutputCharge,
         receipt: Receipt,
         route: Option<Arc<RouteCounters>>,
+        root: Source,
     ) -> Self {
         Self {
+            root,
             since: Instant::now(),
             route,
             _batch: batch,
@@ -104,6 +111,7 @@ impl Ticket {
             receipt,
             since,
             route,
+            ..
         } = self;
         if let Some(route) = route {
             route.latency.observe(since.elapsed());
