@@ -95,7 +95,8 @@ pub fn open_intents(folder: &Path) -> std::io::Result<Intended> {
     let (_, recovered) = Intents::open(folder, "o")?;
     let mut marks: Vec<_> = recovered.marks.into_iter().collect();
     marks.sort_unstable();
-    Ok((marks, recovered.requests))
+    let requests = recovered.requests.into_iter().map(|i| i.members);
+    Ok((marks, requests.collect()))
 }
 
 /// A record of such a log, whatever its payload.

@@ -59,7 +59,8 @@ impl Print {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Cut {
     pub offset: u64,
-    /// Bits 0 and 1: partial lines of standard output and error; bits 2 and 3: their groups.
+    /// Bits 0 and 1: partial lines of standard output and error; bits 2 and 3: their groups. Bit 4:
+    /// all of them were handed on to the next generation, bit 5: what was handed on came back.
     pub streams: u8,
     /// The least ordinal of what was cut.
     pub ordinal: u32,

@@ -60,18 +60,30 @@ impl LogWriter {
     ///
     /// # Panics
     /// When they cannot be written.
-    pub fn partial_lines(&mut self, mut between: impl FnMut(usize)) {
+    pub fn partial_lines(&mut self, mut between: impl FnMut(&mut Self, usize)) {
         let text = self.next_text();
         let third = text.len() / 3;
         let parts = [&text[..third], &text[third..2 * third], &text[2 * third..]];
         for (n, part) in parts.iter().enumerate() {
             let flag = if n == 2 { "F" } else { "P" };
-            let line = format!("2026-11-21T09:00:00.123456789Z stdout {flag} {part}\n");
-            self.file
-                .write_all(line.as_bytes())
-                .expect("the log is writable");
-            between(n);
+            self.write_line(&format!("stdout {flag} {part}"));
+            between(self, n);
         }
+    }
+
+    /// Appends a line of the other stream.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn error_line(&mut self) {
+        let text = self.next_text();
+        self.write_line(&format!("stderr F {text}"));
+    }
+
+    fn write_line(&mut self, rest: &str) {
+        let line = format!("2026-11-21T09:00:00.123456789Z {rest}\n");
+        let written = self.file.write_all(line.as_bytes());
+        written.expect("the log is writable");
     }
 
     /// Renames the file and opens a new one, as kubelet does.

@@ -76,13 +76,55 @@ fn killed_between_the_parts_of_a_record() {
     for round in 0..6 {
         log.lines(10);
         let so_far = log.written.len();
-        log.partial_lines(|part| {
+        log.partial_lines(|_, part| {
             sink.wait_for(so_far);
             if part == round % 3 {
                 agent.kill();
                 agent.start();
             }
         });
+    }
+    sink.wait_for(log.written.len());
+    sink.assert_holds(&log.written);
+}
+
+#[test]
+fn killed_while_a_record_lies_in_two_generations() {
+    let dir = tempfile::tempdir().unwrap();
+    let sink = Sink::start();
+    let pattern = dir.path().join("*.log").display().to_string();
+    // However slow this machine is, a part waits for its rest.
+    let patient = "    Multiline_Flush 600\n";
+    let mut agent = Agent::new(dir.path(), &pattern, sink.port, patient);
+    let mut log = LogWriter::new(dir.path(), "across");
+    agent.start();
+    for round in 0..8 {
+        log.lines(10);
+        let so_far = log.written.len();
+        sink.wait_for(so_far);
+        log.partial_lines(|log, part| {
+            // After the first part, after the second, or after both; killed before it, after it, or
+            // as soon as a line behind it has come.
+            if part == round % 2 || round >= 6 && part < 2 {
+                if round % 3 == 0 {
+                    agent.kill();
+                }
+                log.rotate();
+                if round % 3 == 0 {
+                    agent.start();
+                }
+                if round % 3 == 1 {
+                    log.error_line();
+                    sink.wait_for(so_far + 1);
+                    agent.kill();
+                    agent.start();
+                }
+            }
+        });
+        if round % 3 == 2 {
+            agent.kill();
+            agent.start();
+        }
     }
     sink.wait_for(log.written.len());
     sink.assert_holds(&log.written);

@@ -44,6 +44,12 @@ impl Content {
         Self::of(File::open(path)?, path)
     }
 
+    /// As it is, without a look at it.
+    #[cfg(test)]
+    pub(super) fn unread(file: File) -> Self {
+        Self { file, gzip: None }
+    }
+
     pub(super) fn of(file: File, path: &Path) -> io::Result<Self> {
         let mut magic = [0; 2];
         let named = path.extension().is_some_and(|e| e == "gz");

@@ -62,6 +62,26 @@ pub(super) struct Sibling {
     pub(super) packing: Packing,
 }
 
+impl Sibling {
+    /// A file that was found under this name.
+    pub(super) fn of(path: PathBuf, metadata: &fs::Metadata) -> Self {
+        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+        Self {
+            id: FileId::of(metadata),
+            size: metadata.len(),
+            // A file may claim any time of change.
+            modified_ns: (metadata.mtime().saturating_mul(1_000_000_000))
+                .saturating_add(metadata.mtime_nsec()),
+            packing: match extension {
+                "gz" => Packing::Gzip,
+                "zst" | "xz" | "bz2" | "Z" | "tmp" => Packing::Unreadable,
+                _ => Packing::None,
+            },
+            path,
+        }
+    }
+}
+
 /// How a sibling is compressed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Packing {
@@ -163,20 +183,7 @@ fn siblings(listing: &Listing, folder: &Path, real: &Path) -> Vec<Sibling> {
             let metadata = fs::symlink_metadata(&path)
                 .ok()
                 .filter(fs::Metadata::is_file)?;
-            let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-            Some(Sibling {
-                id: FileId::of(&metadata),
-                size: metadata.len(),
-                // A file may claim any time of change.
-                modified_ns: (metadata.mtime().saturating_mul(1_000_000_000))
-                    .saturating_add(metadata.mtime_nsec()),
-                packing: match extension {
-                    "gz" => Packing::Gzip,
-                    "zst" | "xz" | "bz2" | "Z" | "tmp" => Packing::Unreadable,
-                    _ => Packing::None,
-                },
-                path,
-            })
+            Some(Sibling::of(path, &metadata))
         })
         .collect();
     let by_number = found.iter().all(|s| number_of(&s.path, real).is_some());

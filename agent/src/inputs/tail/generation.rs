@@ -2,8 +2,15 @@
 //!
 //! The descriptor stays open until the generation is read to its end, whatever happens to its name.
 //! A quiet generation owns no buffer: an unfinished line is read again when more of it is there.
-//! Every turn begins with the bytes before the offset, so that a truncation is noticed even when the
-//! file has grown past the offset again.
+//!
+//! Here is its state and what others may ask of it. Reading is in [`turn`], what is handed on and
+//! acknowledged in [`flights`], what waits for its rest in [`cutting`], outputs that are not equally
+//! far in [`readers`].
+
+mod cutting;
+mod flights;
+mod readers;
+mod turn;
 
 use std::collections::VecDeque;
 use std::io;
@@ -11,14 +18,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use kansoku_model::{Position, RecordBatch, Resource};
+use kansoku_model::{Position, Resource, SourceId};
 
 use super::content::Content;
-use super::encoding::{self, Encoding, Wanted};
 use super::identity::{self, HEAD_BYTES, MARKER_BYTES};
-use super::lines::{Feed, LineRules, LineScratch, Lines, Mark, OpenBatch};
-use super::options::{LongLines, TailOptions};
-use super::window::{READ_BYTES, Window, first_long_line, utf8_border};
+use super::lines::{LineScratch, Lines, Mark, OpenBatch, Waiting};
+use super::options::TailOptions;
 use crate::offsets::{Checkpoint, Cut, Print};
 use crate::pipeline::{InputCounters, OutputSet};
 
@@ -108,6 +113,14 @@ pub(super) struct Generation {
     pub(super) lag: Option<Lag>,
     /// Batches end at these positions, as they did before a crash.
     pub(super) ends: Arc<[Position]>,
+    /// Sources that had batches in one request with this one then.
+    pub(super) partners: Arc<[SourceId]>,
+    /// Reading has begun; what the generation before handed on has been taken over.
+    pub(super) begun: bool,
+    /// That, as long as it may be needed again.
+    inherited: Option<Arc<Waiting>>,
+    /// The generation that took over what was unfinished at the end of this one.
+    pub(super) heir: Option<u64>,
     /// Nothing is read beyond this offset.
     pub(super) until: Option<u64>,
     /// Where the batch under construction begins.
@@ -126,6 +139,8 @@ pub(super) struct Generation {
     pub(super) quiet_turns: u32,
     /// It is to be read at the next tick.
     pub(super) hot: bool,
+    /// The last turn failed; it is tried again with the next scan.
+    pub(super) failed: bool,
     /// The row must be stored before anything is sent.
     pub(super) must_save: bool,
     /// The checkpoint differs from the stored row.
@@ -160,6 +175,10 @@ impl Generation {
             outputs,
             lag: None,
             ends: Arc::new([]),
+            partners: Arc::new([]),
+            begun: false,
+            inherited: None,
+            heir: None,
             until: None,
             start,
             lines,
@@ -182,146 +201,11 @@ impl Generation {
             rotated: None,
             quiet_turns: 0,
             hot: true,
+            failed: false,
             gone: false,
             released: false,
             closed: false,
         })
-    }
-
-    /// A reader for one output, which begins where the batch of the newest flight begins.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(super) fn lagging(&self, main: u64, output: usize) -> io::Result<Self> {
-        let start = self.flights.back().map_or(self.start, |f| f.from);
-        self.lagging_from(main, output, start.offset, start.sent)
-    }
-
-    /// The same from a stored cursor.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(super) fn lagging_from(
-        &self,
-        main: u64,
-        output: usize,
-        offset: u64,
-        sent: Position,
-    ) -> io::Result<Self> {
-        let mut checkpoint = self.checkpoint.clone();
-        checkpoint.offset = offset;
-        checkpoint.sent = sent;
-        checkpoint.marker = identity::marker_print(&self.file, offset)?;
-        checkpoint.cuts.retain(|c| c.offset > offset);
-        let (tag, resource) = (self.tag.clone(), self.resource.clone());
-        let (file, real) = (self.file.again()?, self.real.clone());
-        let only = OutputSet::one(output);
-        let mut reader = Self::new(checkpoint, file, real, tag, resource, only)?;
-        reader.lag = Some(Lag {
-            main,
-            output,
-            merged: false,
-        });
-        reader.ends = self.ends.clone();
-        reader.must_save = false;
-        reader.dirty = false;
-        Ok(reader)
-    }
-
-    /// Nobody took the newest batch: it is read again.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(super) fn rewind(&mut self) -> io::Result<()> {
-        let Some(flight) = self.flights.pop_back() else {
-            return Ok(());
-        };
-        self.start = flight.from;
-        self.offset = self.start.offset;
-        self.before = bytes_before(&self.file, self.offset)?;
-        let mut cuts = self.checkpoint.cuts.clone();
-        cuts.retain(|c| c.offset > self.offset);
-        self.lines = Lines::new(self.offset, self.start.sent, cuts);
-        self.boundary = (self.offset, None, self.lines.mark());
-        self.knows_encoding = false;
-        self.long_line = None;
-        self.searched = 0;
-        self.open = None;
-        self.full = false;
-        self.hot = true;
-        self.quiet_turns = 0;
-        Ok(())
-    }
-
-    /// Reads on from a place further ahead, for these outputs.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(super) fn jump_to(
-        &mut self,
-        offset: u64,
-        sent: Position,
-        outputs: OutputSet,
-    ) -> io::Result<()> {
-        self.before = bytes_before(&self.file, offset)?;
-        self.checkpoint.offset = offset;
-        self.checkpoint.sent = sent;
-        self.checkpoint.marker = identity::marker_print(&self.file, offset)?;
-        self.checkpoint.cuts.retain(|c| c.offset > offset);
-        self.lines = Lines::new(offset, sent, self.checkpoint.cuts.clone());
-        self.start = Start { offset, sent };
-        self.boundary = (offset, None, self.lines.mark());
-        self.offset = offset;
-        self.outputs = outputs;
-        Ok(())
-    }
-
-    /// These outputs did not take the newest batch, and get it from a reader of their own.
-    pub(super) fn leave_behind(&mut self, outputs: OutputSet) {
-        self.outputs = self.outputs.without(outputs);
-        if let Some(flight) = self.flights.back_mut() {
-            flight.pending = flight.pending.without(outputs);
-        }
-        self.land();
-    }
-
-    /// How far the outputs have been served that are not left behind: where the batch under
-    /// construction begins.
-    pub(super) fn boundary_offset(&self) -> u64 {
-        self.boundary.0
-    }
-
-    /// Whether this reader stands where `main` is about to give its next batch, in the same state.
-    pub(super) fn has_reached(&self, main: &Self) -> bool {
-        self.open.is_none() && (self.offset, self.long_line, self.lines.mark()) == main.boundary
-    }
-
-    /// Other readers of this generation cut what they join at the same places.
-    pub(super) fn expect_cuts(&mut self, cuts: &[Cut]) {
-        for cut in cuts {
-            self.lines.expect_cut(*cut);
-            self.checkpoint.cuts.push(*cut);
-        }
-    }
-
-    /// Whether an output is not done with a batch of this reader.
-    pub(super) fn is_pending_for(&self, output: usize) -> bool {
-        self.flights.iter().any(|f| f.pending.contains(output))
-    }
-
-    /// How far one of its outputs has got: offset, marker and last position.
-    pub(super) fn cursor_of(&self, output: usize) -> (u64, Print, Position) {
-        let done = self
-            .flights
-            .iter()
-            .take_while(|f| !f.pending.contains(output));
-        match done.last() {
-            Some(flight) => (flight.offset, flight.marker, flight.sent),
-            None => {
-                let c = &self.checkpoint;
-                (c.offset, c.marker, c.sent)
-            }
-        }
     }
 
     /// Whether it has another name and nothing new comes.
@@ -329,14 +213,11 @@ impl Generation {
         self.closed || (self.rotated.is_some() && self.quiet_turns >= 2)
     }
 
-    /// Whether a later generation may be read without overtaking this one, at the output that is
-    /// ahead of the others.
-    pub(super) fn may_be_followed(&self) -> bool {
-        let has_all = |output| !self.is_pending_for(output);
-        // A request of before a crash may have batches of both.
-        let repeats = self.has_end_after(self.checkpoint.offset);
-        let delivered = self.flights.is_empty() || self.outputs.iter().any(has_all) || repeats;
-        self.is_drained() && self.open.is_none() && delivered
+    /// Whether a request of before a crash may have batches of both generations: then the younger
+    /// has to be read, too, before it can be made again.
+    pub(super) fn shares_request(&self, younger: &Self) -> bool {
+        self.has_end_after(self.checkpoint.offset)
+            && self.partners.contains(&younger.checkpoint.source)
     }
 
     /// Whether a batch ended behind `offset` before a crash.
@@ -414,405 +295,31 @@ impl Generation {
         (self.file.metadata()).map_or(self.offset, |m| m.len().max(self.offset))
     }
 
+    /// Whether it is a file without content that never had any.
+    pub(super) fn has_nothing(&self) -> bool {
+        self.offset == 0 && self.checkpoint.head.size == 0 && self.is_empty()
+    }
+
+    /// It is to be read, unless nothing more is taken of it.
+    pub(super) fn heat(&mut self) {
+        self.hot = !self.closed;
+    }
+
+    /// A turn would bring nothing.
+    pub(super) fn note_quiet(&mut self) {
+        self.quiet_turns = self.quiet_turns.saturating_add(1);
+        self.hot &= self.quiet_turns < 2;
+    }
+
+    /// Whether nothing of it has been handed on in this life.
+    pub(super) fn is_untouched(&self) -> bool {
+        self.is_settled() && self.first_flight == 0
+    }
+
     /// The first position that reading must be able to come back to.
     fn resume_offset(&self) -> u64 {
         let pending = self.lines.oldest_pending().unwrap_or(self.offset);
         pending.min(self.long_line.unwrap_or(self.offset))
-    }
-
-    /// Reads what is new.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(super) fn turn(&mut self, context: &mut TurnContext<'_>) -> io::Result<Turn> {
-        if self.full {
-            return Ok(Turn::More);
-        }
-        let turn = self.read(context);
-        self.quiet_turns = match turn {
-            Ok(Turn::Quiet) => self.quiet_turns.saturating_add(1),
-            _ => 0,
-        };
-        if self.quiet_turns == 2 {
-            self.file.rest();
-        }
-        let n_cut = self.lines.take_n_truncated();
-        context.counters.multiline_truncated.add(n_cut);
-        turn
-    }
-
-    fn read(&mut self, context: &mut TurnContext<'_>) -> io::Result<Turn> {
-        if self.searched > self.offset + SEARCH_FROM_BYTES
-            && !context.last
-            && let Some(turn) = self.search_line_end(context)?
-        {
-            return Ok(turn);
-        }
-        let buffer = std::mem::take(context.buffer);
-        let mut window = Window {
-            buffer,
-            start: self.before.len(),
-            end: 0,
-        };
-        let turn = self.read_window(&mut window, context);
-        // A line of megabytes must not keep its buffer.
-        window.buffer.truncate(READ_BYTES + MARKER_BYTES);
-        window.buffer.shrink_to(READ_BYTES + MARKER_BYTES);
-        *context.buffer = window.buffer;
-        turn
-    }
-
-    fn read_window(
-        &mut self,
-        window: &mut Window,
-        context: &mut TurnContext<'_>,
-    ) -> io::Result<Turn> {
-        self.learn_encoding(context.options.rules.encoding)?;
-        let first = self.offset - self.before.len() as u64;
-        let mut n_read = window.fill(&self.file, first)?;
-        if window.end < self.before.len() || window.buffer[..self.before.len()] != self.before {
-            return Ok(Turn::Truncated);
-        }
-        // At offset 0 nothing stands before; a truncation shows in the first bytes.
-        let head = self.checkpoint.head;
-        if self.offset == 0 && head.size > 0 {
-            let begin = window.unread().get(..head.size as usize);
-            if begin.map(Print::of) != Some(head) {
-                return Ok(Turn::Truncated);
-            }
-        }
-        let mut budget = context.limit_bytes;
-        let old_offset = self.offset;
-        loop {
-            let mut at_end = n_read == 0 || window.end < window.buffer.len();
-            if let Some(until) = self.until {
-                let end = window.start + until.saturating_sub(self.offset) as usize;
-                at_end |= end <= window.end;
-                window.end = window.end.min(end);
-            }
-            self.take_lines(window, context);
-            if self.full {
-                return Ok(Turn::More);
-            }
-            let unfinished = window.end - window.start;
-            if unfinished > context.options.line_max_bytes {
-                self.begin_long_line(window, context);
-                continue;
-            }
-            if at_end {
-                if let Some(reason) = self.file.broken() {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, reason));
-                }
-                return Ok(self.end_of_file(window, old_offset, context));
-            }
-            budget = budget.saturating_sub(n_read as u64);
-            if budget == 0 {
-                return Ok(Turn::More);
-            }
-            window.make_room(context.options.line_max_bytes);
-            n_read = window.fill(&self.file, self.offset + (window.end - window.start) as u64)?;
-        }
-    }
-
-    /// The byte order mark is looked at until there is one or a line without.
-    fn learn_encoding(&mut self, wanted: Wanted) -> io::Result<()> {
-        if self.knows_encoding {
-            return Ok(());
-        }
-        let encoding = match wanted {
-            Wanted::Utf8 => None,
-            Wanted::Fixed(encoding) => Some(encoding),
-            Wanted::Auto => {
-                let mut mark = [0; 2];
-                let n = self.file.read_full(&mut mark, 0)?;
-                if n < mark.len() {
-                    return Ok(());
-                }
-                Encoding::of_mark(&mark)
-            }
-        };
-        self.knows_encoding = true;
-        self.lines.set_encoding(encoding);
-        Ok(())
-    }
-
-    fn end_of_file(
-        &mut self,
-        window: &mut Window,
-        old_offset: u64,
-        context: &mut TurnContext<'_>,
-    ) -> Turn {
-        let unfinished = (window.end - window.start) as u64;
-        if context.last && unfinished > 0 {
-            if self.long_line.is_none() {
-                self.feed(window, window.end, context);
-            } else {
-                self.consume(window, window.end);
-                self.long_line = None;
-            }
-        }
-        let seen = self.offset + (window.end - window.start) as u64;
-        let news = self.offset > old_offset || seen > self.searched.max(old_offset);
-        self.searched = seen;
-        if news { Turn::AtEnd } else { Turn::Quiet }
-    }
-
-    /// Feeds all whole lines of the window.
-    fn take_lines(&mut self, window: &mut Window, context: &mut TurnContext<'_>) {
-        let encoding = self.lines.encoding();
-        if self.long_line.is_some() {
-            let Some(n) = encoding::first_line_end(encoding, window.unread()) else {
-                // Half a character stays.
-                let half = (window.end - window.start) % encoding::width(encoding);
-                self.consume(window, window.end - half);
-                return;
-            };
-            self.consume(window, window.start + n);
-            self.long_line = None;
-        }
-        while let Some(n) = window.lines_end(encoding) {
-            let end = window.start + n;
-            let longest = context.options.line_max_bytes;
-            // Only when the window is larger than a line may be can it hold too long a line.
-            let end = if end - window.start > longest {
-                match first_long_line(encoding, window.unread(), longest) {
-                    Some(0) => {
-                        self.begin_long_line(window, context);
-                        self.take_lines(window, context);
-                        return;
-                    }
-                    Some(before) => window.start + before,
-                    None => end,
-                }
-            } else {
-                end
-            };
-            let batch_end = self.batch_end(window, end);
-            self.feed(window, batch_end.unwrap_or(end), context);
-            self.full |= batch_end.is_some();
-            if self.full {
-                return;
-            }
-        }
-    }
-
-    /// Where in the window, at `end` at the latest, the batch has to end: with the line in which
-    /// the next of the positions lies.
-    fn batch_end(&self, window: &Window, end: usize) -> Option<usize> {
-        let next = self.ends.iter().find(|p| p.offset > self.offset)?;
-        let encoding = self.lines.encoding();
-        let width = encoding::width(encoding);
-        let within = usize::try_from(next.offset - self.offset).ok()? - 1;
-        let line = window.buffer[window.start..end].get(within / width * width..)?;
-        let n = encoding::first_line_end(encoding, line)?;
-        Some(window.start + within / width * width + n)
-    }
-
-    fn feed(&mut self, window: &mut Window, end: usize, context: &mut TurnContext<'_>) {
-        let start = self.offset;
-        let region = &window.buffer[window.start..end];
-        if start == 0 && self.checkpoint.head.size == 0 {
-            self.checkpoint.head = Print::of(&region[..region.len().min(HEAD_BYTES)]);
-            self.dirty = true;
-            self.must_save = true;
-        }
-        let from = self.lines.last();
-        let reserve = if region.len() >= READ_BYTES / 2 {
-            BATCH_BYTES
-        } else {
-            0
-        };
-        let open = self.open.get_or_insert_with(|| {
-            OpenBatch::new(self.tag.clone(), self.resource.clone(), reserve, from)
-        });
-        let mut feed = Feed {
-            rules: &context.options.rules,
-            path: &self.checkpoint.path,
-            now: context.now,
-            now_ns: context.now_ns,
-            scratch: context.scratch,
-        };
-        self.lines.feed(open, &mut feed, region, start);
-        self.full = open.logs.size_bytes() >= BATCH_BYTES;
-        self.consume(window, end);
-    }
-
-    /// Moves on to `end` of the window.
-    fn consume(&mut self, window: &mut Window, end: usize) {
-        self.offset += (end - window.start) as u64;
-        let news = &window.buffer[window.start..end];
-        let news = &news[news.len().saturating_sub(MARKER_BYTES)..];
-        let n_old = self.before.len().min(MARKER_BYTES - news.len());
-        self.before.drain(..self.before.len() - n_old);
-        self.before.extend_from_slice(news);
-        window.start = end;
-    }
-
-    /// The window begins with a line over the bound: take its beginning, or nothing of it, and skip
-    /// to its end.
-    fn begin_long_line(&mut self, window: &mut Window, context: &mut TurnContext<'_>) {
-        let start = self.offset;
-        match context.options.long_lines {
-            LongLines::Truncate => {
-                context.counters.long_line_truncated.add(1);
-                let longest = context.options.line_max_bytes;
-                let begin = &window.unread()[..longest];
-                let keep = match self.lines.encoding() {
-                    None => utf8_border(begin),
-                    encoding => longest - longest % encoding::width(encoding),
-                };
-                self.feed(window, window.start + keep, context);
-            }
-            LongLines::Skip => {
-                context.counters.long_line_skipped.add(1);
-                // One character, so that the line is not begun again.
-                let width = encoding::width(self.lines.encoding());
-                self.consume(window, window.start + width);
-            }
-        }
-        self.long_line = Some(start);
-    }
-
-    /// Looks only for the end of a long unfinished line; `None` when it is worth reading the line.
-    fn search_line_end(&mut self, context: &mut TurnContext<'_>) -> io::Result<Option<Turn>> {
-        let old = self.searched;
-        loop {
-            context.buffer.resize(READ_BYTES, 0);
-            let n = self.file.read_full(context.buffer, self.searched)?;
-            if !self.file.may_hold(self.searched)? {
-                return Ok(Some(Turn::Truncated));
-            }
-            let found = memchr::memchr(b'\n', &context.buffer[..n]).is_some();
-            let length = self.searched + n as u64 - self.offset;
-            if found || length > context.options.line_max_bytes as u64 {
-                self.searched = 0;
-                return Ok(None);
-            }
-            self.searched += n as u64;
-            if n < READ_BYTES {
-                let news = self.searched > old;
-                return Ok(Some(if news { Turn::AtEnd } else { Turn::Quiet }));
-            }
-        }
-    }
-
-    /// What has waited too long goes out as it is; the cut is noted so that a second reading after a
-    /// crash cuts alike. True when there was something.
-    pub(super) fn cut_due(
-        &mut self,
-        rules: &LineRules,
-        scratch: &mut LineScratch,
-        now: (Instant, i64),
-    ) -> bool {
-        let slots = self.lines.due(rules, now.0);
-        self.cut(rules, scratch, now, slots);
-        slots != 0
-    }
-
-    /// Nothing more will come: everything that waits goes out as it is.
-    pub(super) fn cut_all(
-        &mut self,
-        rules: &LineRules,
-        scratch: &mut LineScratch,
-        now: (Instant, i64),
-    ) {
-        // A partial line that is cut may join a group, which then has to go, too.
-        for _ in 0..2 {
-            let slots = self.lines.waiting();
-            self.cut(rules, scratch, now, slots);
-        }
-    }
-
-    pub(super) fn cut(
-        &mut self,
-        rules: &LineRules,
-        scratch: &mut LineScratch,
-        now: (Instant, i64),
-        slots: u8,
-    ) {
-        if slots == 0 {
-            return;
-        }
-        let from = self.lines.last();
-        let open = self.open.get_or_insert_with(|| {
-            OpenBatch::new(self.tag.clone(), self.resource.clone(), 0, from)
-        });
-        let mut feed = Feed {
-            rules,
-            path: &self.checkpoint.path,
-            now: now.0,
-            now_ns: now.1,
-            scratch,
-        };
-        let cut = self.lines.cut(open, &mut feed, self.offset, slots);
-        self.checkpoint.cuts.push(cut);
-        self.must_save = true;
-    }
-
-    /// Takes the batch out for sending, with the number of its flight. `None` when it has no record;
-    /// the way is then cleared at once.
-    ///
-    /// # Errors
-    /// When the bytes before the offset cannot be read.
-    pub(super) fn take_batch(&mut self) -> io::Result<Option<(RecordBatch, u64)>> {
-        let Some(mut open) = self.open.take() else {
-            return Ok(None);
-        };
-        self.full = false;
-        self.lines.seal(&mut open, self.checkpoint.source);
-        let offset = self.resume_offset();
-        let marker = if offset == self.offset {
-            Print::of(&self.before)
-        } else {
-            identity::marker_print(&self.file, offset)?
-        };
-        let is_empty = open.logs.is_empty();
-        let first_ns = open.logs.times().first().copied();
-        let sent = self.lines.last();
-        let from = std::mem::replace(&mut self.start, Start { offset, sent });
-        self.boundary = (self.offset, self.long_line, self.lines.mark());
-        self.flights.push_back(Flight {
-            offset,
-            marker,
-            sent,
-            pending: if is_empty {
-                OutputSet::EMPTY
-            } else {
-                self.outputs
-            },
-            from,
-            first_ns,
-        });
-        let number = self.first_flight + self.flights.len() as u64 - 1;
-        if is_empty {
-            self.land();
-            return Ok(None);
-        }
-        Ok(Some((RecordBatch::Logs(open.logs), number)))
-    }
-
-    /// Outputs are done with a flight.
-    pub(super) fn acknowledge(&mut self, number: u64, outputs: OutputSet) {
-        let index = number.wrapping_sub(self.first_flight) as usize;
-        if let Some(flight) = self.flights.get_mut(index) {
-            flight.pending = flight.pending.without(outputs);
-            // A cursor may have moved.
-            self.dirty |= self.outputs.len() > 1;
-        }
-        self.land();
-    }
-
-    /// Moves the checkpoint over what is acknowledged without a gap.
-    fn land(&mut self) {
-        while let Some(flight) = self.flights.front().filter(|f| f.pending.is_empty()) {
-            self.checkpoint.offset = flight.offset;
-            self.checkpoint.marker = flight.marker;
-            self.checkpoint.sent = flight.sent;
-            self.checkpoint.cuts.retain(|c| c.offset > flight.offset);
-            self.dirty = true;
-            self.flights.pop_front();
-            self.first_flight += 1;
-        }
     }
 
     /// Brings the print of the first bytes up to date; true when it changed.
@@ -864,4 +371,10 @@ fn bytes_before(file: &Content, offset: u64) -> io::Result<Vec<u8>> {
     let n = file.read_full(&mut bytes, offset - size)?;
     bytes.truncate(n);
     Ok(bytes)
+}
+
+/// Leaves out the cuts that no reading from `offset` on meets. At 0 what an older generation handed
+/// on may have been cut.
+fn keep_cuts(cuts: &mut Vec<Cut>, offset: u64) {
+    cuts.retain(|c| c.offset > offset || offset == 0);
 }

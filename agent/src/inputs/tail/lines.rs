@@ -6,9 +6,10 @@
 //! travel in one batch; only what is cut because time is up stands between lines, see [`Cut`].
 //!
 //! What a runtime split is put together in [`joining`], what belongs together by its text in
-//! [`grouping`].
+//! [`grouping`]; what is unfinished at the end of a generation goes on in the next, see [`handing`].
 
 mod grouping;
+mod handing;
 mod joining;
 
 use std::ops::Range;
@@ -25,6 +26,7 @@ use super::encoding::{self, Encoding, Wanted};
 use crate::offsets::Cut;
 use grouping::Groups;
 pub(super) use grouping::{FirstLine, Grouping};
+pub(super) use handing::Waiting;
 use joining::Pending;
 
 /// How a container runtime wraps lines.
@@ -78,6 +80,10 @@ impl LineRules {
 /// Streams of a [`Cut`]: bits 0 and 1 are the partial lines of standard output and error, bits 2 and
 /// 3 their groups.
 const N_SLOTS: u8 = 4;
+/// All of them are handed on to the next generation.
+pub(super) const HANDED_ON: u8 = 1 << 4;
+/// The next generation never came: what was handed on goes out as it is.
+pub(super) const TAKEN_BACK: u8 = 1 << 5;
 const FIRST_GROUP: u8 = 2;
 /// Ordinals kept for the records of one slot of a cut.
 const SLOT_ORDINALS: u32 = 32;
@@ -92,6 +98,8 @@ pub(super) struct Lines {
     pending: [Option<Box<Pending>>; 2],
     /// Of the same two; none as long as nothing is grouped.
     groups: Option<Box<[Groups; 2]>>,
+    /// What the next generation brings the rest of; it holds the offset back until that is delivered.
+    handed: Option<Box<Waiting>>,
     /// Cuts of an earlier life that lie ahead, in order.
     cuts: Vec<Cut>,
     /// The format that fitted the last line.
@@ -188,6 +196,13 @@ struct Unit<'a> {
     within: u64,
 }
 
+/// Where the oldest of these begins.
+fn oldest(pending: &[Option<Box<Pending>>; 2], groups: Option<&[Groups; 2]>) -> Option<u64> {
+    let partial = pending.iter().flatten().map(|p| p.start);
+    let groups = groups.into_iter().flatten();
+    partial.chain(groups.filter_map(Groups::oldest)).min()
+}
+
 /// 0 for standard output and anything unknown, 1 for standard error.
 fn stream_index(name: &[u8]) -> usize {
     usize::from(name == b"stderr")
@@ -200,6 +215,7 @@ impl Lines {
             sent,
             pending: [None, None],
             groups: None,
+            handed: None,
             cuts,
             last_format: 0,
             n_truncated: 0,
@@ -215,12 +231,11 @@ impl Lines {
         self.encoding = encoding;
     }
 
-    /// Where the oldest waiting part begins.
+    /// Where the oldest part begins that waits here or was handed on.
     pub(super) fn oldest_pending(&self) -> Option<u64> {
-        let partial = self.pending.iter().flatten().map(|p| p.start).min();
-        let groups = self.groups.iter().flat_map(|g| g.iter());
-        let grouped = groups.filter_map(Groups::oldest).min();
-        partial.into_iter().chain(grouped).min()
+        let handed = self.handed.as_ref().and_then(|handed| handed.oldest());
+        let waiting = oldest(&self.pending, self.groups.as_deref());
+        handed.into_iter().chain(waiting).min()
     }
 
     /// Whether anything waits for lines to come.
@@ -369,7 +384,8 @@ impl Lines {
         cut
     }
 
-    fn replay_cuts(&mut self, out: &mut OpenBatch, feed: &mut Feed<'_>, up_to: u64) {
+    /// Cuts here what another reader of the same bytes has cut up to this place.
+    pub(super) fn replay_cuts(&mut self, out: &mut OpenBatch, feed: &mut Feed<'_>, up_to: u64) {
         while let Some(cut) = self.cuts.first().copied().filter(|c| c.offset <= up_to) {
             self.cuts.remove(0);
             self.flush_slots(out, feed, cut);
@@ -377,6 +393,12 @@ impl Lines {
     }
 
     fn flush_slots(&mut self, out: &mut OpenBatch, feed: &mut Feed<'_>, cut: Cut) {
+        if cut.streams & HANDED_ON != 0 {
+            self.hand_on();
+        }
+        if cut.streams & TAKEN_BACK != 0 {
+            self.flush_handed(out, feed, cut);
+        }
         for slot in (0..N_SLOTS).filter(|slot| cut.streams & 1 << slot != 0) {
             // Whatever has been forgotten of the records around it, this one's position is the same.
             let ordinal = cut.ordinal + SLOT_ORDINALS * u32::from(slot);

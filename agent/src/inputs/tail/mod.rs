@@ -21,6 +21,7 @@ mod tailer;
 mod watch;
 mod window;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::pipeline::Link;
@@ -60,5 +61,9 @@ impl Input for Tail {
 
     fn can_reread(&self) -> bool {
         true
+    }
+
+    fn databases(&self) -> Vec<PathBuf> {
+        self.options.db.iter().map(|db| db.path.clone()).collect()
     }
 }

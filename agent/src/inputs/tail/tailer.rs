@@ -6,13 +6,16 @@
 //! the pipeline is full nothing is read, but new files are still opened, so that they cannot vanish.
 //!
 //! Here are its state and the loop; each thing the loop does has a file of its own: [`looking`],
-//! [`opening`], [`compressed`], [`lagging`], [`reading`], [`sending`], [`saving`], [`measuring`].
+//! [`opening`], [`compressed`], [`order`], [`handing`], [`lagging`], [`reading`], [`sending`],
+//! [`saving`], [`measuring`].
 
 mod compressed;
+mod handing;
 mod lagging;
 mod looking;
 mod measuring;
 mod opening;
+mod order;
 mod reading;
 mod saving;
 mod sending;
@@ -89,6 +92,9 @@ pub(super) struct Tailer {
     moved_rows: Vec<Checkpoint>,
     /// Rows whose file was missing at the last scan.
     missed_rows: HashSet<i64>,
+    /// Names with files of which it is not known yet whether they are copies of generations that were
+    /// read: their rows are kept until it is.
+    undecided: HashSet<PathBuf>,
     /// Compressed generations that need no further look: their size and time of last write.
     settled: HashMap<FileId, (u64, i64)>,
     buffer: Vec<u8>,
@@ -148,6 +154,7 @@ impl Tailer {
             removed_rows: Vec::new(),
             moved_rows: Vec::new(),
             missed_rows: HashSet::new(),
+            undecided: HashSet::new(),
             settled: HashMap::new(),
             buffer: Vec::new(),
             scratch: LineScratch::default(),
@@ -267,5 +274,5 @@ fn now() -> (Instant, i64) {
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
+#[path = "tests/mod.rs"]
 mod tests;

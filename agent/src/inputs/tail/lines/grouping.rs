@@ -30,7 +30,7 @@ pub(in crate::inputs::tail) struct FirstLine {
 }
 
 /// What waits of one stream.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(super) struct Groups {
     open: Option<Box<Group>>,
     /// The lines after a first line that was too old go with it.
@@ -41,6 +41,7 @@ pub(super) struct Groups {
 }
 
 /// The lines of one record that multiline parsers put together.
+#[derive(Clone)]
 struct Joined {
     text: Vec<u8>,
     /// As its first line says.
@@ -53,6 +54,7 @@ struct Joined {
 }
 
 /// The lines of one record.
+#[derive(Clone)]
 struct Group {
     /// All lines, one after the other.
     text: Vec<u8>,
@@ -78,6 +80,13 @@ impl Groups {
     pub(super) fn since(&self) -> Option<Instant> {
         let open = self.open.iter().map(|g| g.since);
         open.chain(self.joined().map(|j| j.since)).min()
+    }
+
+    /// All of it stands before the first line of a file.
+    pub(super) fn move_to_start(&mut self) {
+        self.open.iter_mut().for_each(|g| g.start = 0);
+        let joined = self.slots.iter_mut().flatten();
+        joined.for_each(|j| j.start = 0);
     }
 
     pub(super) fn is_waiting(&self) -> bool {

@@ -11,6 +11,7 @@ use kansoku_parsers::line::{cri, docker, json};
 use super::{At, Feed, Format, Lines, OpenBatch, Unit, stream_index};
 
 /// Partial lines of one stream that wait for their end.
+#[derive(Clone)]
 pub(super) struct Pending {
     text: Vec<u8>,
     /// As written in the first part; in docker mode the last line around its text.

@@ -28,6 +28,7 @@ impl Tailer {
         }
         // While the original is there the compressed file may be incomplete.
         if sibling.path.with_extension("").exists() {
+            self.undecided.insert(name.to_owned());
             return;
         }
         let file = match Content::open(&sibling.path) {
@@ -35,6 +36,7 @@ impl Tailer {
             Err(e) => return self.complain(&sibling.path, &e),
         };
         if self.is_open_copy(&file) {
+            self.undecided.insert(name.to_owned());
             return;
         }
         self.settled.insert(sibling.id, version);
@@ -67,13 +69,12 @@ impl Tailer {
         finished
     }
 
-    /// Whether an open generation begins like this file: then that one is read.
+    /// Whether this file holds all that was read of an open generation: then that one is read. Its
+    /// first bytes alone would not do, as all generations may begin with the same banner.
     fn is_open_copy(&self, file: &Content) -> bool {
-        let alike = |c: &Checkpoint| {
-            c.head.size > 0 && identity::begins_with(file, c.head).unwrap_or(false)
-        };
+        let alike = |c: &Checkpoint| c.head.size > 0 && identity::holds(file, c).unwrap_or(false);
         let mut open = self.generations.values().filter(|g| !g.gone);
-        open.any(|g| alike(&g.checkpoint))
+        open.any(|g| alike(&g.read_checkpoint()))
     }
 
     /// The row of the generation that was compressed, made one of the compressed file.

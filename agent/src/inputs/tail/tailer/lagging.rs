@@ -5,11 +5,26 @@
 //! offset database, not memory, and keeps nobody waiting. The rules: what one output gets of a
 //! source is in order and without gaps, and the row says what the slowest has.
 
+use std::io;
+
 use super::{Key, Tailer};
 use crate::inputs::tail::generation::{Generation, Lag};
+use crate::inputs::tail::lines::{HANDED_ON, TAKEN_BACK};
 use crate::log;
 use crate::offsets::{Checkpoint, Cursor};
 use crate::pipeline::OutputSet;
+
+/// What is to wait no longer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Cutting {
+    /// What has waited too long.
+    Due,
+    All,
+    /// Everything goes on in the next generation.
+    HandedOn,
+    /// The next generation never came.
+    TakenBack,
+}
 
 impl Tailer {
     /// Whether there is an output that would take a batch of this generation at once.
@@ -47,33 +62,48 @@ impl Tailer {
             }
             return;
         }
+        let reader = |g: &Generation, output| g.lagging(key, output);
+        let left = self.add_readers(key, outputs, reader);
+        if let Some(generation) = self.generations.get_mut(&key) {
+            generation.leave_behind(left);
+            generation.dirty = true;
+        }
+    }
+
+    /// Gives each of these outputs a reader of its own of a generation; those that have got one.
+    pub(super) fn add_readers(
+        &mut self,
+        key: Key,
+        outputs: OutputSet,
+        reader: impl Fn(&Generation, usize) -> io::Result<Generation>,
+    ) -> OutputSet {
+        let mut added = OutputSet::EMPTY;
         for output in outputs.iter() {
             let Some(generation) = self.generations.get(&key) else {
-                return;
+                break;
             };
-            match generation.lagging(key, output) {
+            match reader(generation, output) {
                 Ok(reader) => {
                     log::debug(
                         &self.component,
                         format_args!(
-                            "{} has no room; it reads {} on its own",
+                            "{} reads {} on its own",
                             self.link.output_name(output),
                             reader.real.display()
                         ),
                     );
                     self.generations.insert(self.next_key, reader);
                     self.next_key += 1;
+                    added = added.with(output);
                 }
+                // What it misses stays unacknowledged, and comes again after a restart.
                 Err(e) => {
                     let path = generation.real.clone();
                     self.complain(&path, &e);
                 }
             }
         }
-        if let Some(generation) = self.generations.get_mut(&key) {
-            generation.leave_behind(outputs);
-            generation.dirty = true;
-        }
+        added
     }
 
     /// The readers of outputs that were not equally far when the row was stored.
@@ -144,7 +174,8 @@ impl Tailer {
             };
             let until = main.boundary_offset();
             let there = reader.offset() >= until && !reader.has_batch();
-            let joins = reader.has_reached(main) || (there && main.closed && !main.has_batch());
+            let reached = reader.has_reached(main) || (there && main.closed && !main.has_batch());
+            let joins = reached && self.has_all_before(lag.main, lag.output);
             let room = self.has_room_for(reader);
             if let Some(reader) = self.generations.get_mut(&key) {
                 reader.until = Some(until);
@@ -169,18 +200,20 @@ impl Tailer {
         self.generations.values().any(of)
     }
 
-    /// What is cut in one reader is cut in all.
-    pub(super) fn cut_everywhere(&mut self, key: Key, all: bool) -> bool {
+    /// What is cut in one reader is cut in all. True when there was something.
+    pub(super) fn cut_everywhere(&mut self, key: Key, what: Cutting) -> bool {
         let now = super::now();
         let rules = &self.options.rules;
+        let scratch = &mut self.scratch;
         let Some(generation) = self.generations.get_mut(&key) else {
             return false;
         };
         let before = generation.checkpoint.cuts.len();
-        if all {
-            generation.cut_all(rules, &mut self.scratch, now);
-        } else {
-            generation.cut_due(rules, &mut self.scratch, now);
+        match what {
+            Cutting::Due => generation.cut_due(rules, scratch, now),
+            Cutting::All => generation.cut_all(rules, scratch, now),
+            Cutting::HandedOn => generation.cut(rules, scratch, now, HANDED_ON),
+            Cutting::TakenBack => generation.cut(rules, scratch, now, TAKEN_BACK),
         }
         let cuts = generation.checkpoint.cuts[before..].to_vec();
         if cuts.is_empty() {
@@ -188,8 +221,9 @@ impl Tailer {
         }
         let of = |g: &&mut Generation| g.lag.is_some_and(|lag| lag.main == key && !lag.merged);
         for reader in self.generations.values_mut().filter(of) {
-            reader.expect_cuts(&cuts);
+            reader.expect_cuts(&cuts, rules, scratch, now);
         }
+        self.next_flush.get_or_insert(now.0);
         true
     }
 

@@ -9,7 +9,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use super::opening::SKIPPED_NS;
 use super::{CHORES_EVERY, Key, POLL_EVERY, Tailer};
@@ -35,13 +35,13 @@ impl Tailer {
             if let Some(key) = self.by_real.get(path)
                 && let Some(generation) = self.generations.get_mut(key)
             {
-                generation.hot = true;
+                generation.heat();
             } else if let Some(followed) = self.followed.get(path)
                 && !followed.generations.is_empty()
             {
                 for key in &followed.generations {
                     if let Some(generation) = self.generations.get_mut(key) {
-                        generation.hot = true;
+                        generation.heat();
                     }
                 }
             } else if self.options.wants(path) {
@@ -86,7 +86,7 @@ impl Tailer {
 
     pub(super) fn heat_all(&mut self) {
         let main = |g: &&mut Generation| g.lag.is_none();
-        (self.generations.values_mut().filter(main)).for_each(|g| g.hot = true);
+        (self.generations.values_mut().filter(main)).for_each(Generation::heat);
     }
 
     /// `watcher_interval` and `progress_check_interval`.
@@ -140,6 +140,7 @@ impl Tailer {
             let mine = rows.filter(|r| self.options.wants(&r.path));
             names.extend(mine.map(|r| r.path.clone()));
         }
+        self.undecided.clear();
         for name in names {
             self.reconcile(&name);
             self.open_missed(&name);
@@ -156,6 +157,8 @@ impl Tailer {
             self.watch.failure = Some(failure);
         }
         self.release_old();
+        let failed = self.generations.values_mut().filter(|g| g.failed);
+        failed.for_each(Generation::heat);
         let every = if self.watch.is_complete() {
             self.options.refresh_interval
         } else {
@@ -184,13 +187,15 @@ impl Tailer {
         }
         let options = &self.options;
         let removed = &mut self.removed_rows;
+        let undecided = &self.undecided;
         // A file may just be compressed: its row is given up when it was missing twice, so that the
         // compressed one could be looked at in between.
         let missed_before = std::mem::take(&mut self.missed_rows);
         let missed = &mut self.missed_rows;
         self.rows.retain(|inode, rows| {
             rows.retain(|row| {
-                if present.contains(inode) || !options.wants(&row.path) {
+                let kept = present.contains(inode) || undecided.contains(&row.path);
+                if kept || !options.wants(&row.path) {
                     return true;
                 }
                 missed.insert(row.id);
@@ -252,7 +257,14 @@ impl Tailer {
         // Before the very first look there was nobody to see the log's other files: they are old
         // files like the one that has the name, and follow `read_from_head`.
         let first_look = since_ns.is_none();
+        // A clock that was put back says nothing of what is older. What was not to be read is known.
+        let went_back = |since_ns: &i64| *since_ns > nanoseconds(SystemTime::now());
         let since_ns = since_ns.unwrap_or(self.started_ns);
+        let since_ns = if went_back(&since_ns) {
+            i64::MIN
+        } else {
+            since_ns
+        };
         let siblings_since_ns = if first_look && self.options.read_from_head {
             i64::MIN
         } else {
@@ -269,8 +281,12 @@ impl Tailer {
             self.watch.add(folder);
         }
         let followed = self.followed.entry(name.to_owned()).or_default();
-        followed.real.clone_from(&real);
+        let was_real = std::mem::replace(&mut followed.real, real.clone());
         followed.since_ns = Some(since_ns);
+        self.open_strays(name, &real, id);
+        if was_real != real && !was_real.as_os_str().is_empty() {
+            self.open_behind_old_link(name, &was_real, siblings_since_ns, id);
+        }
         self.open_siblings(name, &real, siblings_since_ns, id);
         if let Some((metadata, file)) = target {
             self.open_target(name, &real, &metadata, file);

@@ -3,6 +3,7 @@
 //! It does not decide when to look (that is `looking`) and reads no lines. The rule: a row is
 //! believed only when the file still holds what the row speaks of, whatever its name or inode says.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -66,6 +67,78 @@ impl Tailer {
         }
     }
 
+    /// Files of a log that are not read to their end and have names by now that tell nothing: they
+    /// are known by their inodes.
+    pub(super) fn open_strays(&mut self, name: &Path, real: &Path, target: Option<FileId>) {
+        let unread = |r: &&Checkpoint| r.path == name && !r.finished && r.offset > 0;
+        let rows = self.rows.values().flatten().filter(unread);
+        let mut inodes: HashSet<u64> = rows.map(|r| r.inode).collect();
+        if let Some(target) = target {
+            inodes.remove(&target.inode);
+        }
+        let Some(folder) = real.parent().filter(|_| !inodes.is_empty()) else {
+            return;
+        };
+        let siblings = self.listings.siblings(real);
+        siblings.iter().for_each(|s| {
+            inodes.remove(&s.id.inode);
+        });
+        if inodes.is_empty() {
+            return;
+        }
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else {
+                continue;
+            };
+            let id = FileId::of(&metadata);
+            let known = self.by_file.contains_key(&id) || self.options.wants(&entry.path());
+            if known || !metadata.is_file() || !inodes.contains(&id.inode) {
+                continue;
+            }
+            self.open_known(name, Sibling::of(entry.path(), &metadata));
+        }
+    }
+
+    /// A symbolic link stands for another file now: the one behind it may have been rotated before
+    /// that, without anybody having seen it.
+    pub(super) fn open_behind_old_link(
+        &mut self,
+        name: &Path,
+        old: &Path,
+        since_ns: i64,
+        target: Option<FileId>,
+    ) {
+        self.open_siblings(name, old, since_ns, target);
+        let Ok(metadata) = fs::symlink_metadata(old) else {
+            return;
+        };
+        let last = Sibling::of(old.to_owned(), &metadata);
+        let known = self.by_file.contains_key(&last.id) || Some(last.id) == target;
+        if known || !metadata.is_file() || self.followed.contains_key(old) {
+            return;
+        }
+        if self.rows.contains_key(&last.id.inode) {
+            self.open_known(name, last);
+        } else if last.modified_ns >= since_ns
+            && let Ok(file) = Content::open(old)
+            && let Ok(row) = self.new_checkpoint(name, last.id, 0)
+        {
+            self.open_rotated(name, &last, file, row);
+        }
+    }
+
+    /// Goes on with a file that has a row.
+    fn open_known(&mut self, name: &Path, sibling: Sibling) {
+        let Ok(file) = Content::open(&sibling.path) else {
+            return;
+        };
+        match self.take_row(sibling.id, &file, name) {
+            Some(row) if row.finished && row.offset >= sibling.size => self.keep_row(row),
+            Some(row) => self.open_rotated(name, &sibling, file, row),
+            None => {}
+        }
+    }
+
     /// A file that is not to be read gets a row that says so: compressed it has another inode and a
     /// new time, and would be taken for news.
     fn remember_skipped(
@@ -104,6 +177,7 @@ impl Tailer {
             .and_then(|(key, _)| self.generations.get(&key));
         let unnamed = |g: &Generation| g.checkpoint.head.size == 0 && !g.is_empty();
         if current.is_some_and(unnamed) {
+            self.undecided.insert(name.to_owned());
             return;
         }
         let current_head = current.map_or(0, |g| u64::from(g.checkpoint.head.size));
@@ -396,6 +470,7 @@ impl Tailer {
             self.complain(name, &e);
         }
         generation.ends = self.link.cuts(stored.source).into();
+        generation.partners = self.link.partners(stored.source).into();
         let key = self.next_key;
         self.next_key += 1;
         log::debug(

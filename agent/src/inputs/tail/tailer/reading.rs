@@ -6,6 +6,7 @@
 use std::io;
 use std::time::{Instant, SystemTime};
 
+use super::lagging::Cutting;
 use super::{CHORES_EVERY, Key, OPEN_MAX_BYTES, Tailer};
 use crate::inputs::tail::content::Content;
 use crate::inputs::tail::discover::Packing;
@@ -53,23 +54,11 @@ impl Tailer {
         self.generations.get(&key).map_or(0, Generation::open_bytes)
     }
 
-    /// Whether all older generations of the same name are at their end, and some output has all of
-    /// them: each has a queue of its own, and a younger one must not overtake.
-    pub(super) fn may_read(&self, key: Key, generation: &Generation) -> bool {
-        let Some(followed) = self.followed.get(&generation.checkpoint.path) else {
-            return true;
-        };
-        if generation.lag.is_some() {
-            return true;
-        }
-        let older = followed.generations.iter().take_while(|k| **k != key);
-        older
-            .filter_map(|k| self.generations.get(k))
-            .all(Generation::may_be_followed)
-    }
-
     /// One turn of one file, and the batches that it fills.
     pub(super) fn read_one(&mut self, key: Key, last: bool) -> Result<(), Stopped> {
+        if !self.begin(key) {
+            return Ok(());
+        }
         let begin = self.generations.get(&key).map_or(0, Generation::offset);
         let turn = self.take_turn(key, last);
         if self.options.drop_cache
@@ -172,7 +161,7 @@ impl Tailer {
         self.link.counters.files_lost.add(1);
         generation.closed = true;
         generation.quiet_turns = 2;
-        self.cut_everywhere(key, true);
+        self.cut_everywhere(key, Cutting::All);
         self.next_flush.get_or_insert(Instant::now());
         self.want_save();
     }
@@ -232,7 +221,7 @@ impl Tailer {
                     generation.closed = true;
                     generation.hot = false;
                 }
-                self.cut_everywhere(key, true);
+                self.cut_everywhere(key, Cutting::All);
                 self.move_lagging(key, true);
             }
         }

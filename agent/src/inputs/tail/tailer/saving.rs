@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
+use super::lagging::Cutting;
 use super::{CHORES_EVERY, Key, RETRY_AT_LEAST, RETRY_FIRST, SAVE_EVERY, Tailer};
 use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::FileId;
@@ -38,6 +39,7 @@ impl Tailer {
 
     pub(super) fn save(&mut self) {
         self.next_save = None;
+        self.settle_handed();
         let dirty: Vec<Key> = (self.generations.iter())
             .filter(|(_, g)| g.dirty && g.lag.is_none())
             .map(|(key, _)| *key)
@@ -67,8 +69,8 @@ impl Tailer {
             .collect();
         for key in waiting {
             again = true;
-            if self.cut_everywhere(key, false) {
-                self.next_flush.get_or_insert(now);
+            if !self.may_bring_rest(key) {
+                self.cut_everywhere(key, Cutting::Due);
             }
         }
         let rotated: Vec<Key> = (self.generations.iter())
@@ -102,15 +104,21 @@ impl Tailer {
             }
             return;
         }
-        if !self.has_room_at(key) {
+        if !self.has_room_at(key) || self.waits_for_heir(key) {
             return;
         }
         // Once more, taking an unfinished last line as it is.
         if self.read_one(key, true).is_err() {
             return;
         }
+        if self.has_not_begun(key) {
+            return;
+        }
         if (self.generations.get(&key)).is_some_and(|g| g.quiet_turns >= 2) {
-            self.cut_everywhere(key, true);
+            self.cut_everywhere(key, Cutting::All);
+            if self.is_without_heir(key) {
+                self.cut_everywhere(key, Cutting::TakenBack);
+            }
         }
         if let Some(generation) = self.generations.get_mut(&key)
             && generation.quiet_turns >= 2
@@ -119,6 +127,12 @@ impl Tailer {
             generation.hot = false;
             self.next_flush.get_or_insert(now);
         }
+    }
+
+    /// Whether there is something to read in a generation that could not begin yet.
+    fn has_not_begun(&self, key: Key) -> bool {
+        let generation = self.generations.get(&key);
+        generation.is_some_and(|g| !g.begun && !g.has_nothing())
     }
 
     /// Lets go of generations that are closed and wholly acknowledged.
@@ -137,7 +151,8 @@ impl Tailer {
             }
         }
         let done: Vec<Key> = (self.generations.iter())
-            .filter(|(key, g)| g.closed && g.is_settled() && !self.has_lagging(**key))
+            .filter(|(_, g)| g.closed && g.is_settled() && !g.has_handed())
+            .filter(|(key, _)| !self.has_lagging(**key))
             .map(|(key, _)| *key)
             .collect();
         for key in done {
@@ -192,7 +207,10 @@ impl Tailer {
             if self.read_one(key, true).is_err() {
                 return true;
             }
-            self.cut_everywhere(key, true);
+            if self.has_not_begun(key) {
+                return false;
+            }
+            self.cut_everywhere(key, Cutting::All);
         }
         if self.flush().is_err() {
             return true;

@@ -26,7 +26,12 @@ impl Tailer {
     pub(super) fn store_before_sending(&mut self, keys: &[Key]) -> bool {
         // Cloned, as rows are stored together; it happens once or twice in a generation's life.
         let mut rows: Vec<(Key, Checkpoint)> = Vec::new();
-        for key in keys {
+        // What a generation has let go of is in the row of its heir, which has to be stored with it.
+        let heirs = keys
+            .iter()
+            .filter_map(|key| self.generations.get(key)?.heir);
+        let heirs: Vec<Key> = heirs.filter(|heir| !keys.contains(heir)).collect();
+        for key in keys.iter().chain(&heirs) {
             let Some(generation) = self.generations.get_mut(key) else {
                 continue;
             };
@@ -39,7 +44,7 @@ impl Tailer {
                     format_args!("cannot read a file's first bytes: {e}"),
                 );
             }
-            if generation.must_save
+            if (generation.must_save || heirs.contains(key))
                 && let Some(row) = self.row_of(*key)
             {
                 rows.push((*key, row));
