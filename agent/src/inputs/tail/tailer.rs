@@ -226,7 +226,14 @@ impl Tailer {
         let times = [Some(self.next_scan), self.next_watch, self.next_progress];
         let first_look = self.options.watcher_interval.is_some() && self.next_watch.is_none()
             || self.options.progress_interval.is_some() && self.next_progress.is_none();
-        self.woken || first_look || times.into_iter().flatten().any(|at| now >= at) || self.is_hot()
+        let is_due = times.into_iter().flatten().any(|at| now >= at);
+        self.woken || first_look || is_due || self.is_hot() || self.has_any_behind()
+    }
+
+    /// Whether an output has fallen behind: an acknowledgement may have made room for it.
+    fn has_any_behind(&self) -> bool {
+        let behind = |g: &Generation| g.lag.is_some_and(|lag| !lag.merged);
+        self.generations.values().any(behind)
     }
 
     /// Whether a file has more to read, and room for it.

@@ -219,6 +219,33 @@ fn a_slow_output_gets_the_generations_of_a_name_in_their_order() {
 }
 
 #[test]
+fn an_output_that_is_behind_is_looked_after_without_news_of_files() {
+    let mut b = Bench::new(&[("read_from_head", "on")]);
+    b.n_outputs = 2;
+    b.append("a.log", "");
+    b.start();
+    b.settle();
+    let has_to_look = |b: &mut Bench| {
+        let (tailer, _) = b.running.as_mut().unwrap();
+        tailer.woken = false;
+        tailer.next_scan = Instant::now() + Duration::from_secs(3600);
+        tailer.generations.values_mut().for_each(|g| g.hot = false);
+        tailer.has_to_look(Instant::now())
+    };
+    assert!(!has_to_look(&mut b));
+    b.is_second_dead = true;
+    for _ in 0..60 {
+        b.append("a.log", "x".repeat(200_000) + "\n");
+    }
+    b.settle();
+    assert!(has_to_look(&mut b));
+    b.is_second_dead = false;
+    b.settle();
+    assert_eq!(b.second.records.len(), 60);
+    assert!(!has_to_look(&mut b));
+}
+
+#[test]
 fn a_cut_where_a_slow_outputs_reader_stands_reaches_that_output() {
     let mut b = Bench::new(CRI);
     b.n_outputs = 2;
