@@ -419,6 +419,11 @@ impl Tailer {
 
     /// Forgets rows of this name and file whose content is no longer there.
     pub(super) fn replace_rows(&mut self, name: &Path, id: FileId) {
+        // The inode may have been given to a new file before it is known which packed file holds the
+        // old content.
+        if self.undecided.contains(name) {
+            return;
+        }
         let Some(rows) = self.rows.get_mut(&id.inode) else {
             return;
         };
