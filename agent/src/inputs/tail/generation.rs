@@ -336,6 +336,8 @@ impl Generation {
         }
         self.checkpoint.head = identity::head_print(&self.file)?;
         self.dirty |= self.checkpoint.head != old;
+        // Without it the row would not be known again in a compressed file.
+        self.must_save |= old.size == 0 && self.checkpoint.head.size > 0;
         Ok(self.checkpoint.head != old)
     }
 

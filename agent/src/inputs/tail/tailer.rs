@@ -95,7 +95,7 @@ pub(super) struct Tailer {
     /// Names with files of which it is not known yet whether they are copies of generations that were
     /// read: their rows are kept until it is.
     undecided: HashSet<PathBuf>,
-    /// Compressed generations that need no further look: their size and time of last write.
+    /// Generations, mostly compressed, that need no further look: their size and time of last write.
     settled: HashMap<FileId, (u64, i64)>,
     buffer: Vec<u8>,
     scratch: LineScratch,

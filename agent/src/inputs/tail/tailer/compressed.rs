@@ -8,6 +8,7 @@ use std::path::Path;
 use super::Tailer;
 use crate::inputs::tail::content::Content;
 use crate::inputs::tail::discover::{Packing, Sibling};
+use crate::inputs::tail::generation::Generation;
 use crate::inputs::tail::identity::{self, FileId};
 use crate::log;
 use crate::offsets::Checkpoint;
@@ -35,6 +36,7 @@ impl Tailer {
             Ok(file) => file,
             Err(e) => return self.complain(&sibling.path, &e),
         };
+        self.learn_heads(name);
         if self.is_open_copy(&file) {
             self.undecided.insert(name.to_owned());
             return;
@@ -67,6 +69,21 @@ impl Tailer {
         self.keep_row(row);
         // Found again under its inode by whoever opens the file.
         finished
+    }
+
+    /// An open generation may have been renamed and compressed before anything of it was read: then
+    /// only its descriptor tells how it begins.
+    fn learn_heads(&mut self, name: &Path) {
+        let unknown = |g: &&mut Generation| {
+            g.checkpoint.path == name && g.checkpoint.head.size == 0 && !g.gone
+        };
+        let mut failed = None;
+        for generation in self.generations.values_mut().filter(unknown) {
+            failed = generation.update_head().err().or(failed);
+        }
+        if let Some(e) = failed {
+            self.complain(name, &e);
+        }
     }
 
     /// Whether this file holds all that was read of an open generation: then that one is read. Its

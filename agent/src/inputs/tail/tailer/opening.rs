@@ -183,9 +183,8 @@ impl Tailer {
         let current_head = current.map_or(0, |g| u64::from(g.checkpoint.head.size));
         let mut packed = Vec::new();
         for sibling in self.listings.siblings(&real) {
-            let known = self.by_file.contains_key(&sibling.id)
-                || self.rows.contains_key(&sibling.id.inode)
-                || self.followed.contains_key(&sibling.path);
+            let known =
+                self.by_file.contains_key(&sibling.id) || self.followed.contains_key(&sibling.path);
             if sibling.packing != Packing::None {
                 packed.push(sibling);
                 continue;
@@ -196,9 +195,20 @@ impl Tailer {
             if sibling.size == 0 || sibling.size < current_head {
                 continue;
             }
+            let version = (sibling.size, sibling.modified_ns);
+            if self.settled.get(&sibling.id) == Some(&version) {
+                continue;
+            }
             let Ok(file) = Content::open(&sibling.path) else {
                 continue;
             };
+            // Its inode may be that of an older generation which is gone.
+            let mine = |r: &Checkpoint| identity::holds(&file, r).unwrap_or(true);
+            let rows = self.rows.get(&sibling.id.inode);
+            if rows.is_some_and(|rows| rows.iter().any(mine)) {
+                self.settled.insert(sibling.id, version);
+                continue;
+            }
             let alike = |c: &Checkpoint| {
                 c.path == name
                     && c.head.size > 0

@@ -136,3 +136,16 @@ fn generations_that_begin_with_the_same_banner_are_told_apart() {
     records.sort();
     assert_eq!(records, ["2", "3", "4"]);
 }
+
+#[test]
+fn what_is_compressed_before_anything_of_it_was_read_is_read_once() {
+    let mut b = Bench::started(&[]);
+    b.append("a.log", "");
+    b.settle();
+    b.append("a.log", "1\n2\n");
+    b.rename("a.log", "a.log.1");
+    b.compress("a.log.1");
+    b.append("a.log", "3\n");
+    assert_eq!(b.records(), ["1", "2", "3"]);
+    assert_eq!(b.records(), [""; 0]);
+}
