@@ -3,13 +3,14 @@
 
 Pods write numbered lines, the agent ships them to an aggregator that this script starts beside the cluster, and every line is
 counted back by LogQL. Wanted as in kubernetes.py, and two images of the agent to roll between. By hand:
-    KUBECTL=kubectl SINK=ADDRESS_THAT_PODS_REACH \
+    KUBECTL=kubectl SINK=ADDRESS_THAT_PODS_REACH [KUBE_URL=https://API] \
         python3 benches/peers/kubernetes_rolling.py AGGREGATOR IMAGE_KANSOKU IMAGE_KANSOKU_2 IMAGE_BUSYBOX
 """
 import collections, json, os, re, signal, subprocess, sys, tempfile, time, urllib.parse, urllib.request
 
 AGGREGATOR, FIRST, SECOND, BUSYBOX = sys.argv[1:5]
-KUBECTL, SINK, N_PODS, N_LINES = os.environ.get("KUBECTL", "kubectl").split(), os.environ["SINK"], 5, 30000
+KUBECTL, SINK, N_PODS, N_LINES = (
+    os.environ.get("KUBECTL", "kubectl").split(), os.environ["SINK"], 5, int(os.environ.get("LINES", 30000)))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 PORT = 19428
 folder = tempfile.mkdtemp()
@@ -28,6 +29,12 @@ def manifest(image):
                      ('value: "9428"', f'value: "{PORT}"')]:
         assert old in text, old
         text = text.replace(old, new)
+    api = urllib.parse.urlsplit(os.environ.get("KUBE_URL", ""))
+    if api.hostname:
+        # For a cluster whose service addresses lead nowhere.
+        env = "          env:\n"
+        text = text.replace(env, env + f'            - {{name: KUBERNETES_SERVICE_HOST, value: "{api.hostname}"}}\n'
+                            f'            - {{name: KUBERNETES_SERVICE_PORT, value: "{api.port or 443}"}}\n')
     return text
 
 
