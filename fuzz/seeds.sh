@@ -49,7 +49,7 @@ logs=(fixtures/parsers/*.log fixtures/multiline/*.log)
 for target in config_classic config_yaml agent_config; do
   cases "$target" fixtures/config/*.case
 done
-for target in line_parsers cri_line kmsg multiline lua_records; do
+for target in line_parsers cri_line kmsg multiline lua_records stdin_line; do
   copied "$target" "${logs[@]}"
 done
 printf '6,339,5140900,-,caller=T1;NET: Registered\n SUBSYSTEM=pci\n' > "$seeds/kmsg/record"
@@ -77,6 +77,9 @@ for _ in 1 2; do
   done
   printf '7 (crond) S 1 1 1 0 -1 1 1 1 1 1 5 6 7 8 20 0 1 0 1\036VmRSS:\t 10 kB\n'
 done > "$seeds/periodic/all"
+
+mkdir -p "$seeds/kubernetes_event"
+printf '%s' '{"apiVersion":"v1","kind":"Event","metadata":{"name":"e","namespace":"n","uid":"u","resourceVersion":"7","creationTimestamp":"2026-11-21T09:00:00Z"},"lastTimestamp":"2026-11-21T09:00:01Z","reason":"Started","message":"m","count":3,"involvedObject":{"kind":"Pod"}}' > "$seeds/kubernetes_event/event"
 
 # Answers: the output, then for each answer its status, its header and its body.
 mkdir -p "$seeds/destination_answers"

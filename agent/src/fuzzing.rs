@@ -20,7 +20,7 @@ use crate::inputs::net::http::Call;
 use crate::inputs::net::stream::Framing;
 use crate::inputs::systemd::cursors::Cursors;
 use crate::inputs::systemd::file::JournalFile;
-use crate::inputs::{http, kmsg, syslog, tail};
+use crate::inputs::{http, kmsg, kubernetes_events, stdin, syslog, tail};
 use crate::kubernetes::Pod;
 use crate::pipeline::intents::{self, Intents};
 use crate::plugin::Environment;
@@ -82,6 +82,18 @@ fn feed(mut framing: impl Framing, pieces: &[&[u8]]) -> (Vec<LogBatch>, bool) {
 #[must_use]
 pub fn kmsg(record: &[u8]) -> Option<LogBatch> {
     kmsg::read_record(record)
+}
+
+/// A line of standard input.
+#[must_use]
+pub fn stdin_line(line: &[u8]) -> LogBatch {
+    stdin::read_line(line)
+}
+
+/// An event of the Kubernetes API.
+#[must_use]
+pub fn kubernetes_event(event: &[u8]) -> Option<LogBatch> {
+    kubernetes_events::read_event(event)
 }
 
 /// What a log of requests under way says: how far each source is, and the requests.

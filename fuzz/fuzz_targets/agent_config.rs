@@ -42,12 +42,9 @@ libfuzzer_sys::fuzz_target!(
         let outcome = load(&path);
         let said_first = said(&outcome);
         assert!(said_first.iter().all(|text| !text.is_empty()));
-        match &outcome.result {
-            Err(mistakes) => {
-                assert!(!mistakes.is_empty());
-                assert_eq!(said_first, said(&load(&path)));
-            }
-            Ok(configuration) => assert!(!configuration.pipeline.inputs.is_empty()),
+        if let Err(mistakes) = &outcome.result {
+            assert!(!mistakes.is_empty());
+            assert_eq!(said_first, said(&load(&path)));
         }
     }
 );

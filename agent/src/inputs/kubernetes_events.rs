@@ -404,20 +404,7 @@ impl Reader {
             from,
             to: Position::at(self.n_made),
         };
-        for (name, value) in object.as_object().into_iter().flatten() {
-            let value = match value {
-                serde_json::Value::Null => Value::Null,
-                serde_json::Value::Bool(b) => Value::Bool(*b),
-                serde_json::Value::Number(n) => match n.as_i64() {
-                    Some(i) => Value::Int(i),
-                    None => Value::Float(n.as_f64().unwrap_or_default()),
-                },
-                serde_json::Value::String(text) => Value::Text(batch.store(text.as_bytes())),
-                nested => Value::Json(batch.store(nested.to_string().as_bytes())),
-            };
-            let column = batch.column_index_or_insert(name);
-            batch.set(column, row, value);
-        }
+        fill(&mut batch, row, object);
         batch
     }
 
@@ -459,6 +446,37 @@ impl Reader {
         }
         self.save();
     }
+}
+
+/// The members of an event become the fields of its record.
+fn fill(batch: &mut LogBatch, row: usize, object: &serde_json::Value) {
+    for (name, value) in object.as_object().into_iter().flatten() {
+        let value = match value {
+            serde_json::Value::Null => Value::Null,
+            serde_json::Value::Bool(b) => Value::Bool(*b),
+            serde_json::Value::Number(n) => match n.as_i64() {
+                Some(i) => Value::Int(i),
+                None => Value::Float(n.as_f64().unwrap_or_default()),
+            },
+            serde_json::Value::String(text) => Value::Text(batch.store(text.as_bytes())),
+            nested => Value::Json(batch.store(nested.to_string().as_bytes())),
+        };
+        let column = batch.column_index_or_insert(name);
+        batch.set(column, row, value);
+    }
+}
+
+/// An event of the watch as a batch.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_event(event: &[u8]) -> Option<LogBatch> {
+    let event: DynamicObject = serde_json::from_slice(event).ok()?;
+    let object = serde_json::to_value(event).ok()?;
+    let (_, time_ns) = key_and_time(&object)?;
+    let mut batch = LogBatch::default();
+    let row = batch.push(time_ns, Position::at(1));
+    fill(&mut batch, row, &object);
+    batch.source.to = Position::at(1);
+    Some(batch)
 }
 
 /// What names an event, and when it happened: its last time, else its first, else its creation.

@@ -165,6 +165,23 @@ impl Stdin {
     }
 }
 
+/// One line as a batch.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_line(line: &[u8]) -> LogBatch {
+    let stdin = Stdin {
+        parser: None,
+        json: super::net::json_parser(),
+        max_line_bytes: line.len(),
+        resource: Arc::default(),
+    };
+    let mut batch = LogBatch::new("t".into(), Arc::default(), Vec::new());
+    let slice = batch.store(line);
+    let row = batch.push(0, Position::at(1));
+    stdin.parse(&mut batch, row, slice, &mut Parsed::default());
+    batch.source.to = Position::at(1);
+    batch
+}
+
 /// Where the object of `[time, object]` lies, and the time.
 fn event(line: &[u8]) -> Option<(usize, usize, Option<i64>)> {
     let text = line.trim_ascii();

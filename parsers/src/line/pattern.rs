@@ -326,6 +326,15 @@ fn parser_for(translated: &Translated) -> regex_syntax::Parser {
         .build()
 }
 
+/// The regex crate's form of a pattern for texts of one line, to compare the program with.
+///
+/// # Errors
+/// When the regex crate cannot read it.
+#[doc(hidden)]
+pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
+    build(&Translated::new(pattern, false)?, false)
+}
+
 fn build(translated: &Translated, in_lines: bool) -> Result<Regex, PatternError> {
     build_as(translated, in_lines, translated.is_wide)
 }
