@@ -329,10 +329,16 @@ fn parser_for(translated: &Translated) -> regex_syntax::Parser {
 /// The regex crate's form of a pattern for texts of one line, to compare the program with.
 ///
 /// # Errors
-/// When the regex crate cannot read it.
+/// When the regex crate cannot read it, or means something else by it.
 #[doc(hidden)]
 pub fn compile(pattern: &str) -> Result<Regex, PatternError> {
-    build(&Translated::new(pattern, false)?, false)
+    let translated = Translated::new(pattern, false)?;
+    if translated.backtracks {
+        return Err(PatternError(format!(
+            "pattern '{pattern}' needs backtracking"
+        )));
+    }
+    build(&translated, false)
 }
 
 fn build(translated: &Translated, in_lines: bool) -> Result<Regex, PatternError> {
