@@ -227,7 +227,7 @@ def running(name, binary, seconds, peer_parsers):
     config = (service(0.1 if name == "live_fast" else 1, http, work, peer_parsers)
               + f"[INPUT]\n    Name tail\n    Tag kube.*\n    Path {work}/logs/*.log\n    Read_from_Head On\n    DB {work}/tail.db\n    multiline.parser cri\n"
               + "[OUTPUT]\n    Match *\n" + HTTP.replace("{sink}", str(sink)))
-    run, stop, sent, down_rss = Run(work, binary, config), threading.Event(), 0, None
+    run, stop, sent, down_rss, earlier = Run(work, binary, config), threading.Event(), 0, None, 0
     time.sleep(3)
     before, begin = run.cpu_s(), time.time()
     if name == "idle":
@@ -239,6 +239,7 @@ def running(name, binary, seconds, peer_parsers):
         writer.start()
         if name == "down60":
             time.sleep(5)
+            earlier = stats(sink)["records"]
             server.kill()
             time.sleep(60)
             down_rss = run.rss_mb()
@@ -247,7 +248,9 @@ def running(name, binary, seconds, peer_parsers):
         sent = counts[0]
     spent, wall = run.cpu_s() - before, time.time() - begin
     still, counted = 0, -1
-    while name != "idle" and still < 50:
+    # Pauses between retries double while a destination is away.
+    patience = 1200 if name == "down60" else 50
+    while name != "idle" and still < patience and counted + earlier < sent:
         time.sleep(0.1)
         now = stats(sink)["records"]
         still = still + 1 if now == counted else 0
@@ -257,7 +260,7 @@ def running(name, binary, seconds, peer_parsers):
     if name == "idle":
         result["rss_now_mb"] = round(run.rss_mb("VmRSS:"), 1)
     else:
-        result |= {k: seen[k] for k in ("p50_ms", "p99_ms", "max_ms")} | {"lines": sent, "arrived": seen["records"]}
+        result |= {k: seen[k] for k in ("p50_ms", "p99_ms", "max_ms")} | {"lines": sent, "arrived": earlier + seen["records"]}
     if down_rss:
         result["rss_down_mb"] = round(down_rss, 1)
     run.end()
