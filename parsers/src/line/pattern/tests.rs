@@ -102,6 +102,21 @@ fn wide_backtracking_patterns_read_bytes_that_are_no_utf8() {
     assert!(!pattern.find_groups(&text, &mut Groups::default()));
 }
 
+/// Found by fuzzing: gigabytes were taken for groups that do not exist.
+#[test]
+fn references_to_groups_beyond_any_are_refused() {
+    for pattern in [
+        r"\g22222222222",
+        r"(a)\k<99999999999>",
+        r"(a)\33333333333",
+        r"\g'-123456'",
+    ] {
+        assert!(Pattern::new(pattern).is_err(), "{pattern}");
+    }
+    assert!(Pattern::new(r"(?<a1234567>x)\k<a1234567>").is_ok());
+    assert!(Pattern::new(r"(x)\1").is_ok());
+}
+
 #[test]
 fn runaway_patterns_end() {
     let text = "x".repeat(60);

@@ -198,6 +198,9 @@ impl<'a> Translator<'a> {
                 self.push(&rest[..taken]);
             }
             '1'..='9' | 'k' | 'g' | 'G' | 'K' | 'R' | 'X' | 'N' | 'O' if !in_class => {
+                if n_digits_of_group(&rest[1..]) > MAX_GROUP_DIGITS {
+                    return Err(self.error("a reference to a group that no pattern has"));
+                }
                 self.out.backtracks = true;
                 self.push(&rest[..taken]);
             }
@@ -360,4 +363,14 @@ fn is_repetition(rest: &str) -> bool {
         return false;
     };
     !inside.is_empty() && inside != "," && inside.chars().all(|c| c.is_ascii_digit() || c == ',')
+}
+
+/// A larger number of a group is a mistake, and would take memory by its size.
+const MAX_GROUP_DIGITS: usize = 4;
+
+/// How many digits the number of a group has in `1`, `k<1>`, `g'-1'` and the like.
+fn n_digits_of_group(reference: &str) -> usize {
+    let number = reference.strip_prefix(['k', 'g']).unwrap_or(reference);
+    let number = number.trim_start_matches(['<', '{', '\'', '-', '+']);
+    number.bytes().take_while(u8::is_ascii_digit).count()
 }
