@@ -264,9 +264,10 @@ impl Agent {
             loop {
                 tokio::time::sleep(wait).await;
                 resident::release_program_pages();
-                let longest = match begin.elapsed() < START_LASTS {
-                    true => START_RELEASE,
-                    false => LAST_RELEASE,
+                let longest = if begin.elapsed() < START_LASTS {
+                    START_RELEASE
+                } else {
+                    LAST_RELEASE
                 };
                 wait = (wait * 2).min(longest);
             }

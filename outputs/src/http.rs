@@ -17,7 +17,7 @@ use crate::accessor::Accessor;
 use crate::client::{self, HttpClient};
 use crate::compress::Compression;
 use crate::gelf::message::{self, Gelf};
-use crate::render::{DATE_FORMATS, Format, Layout, kubernetes_json};
+use crate::render::{DATE_KEY, Format, Layout, date_format_option, kubernetes_json};
 use crate::rows::Object;
 use crate::{
     Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, aws, oauth2,
@@ -37,18 +37,8 @@ const OWN: &[OptionSpec] = &[
         "json",
         "body of the request",
     ),
-    OptionSpec::new(
-        "json_date_key",
-        OptionKind::Text,
-        "date",
-        "key of the time; false leaves it out",
-    ),
-    OptionSpec::new(
-        "json_date_format",
-        OptionKind::Choice(DATE_FORMATS),
-        "double",
-        "form of the time",
-    ),
+    DATE_KEY,
+    date_format_option("double"),
     OptionSpec::new(
         "header_tag",
         OptionKind::Text,

@@ -3,7 +3,7 @@
 //! Rendering depends on nothing but the batch and the format, so a repeat is byte for byte the same.
 
 use jiff::Timestamp;
-use kansoku_model::{ConfigError, LogBatch, Settings, Value, json};
+use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Settings, Value, json};
 
 use crate::rows::{DateWriter, Rows, digits};
 use crate::tree::Tree;
@@ -22,13 +22,32 @@ pub enum DateFormat {
 }
 
 /// The words of `json_date_format`, in the order of [`DateFormat`].
-pub const DATE_FORMATS: &[&str] = &[
+const DATE_FORMATS: &[&str] = &[
     "double",
     "epoch",
     "epoch_ms",
     "iso8601",
     "java_sql_timestamp",
 ];
+
+/// The option for the key of a record's time.
+pub const DATE_KEY: OptionSpec = OptionSpec::new(
+    "json_date_key",
+    OptionKind::Text,
+    "date",
+    "key of the time; false leaves it out",
+);
+
+/// The option for the form of a record's time.
+#[must_use]
+pub const fn date_format_option(default: &'static str) -> OptionSpec {
+    OptionSpec::new(
+        "json_date_format",
+        OptionKind::Choice(DATE_FORMATS),
+        default,
+        "form of the time",
+    )
+}
 
 /// How records follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -15,7 +15,7 @@ use crate::aws::AwsLogin;
 use crate::object::http::Carrier;
 use crate::object::key::KeyFormat;
 use crate::object::{Objects, Plan, attributes, log_key, packing, retries};
-use crate::render::DATE_FORMATS;
+use crate::render::{DATE_KEY, date_format_option};
 use crate::{Output, OutputEnvironment, OutputPlugin, net};
 
 const fn text(name: &'static str, default: &'static str, about: &'static str) -> OptionSpec {
@@ -40,17 +40,8 @@ const OWN: &[OptionSpec] = &[
         "json_lines",
         "form of the records",
     ),
-    text(
-        "json_date_key",
-        "date",
-        "key of the time; false leaves it out",
-    ),
-    OptionSpec::new(
-        "json_date_format",
-        OptionKind::Choice(DATE_FORMATS),
-        "iso8601",
-        "form of the time",
-    ),
+    DATE_KEY,
+    date_format_option("iso8601"),
     text("log_key", "", "field to write alone, a line a record"),
     OptionSpec::new(
         "total_file_size",

@@ -7,8 +7,8 @@ use std::io::Write;
 use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Settings};
 
 use crate::render::{
-    DATE_FORMATS, FORMATS, Format, Layout, kubernetes_json, split_seconds, write_text_record,
-    write_text_tree,
+    DATE_KEY, FORMATS, Format, Layout, date_format_option, kubernetes_json, split_seconds,
+    write_text_record, write_text_tree,
 };
 use crate::tree::Tree;
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture, metric_text};
@@ -24,18 +24,8 @@ pub const PLUGIN: OutputPlugin = Plugin {
             "msgpack",
             "msgpack prints `[N] tag: [[time, {}], {record}]`, as Fluent Bit does",
         ),
-        OptionSpec::new(
-            "json_date_key",
-            OptionKind::Text,
-            "date",
-            "key of the time; false leaves it out",
-        ),
-        OptionSpec::new(
-            "json_date_format",
-            OptionKind::Choice(DATE_FORMATS),
-            "double",
-            "form of the time",
-        ),
+        DATE_KEY,
+        date_format_option("double"),
     ],
     example: "[OUTPUT]\n    Name    stdout\n    Match   *\n    Format  json_lines\n",
     build,

@@ -10,7 +10,7 @@ use kansoku_model::{
 
 use crate::accessor::Template;
 use crate::net;
-use crate::render::{DATE_FORMATS, FORMATS, Format, Layout};
+use crate::render::{DATE_KEY, FORMATS, Format, Layout, date_format_option};
 use crate::socket::Dialer;
 use crate::{Outcome, Output, OutputEnvironment, OutputPlugin, Request, SendFuture};
 
@@ -23,18 +23,8 @@ pub(crate) const fn payload_options(format: &'static str) -> [OptionSpec; 4] {
             format,
             "form of the records",
         ),
-        OptionSpec::new(
-            "json_date_key",
-            OptionKind::Text,
-            "date",
-            "key of the time; false leaves it out",
-        ),
-        OptionSpec::new(
-            "json_date_format",
-            OptionKind::Choice(DATE_FORMATS),
-            "double",
-            "form of the time",
-        ),
+        DATE_KEY,
+        date_format_option("double"),
         OptionSpec::new(
             "raw_message_key",
             OptionKind::Text,

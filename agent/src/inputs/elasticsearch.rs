@@ -18,15 +18,13 @@ use kansoku_parsers::wire::json_stream::{self, Step};
 use kansoku_parsers::wire::records::{Records, Stream};
 use serde::de::IgnoredAny;
 
-use super::http::by_tag;
 use super::net::http::{
-    self, ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Service, refusal, reply,
-    reply_with,
+    ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Server, Service, refusal,
+    reply, reply_with,
 };
 use super::net::listen::Listen;
-use super::net::{Net, json_parser, resource, run, stream::begin};
-use crate::filters::accessor::Accessor;
-use crate::pipeline::Link;
+use super::net::tag_key::TagKey;
+use super::net::{json_parser, resource, stream::begin};
 use crate::plugin::{Environment, Input, InputPlugin};
 
 const OWN: &[OptionSpec] = &[
@@ -70,15 +68,9 @@ const PORT: u16 = 9200;
 /// In the log.
 const NAME: &str = "input:elasticsearch";
 
-struct Elasticsearch {
-    listen: Listen,
-    options: HttpOptions,
-    requests: Requests,
-}
-
 struct Requests {
     json: Parser,
-    tag_key: Option<Accessor>,
+    tag_key: TagKey,
     meta_key: String,
     /// Answers to `GET /` and `GET /_nodes/http`.
     version: String,
@@ -90,9 +82,6 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
     s.check(PLUGIN.options)?;
     let mut listen = Listen::of(s, environment, PORT, ALPN)?;
     let options = HttpOptions::of(s, &mut listen)?;
-    let tag_key = s
-        .get("tag_key")
-        .map(|k| Accessor::new(&k.value).map_err(|message| ConfigError::new(&k.place, message)));
     let host = s.text("hostname", "localhost");
     let nodes = nodes(
         &environment.host_name,
@@ -100,12 +89,13 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
         s.int("port", i64::from(PORT))?,
         options.max_body(),
     );
-    Ok(Box::new(Elasticsearch {
+    Ok(Box::new(Server {
+        name: NAME,
         options,
         listen,
-        requests: Requests {
+        service: Requests {
             json: json_parser(),
-            tag_key: tag_key.transpose()?,
+            tag_key: TagKey::of(s)?,
             meta_key: s.text("meta_key", "@meta").to_owned(),
             version: version(s.text("version", "8.0.0")),
             nodes,
@@ -135,19 +125,6 @@ fn nodes(node: &str, host: &str, port: i64, max_body: usize) -> String {
         "{{\"_nodes\":{{\"total\":1,\"successful\":1,\"failed\":0}},\"nodes\":{{{node}:{{\"name\":{node},\"version\":\"8.0.0\",\
          \"http\":{{\"publish_address\":{address},\"max_content_length_in_bytes\":{max_body}}}}}}}}}"
     )
-}
-
-impl Input for Elasticsearch {
-    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
-        let Self {
-            listen,
-            options,
-            requests,
-        } = *self;
-        run(link, move |Net { pipe }| {
-            http::serve(NAME, listen, options, pipe, requests)
-        })
-    }
 }
 
 impl Service for Requests {
@@ -244,11 +221,7 @@ impl Requests {
             }
         }
         let batches = records.finish();
-        let batches = match &self.tag_key {
-            None => batches,
-            Some(key) => batches.into_iter().flat_map(|b| by_tag(b, key)).collect(),
-        };
-        Ok((batches, items))
+        Ok((self.tag_key.split(batches), items))
     }
 }
 
@@ -289,7 +262,7 @@ mod tests {
     fn requests(tag_key: Option<&str>) -> Requests {
         Requests {
             json: json_parser(),
-            tag_key: tag_key.map(|k| Accessor::new(k).expect("valid")),
+            tag_key: tag_key.map(TagKey::testing).unwrap_or_default(),
             meta_key: "@meta".into(),
             version: version("8.0.0"),
             nodes: nodes("n", "localhost", 9200, 4_000_000),

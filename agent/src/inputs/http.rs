@@ -16,14 +16,13 @@ use kansoku_parsers::wire::json_stream::{self, Step};
 use kansoku_parsers::wire::records::{Records, Stream};
 
 use super::net::http::{
-    self, ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Service, refusal, reply,
-    success_headers, success_status,
+    self, ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Server, Service, refusal,
+    reply, success_headers, success_status,
 };
 use super::net::listen::Listen;
-use super::net::{Net, clean_tag, json_parser, resource, run, stream::begin};
-use crate::filters::accessor::Accessor;
+use super::net::tag_key::TagKey;
+use super::net::{clean_tag, json_parser, resource, stream::begin};
 use crate::filters::parser::now_ns;
-use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
 const OWN: &[OptionSpec] = &[
@@ -80,15 +79,9 @@ const PORT: u16 = 9880;
 /// In the log.
 const NAME: &str = "input:http";
 
-struct Http {
-    listen: Listen,
-    options: HttpOptions,
-    requests: Requests,
-}
-
 struct Requests {
     json: Parser,
-    tag_key: Option<Accessor>,
+    tag_key: TagKey,
     success: StatusCode,
     headers: Vec<(HeaderName, HeaderValue)>,
     remote_addr_key: Option<String>,
@@ -99,16 +92,14 @@ struct Requests {
 fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, ConfigError> {
     s.check(PLUGIN.options)?;
     let mut listen = Listen::of(s, environment, PORT, ALPN)?;
-    let tag_key = s
-        .get("tag_key")
-        .map(|k| Accessor::new(&k.value).map_err(|message| ConfigError::new(&k.place, message)));
     let remote_addr_key = s.text("remote_addr_key", "REMOTE_ADDR").to_owned();
-    Ok(Box::new(Http {
+    Ok(Box::new(Server {
+        name: NAME,
         options: HttpOptions::of(s, &mut listen)?,
         listen,
-        requests: Requests {
+        service: Requests {
             json: json_parser(),
-            tag_key: tag_key.transpose()?,
+            tag_key: TagKey::of(s)?,
             success: success_status(s)?,
             headers: success_headers(s)?,
             remote_addr_key: s.bool("add_remote_addr", false)?.then_some(remote_addr_key),
@@ -116,19 +107,6 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
             resource: resource(environment),
         },
     }))
-}
-
-impl Input for Http {
-    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
-        let Self {
-            listen,
-            options,
-            requests,
-        } = *self;
-        run(link, move |Net { pipe }| {
-            http::serve(NAME, listen, options, pipe, requests)
-        })
-    }
 }
 
 impl Service for Requests {
@@ -202,10 +180,7 @@ impl Requests {
             _ => return Err("invalid 'Content-Type'".into()),
         }
         let batches = records.finish();
-        Ok(match &self.tag_key {
-            None => batches,
-            Some(key) => batches.into_iter().flat_map(|b| by_tag(b, key)).collect(),
-        })
+        Ok(self.tag_key.split(batches))
     }
 
     fn remote_address<'a>(&'a self, call: &'a Call) -> Option<(&'a str, &'a str)> {
@@ -300,38 +275,12 @@ fn decoded(text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// Splits a batch by the text of a field; records without it keep the tag. Each part is a source of its
-/// own, as positions of one source may only grow.
-pub(super) fn by_tag(batch: LogBatch, key: &Accessor) -> Vec<LogBatch> {
-    let reading = key.over(&batch);
-    let mut parts: Vec<(Arc<str>, Vec<usize>)> = Vec::new();
-    for row in 0..batch.len() {
-        let tag = reading
-            .text(row)
-            .map(|text| clean_tag(&String::from_utf8_lossy(&text)));
-        let tag = tag
-            .filter(|t| !t.is_empty())
-            .unwrap_or_else(|| batch.tag.to_string());
-        match parts.iter_mut().find(|(known, _)| **known == *tag) {
-            Some((_, rows)) => rows.push(row),
-            None => parts.push((tag.into(), vec![row])),
-        }
-    }
-    let part = |(tag, rows): (Arc<str>, Vec<usize>)| {
-        let mut part = batch.copy_rows(&rows, tag);
-        part.source = batch.source;
-        part.source.id = batch.source.id.derived(&part.tag);
-        part
-    };
-    parts.into_iter().map(part).collect()
-}
-
 /// Requests that add addresses, without a server.
 #[cfg(any(test, feature = "fuzzing"))]
 fn requests(tag_key: Option<&str>) -> Requests {
     Requests {
         json: json_parser(),
-        tag_key: tag_key.map(|k| Accessor::new(k).expect("valid")),
+        tag_key: tag_key.map(TagKey::testing).unwrap_or_default(),
         success: StatusCode::CREATED,
         headers: Vec::new(),
         remote_addr_key: Some("REMOTE_ADDR".into()),

@@ -17,16 +17,14 @@ use kansoku_parsers::wire::compressed::unpack;
 use kansoku_parsers::wire::otlp::{self, logs, metrics};
 use kansoku_parsers::wire::records::{Records, Stream};
 
-use super::http::by_tag;
 use super::net::http::{
-    self, ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Service, refusal,
+    self, ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Server, Service, refusal,
     reply_with, success_status,
 };
 use super::net::listen::Listen;
-use super::net::{Net, clean_tag, resource, run, stamp};
-use crate::filters::accessor::Accessor;
+use super::net::tag_key::TagKey;
+use super::net::{clean_tag, resource, stamp};
 use crate::filters::parser::now_ns;
-use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
 /// What experimental options of Fluent Bit may be set to.
@@ -92,15 +90,9 @@ const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
 const GRPC_UNIMPLEMENTED: u8 = 12;
 const GRPC_UNAVAILABLE: u8 = 14;
 
-struct OpenTelemetry {
-    listen: Listen,
-    options: HttpOptions,
-    requests: Requests,
-}
-
 struct Requests {
     tag_from_uri: bool,
-    tag_key: Option<Accessor>,
+    tag_key: TagKey,
     success: StatusCode,
     names: logs::Names,
     max_plain: usize,
@@ -111,15 +103,13 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
     s.check(PLUGIN.options)?;
     let mut listen = Listen::of(s, environment, PORT, ALPN)?;
     let options = HttpOptions::of(s, &mut listen)?;
-    let tag_key = s
-        .get("tag_key")
-        .map(|k| Accessor::new(&k.value).map_err(|message| ConfigError::new(&k.place, message)));
-    Ok(Box::new(OpenTelemetry {
+    Ok(Box::new(Server {
+        name: NAME,
         options,
         listen,
-        requests: Requests {
+        service: Requests {
             tag_from_uri: s.bool("tag_from_uri", true)?,
-            tag_key: tag_key.transpose()?,
+            tag_key: TagKey::of(s)?,
             success: success_status(s)?,
             names: logs::Names {
                 metadata_key: s.text("logs_metadata_key", "otlp").to_owned(),
@@ -129,19 +119,6 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
             resource: resource(environment),
         },
     }))
-}
-
-impl Input for OpenTelemetry {
-    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
-        let Self {
-            listen,
-            options,
-            requests,
-        } = *self;
-        run(link, move |Net { pipe }| {
-            http::serve(NAME, listen, options, pipe, requests)
-        })
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -306,13 +283,8 @@ impl Requests {
         logs::decode(body, now_ns(), &self.names, &self.resource, &mut records)
             .map_err(|error| error.to_string())?;
         let batches = records.finish();
-        let batches: Vec<RecordBatch> = match &self.tag_key {
-            None => batches.into_iter().map(RecordBatch::Logs).collect(),
-            Some(key) => {
-                let parts = batches.into_iter().flat_map(|b| by_tag(b, key));
-                parts.map(RecordBatch::Logs).collect()
-            }
-        };
+        let batches = self.tag_key.split(batches).into_iter();
+        let batches: Vec<RecordBatch> = batches.map(RecordBatch::Logs).collect();
         Ok((
             batches,
             Partial {

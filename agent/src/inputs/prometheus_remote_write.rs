@@ -11,13 +11,12 @@ use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, Resource, Setti
 use kansoku_parsers::wire::{Window, remote_write, snappy};
 
 use super::net::http::{
-    self, ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Service, refusal, reply,
-    success_status,
+    ALL_OPTIONS, ALPN, Call, Client, HttpOptions, N_OPTIONS, Reply, Server, Service, refusal,
+    reply, success_status,
 };
 use super::net::listen::Listen;
-use super::net::{Net, clean_tag, resource, run, stamp};
+use super::net::{clean_tag, resource, stamp};
 use crate::log;
-use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
 const OWN: &[OptionSpec] = &[
@@ -60,12 +59,6 @@ const LIMITS: remote_write::Limits = remote_write::Limits {
     window: Window::ANY,
 };
 
-struct RemoteWrite {
-    listen: Listen,
-    options: HttpOptions,
-    requests: Requests,
-}
-
 struct Requests {
     uri: Option<String>,
     tag_from_uri: bool,
@@ -78,10 +71,11 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
     s.check(PLUGIN.options)?;
     let mut listen = Listen::of(s, environment, PORT, ALPN)?;
     let options = HttpOptions::of(s, &mut listen)?;
-    Ok(Box::new(RemoteWrite {
+    Ok(Box::new(Server {
+        name: NAME,
         options,
         listen,
-        requests: Requests {
+        service: Requests {
             uri: s.get("uri").map(|k| k.value.clone()),
             tag_from_uri: s.bool("tag_from_uri", true)?,
             success: success_status(s)?,
@@ -89,19 +83,6 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
             resource: resource(environment),
         },
     }))
-}
-
-impl Input for RemoteWrite {
-    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
-        let Self {
-            listen,
-            options,
-            requests,
-        } = *self;
-        run(link, move |Net { pipe }| {
-            http::serve(NAME, listen, options, pipe, requests)
-        })
-    }
 }
 
 impl Service for Requests {

@@ -28,8 +28,10 @@ use kansoku_parsers::wire::records::Stream;
 use tokio::sync::{Mutex, Semaphore};
 
 use super::listen::{self, Connection, Listen};
-use super::pipe::Pipe;
+use super::pipe::{Net, Pipe};
 use super::{MAX_GROWTH, buffer_size, int_within};
+use crate::pipeline::Link;
+use crate::plugin::Input;
 
 /// The options of every input that is an HTTP server.
 pub const OPTIONS: &[OptionSpec] = &[
@@ -303,11 +305,28 @@ impl Client {
     }
 }
 
+/// An input that is an HTTP server.
+pub struct Server<S> {
+    /// In the log.
+    pub name: &'static str,
+    pub listen: Listen,
+    pub options: HttpOptions,
+    pub service: S,
+}
+
+impl<S: Service> Input for Server<S> {
+    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
+        super::run(link, move |Net { pipe }| {
+            serve(self.name, self.listen, self.options, pipe, self.service)
+        })
+    }
+}
+
 /// Listens and serves until the agent stops.
 ///
 /// # Errors
 /// When the address cannot be had.
-pub async fn serve<S: Service>(
+async fn serve<S: Service>(
     name: &'static str,
     listen: Listen,
     options: HttpOptions,

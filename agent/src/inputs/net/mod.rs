@@ -11,6 +11,7 @@ pub mod http;
 pub mod listen;
 pub mod pipe;
 pub mod stream;
+pub mod tag_key;
 pub mod tls;
 
 use std::sync::Arc;
