@@ -5,16 +5,12 @@ VictoriaLogs takes bulk requests as Elasticsearch clients send them, but keeps n
 twice; what ids, mappings and item-wise answers do is tested against a strict server in tests/tests/elasticsearch.rs. By hand:
     python3 benches/peers/bulk.py target/debug/kansoku-agent VICTORIA_LOGS
 """
-import collections, json, os, signal, socket, subprocess, sys, tempfile, time, urllib.parse, urllib.request
+import collections, json, os, signal, subprocess, sys, tempfile, time, urllib.parse, urllib.request
+
+from agent import free_port
 
 AGENT, SERVER, N_FILES, N_LINES = sys.argv[1], sys.argv[2], 4, 20000
 folder = tempfile.mkdtemp()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 PORT = free_port()

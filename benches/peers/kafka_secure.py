@@ -7,9 +7,10 @@ file's lines are in order, wrong passwords and unknown authorities are refused a
     pip install confluent-kafka
     python3 benches/peers/kafka_secure.py target/debug/kansoku-agent BROKER
 """
-import json, os, signal, socket, subprocess, sys, tempfile, threading, time
+import os, signal, socket, subprocess, sys, tempfile, time
 
 from confluent_kafka import Consumer, TopicPartition
+from agent import free_port
 
 AGENT, BROKER, N_FILES, N_LINES, N_PARTITIONS = sys.argv[1], sys.argv[2], 4, 6000, 3
 folder = tempfile.mkdtemp()
@@ -23,12 +24,6 @@ def certificates():
         f.write("subjectAltName=IP:127.0.0.1,DNS:localhost")
     run("req", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=broker", "-keyout", "broker.key", "-out", "broker.csr")
     run("x509", "-req", "-in", "broker.csr", "-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-days", "9", "-out", "broker.crt", "-extfile", "names")
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 class Broker:

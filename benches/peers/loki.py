@@ -6,20 +6,16 @@ and receiver are killed meanwhile. By hand:
     pip install python-logging-loki
     [LOKI=loki] python3 benches/peers/loki.py target/debug/kansoku-agent target/debug/kansoku-aggregator FLUENT_BIT
 """
-import collections, json, logging, os, signal, socket, subprocess, sys, tempfile, time, urllib.parse, urllib.request
+import collections, json, logging, os, signal, subprocess, sys, tempfile, time, urllib.parse, urllib.request
 
 import logging_loki
+
+from agent import free_port
 
 AGENT, AGGREGATOR, FLUENT_BIT = sys.argv[1:4]
 LOKI, N_FILES, N_LINES = os.environ.get("LOKI"), 3, 5000
 folder = tempfile.mkdtemp()
 failed = False
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 PORT = free_port()

@@ -7,7 +7,7 @@ killed: every line must arrive, and none may change. By hand:
     pip install grpcio opentelemetry-proto
     python3 benches/peers/opentelemetry_output.py target/debug/kansoku-agent
 """
-import base64, collections, concurrent.futures, gzip, http.server, json, os, signal, socket, ssl, subprocess, sys, tempfile, threading, time, urllib.parse
+import base64, collections, concurrent.futures, gzip, http.server, json, os, subprocess, sys, tempfile, threading, time, urllib.parse
 
 import grpc
 from google.protobuf.unknown_fields import UnknownFieldSet
@@ -16,12 +16,6 @@ from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2 as metr
 
 AGENT, N_FILES, N_LINES = sys.argv[1], 3, 4000
 folder = tempfile.mkdtemp()
-
-
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def unknown(message):
