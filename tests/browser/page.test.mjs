@@ -236,6 +236,8 @@ test("a LogQL query gives lines, a histogram and labels; a hostile line stays te
   const page = await open(explore("logql", query));
   const line = page.locator(".log .line").first();
   await line.waitFor();
+  // A line that is not laid out yet has no inner text.
+  await page.waitForFunction(() => document.querySelector(".log .line")?.innerText);
   assert.equal(await line.innerText(), HOSTILE.replace("\u001b[31m", ""));
   assert.equal(await page.locator(".log img, .log script, .log b").count(), 0);
   await page.locator(".log .time").first().click();
