@@ -80,4 +80,14 @@ impl RecordBatch {
             Self::Metrics(b) => b.size_bytes(),
         }
     }
+
+    /// Bytes of memory that the batch keeps others from using: what it holds and what it has set
+    /// aside to grow, which is up to as much again.
+    #[must_use]
+    pub fn reserved_bytes(&self) -> usize {
+        match self {
+            Self::Logs(b) => b.reserved_bytes(),
+            Self::Metrics(b) => b.size_bytes(),
+        }
+    }
 }

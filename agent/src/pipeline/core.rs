@@ -256,7 +256,7 @@ impl Core {
     }
 
     fn parcel(&self, from: From, batch: RecordBatch, root: Source) -> Parcel {
-        let bytes = Ledger::charge_of(batch.size_bytes());
+        let bytes = Ledger::charge_of(&batch);
         Parcel {
             batch: Arc::new(batch),
             root,

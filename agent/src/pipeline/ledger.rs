@@ -7,6 +7,8 @@
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use kansoku_model::RecordBatch;
+
 use super::OutputSet;
 
 /// Charged for every batch on top of its bytes, so that many tiny batches are bounded as well.
@@ -69,8 +71,9 @@ impl Ledger {
         })
     }
 
-    pub(super) fn charge_of(size_bytes: usize) -> u64 {
-        size_bytes as u64 + BATCH_OVERHEAD_BYTES
+    /// What a batch costs while it is in flight.
+    pub(super) fn charge_of(batch: &RecordBatch) -> u64 {
+        batch.reserved_bytes() as u64 + BATCH_OVERHEAD_BYTES
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {

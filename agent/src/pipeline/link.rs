@@ -209,7 +209,7 @@ impl Link {
         self.counters.records.add(batch.n_records() as u64);
         self.counters.bytes.add(batch.size_bytes() as u64);
         let ledger = &self.core.ledger;
-        let bytes = Ledger::charge_of(batch.size_bytes());
+        let bytes = Ledger::charge_of(&batch);
         let charge = if way == Way::Spill || self.core.lanes[self.lane].spills {
             // Its place is on disk; it stays in memory only if there is room.
             ledger.charge(None, bytes)
