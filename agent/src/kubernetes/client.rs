@@ -16,7 +16,8 @@ use tower::{BoxError, ServiceExt};
 
 /// The client; without `checks_name` the certificate may be for any name.
 pub(super) fn client(config: Config, checks_name: bool) -> anyhow::Result<Client> {
-    if checks_name || config.accept_invalid_certs {
+    let is_plain = config.cluster_url.scheme_str() == Some("http");
+    if is_plain || checks_name || config.accept_invalid_certs {
         return Ok(Client::try_from(config)?);
     }
     let mut tls = config.rustls_client_config()?;
