@@ -11,7 +11,9 @@ use kansoku_parsers::kernel::pressure;
 use kansoku_parsers::kernel::stat::TICKS_PER_SECOND;
 
 use super::cgroup_tree::Trees;
-use super::cgroup_usage::{Cpu, CpuLimits, Limits, Memory, MemoryLimits, Usage, shares_of_weight};
+use super::cgroup_usage::{
+    Cpu, CpuLimits, Limits, Memory, MemoryLimits, MoreMemory, Usage, shares_of_weight,
+};
 use super::kernel_file::KernelFile;
 
 /// Block devices of one cgroup that are given; a node has a handful.
@@ -178,6 +180,13 @@ impl CgroupFiles {
         }
     }
 
+    /// Reads the ids of the cgroup's own processes as the kernel writes them; empty without such a file.
+    pub fn procs(&mut self, buf: &mut Vec<u8>) {
+        if !read(&mut self.hot.processes, buf) {
+            buf.clear();
+        }
+    }
+
     /// Reads what the cgroup may use. These files change seldom, so they are not kept open.
     #[must_use]
     pub fn limits(&self, buf: &mut Vec<u8>) -> Limits {
@@ -330,6 +339,9 @@ impl Hot {
                 "pgmajfault",
             ];
             m.stat(keyed::values(buf, keys));
+            let keys = ["total_dirty", "total_writeback", "total_shmem"];
+            let more = &mut m.more;
+            [more.file_dirty, more.file_writeback, more.shmem] = keyed::values(buf, keys);
         }
         if read(&mut self.memory_events, buf) {
             [m.oom_kills] = keyed::values(buf, ["oom_kill"]);
@@ -361,6 +373,7 @@ impl Hot {
                 m.usage = anon.unwrap_or(0) + file.unwrap_or(0);
             }
             m.stat(keyed::values(buf, keys));
+            m.more = v2_more(buf);
             let [kernel] = keyed::values(buf, ["kernel"]);
             m.kernel = kernel.unwrap_or(0);
         } else if self.memory_usage.is_none() {
@@ -368,8 +381,9 @@ impl Hot {
         }
         m.swap = swap;
         if read(&mut self.memory_events, buf) {
-            let [oom_kills, max] = keyed::values(buf, ["oom_kill", "max"]);
+            let [oom_kills, max, high] = keyed::values(buf, ["oom_kill", "max", "high"]);
             (m.oom_kills, m.fail_count) = (oom_kills, max.unwrap_or(0));
+            (m.more.max_events, m.more.high_events) = (max, high);
         }
         Some(m)
     }
@@ -404,6 +418,42 @@ impl Hot {
                 }
             }
         }
+    }
+}
+
+/// The rest of version 2's memory.stat.
+fn v2_more(memory_stat: &[u8]) -> MoreMemory {
+    let keys = [
+        "file_dirty",
+        "file_writeback",
+        "shmem",
+        "slab_reclaimable",
+        "pgscan",
+        "pgsteal",
+        "workingset_refault_file",
+        "workingset_refault_anon",
+    ];
+    let [
+        file_dirty,
+        file_writeback,
+        shmem,
+        slab_reclaimable,
+        scanned,
+        stolen,
+        refaults_file,
+        refaults_anon,
+    ] = keyed::values(memory_stat, keys);
+    MoreMemory {
+        high_events: None,
+        max_events: None,
+        file_dirty,
+        file_writeback,
+        shmem,
+        slab_reclaimable,
+        scanned,
+        stolen,
+        refaults_file,
+        refaults_anon,
     }
 }
 

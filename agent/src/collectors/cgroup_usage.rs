@@ -38,6 +38,28 @@ pub struct Memory {
     pub fail_count: u64,
     /// Processes killed for want of memory; `None` on kernels that do not count them.
     pub oom_kills: Option<u64>,
+    /// What only newer kernels count, or only version 2.
+    pub more: MoreMemory,
+}
+
+/// Bytes and counts of memory; `None` where the kernel does not count them for cgroups.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MoreMemory {
+    /// How often `memory.high` slowed the cgroup down.
+    pub high_events: Option<u64>,
+    /// How often `memory.max` was about to be exceeded.
+    pub max_events: Option<u64>,
+    /// Files in memory that wait to be written, and that are being written.
+    pub file_dirty: Option<u64>,
+    pub file_writeback: Option<u64>,
+    /// Shared memory and tmpfs: counted as cache, but not to be dropped.
+    pub shmem: Option<u64>,
+    pub slab_reclaimable: Option<u64>,
+    /// Pages.
+    pub scanned: Option<u64>,
+    pub stolen: Option<u64>,
+    pub refaults_file: Option<u64>,
+    pub refaults_anon: Option<u64>,
 }
 
 /// What a cgroup has used.

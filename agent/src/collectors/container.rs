@@ -3,6 +3,9 @@
 //! One walk over the trees and one read per file; no thread, no timer and no history per container.
 //! Pod and container names come from the cluster's table of this node's pods; a cgroup that is not in
 //! it has its `id` alone. The rule: a collection never waits for the cluster.
+//!
+//! What the kubelet shows and this does not, as it is always 0 there (its load reader is off):
+//! `container_cpu_load_average_10s`, `container_cpu_load_d_average_10s` and `container_tasks_state`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
@@ -15,17 +18,24 @@ use kansoku_parsers::kernel::{diskstats, net_dev, pid_limits, pid_stat};
 use super::cgroup_files::CgroupFiles;
 use super::cgroup_identity::identify;
 use super::cgroup_tree::Trees;
-use super::cgroup_usage::{Limits, MemoryLimits, Usage};
-use super::container_families::{DeviceNames, LABELLED, PLAIN, Reading};
+use super::cgroup_usage::MemoryLimits;
+use super::container_families::{DeviceNames, OOM_EVENTS, PLAIN, Reading};
+use super::container_families_io::LABELLED;
+use super::container_families_own::OWN;
 use super::kernel_file::KernelFile;
 use super::machine::Machine;
 use super::netdev::network_of;
+use super::oom_kills::OomKills;
+use super::open_files::{self, Allowance};
+use super::root_filesystems::RootFilesystems;
 use crate::kubernetes::Pods;
 
 /// Collections between two readings of a cgroup's limits and of the machine: they change seldom.
 const LIMITS_EVERY: u32 = 4;
 /// Interfaces of one network that are given.
 const MAX_INTERFACES: usize = 64;
+/// The kernel's log.
+pub const KERNEL_LOG: &str = "/dev/kmsg";
 /// The program that keeps a pod's network alive, in every runtime.
 const SANDBOX_COMMAND: &str = "pause";
 
@@ -36,6 +46,8 @@ pub struct ContainerSpec {
     pub procfs: PathBuf,
     pub sysfs: PathBuf,
     pub rootfs: PathBuf,
+    /// Where the kernel tells of processes that it killed.
+    pub kernel_log: PathBuf,
 }
 
 impl Default for ContainerSpec {
@@ -45,6 +57,7 @@ impl Default for ContainerSpec {
             procfs: "/proc".into(),
             sysfs: "/sys".into(),
             rootfs: "/".into(),
+            kernel_log: KERNEL_LOG.into(),
         }
     }
 }
@@ -60,6 +73,8 @@ pub struct ContainerCollector {
     limits_in: u32,
     devices: DeviceNames,
     diskstats: KernelFile,
+    filesystems: RootFilesystems,
+    oom_kills: OomKills,
     buf: Vec<u8>,
 }
 
@@ -70,6 +85,8 @@ struct Cgroup {
     process: Process,
     /// Limits were never read.
     is_new: bool,
+    /// Periods and throttled periods at the collection before.
+    throttled: Option<(u64, u64)>,
 }
 
 /// The files of a cgroup's first process.
@@ -97,6 +114,8 @@ impl ContainerCollector {
             limits_in: 0,
             devices: HashMap::new(),
             diskstats: KernelFile::new(spec.procfs.join("diskstats")),
+            filesystems: RootFilesystems::new(&spec.procfs, &spec.rootfs),
+            oom_kills: OomKills::new(&spec.kernel_log),
             buf: Vec::new(),
             spec,
         })
@@ -106,7 +125,17 @@ impl ContainerCollector {
     pub fn collect(&mut self, now_s: u64, out: &mut MetricBatch) {
         self.read_limits_soon();
         let paths = self.trees.walk();
-        self.cgroups.retain(|path, _| paths.contains(path));
+        self.oom_kills.read();
+        self.cgroups.retain(|path, cgroup| {
+            let stays = paths.contains(path);
+            if !stays && cgroup.files.is_container() {
+                let names = Names::of(path, &self.pods);
+                let counted = cgroup.reading.oom_kills.unwrap_or(0);
+                self.oom_kills.ended(path, names, counted, now_s);
+            }
+            stays
+        });
+        self.oom_kills.forget(now_s);
         for path in paths {
             if !self.cgroups.contains_key(&path) {
                 let identity = identify(&path);
@@ -116,7 +145,8 @@ impl ContainerCollector {
                 self.cgroups.insert(path, cgroup);
             }
         }
-        for (path, cgroup) in &mut self.cgroups {
+        let mut allowed = Allowance::default();
+        for (at, (path, cgroup)) in self.cgroups.iter_mut().enumerate() {
             let is_root = path == "/";
             let is_limits_turn = self.limits_in == 0;
             // What the cluster says of a new pod comes late: asked again with the limits.
@@ -134,6 +164,15 @@ impl ContainerCollector {
                 || listed_as_sandbox(path, &self.pods),
                 &mut self.buf,
             );
+            // Each cgroup has its turn, so that the work is spread over the collections.
+            if at as u32 % LIMITS_EVERY == self.limits_in || cgroup.reading.open_files.is_none() {
+                cgroup.files.procs(&mut self.buf);
+                let counted = open_files::count(&self.spec.procfs, &self.buf, &mut allowed);
+                (cgroup.reading.open_files, cgroup.reading.sockets) = counted;
+            }
+            cgroup.reading.oom_kills = self
+                .oom_kills
+                .of(path, cgroup.reading.usage.memory.as_ref());
             if is_root {
                 let memory = &mut cgroup.reading.limits.memory;
                 *memory = Some(MemoryLimits {
@@ -142,6 +181,11 @@ impl ContainerCollector {
                     ..memory.unwrap_or_default()
                 });
             }
+        }
+        if let Some(root) = self.cgroups.get_mut("/") {
+            let mut disks = Vec::new();
+            self.diskstats.read_if_there(&mut disks);
+            root.reading.filesystems = self.filesystems.read(&disks, &mut self.buf);
         }
         self.name_devices();
         self.emit(out);
@@ -186,7 +230,7 @@ impl ContainerCollector {
             .zip(&names)
             .map(|(path, names)| out.label_set(names.labels(path)))
             .collect();
-        for family in PLAIN {
+        for family in PLAIN.iter().chain(OWN) {
             let mut id = None;
             for (cgroup, labels) in self.cgroups.values().zip(&sets) {
                 let Some(value) = (family.value)(&cgroup.reading) else {
@@ -201,6 +245,12 @@ impl ContainerCollector {
                     time_ms: None,
                     value,
                 });
+            }
+            if family.name == OOM_EVENTS {
+                for (path, names, killed) in self.oom_kills.ended_lately() {
+                    let id = out.family(family.name, family.kind, family.help);
+                    out.sample(id, &names.labels(path), killed as f64);
+                }
             }
         }
         for family in LABELLED {
@@ -231,16 +281,10 @@ impl Cgroup {
         Self {
             files,
             is_in_pod,
-            reading: Reading {
-                usage: Usage::default(),
-                limits: Limits::default(),
-                created_s,
-                now_s: 0,
-                interfaces: Vec::new(),
-                open_files_limit: None,
-            },
+            reading: Reading::new(created_s),
             process: Process::default(),
             is_new: true,
+            throttled: None,
         }
     }
 
@@ -259,6 +303,12 @@ impl Cgroup {
         if std::mem::take(&mut self.is_new) || is_limits_turn {
             reading.limits = self.files.limits(buf);
         }
+        reading.throttled_ratio = reading.usage.cpu.and_then(|cpu| {
+            let now = (cpu.periods, cpu.throttled_periods);
+            let before = self.throttled.replace(now)?;
+            let periods = now.0.checked_sub(before.0).filter(|n| *n > 0)?;
+            Some(now.1.saturating_sub(before.1) as f64 / periods as f64)
+        });
         let pid = if is_root {
             Some(1)
         } else {
@@ -346,8 +396,8 @@ fn is_virtual(interface: &str) -> bool {
 }
 
 /// What a cgroup is called in the cluster; empty where that is not known.
-#[derive(Default)]
-struct Names {
+#[derive(Debug, Default)]
+pub(super) struct Names {
     container: String,
     image: String,
     name: String,
@@ -380,7 +430,7 @@ impl Names {
         names
     }
 
-    fn labels<'a>(&'a self, path: &'a str) -> [(&'static str, &'a str); 6] {
+    pub(super) fn labels<'a>(&'a self, path: &'a str) -> [(&'static str, &'a str); 6] {
         [
             ("container", &self.container),
             ("id", path),

@@ -3,10 +3,10 @@
 //! The order is of no meaning. A value of `None` leaves the series out.
 
 use kansoku_model::MetricKind::{self, Counter, Gauge};
-use kansoku_parsers::kernel::cgroup::io_stat::Device;
 use kansoku_parsers::kernel::net_dev;
 
-use super::cgroup_usage::{Limits, Usage};
+use super::cgroup_usage::{Limits, Memory, Usage};
+use super::root_filesystems::RootFilesystem;
 
 /// All that is known of one cgroup at one time.
 pub struct Reading {
@@ -19,6 +19,35 @@ pub struct Reading {
     pub interfaces: Vec<(String, [u64; net_dev::N_VALUES])>,
     /// Soft limit of open files of the first process; -1 when unlimited.
     pub open_files_limit: Option<f64>,
+    /// Open files of its processes, and those of them that are sockets.
+    pub open_files: Option<u64>,
+    pub sockets: Option<u64>,
+    /// Part of the periods since the collection before in which it was throttled.
+    pub throttled_ratio: Option<f64>,
+    /// Processes killed for want of memory, by the cgroup's count or the kernel's log.
+    pub oom_kills: Option<u64>,
+    /// Of the whole node; at the root only.
+    pub filesystems: Vec<RootFilesystem>,
+}
+
+impl Reading {
+    /// Nothing read yet of a cgroup that was made then.
+    #[must_use]
+    pub fn new(created_s: u64) -> Self {
+        Self {
+            usage: Usage::default(),
+            limits: Limits::default(),
+            created_s,
+            now_s: 0,
+            interfaces: Vec::new(),
+            open_files_limit: None,
+            open_files: None,
+            sockets: None,
+            throttled_ratio: None,
+            oom_kills: None,
+            filesystems: Vec::new(),
+        }
+    }
 }
 
 /// A family with one series per cgroup.
@@ -44,7 +73,7 @@ pub struct Labelled {
 /// `/dev/NAME` by major and minor number.
 pub type DeviceNames = std::collections::HashMap<(u32, u32), String>;
 
-const fn plain(
+pub(super) const fn plain(
     name: &'static str,
     kind: MetricKind,
     help: &'static str,
@@ -64,6 +93,9 @@ fn throttled(r: &Reading) -> Option<&super::cgroup_usage::Cpu> {
     r.usage.cpu.as_ref()
 }
 
+/// The family that outlives its containers.
+pub const OOM_EVENTS: &str = "container_oom_events_total";
+
 /// Positions in `Usage::pressure`.
 const CPU: usize = 0;
 const MEMORY: usize = 1;
@@ -75,6 +107,10 @@ fn waiting_s(r: &Reading, at: usize) -> Option<f64> {
 
 fn stalled_s(r: &Reading, at: usize) -> Option<f64> {
     r.usage.pressure[at]?.full_us.map(|us| us as f64 / 1e6)
+}
+
+fn memory(r: &Reading, value: fn(&Memory) -> Option<u64>) -> Option<f64> {
+    value(r.usage.memory.as_ref()?).map(|n| n as f64)
 }
 
 /// Families with one series per cgroup.
@@ -206,10 +242,70 @@ pub const PLAIN: &[Plain] = &[
         |r| r.usage.memory.map(|m| m.inactive_file as f64),
     ),
     plain(
-        "container_oom_events_total",
+        "container_memory_events_high_total",
+        Counter,
+        "Cumulative count of memory.high throttle events for the container",
+        |r| memory(r, |m| m.more.high_events),
+    ),
+    plain(
+        "container_memory_events_max_total",
+        Counter,
+        "Cumulative count of memory.max limit hit events for the container",
+        |r| memory(r, |m| m.more.max_events),
+    ),
+    plain(
+        "container_memory_file_dirty_bytes",
+        Gauge,
+        "Number of bytes of file cache that has been modified but not yet written back to disk.",
+        |r| memory(r, |m| m.more.file_dirty),
+    ),
+    plain(
+        "container_memory_file_writeback_bytes",
+        Gauge,
+        "Number of bytes of file cache that is currently being written back to disk.",
+        |r| memory(r, |m| m.more.file_writeback),
+    ),
+    plain(
+        "container_memory_pgscan_total",
+        Counter,
+        "Cumulative number of pages scanned by the page reclaim algorithm.",
+        |r| memory(r, |m| m.more.scanned),
+    ),
+    plain(
+        "container_memory_pgsteal_total",
+        Counter,
+        "Cumulative number of pages reclaimed by the page reclaim algorithm.",
+        |r| memory(r, |m| m.more.stolen),
+    ),
+    plain(
+        "container_memory_workingset_refault_file_total",
+        Counter,
+        "Cumulative number of refaults of previously evicted file pages.",
+        |r| memory(r, |m| m.more.refaults_file),
+    ),
+    plain(
+        "container_memory_workingset_refault_anon_total",
+        Counter,
+        "Cumulative number of refaults of previously evicted anonymous pages.",
+        |r| memory(r, |m| m.more.refaults_anon),
+    ),
+    plain(
+        "container_file_descriptors",
+        Gauge,
+        "Number of open file descriptors for the container.",
+        |r| r.open_files.map(|n| n as f64),
+    ),
+    plain(
+        "container_sockets",
+        Gauge,
+        "Number of open sockets for the container.",
+        |r| r.sockets.map(|n| n as f64),
+    ),
+    plain(
+        OOM_EVENTS,
         Counter,
         "Count of out of memory events observed for the container",
-        |r| r.usage.memory?.oom_kills.map(|n| n as f64),
+        |r| r.oom_kills.map(|n| n as f64),
     ),
     plain(
         "container_processes",
@@ -304,152 +400,5 @@ pub const PLAIN: &[Plain] = &[
         Counter,
         "Total time duration no tasks in the container could make progress due to IO congestion.",
         |r| stalled_s(r, IO),
-    ),
-];
-
-const fn counter(
-    name: &'static str,
-    help: &'static str,
-    each: fn(&DeviceNames, &Reading, Emit<'_>),
-) -> Labelled {
-    Labelled {
-        name,
-        kind: Counter,
-        help,
-        each,
-    }
-}
-
-/// A series per block device whose name is known.
-fn by_device(names: &DeviceNames, r: &Reading, emit: Emit<'_>, value: fn(&Device) -> u64) {
-    for device in &r.usage.io {
-        if let Some(name) = names.get(&(device.major, device.minor)) {
-            emit(&[("device", name)], value(device) as f64);
-        }
-    }
-}
-
-/// A series per network interface.
-fn by_interface(r: &Reading, emit: Emit<'_>, column: usize) {
-    for (name, values) in &r.interfaces {
-        emit(&[("interface", name)], values[column] as f64);
-    }
-}
-
-/// Families with further labels.
-pub const LABELLED: &[Labelled] = &[
-    Labelled {
-        name: "container_cpu_usage_seconds_total",
-        kind: Counter,
-        help: "Cumulative cpu time consumed in seconds.",
-        each: |_, r, emit| {
-            if let Some(cpu) = &r.usage.cpu {
-                emit(&[("cpu", "total")], cpu.usage_s);
-            }
-        },
-    },
-    Labelled {
-        name: "container_memory_failures_total",
-        kind: Counter,
-        help: "Cumulative count of memory allocation failures.",
-        each: |_, r, emit| {
-            let Some(m) = &r.usage.memory else { return };
-            // cAdvisor shows the same number for both scopes.
-            for scope in ["container", "hierarchy"] {
-                let of = |kind| [("failure_type", kind), ("scope", scope)];
-                emit(&of("pgfault"), m.page_faults as f64);
-                emit(&of("pgmajfault"), m.major_page_faults as f64);
-            }
-        },
-    },
-    Labelled {
-        name: "container_blkio_device_usage_total",
-        kind: Counter,
-        help: "Blkio Device bytes usage",
-        each: |names, r, emit| {
-            for d in &r.usage.io {
-                let name = names.get(&(d.major, d.minor)).map_or("", String::as_str);
-                let (major, minor) = (d.major.to_string(), d.minor.to_string());
-                for (operation, bytes) in [("Read", d.read_bytes), ("Write", d.write_bytes)] {
-                    let labels = [
-                        ("device", name),
-                        ("major", &major),
-                        ("minor", &minor),
-                        ("operation", operation),
-                    ];
-                    emit(&labels, bytes as f64);
-                }
-            }
-        },
-    },
-    Labelled {
-        name: "container_ulimits_soft",
-        kind: Gauge,
-        help: "Soft ulimit values for the container root process. Unlimited if -1, except priority and nice",
-        each: |_, r, emit| {
-            if let Some(limit) = r.open_files_limit {
-                emit(&[("ulimit", "max_open_files")], limit);
-            }
-        },
-    },
-    counter(
-        "container_fs_reads_bytes_total",
-        "Cumulative count of bytes read",
-        |names, r, emit| by_device(names, r, emit, |d| d.read_bytes),
-    ),
-    counter(
-        "container_fs_writes_bytes_total",
-        "Cumulative count of bytes written",
-        |names, r, emit| by_device(names, r, emit, |d| d.write_bytes),
-    ),
-    counter(
-        "container_fs_reads_total",
-        "Cumulative count of reads completed",
-        |names, r, emit| by_device(names, r, emit, |d| d.reads),
-    ),
-    counter(
-        "container_fs_writes_total",
-        "Cumulative count of writes completed",
-        |names, r, emit| by_device(names, r, emit, |d| d.writes),
-    ),
-    counter(
-        "container_network_receive_bytes_total",
-        "Cumulative count of bytes received",
-        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_BYTES),
-    ),
-    counter(
-        "container_network_receive_packets_total",
-        "Cumulative count of packets received",
-        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_PACKETS),
-    ),
-    counter(
-        "container_network_receive_errors_total",
-        "Cumulative count of errors encountered while receiving",
-        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_ERRORS),
-    ),
-    counter(
-        "container_network_receive_packets_dropped_total",
-        "Cumulative count of packets dropped while receiving",
-        |_, r, emit| by_interface(r, emit, net_dev::RECEIVE_DROPPED),
-    ),
-    counter(
-        "container_network_transmit_bytes_total",
-        "Cumulative count of bytes transmitted",
-        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_BYTES),
-    ),
-    counter(
-        "container_network_transmit_packets_total",
-        "Cumulative count of packets transmitted",
-        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_PACKETS),
-    ),
-    counter(
-        "container_network_transmit_errors_total",
-        "Cumulative count of errors encountered while transmitting",
-        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_ERRORS),
-    ),
-    counter(
-        "container_network_transmit_packets_dropped_total",
-        "Cumulative count of packets dropped while transmitting",
-        |_, r, emit| by_interface(r, emit, net_dev::TRANSMIT_DROPPED),
     ),
 ];

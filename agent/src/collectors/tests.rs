@@ -107,6 +107,7 @@ fn collect_containers(version: &str, pods: Arc<Pods>) -> MetricBatch {
         procfs: fixtures("cgroup/proc"),
         sysfs: fixtures("sys"),
         rootfs: "/no/such/root".into(),
+        kernel_log: "/no/such/log".into(),
     };
     let mut collector = ContainerCollector::new(spec, pods).expect("there is a tree");
     let mut batch = MetricBatch::default();

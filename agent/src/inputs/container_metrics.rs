@@ -9,7 +9,7 @@ use kansoku_model::{ConfigError, MetricBatch, RecordBatch, Resource, Settings};
 use super::node_paths::{PROCFS, SYSFS};
 use super::target_labels::target_labels;
 use super::ticker::{self, Ticker};
-use crate::collectors::container::{ContainerCollector, ContainerSpec};
+use crate::collectors::container::{ContainerCollector, ContainerSpec, KERNEL_LOG};
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
@@ -61,6 +61,7 @@ pub fn spec(settings: &Settings) -> ContainerSpec {
         procfs: settings.text(PROCFS.name, PROCFS.default).into(),
         sysfs: settings.text(SYSFS.name, SYSFS.default).into(),
         rootfs: settings.text("path.rootfs", "/").into(),
+        kernel_log: KERNEL_LOG.into(),
     }
 }
 

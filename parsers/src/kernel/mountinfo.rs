@@ -3,11 +3,14 @@
 use std::borrow::Cow;
 
 use super::Malformed;
+use super::cgroup::blkio::device;
 use super::scan::{lines, words};
 
 /// One mount, as written; see [`unescape`] for paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mount<'a> {
+    /// Major and minor number of the file system's device; major 0 for those without one.
+    pub device: (u32, u32),
     pub mount_point: &'a [u8],
     /// Comma separated options of this mount.
     pub options: &'a [u8],
@@ -46,11 +49,13 @@ pub fn mounts(bytes: &[u8]) -> impl Iterator<Item = Result<Mount<'_>, Malformed>
 
 fn parse_line(line: &[u8]) -> Option<Mount<'_>> {
     let mut words = words(line);
-    let mount_point = words.nth(4)?;
+    let device = device(words.nth(2)?)?;
+    let mount_point = words.nth(1)?;
     let options = words.next()?;
     // Optional fields follow, and a lone dash ends them.
     words.find(|w| *w == b"-")?;
     Some(Mount {
+        device,
         mount_point,
         options,
         fs_type: words.next()?,

@@ -12,6 +12,17 @@ pub struct Device {
     pub write_bytes: u64,
     pub reads: u64,
     pub writes: u64,
+    /// Only where the controller iocost is on.
+    pub cost: Option<Cost>,
+}
+
+/// What iocost charged, in microseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Cost {
+    pub usage_us: u64,
+    pub wait_us: u64,
+    pub indebt_us: u64,
+    pub indelay_us: u64,
 }
 
 /// The devices of the file. A device without counters (the kernel writes its number alone) and
@@ -30,16 +41,26 @@ pub fn devices(bytes: &[u8]) -> impl Iterator<Item = Device> {
             let Some(equals) = memchr::memchr(b'=', word) else {
                 continue;
             };
+            let Some(value) = number(&word[equals + 1..]) else {
+                continue;
+            };
+            let mut cost = out.cost.unwrap_or_default();
+            let is_cost = word.starts_with(b"cost.");
             let slot = match &word[..equals] {
                 b"rbytes" => &mut out.read_bytes,
                 b"wbytes" => &mut out.write_bytes,
                 b"rios" => &mut out.reads,
                 b"wios" => &mut out.writes,
+                b"cost.usage" => &mut cost.usage_us,
+                b"cost.wait" => &mut cost.wait_us,
+                b"cost.indebt" => &mut cost.indebt_us,
+                b"cost.indelay" => &mut cost.indelay_us,
                 _ => continue,
             };
-            if let Some(value) = number(&word[equals + 1..]) {
-                *slot = value;
-                any = true;
+            *slot = value;
+            any = true;
+            if is_cost {
+                out.cost = Some(cost);
             }
         }
         any.then_some(out)
@@ -56,6 +77,9 @@ mod tests {
         let all: Vec<_> = devices(sample).collect();
         assert_eq!(all.len(), 2);
         assert_eq!((all[0].read_bytes, all[0].reads), (90_112, 3));
+        let cost = all[0].cost.expect("iocost is on");
+        assert_eq!((cost.usage_us, cost.wait_us), (9, 0));
+        assert_eq!(all[1].cost, None);
         assert_eq!((all[1].major, all[1].writes), (254, 4));
     }
 }
