@@ -6,6 +6,7 @@
 pub mod collectors;
 pub mod command_line;
 pub mod config;
+mod content_coding;
 pub mod control;
 pub mod exposition;
 pub mod filters;
@@ -17,6 +18,7 @@ pub mod kubernetes;
 pub mod lifecycle;
 pub mod log;
 pub mod manual;
+pub mod node_exporter;
 pub mod offsets;
 pub mod pipeline;
 pub mod plugin;

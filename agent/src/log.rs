@@ -101,8 +101,19 @@ static N_WARNINGS: AtomicU64 = AtomicU64::new(0);
 /// Held while one line is judged and written, so that lines never mix.
 static LOGGER: LazyLock<Mutex<Logger>> = LazyLock::new(|| Mutex::new(Logger::default()));
 
+/// How a line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Format {
+    #[default]
+    FluentBit,
+    /// As Go's log/slog writes it for Prometheus' programs.
+    Logfmt,
+    Json,
+}
+
 struct Logger {
     level: Level,
+    format: Format,
     /// Levels of single plugins (`log_level` in their section) by component.
     components: HashMap<String, Level>,
     file: Option<File>,
@@ -119,6 +130,7 @@ impl Default for Logger {
     fn default() -> Self {
         Self {
             level: Level::Info,
+            format: Format::default(),
             components: HashMap::new(),
             file: None,
             remembered: HashMap::new(),
@@ -175,6 +187,11 @@ pub fn set_level(level: Level) {
     logger.level = level;
     let chattiest = logger.components.values().copied().fold(level, Level::max);
     CHATTIEST.store(chattiest as u8, Ordering::Relaxed);
+}
+
+/// Sets how lines are written.
+pub fn set_format(format: Format) {
+    logger().format = format;
 }
 
 /// Sets the level of one component (`input:tail:tail.0`).
@@ -238,14 +255,23 @@ fn write(level: Level, component: &str, message: &dyn Display) {
     let Some(swallowed) = logger.admit(component, &text, Instant::now(), window) else {
         return;
     };
+    let now = jiff::Zoned::now();
+    let time = match logger.format {
+        Format::FluentBit => now.strftime("%Y/%m/%d %H:%M:%S").to_string(),
+        Format::Logfmt | Format::Json => format!("{:.3}", now.timestamp()),
+    };
     let line = Line {
-        time: jiff::Zoned::now().strftime("%Y/%m/%d %H:%M:%S").to_string(),
+        time,
         level,
         component,
         text: &text,
         swallowed,
-    }
-    .to_string();
+    };
+    let line = match logger.format {
+        Format::FluentBit => line.to_string(),
+        Format::Logfmt => line.logfmt(),
+        Format::Json => line.json(),
+    };
     // A log that cannot be written has nowhere to say so.
     let _ = match &mut logger.file {
         Some(file) => file.write_all(line.as_bytes()),
@@ -259,6 +285,33 @@ struct Line<'a> {
     component: &'a str,
     text: &'a str,
     swallowed: u64,
+}
+
+impl Line<'_> {
+    fn logfmt(&self) -> String {
+        let (level, text) = (self.level.word().to_uppercase(), self.whole_text());
+        format!(
+            "time={} level={level} source={} msg={text:?}\n",
+            self.time, self.component
+        )
+    }
+
+    fn json(&self) -> String {
+        let value = serde_json::json!({
+            "time": self.time,
+            "level": self.level.word().to_uppercase(),
+            "source": self.component,
+            "msg": self.whole_text(),
+        });
+        format!("{value}\n")
+    }
+
+    fn whole_text(&self) -> String {
+        match self.swallowed {
+            0 => self.text.to_owned(),
+            n => format!("{} (and {n} times more before)", self.text),
+        }
+    }
 }
 
 impl Display for Line<'_> {

@@ -10,7 +10,6 @@ mod own_metrics;
 mod targets;
 
 use std::convert::Infallible;
-use std::io::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{ACCEPT_ENCODING, ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
+use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -32,13 +31,14 @@ use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use crate::config::service::HealthCheck;
+use crate::content_coding::Coding;
 use crate::control::{Control, NoReload, ReloadAnswer};
 use crate::inputs::unix_ms;
 use crate::pipeline::Metrics;
 use crate::{exposition, filters, inputs, log};
 
 use health::Health;
-pub(crate) use own_metrics::OwnMetrics;
+pub(crate) use own_metrics::{OwnMetrics, process};
 pub use targets::Targets;
 
 /// Connections at a time: a few scrapers, probes and curious people. More wait to be accepted.
@@ -248,14 +248,14 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
     if path == "/api/v2/reload" && [Method::POST, Method::PUT].contains(request.method()) {
-        return respond(reload(&shared.control).await, false);
+        return respond(reload(&shared.control).await, Coding::Identity);
     }
     if request.method() != Method::GET && request.method() != Method::HEAD {
         let answer = Answer::text(
             StatusCode::METHOD_NOT_ALLOWED,
             "only GET is answered here, and POST to /api/v2/reload\n",
         );
-        let mut response = respond(answer, false);
+        let mut response = respond(answer, Coding::Identity);
         let allowed = HeaderValue::from_static("GET, HEAD");
         response.headers_mut().insert(ALLOW, allowed);
         return response;
@@ -269,7 +269,7 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
         "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
         _ => shown(&current, path),
     };
-    respond(answer, takes_gzip(request))
+    respond(answer, Coding::wanted(request.headers()))
 }
 
 /// The answers that need no waiting.
@@ -337,41 +337,17 @@ async fn reload(control: &Control) -> Answer {
     }
 }
 
-fn takes_gzip(request: &Request<Incoming>) -> bool {
-    let headers = request.headers().get_all(ACCEPT_ENCODING);
-    let mut codings = headers
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','));
-    codings.any(|coding| {
-        let mut parts = coding.split(';').map(str::trim);
-        let is_gzip = parts
-            .next()
-            .is_some_and(|name| name.eq_ignore_ascii_case("gzip"));
-        is_gzip && !parts.any(|weight| matches!(weight, "q=0" | "q=0.0" | "q=0.00" | "q=0.000"))
-    })
-}
-
-fn respond(answer: Answer, gzip: bool) -> Response<Full<Bytes>> {
-    let packed = gzip.then(|| pack(&answer.body)).flatten();
-    let is_packed = packed.is_some();
-    let mut response = Response::new(Full::new(Bytes::from(packed.unwrap_or(answer.body))));
+fn respond(answer: Answer, coding: Coding) -> Response<Full<Bytes>> {
+    let (body, coding) = coding.pack(answer.body);
+    let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = answer.status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
-    if is_packed {
-        headers.insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    if let Some(name) = coding.name() {
+        headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
     }
     response
-}
-
-/// Compressed at the lowest level: a scrape repeats itself so much that more gains little.
-fn pack(body: &[u8]) -> Option<Vec<u8>> {
-    let out = Vec::with_capacity(body.len() / 4);
-    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
-    encoder.write_all(body).ok()?;
-    encoder.finish().ok()
 }
 
 fn root() -> Answer {

@@ -12,6 +12,7 @@ pub mod pods;
 pub mod program;
 pub mod random;
 pub mod sink;
+pub mod ttar;
 
 use std::path::PathBuf;
 use std::process::Command;

@@ -14,7 +14,8 @@ use super::{Collector, Entry, NodeSpec};
 pub(super) const ENTRY: Entry = Entry {
     name: "cpu",
     about: "time per CPU and mode, thermal throttling",
-    build: |spec| Box::new(Cpu::new(spec)),
+    build: |spec| Ok(Box::new(Cpu::new(spec))),
+    ..Entry::DEFAULT
 };
 
 /// An idle time that falls by so much means that the CPU was unplugged and came back.

@@ -2,21 +2,35 @@
 
 use std::fmt::Write;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::diskstats::{Disk, MAX_VALUES, disks};
 use kansoku_parsers::kernel::udev::property;
-use kansoku_parsers::line::pattern::Pattern;
 
+use super::flags::{Flag, NameFilter};
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "diskstats",
     about: "block device transfers, times and identity",
-    build: |spec| Box::new(Diskstats::new(spec)),
+    flags: &[EXCLUDE, EXCLUDE_OLD, INCLUDE],
+    build: |spec| Ok(Box::new(Diskstats::new(spec)?)),
+    ..Entry::DEFAULT
 };
+
+/// Block devices to leave out; partitions and what holds no data by default.
+pub(crate) const EXCLUDE: Flag = Flag::text(
+    "collector.diskstats.device-exclude",
+    r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$",
+    "Regexp of diskstats devices to exclude (mutually exclusive to device-include).",
+);
+const EXCLUDE_OLD: Flag = Flag::deprecated("collector.diskstats.ignored-devices", EXCLUDE.name);
+const INCLUDE: Flag = Flag::text(
+    "collector.diskstats.device-include",
+    "",
+    "Regexp of diskstats devices to include (mutually exclusive to device-exclude).",
+);
 
 /// What a column is multiplied with.
 const SECTOR: f64 = 512.0;
@@ -153,22 +167,22 @@ const ATA: [(&str, &str, &str); 3] = [
 struct Diskstats {
     file: KernelFile,
     udev_data: PathBuf,
-    ignore: Arc<Pattern>,
+    filter: NameFilter,
     buf: Vec<u8>,
     udev: Vec<u8>,
     path: String,
 }
 
 impl Diskstats {
-    fn new(spec: &NodeSpec) -> Self {
-        Self {
+    fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
+        Ok(Self {
             file: KernelFile::new(spec.procfs.join("diskstats")),
             udev_data: spec.udev_data.clone(),
-            ignore: spec.ignore_disks.clone(),
+            filter: spec.flags.either_filter(&INCLUDE, &EXCLUDE)?,
             buf: Vec::new(),
             udev: Vec::new(),
             path: String::new(),
-        }
+        })
     }
 }
 
@@ -177,7 +191,7 @@ impl Collector for Diskstats {
         self.file.read(&mut self.buf)?;
         for disk in disks(&self.buf) {
             let disk = disk?;
-            if self.ignore.is_match(disk.name.as_bytes()) {
+            if self.filter.is_ignored(disk.name) {
                 continue;
             }
             self.path.clear();

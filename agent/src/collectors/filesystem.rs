@@ -5,12 +5,11 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use kansoku_model::{FamilyId, MetricBatch, MetricKind};
 use kansoku_parsers::kernel::mountinfo::{Mount, mounts, unescape};
-use kansoku_parsers::line::pattern::Pattern;
 
+use super::flags::{Flag, NameFilter};
 use super::kernel_file::KernelFile;
 use super::statfs::{Answer, Prober};
 use super::{Collector, Entry, NodeSpec};
@@ -18,8 +17,48 @@ use super::{Collector, Entry, NodeSpec};
 pub(super) const ENTRY: Entry = Entry {
     name: "filesystem",
     about: "sizes of mounted file systems",
-    build: |spec| Box::new(Filesystem::new(spec)),
+    flags: &[
+        MOUNT_POINTS_EXCLUDE,
+        MOUNT_POINTS_EXCLUDE_OLD,
+        MOUNT_POINTS_INCLUDE,
+        FS_TYPES_EXCLUDE,
+        FS_TYPES_EXCLUDE_OLD,
+        FS_TYPES_INCLUDE,
+    ],
+    build: |spec| Ok(Box::new(Filesystem::new(spec)?)),
+    ..Entry::DEFAULT
 };
+
+/// Mount points to leave out, as seen below `path.rootfs`.
+pub(crate) const MOUNT_POINTS_EXCLUDE: Flag = Flag::text(
+    "collector.filesystem.mount-points-exclude",
+    r"^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)",
+    "Regexp of mount points to exclude for filesystem collector. (mutually exclusive to mount-points-include)",
+);
+const MOUNT_POINTS_EXCLUDE_OLD: Flag = Flag::deprecated(
+    "collector.filesystem.ignored-mount-points",
+    MOUNT_POINTS_EXCLUDE.name,
+);
+const MOUNT_POINTS_INCLUDE: Flag = Flag::text(
+    "collector.filesystem.mount-points-include",
+    "",
+    "Regexp of mount points to include for filesystem collector. (mutually exclusive to mount-points-exclude)",
+);
+/// File system types to leave out.
+pub(crate) const FS_TYPES_EXCLUDE: Flag = Flag::text(
+    "collector.filesystem.fs-types-exclude",
+    "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$",
+    "Regexp of filesystem types to exclude for filesystem collector. (mutually exclusive to fs-types-include)",
+);
+const FS_TYPES_EXCLUDE_OLD: Flag = Flag::deprecated(
+    "collector.filesystem.ignored-fs-types",
+    FS_TYPES_EXCLUDE.name,
+);
+const FS_TYPES_INCLUDE: Flag = Flag::text(
+    "collector.filesystem.fs-types-include",
+    "",
+    "Regexp of filesystem types to include for filesystem collector. (mutually exclusive to fs-types-exclude)",
+);
 
 /// Mounts that are looked at: a node has a few per pod volume. More are left out.
 const MAX_MOUNTS: usize = 4096;
@@ -28,8 +67,8 @@ struct Filesystem {
     /// Of process 1, whose mounts are the node's; else our own, where `hidepid` hides that.
     files: [KernelFile; 2],
     rootfs: PathBuf,
-    ignore_mount_points: Arc<Pattern>,
-    ignore_fs_types: Arc<Pattern>,
+    mount_points: NameFilter,
+    fs_types: NameFilter,
     prober: Prober,
     buf: Vec<u8>,
 }
@@ -43,16 +82,17 @@ struct Wanted {
 }
 
 impl Filesystem {
-    fn new(spec: &NodeSpec) -> Self {
-        Self {
+    fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
+        let flags = &spec.flags;
+        Ok(Self {
             files: ["1/mountinfo", "self/mountinfo"]
                 .map(|name| KernelFile::new(spec.procfs.join(name))),
             rootfs: spec.rootfs.clone(),
-            ignore_mount_points: spec.ignore_mount_points.clone(),
-            ignore_fs_types: spec.ignore_fs_types.clone(),
+            mount_points: flags.either_filter(&MOUNT_POINTS_INCLUDE, &MOUNT_POINTS_EXCLUDE)?,
+            fs_types: flags.either_filter(&FS_TYPES_INCLUDE, &FS_TYPES_EXCLUDE)?,
             prober: Prober::default(),
             buf: Vec::new(),
-        }
+        })
     }
 
     /// The mount as the node sees it, unless it is to be left out.
@@ -71,10 +111,8 @@ impl Filesystem {
             fs_type: text(mount.fs_type),
             is_read_only: mount.is_read_only(),
         };
-        if self
-            .ignore_mount_points
-            .is_match(wanted.mount_point.as_bytes())
-            || self.ignore_fs_types.is_match(wanted.fs_type.as_bytes())
+        if self.mount_points.is_ignored(&wanted.mount_point)
+            || self.fs_types.is_ignored(&wanted.fs_type)
         {
             return None;
         }
@@ -209,7 +247,8 @@ mod tests {
             let filesystem = Filesystem::new(&NodeSpec {
                 rootfs: rootfs.into(),
                 ..NodeSpec::default()
-            });
+            })
+            .expect("the defaults are valid");
             let line = line(path, kind);
             let mount = mounts(line.as_bytes()).next().expect("a line");
             let got = filesystem.wanted(&mount.expect("a mount"));

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
+use kansoku_parsers::kernel::scan;
 
 /// Descriptors kept open by all collectors together: 300 cgroups with 11 files each and the node's
 /// own, and still a fraction of the 1024 to a million that a container may have. Collectors keep
@@ -54,6 +55,16 @@ impl KernelFile {
     pub fn read(&mut self, buf: &mut Vec<u8>) -> anyhow::Result<()> {
         self.try_read(buf)
             .with_context(|| format!("failed to read {}", self.path.display()))
+    }
+
+    /// Reads a file that holds one number and nothing else, negative ones too.
+    ///
+    /// # Errors
+    /// When the file cannot be read or holds something else.
+    pub fn read_number(&mut self, buf: &mut Vec<u8>) -> anyhow::Result<f64> {
+        self.read(buf)?;
+        scan::decimal(buf.trim_ascii())
+            .with_context(|| format!("{} does not hold a number", self.path.display()))
     }
 
     /// Like [`read`](Self::read), for files whose absence is nothing special.

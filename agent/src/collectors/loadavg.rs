@@ -9,7 +9,8 @@ use super::{Collector, Entry, NodeSpec};
 pub(super) const ENTRY: Entry = Entry {
     name: "loadavg",
     about: "load averages over 1, 5 and 15 minutes",
-    build: |spec| Box::new(Loadavg::new(spec)),
+    build: |spec| Ok(Box::new(Loadavg::new(spec))),
+    ..Entry::DEFAULT
 };
 
 const FAMILIES: [(&str, &str); 3] = [

@@ -9,7 +9,8 @@ use super::{Collector, Entry, NodeSpec};
 pub(super) const ENTRY: Entry = Entry {
     name: "meminfo",
     about: "memory by kind of use",
-    build: |spec| Box::new(Meminfo::new(spec)),
+    build: |spec| Ok(Box::new(Meminfo::new(spec))),
+    ..Entry::DEFAULT
 };
 
 struct Meminfo {

@@ -1,25 +1,34 @@
 //! Collectors read the kernel's files into metric batches, one file per collector.
 //!
 //! Names, labels, types and help are node_exporter's and cAdvisor's. [`COLLECTORS`] is the list of
-//! node collectors; a new one is a file, a `mod` line and a line there. What may hang runs in the
-//! background inside its collector: `collect` always returns soon.
+//! node collectors; a new one is a file, a `mod` line and a line there. What may hang runs on a
+//! thread of its own ([`Tier::Background`]), and even a collector that hangs against all expectation
+//! costs itself only ([`worker`]).
 
+mod arp;
 pub mod cgroup_files;
 pub mod cgroup_identity;
 pub mod cgroup_tree;
 pub mod cgroup_usage;
+mod conntrack;
 pub mod container;
 pub mod container_families;
 mod container_families_io;
 mod container_families_own;
 mod cpu;
-mod diskstats;
-mod filesystem;
+mod desc;
+pub(crate) mod diskstats;
+mod entropy;
+mod fields;
+mod filefd;
+pub(crate) mod filesystem;
+pub mod flags;
 pub mod kernel_file;
+mod kernel_hung;
 mod loadavg;
 pub mod machine;
 mod meminfo;
-mod netdev;
+pub(crate) mod netdev;
 pub mod node;
 mod oom_kills;
 mod open_files;
@@ -28,45 +37,106 @@ mod stat;
 pub mod statfs;
 mod time;
 mod uname;
+mod vmstat;
+mod worker;
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::time::Duration;
 
 use kansoku_model::MetricBatch;
-use kansoku_parsers::line::pattern::Pattern;
+
+use flags::{Flag, Flags};
 
 /// Reads one subsystem.
 pub trait Collector: Send {
     /// Appends the samples of now.
     ///
     /// # Errors
-    /// When the subsystem is not there or its files are not what they should be; samples that were
-    /// appended before stay.
+    /// [`NoData`] when the subsystem is not there, anything else when its files are not what they
+    /// should be; samples that were appended before stay.
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()>;
 }
 
-/// A node collector as the list knows it.
-pub struct Entry {
-    /// The label `collector`, and the word in the option `metrics`.
-    pub name: &'static str,
-    pub about: &'static str,
-    pub build: fn(&NodeSpec) -> Box<dyn Collector>,
+/// The subsystem is not there: success 0, and nobody has to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct NoData(pub &'static str);
+
+/// An error of reading, as [`NoData`] when a file is simply not there.
+pub(crate) trait OrNoData<T> {
+    fn or_no_data(self, what: &'static str) -> anyhow::Result<T>;
 }
 
-/// Every node collector.
+impl<T> OrNoData<T> for anyhow::Result<T> {
+    fn or_no_data(self, what: &'static str) -> Self {
+        self.map_err(|error| match error.downcast_ref::<std::io::Error>() {
+            Some(e) if e.kind() == std::io::ErrorKind::NotFound => error.context(NoData(what)),
+            _ => error,
+        })
+    }
+}
+
+/// Where a collector runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Tier {
+    /// On the one collection thread, fresh at every scrape: reads of the kernel's memory.
+    Fresh,
+    /// On a thread of its own, for what asks devices, other programs or people's files: a scrape
+    /// waits for it a moment and otherwise takes what it gave last.
+    Background,
+}
+
+/// How long a collector may take before it counts as hanging.
+pub const DEADLINE: Duration = Duration::from_secs(5);
+
+/// A node collector as the list knows it. `..Entry::DEFAULT` fills what most have in common.
+#[derive(Clone, Copy)]
+pub struct Entry {
+    /// The label `collector`, the flag `--collector.NAME`, and the word in the option `metrics`.
+    pub name: &'static str,
+    pub about: &'static str,
+    /// Whether node_exporter runs it without being told to.
+    pub is_default: bool,
+    pub tier: Tier,
+    pub deadline: Duration,
+    pub flags: &'static [Flag],
+    /// Reads the flags and finds the files.
+    pub build: fn(&NodeSpec) -> anyhow::Result<Box<dyn Collector>>,
+}
+
+impl Entry {
+    /// A collector that runs by default, on the collection thread, without flags.
+    pub const DEFAULT: Self = Self {
+        name: "",
+        about: "",
+        is_default: true,
+        tier: Tier::Fresh,
+        deadline: DEADLINE,
+        flags: &[],
+        build: |_| anyhow::bail!("a collector without a constructor"),
+    };
+}
+
+/// Every node collector, in order of name.
 pub const COLLECTORS: &[Entry] = &[
+    arp::ENTRY,
+    conntrack::ENTRY,
     cpu::ENTRY,
     diskstats::ENTRY,
+    entropy::ENTRY,
+    filefd::ENTRY,
     filesystem::ENTRY,
+    kernel_hung::ENTRY,
     loadavg::ENTRY,
     meminfo::ENTRY,
     netdev::ENTRY,
     stat::ENTRY,
     time::ENTRY,
     uname::ENTRY,
+    vmstat::ENTRY,
 ];
 
-/// Where the node's files are and what is left out.
+/// Where the node's files are, and the collectors' flags.
 #[derive(Debug, Clone)]
 pub struct NodeSpec {
     pub procfs: PathBuf,
@@ -74,34 +144,42 @@ pub struct NodeSpec {
     pub rootfs: PathBuf,
     /// udev's database of devices.
     pub udev_data: PathBuf,
-    /// Searched in mount points as seen below `rootfs`.
-    pub ignore_mount_points: Arc<Pattern>,
-    pub ignore_fs_types: Arc<Pattern>,
-    pub ignore_disks: Arc<Pattern>,
-    /// `None` keeps every interface.
-    pub ignore_interfaces: Option<Arc<Pattern>>,
+    pub flags: Flags,
 }
 
-/// node_exporter's default for mount points that are left out.
-pub const IGNORE_MOUNT_POINTS: &str =
-    r"^/(dev|proc|run/credentials/.+|sys|var/lib/docker/.+|var/lib/containers/storage/.+)($|/)";
-/// node_exporter's default for file systems that are left out.
-pub const IGNORE_FS_TYPES: &str = "^(autofs|binfmt_misc|bpf|cgroup2?|configfs|debugfs|devpts|devtmpfs|fusectl|hugetlbfs|iso9660|mqueue|nsfs|overlay|proc|procfs|pstore|rpc_pipefs|securityfs|selinuxfs|squashfs|erofs|sysfs|tracefs)$";
-/// node_exporter's default for block devices that are left out.
-pub const IGNORE_DISKS: &str = r"^(z?ram|loop|fd|(h|s|v|xv)d[a-z]|nvme\d+n\d+p)\d+$";
+impl NodeSpec {
+    /// A file or folder below `path.procfs`.
+    #[must_use]
+    pub fn proc(&self, name: &str) -> PathBuf {
+        self.procfs.join(name)
+    }
+
+    /// A file or folder below `path.sysfs`.
+    #[must_use]
+    pub fn sys(&self, name: &str) -> PathBuf {
+        self.sysfs.join(name)
+    }
+
+    /// A file below the `net` folder of the node's own network: that of process 1, or, where that
+    /// cannot be read, of the process that asks.
+    #[must_use]
+    pub fn proc_net(&self, name: &str) -> PathBuf {
+        let node = self.procfs.join("1/net").join(name);
+        if node.exists() {
+            return node;
+        }
+        self.procfs.join("net").join(name)
+    }
+}
 
 impl Default for NodeSpec {
     fn default() -> Self {
-        let regex = |pattern| Arc::new(Pattern::new(pattern).expect("own patterns are valid"));
         Self {
             procfs: "/proc".into(),
             sysfs: "/sys".into(),
             rootfs: "/".into(),
             udev_data: "/run/udev/data".into(),
-            ignore_mount_points: regex(IGNORE_MOUNT_POINTS),
-            ignore_fs_types: regex(IGNORE_FS_TYPES),
-            ignore_disks: regex(IGNORE_DISKS),
-            ignore_interfaces: None,
+            flags: Flags::default(),
         }
     }
 }

@@ -7,27 +7,42 @@
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::Arc;
 
 use anyhow::Context;
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::net_dev;
 use kansoku_parsers::kernel::rtnetlink::{self, Counters};
-use kansoku_parsers::line::pattern::Pattern;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
     sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use super::flags::{Flag, NameFilter};
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "netdev",
     about: "bytes, packets, errors and drops per network interface",
-    build: |spec| Box::new(Netdev::new(spec)),
+    flags: &[INCLUDE, INCLUDE_OLD, EXCLUDE, EXCLUDE_OLD],
+    build: |spec| Ok(Box::new(Netdev::new(spec)?)),
+    ..Entry::DEFAULT
 };
+
+const INCLUDE: Flag = Flag::text(
+    "collector.netdev.device-include",
+    "",
+    "Regexp of net devices to include (mutually exclusive to device-exclude).",
+);
+const INCLUDE_OLD: Flag = Flag::deprecated("collector.netdev.device-whitelist", INCLUDE.name);
+/// Interfaces to leave out; none by default.
+pub(crate) const EXCLUDE: Flag = Flag::text(
+    "collector.netdev.device-exclude",
+    "",
+    "Regexp of net devices to exclude (mutually exclusive to device-include).",
+);
+const EXCLUDE_OLD: Flag = Flag::deprecated("collector.netdev.device-blacklist", EXCLUDE.name);
 
 /// A datagram of a dump is at most this large: the kernel fits it to the reader's buffer, 32 KiB.
 const DATAGRAM_BYTES: usize = 64 << 10;
@@ -61,7 +76,7 @@ const FROM_NETLINK: [(&str, &[usize]); 17] = [
 
 struct Netdev {
     source: Source,
-    ignore: Option<Arc<Pattern>>,
+    filter: NameFilter,
     buf: Vec<u8>,
     name: String,
     help: String,
@@ -75,27 +90,23 @@ enum Source {
 }
 
 impl Netdev {
-    fn new(spec: &NodeSpec) -> Self {
+    fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         let source = if is_our_network(&spec.procfs) {
             Source::Netlink
         } else {
             Source::Files(["1/net/dev", "net/dev"].map(|f| KernelFile::new(spec.procfs.join(f))))
         };
-        Self {
+        Ok(Self {
             source,
-            ignore: spec.ignore_interfaces.clone(),
+            filter: spec.flags.either_filter(&INCLUDE, &EXCLUDE)?,
             buf: Vec::new(),
             name: String::new(),
             help: String::new(),
-        }
+        })
     }
 
     fn sample(&mut self, out: &mut MetricBatch, device: &str, values: &[u64]) {
-        if self
-            .ignore
-            .as_ref()
-            .is_some_and(|i| i.is_match(device.as_bytes()))
-        {
+        if self.filter.is_ignored(device) {
             return;
         }
         for ((statistic, _), value) in FROM_NETLINK.iter().zip(values) {

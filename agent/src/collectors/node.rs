@@ -1,30 +1,57 @@
 //! All chosen node collectors together, with what node_exporter says of each: success and duration.
+//!
+//! Fresh collectors share one collection thread, whose samples are waited for; background ones have
+//! threads of their own, whose last samples serve where new ones are late. A collector of the first
+//! kind that hangs becomes one of the second, and the rest go on without it on a new thread.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{MetricBatch, MetricKind};
 
-use super::{COLLECTORS, Collector, NodeSpec};
+use super::worker::{Answer, Due, Outcome, Worker};
+use super::{COLLECTORS, Collector, Entry, NoData, NodeSpec, Tier};
 use crate::log;
+
+/// How long a scrape waits for a background collector that has given samples before.
+const PATIENCE: Duration = Duration::from_millis(30);
+/// How long it waits for the first ones, so that the first scrape is whole on a healthy machine.
+const FIRST_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The chosen collectors.
 pub struct NodeCollectors {
-    running: Vec<Running>,
+    spec: NodeSpec,
+    chosen: Vec<Chosen>,
+    /// Every chosen collector of the fresh tier; `None` when there is none.
+    fresh: Option<Worker>,
+    background: Vec<Background>,
 }
 
-struct Running {
-    name: &'static str,
-    collector: Box<dyn Collector>,
+struct Chosen {
+    entry: &'static Entry,
     /// Whether the last reading failed: only changes are reported, not every failure.
     is_failing: bool,
+    /// How the last reading went, of the collectors that were due.
+    duration: Duration,
+    is_success: bool,
+}
+
+/// A collector on a thread of its own.
+struct Background {
+    worker: Worker,
+    /// What it gave last; empty before that.
+    last: MetricBatch,
+    /// How long the next scrape waits for it.
+    patience: Duration,
+    /// Memory of the samples before those.
+    spare: MetricBatch,
 }
 
 /// The entry of [`COLLECTORS`] called `name`.
 ///
 /// # Errors
 /// A message that names the collectors that are known.
-pub fn find(name: &str) -> Result<&'static super::Entry, String> {
+pub fn find(name: &str) -> Result<&'static Entry, String> {
     let names = || COLLECTORS.iter().map(|e| e.name);
     COLLECTORS.iter().find(|e| e.name == name).ok_or_else(|| {
         let known: Vec<&str> = names().collect();
@@ -39,38 +66,123 @@ pub fn find(name: &str) -> Result<&'static super::Entry, String> {
     })
 }
 
+/// The collectors that node_exporter runs without being told to.
+pub fn defaults() -> impl Iterator<Item = &'static str> {
+    COLLECTORS.iter().filter(|e| e.is_default).map(|e| e.name)
+}
+
 impl NodeCollectors {
     /// Makes the collectors called `names` ready; each name must be known to [`find`].
-    #[must_use]
-    pub fn new(spec: &NodeSpec, names: &[&str]) -> Self {
-        let running = COLLECTORS
-            .iter()
-            .filter(|e| names.contains(&e.name))
-            .map(|e| Running {
-                name: e.name,
-                collector: (e.build)(spec),
-                is_failing: false,
-            })
-            .collect();
-        Self { running }
+    ///
+    /// # Errors
+    /// When a flag has a value that its collector cannot use.
+    pub fn new(spec: &NodeSpec, names: &[&str]) -> anyhow::Result<Self> {
+        let chosen = COLLECTORS.iter().filter(|e| names.contains(&e.name));
+        Self::of(spec, chosen)
     }
 
-    /// Every collector there is.
-    #[must_use]
-    pub fn all(spec: &NodeSpec) -> Self {
-        let names: Vec<&str> = COLLECTORS.iter().map(|e| e.name).collect();
-        Self::new(spec, &names)
+    fn of(spec: &NodeSpec, chosen: impl Iterator<Item = &'static Entry>) -> anyhow::Result<Self> {
+        let chosen: Vec<&Entry> = chosen.collect();
+        let (mut fresh, mut background) = (Vec::new(), Vec::new());
+        for (at, entry) in chosen.iter().enumerate() {
+            let collector = (entry.build)(spec)?;
+            match entry.tier {
+                Tier::Fresh => fresh.push((at, collector)),
+                Tier::Background => {
+                    let worker = Worker::start(entry.name, vec![(at, collector)])?;
+                    background.push(Background::new(worker));
+                }
+            }
+        }
+        let is_empty = fresh.is_empty();
+        let worker = (!is_empty)
+            .then(|| Worker::start("fresh", fresh))
+            .transpose()?;
+        let chosen = chosen.into_iter().map(|entry| Chosen {
+            entry,
+            is_failing: false,
+            duration: Duration::ZERO,
+            is_success: false,
+        });
+        Ok(Self {
+            spec: spec.clone(),
+            chosen: chosen.collect(),
+            fresh: worker,
+            background,
+        })
+    }
+
+    /// The names of the chosen collectors, in order.
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.chosen.iter().map(|c| c.entry.name)
     }
 
     /// Appends the samples of all collectors that `is_due` wants.
     pub fn collect(&mut self, is_due: impl Fn(&str) -> bool, out: &mut MetricBatch) {
-        let mut outcomes = Vec::with_capacity(self.running.len());
-        for running in self.running.iter_mut().filter(|r| is_due(r.name)) {
-            let start = Instant::now();
-            let result = running.collector.collect(out);
-            outcomes.push((running.name, start.elapsed().as_secs_f64(), result.is_ok()));
-            running.note(result);
+        let due: Due = self.chosen.iter().map(|c| is_due(c.entry.name)).collect();
+        let start = Instant::now();
+        for background in &mut self.background {
+            // What came too late for the last scrape is better than nothing for this one.
+            let at = background.worker.members[0];
+            background.take(start, &mut self.chosen[at]);
+            background.ask(&due);
         }
+        self.collect_fresh(&due, out);
+        for background in &mut self.background {
+            let at = background.worker.members[0];
+            if due[at] {
+                background.collect(&mut self.chosen[at], start, out);
+            }
+        }
+        self.report(&due, out);
+        build_info(out);
+    }
+
+    fn collect_fresh(&mut self, due: &Due, out: &mut MetricBatch) {
+        // Once for all, and once more without the one that hangs.
+        for _ in 0..2 {
+            let Some(worker) = &mut self.fresh else {
+                return;
+            };
+            let deadlines = worker
+                .members
+                .iter()
+                .map(|at| self.chosen[*at].entry.deadline);
+            let until = Instant::now() + deadlines.max().unwrap_or_default();
+            let mut empty = MetricBatch::new(out.tag.clone(), out.resource.clone(), out.time_ms);
+            empty.source = out.source;
+            worker.ask(due, out);
+            if let Some(Answer { batch, outcomes }) = worker.answer(until) {
+                *out = batch;
+                for outcome in outcomes {
+                    self.chosen[outcome.at].note(outcome);
+                }
+                return;
+            }
+            *out = empty;
+            self.leave_the_stuck_one();
+        }
+    }
+
+    /// Gives the collector that hangs the collection thread, and the others a new one.
+    fn leave_the_stuck_one(&mut self) {
+        let Some(mut worker) = self.fresh.take() else {
+            return;
+        };
+        let (stuck, others) = worker.give_up();
+        self.background.push(Background::new(worker));
+        let deadline = self.chosen[stuck].entry.deadline;
+        self.chosen[stuck].note(late(stuck, deadline));
+        let build = |at: usize| Some((at, (self.chosen[at].entry.build)(&self.spec).ok()?));
+        let collectors: Vec<(usize, Box<dyn Collector>)> =
+            others.into_iter().filter_map(build).collect();
+        match Worker::start("fresh", collectors) {
+            Ok(worker) => self.fresh = Some(worker),
+            Err(error) => log::error("collectors", format!("failed to start a thread: {error}")),
+        }
+    }
+
+    fn report(&self, due: &Due, out: &mut MetricBatch) {
         let duration = out.family(
             "node_scrape_collector_duration_seconds",
             MetricKind::Gauge,
@@ -81,28 +193,86 @@ impl NodeCollectors {
             MetricKind::Gauge,
             "node_exporter: Whether a collector succeeded.",
         );
-        for (name, duration_s, is_success) in outcomes {
-            let labels = [("collector", name)];
-            out.sample(duration, &labels, duration_s);
-            out.sample(success, &labels, f64::from(u8::from(is_success)));
+        for (chosen, _) in self.chosen.iter().zip(due.iter()).filter(|(_, due)| **due) {
+            let labels = [("collector", chosen.entry.name)];
+            out.sample(duration, &labels, chosen.duration.as_secs_f64());
+            out.sample(success, &labels, f64::from(u8::from(chosen.is_success)));
         }
-        build_info(out);
     }
 }
 
-impl Running {
-    fn note(&mut self, result: anyhow::Result<()>) {
-        match result {
-            Ok(()) if self.is_failing => {
-                log::info(&format!("collector:{}", self.name), "works again");
-                self.is_failing = false;
-            }
-            Err(error) if !self.is_failing => {
-                log::warn(&format!("collector:{}", self.name), format!("{error:#}"));
-                self.is_failing = true;
-            }
-            _ => {}
+impl Background {
+    fn new(worker: Worker) -> Self {
+        Self {
+            worker,
+            last: MetricBatch::default(),
+            patience: FIRST_PATIENCE,
+            spare: MetricBatch::default(),
         }
+    }
+
+    fn ask(&mut self, due: &Due) {
+        self.spare.clear();
+        self.worker.ask(due, &mut self.spare);
+    }
+
+    /// Takes over the answer, if it comes until then.
+    fn take(&mut self, until: Instant, chosen: &mut Chosen) {
+        if let Some(answer) = self.worker.answer(until) {
+            self.spare = std::mem::replace(&mut self.last, answer.batch);
+            for outcome in answer.outcomes {
+                chosen.note(outcome);
+            }
+        }
+    }
+
+    /// Appends what is newest, waiting a moment for what is under way.
+    fn collect(&mut self, chosen: &mut Chosen, start: Instant, out: &mut MetricBatch) {
+        self.take(start + self.patience, chosen);
+        self.patience = PATIENCE;
+        if self
+            .worker
+            .asked()
+            .is_some_and(|asked| asked.elapsed() >= chosen.entry.deadline)
+        {
+            chosen.note(late(self.worker.members[0], chosen.entry.deadline));
+            self.last.clear();
+        }
+        out.extend(&self.last);
+    }
+}
+
+/// The outcome of a collector that has not answered.
+fn late(at: usize, deadline: Duration) -> Outcome {
+    Outcome {
+        at,
+        duration: deadline,
+        result: Err(anyhow::anyhow!(
+            "no answer within {} s",
+            deadline.as_secs_f64()
+        )),
+    }
+}
+
+impl Chosen {
+    fn note(&mut self, outcome: Outcome) {
+        self.duration = outcome.duration;
+        self.is_success = outcome.result.is_ok();
+        let Err(error) = outcome.result else {
+            if std::mem::take(&mut self.is_failing) {
+                log::info(&self.voice(), "works again");
+            }
+            return;
+        };
+        if error.downcast_ref::<NoData>().is_some() {
+            log::debug(&self.voice(), format_args!("no data: {error:#}"));
+        } else if !std::mem::replace(&mut self.is_failing, true) {
+            log::warn(&self.voice(), format_args!("{error:#}"));
+        }
+    }
+
+    fn voice(&self) -> String {
+        format!("collector:{}", self.entry.name)
     }
 }
 
@@ -113,14 +283,9 @@ fn build_info(out: &mut MetricBatch) {
         MetricKind::Gauge,
         "A metric with a constant '1' value labeled by version, revision, branch, goversion from which node_exporter was built, and the goos and goarch for the build.",
     );
-    let machine = match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        other => other,
-    };
     let labels = [
         ("branch", "kansoku"),
-        ("goarch", machine),
+        ("goarch", crate::node_exporter::machine()),
         ("goos", std::env::consts::OS),
         ("goversion", ""),
         ("revision", ""),
@@ -130,37 +295,4 @@ fn build_info(out: &mut MetricBatch) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_unknown_collector_is_refused_with_those_that_are_known() {
-        assert_eq!(find("cpu").map(|e| e.name), Ok("cpu"));
-        let error = find("systemd").map(|e| e.name).expect_err("not there yet");
-        assert_eq!(
-            error,
-            "there is no collector 'systemd'; collectors: cpu, diskstats, filesystem, loadavg, meminfo, netdev, stat, time, uname"
-        );
-        let error = find("memifno").map(|e| e.name).expect_err("misspelt");
-        assert!(error.contains("did you mean 'meminfo'"), "{error}");
-    }
-
-    #[test]
-    fn a_collector_without_its_files_fails_alone() {
-        let spec = NodeSpec {
-            procfs: "/no/such/proc".into(),
-            ..NodeSpec::default()
-        };
-        let mut batch = MetricBatch::default();
-        NodeCollectors::new(&spec, &["cpu", "uname"]).collect(|_| true, &mut batch);
-        let mut out = Vec::new();
-        crate::exposition::write(&mut out, &[&batch]);
-        let text = String::from_utf8(out).expect("text");
-        assert!(
-            text.contains("node_scrape_collector_success{collector=\"cpu\"} 0\n"),
-            "{text}"
-        );
-        assert!(text.contains("node_scrape_collector_success{collector=\"uname\"} 1\n"));
-        assert!(text.contains("node_uname_info{"));
-    }
-}
+mod tests;

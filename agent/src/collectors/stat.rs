@@ -9,7 +9,8 @@ use super::{Collector, Entry, NodeSpec};
 pub(super) const ENTRY: Entry = Entry {
     name: "stat",
     about: "interrupts, context switches, forks, boot time, running and blocked processes",
-    build: |spec| Box::new(Counters::new(spec)),
+    build: |spec| Ok(Box::new(Counters::new(spec))),
+    ..Entry::DEFAULT
 };
 
 struct Counters {

@@ -12,7 +12,8 @@ use super::{Collector, Entry, NodeSpec};
 pub(super) const ENTRY: Entry = Entry {
     name: "time",
     about: "the system's time, its zone and its clock sources",
-    build: |spec| Box::new(Time::new(spec)),
+    build: |spec| Ok(Box::new(Time::new(spec))),
+    ..Entry::DEFAULT
 };
 
 /// Clock source devices that are looked for; all known systems have one.

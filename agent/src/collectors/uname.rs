@@ -7,7 +7,8 @@ use super::{Collector, Entry};
 pub(super) const ENTRY: Entry = Entry {
     name: "uname",
     about: "kernel release, machine and node name",
-    build: |_| Box::new(Uname),
+    build: |_| Ok(Box::new(Uname)),
+    ..Entry::DEFAULT
 };
 
 struct Uname;

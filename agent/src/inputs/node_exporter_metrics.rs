@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use kansoku_model::plugin::{OptionKind, OptionSpec};
 use kansoku_model::{ConfigError, MetricBatch, RecordBatch, Resource, Settings};
-use kansoku_parsers::line::pattern::Pattern;
 
 use super::node_paths::{PROCFS, SYSFS};
 use super::target_labels::target_labels;
 use super::ticker::Ticker;
-use crate::collectors::node::{NodeCollectors, find};
-use crate::collectors::{COLLECTORS, IGNORE_DISKS, IGNORE_FS_TYPES, IGNORE_MOUNT_POINTS, NodeSpec};
+use crate::collectors::flags::{Flag, Flags};
+use crate::collectors::node::{NodeCollectors, defaults, find};
+use crate::collectors::{NodeSpec, diskstats, filesystem, netdev};
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
@@ -40,7 +40,7 @@ pub const PLUGIN: InputPlugin = InputPlugin {
         OptionSpec::new(
             "metrics",
             OptionKind::List,
-            "all of kansoku's",
+            "those that node_exporter runs by default",
             "collectors to run",
         ),
         PROCFS,
@@ -60,19 +60,19 @@ pub const PLUGIN: InputPlugin = InputPlugin {
         OptionSpec::new(
             "filesystem.ignore_mount_point_regex",
             OptionKind::Text,
-            IGNORE_MOUNT_POINTS,
+            filesystem::MOUNT_POINTS_EXCLUDE.default,
             "mount points to leave out",
         ),
         OptionSpec::new(
             "filesystem.ignore_filesystem_type_regex",
             OptionKind::Text,
-            IGNORE_FS_TYPES,
+            filesystem::FS_TYPES_EXCLUDE.default,
             "file system types to leave out",
         ),
         OptionSpec::new(
             "diskstats.ignore_device_regex",
             OptionKind::Text,
-            IGNORE_DISKS,
+            diskstats::EXCLUDE.default,
             "block devices to leave out",
         ),
         OptionSpec::new(
@@ -88,50 +88,72 @@ pub const PLUGIN: InputPlugin = InputPlugin {
             "a label for every series; replaces job, instance or node",
         )
         .repeated(),
+        interval("collector.arp.scrape_interval"),
+        interval("collector.conntrack.scrape_interval"),
         interval("collector.cpu.scrape_interval"),
         interval("collector.diskstats.scrape_interval"),
+        interval("collector.entropy.scrape_interval"),
+        interval("collector.filefd.scrape_interval"),
         interval("collector.filesystem.scrape_interval"),
+        interval("collector.kernel_hung.scrape_interval"),
         interval("collector.loadavg.scrape_interval"),
         interval("collector.meminfo.scrape_interval"),
         interval("collector.netdev.scrape_interval"),
         interval("collector.stat.scrape_interval"),
         interval("collector.time.scrape_interval"),
         interval("collector.uname.scrape_interval"),
+        interval("collector.vmstat.scrape_interval"),
     ],
     example: "[INPUT]\n    Name            node_exporter_metrics\n    Tag             metrics.node\n    Scrape_interval 15\n",
     build: |settings, environment| Ok(Box::new(NodeExporterMetrics::new(settings, environment)?)),
 };
+
+/// Options that are flags of collectors under Fluent Bit's names.
+const FLAGS: [(&str, &Flag); 4] = [
+    (
+        "filesystem.ignore_mount_point_regex",
+        &filesystem::MOUNT_POINTS_EXCLUDE,
+    ),
+    (
+        "filesystem.ignore_filesystem_type_regex",
+        &filesystem::FS_TYPES_EXCLUDE,
+    ),
+    ("diskstats.ignore_device_regex", &diskstats::EXCLUDE),
+    ("netdev.ignore_device_regex", &netdev::EXCLUDE),
+];
 
 /// What the settings say of files and of what is left out; for the HTTP server too.
 ///
 /// # Errors
 /// When a pattern is not valid.
 pub fn spec(settings: &Settings) -> Result<NodeSpec, ConfigError> {
-    let pattern = |key: &str, default: &str| {
-        let pattern = Pattern::new(settings.text(key, default)).map(Arc::new);
+    let mut flags = Flags::default();
+    for (key, flag) in FLAGS {
+        let Some(setting) = settings.get(key) else {
+            continue;
+        };
+        let mistake = |error: String| ConfigError::new(&setting.place, format!("'{key}': {error}"));
+        flags.set(flag, &setting.value).map_err(mistake)?;
+        let pattern = flags.pattern(flag);
         pattern.map_err(|error| {
-            let place = settings.get(key).map_or(&settings.place, |s| &s.place);
-            ConfigError::new(place, format!("'{key}' is no valid pattern: {error}"))
-        })
-    };
+            let cause = error.root_cause();
+            ConfigError::new(
+                &setting.place,
+                format!("'{key}' is no valid pattern: {cause}"),
+            )
+        })?;
+    }
     let rootfs = std::path::PathBuf::from(settings.text("path.rootfs", "/"));
     let udev_data = match settings.get("path.udev.data") {
         Some(setting) => setting.value.clone().into(),
         None => rootfs.join("run/udev/data"),
-    };
-    let ignore_interfaces = match settings.text("netdev.ignore_device_regex", "") {
-        "" => None,
-        _ => Some(pattern("netdev.ignore_device_regex", "")?),
     };
     Ok(NodeSpec {
         procfs: settings.text(PROCFS.name, PROCFS.default).into(),
         sysfs: settings.text(SYSFS.name, SYSFS.default).into(),
         rootfs,
         udev_data,
-        ignore_mount_points: pattern("filesystem.ignore_mount_point_regex", IGNORE_MOUNT_POINTS)?,
-        ignore_fs_types: pattern("filesystem.ignore_filesystem_type_regex", IGNORE_FS_TYPES)?,
-        ignore_disks: pattern("diskstats.ignore_device_regex", IGNORE_DISKS)?,
-        ignore_interfaces,
+        flags,
     })
 }
 
@@ -141,7 +163,7 @@ pub fn spec(settings: &Settings) -> Result<NodeSpec, ConfigError> {
 /// When there is no such collector.
 pub fn collector_names(settings: &Settings) -> Result<Vec<&'static str>, ConfigError> {
     let Some(setting) = settings.get("metrics") else {
-        return Ok(COLLECTORS.iter().map(|e| e.name).collect());
+        return Ok(defaults().collect());
     };
     let names: Vec<&str> = settings.list("metrics");
     if names.is_empty() {
@@ -179,8 +201,10 @@ impl NodeExporterMetrics {
             .collect::<Result<_, _>>()?;
         let node = &environment.host_name;
         let labels = [("job", "node-exporter"), ("instance", node), ("node", node)];
+        let collectors = NodeCollectors::new(&spec(settings)?, &names);
         Ok(Self {
-            collectors: NodeCollectors::new(&spec(settings)?, &names),
+            collectors: collectors
+                .map_err(|error| ConfigError::new(&settings.place, format!("{error:#}")))?,
             names,
             intervals,
             resource: Arc::new(target_labels(&labels, settings)?),
@@ -216,6 +240,7 @@ impl Input for NodeExporterMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::collectors::COLLECTORS;
 
     fn error(pairs: &[(&str, &str)]) -> String {
         let settings = Settings::of("node_exporter_metrics", pairs);
@@ -234,16 +259,12 @@ mod tests {
             (&[], "ok"),
             (&[("metrics", "cpu, meminfo")], "ok"),
             (
-                &[("metrics", "cpu,hwmon")],
-                "command line: metrics: there is no collector 'hwmon'; collectors: cpu, diskstats, filesystem, loadavg, meminfo, netdev, stat, time, uname",
-            ),
-            (
                 &[("metrics", ",")],
                 "command line: 'metrics' names no collector; leave it out to run all",
             ),
             (
-                &[("collector.hwmon.scrape_interval", "1")],
-                "command line: unknown key 'collector.hwmon.scrape_interval' for node_exporter_metrics; did you mean 'collector.time.scrape_interval'?",
+                &[("collector.tyme.scrape_interval", "1")],
+                "command line: unknown key 'collector.tyme.scrape_interval' for node_exporter_metrics; did you mean 'collector.time.scrape_interval'?",
             ),
             (
                 &[("scrape_interval", "0")],
@@ -253,6 +274,13 @@ mod tests {
         for (pairs, expected) in cases {
             assert_eq!(error(pairs), *expected, "{pairs:?}");
         }
+        let unknown = error(&[("metrics", "cpu,nothing")]);
+        assert!(
+            unknown.starts_with(
+                "command line: metrics: there is no collector 'nothing'; collectors: arp, "
+            ),
+            "{unknown}"
+        );
         let bad = error(&[("netdev.ignore_device_regex", "(")]);
         assert!(
             bad.contains("'netdev.ignore_device_regex' is no valid pattern"),

@@ -422,7 +422,7 @@ pub(crate) fn human_size(bytes: u64) -> String {
 }
 
 /// The usual `process_*`.
-fn process(out: &mut MetricBatch) -> anyhow::Result<()> {
+pub(crate) fn process(out: &mut MetricBatch) -> anyhow::Result<()> {
     use nix::sys::resource::{Resource, getrlimit};
     use nix::unistd::{SysconfVar, sysconf};
     let mut buf = Vec::new();

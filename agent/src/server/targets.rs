@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use kansoku_model::{ConfigError, MetricBatch, Settings};
+use kansoku_model::{ConfigError, MetricBatch, Place, Settings};
 
+use crate::collectors::NodeSpec;
 use crate::collectors::container::{ContainerCollector, ContainerSpec};
-use crate::collectors::node::NodeCollectors;
-use crate::collectors::{COLLECTORS, NodeSpec};
+use crate::collectors::node::{NodeCollectors, defaults};
 use crate::inputs::{container_metrics, node_exporter_metrics};
 use crate::kubernetes::Pods;
 use crate::log;
@@ -43,28 +43,27 @@ impl Targets {
                 node_exporter_metrics::spec(settings)?,
                 node_exporter_metrics::collector_names(settings)?,
             ),
-            None => (
-                NodeSpec::default(),
-                COLLECTORS.iter().map(|e| e.name).collect(),
-            ),
+            None => (NodeSpec::default(), defaults().collect()),
         };
         let containers = containers.map(container_metrics::spec);
-        Ok(Self::new(
-            &spec,
-            &names,
-            containers.unwrap_or_default(),
-            pods,
-        ))
+        let place = node.map_or_else(
+            || Place::new("node_exporter_metrics", 0),
+            |n| n.place.clone(),
+        );
+        Self::new(&spec, &names, containers.unwrap_or_default(), pods)
+            .map_err(|error| ConfigError::new(&place, format!("{error:#}")))
     }
 
     /// The given node collectors and the containers.
-    #[must_use]
+    ///
+    /// # Errors
+    /// When a flag of a collector has a value that it cannot use.
     pub fn new(
         node: &NodeSpec,
         names: &[&str],
         containers: ContainerSpec,
         pods: Arc<Pods>,
-    ) -> Self {
+    ) -> anyhow::Result<Self> {
         let containers = ContainerCollector::new(containers, pods);
         if let Err(error) = &containers {
             log::warn(
@@ -72,11 +71,11 @@ impl Targets {
                 format!("/metrics is without containers: {error:#}"),
             );
         }
-        Self {
-            node: NodeCollectors::new(node, names),
+        Ok(Self {
+            node: NodeCollectors::new(node, names)?,
             containers: containers.ok(),
             batch: MetricBatch::default(),
-        }
+        })
     }
 
     /// Reads everything now.

@@ -38,7 +38,8 @@ fn ask_with(hot_reload: bool, requests: &[&[u8]]) -> Vec<String> {
                 ..ContainerSpec::default()
             },
             Arc::default(),
-        );
+        )
+        .expect("the flags are valid");
         // Reloads are answered at once: the first is done, the others are refused.
         let (control, events) = Control::new(hot_reload);
         let control = Arc::new(control);

@@ -10,6 +10,8 @@ pub mod loadavg;
 pub mod meminfo;
 pub mod mountinfo;
 pub mod net_dev;
+pub mod net_stat;
+pub mod netstat;
 pub mod pid_limits;
 pub mod pid_stat;
 pub mod pressure;
