@@ -8,6 +8,7 @@ mod client;
 mod kubelet;
 pub mod namespaces;
 mod node;
+pub mod runtime;
 mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
@@ -16,6 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use namespaces::{Namespace, Namespaces};
+pub use runtime::RuntimeTable;
 pub use watch::{Access, reduce, watch};
 
 /// How long a pod that was deleted is remembered.
@@ -116,6 +118,8 @@ pub struct Pods {
     changed: Condvar,
     /// Grows with every change, so that readers know that what they keep may be old.
     generation: AtomicU64,
+    /// Containers as the node's runtime knows them, when container metrics are wanted.
+    pub runtime: RuntimeTable,
     /// Namespaces, when some plugin wants them.
     pub namespaces: Namespaces,
     wants_namespaces: AtomicBool,

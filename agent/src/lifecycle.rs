@@ -4,6 +4,7 @@
 //! pipeline is touched. A mistake in it is told, and the old one goes on.
 
 use std::fs::OpenOptions;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -160,6 +161,8 @@ struct Parts {
     environment: Environment,
     /// What `/metrics` collects; taken by the server.
     targets: Option<Targets>,
+    /// The node's root, when somebody wants to know what its container runtime knows.
+    runtime_root: Option<PathBuf>,
 }
 
 impl Parts {
@@ -175,9 +178,15 @@ impl Parts {
             ..
         } = configuration;
         let has_containers = inputs.iter().any(|i| i.plugin == "container_metrics");
-        if service.http.is_some() || has_containers {
+        let wants_containers = service.http.is_some() || has_containers;
+        if wants_containers {
             environment.pods.want(Access::default());
         }
+        let of_containers = inputs.iter().find(|i| i.plugin == "container_metrics");
+        let runtime_root = wants_containers.then(|| {
+            let root = of_containers.map_or("/", |i| i.text("path.rootfs", "/"));
+            PathBuf::from(root)
+        });
         environment.pods.expect_list();
         let _inside = runtime.enter();
         let targets = service
@@ -189,6 +198,7 @@ impl Parts {
             service,
             environment,
             targets,
+            runtime_root,
         };
         Ok((parts, pipeline))
     }
@@ -209,11 +219,19 @@ struct Agent {
 
 impl Agent {
     /// Starts to watch the node's pods when a plugin wants it, instead of the watch so far.
-    fn watch(&mut self, environment: &Environment) {
+    fn watch(&mut self, environment: &Environment, runtime_root: Option<PathBuf>) {
         let new = environment.pods.wanted().map(|access| {
             let node = environment.host_name.to_string();
             let pods = environment.pods.clone();
-            self.runtime.spawn(kubernetes::watch(pods, access, node))
+            self.runtime.spawn(async move {
+                let runtime = pods.clone();
+                let containers = async {
+                    if let Some(root) = &runtime_root {
+                        runtime.runtime.poll(root).await;
+                    }
+                };
+                tokio::join!(kubernetes::watch(pods, access, node), containers);
+            })
         });
         if let Some(old) = std::mem::replace(&mut self.watch, new) {
             old.abort();
@@ -223,7 +241,8 @@ impl Agent {
     /// Lets server and watch serve the pipeline that runs now.
     fn attach(&mut self, running: &Running) -> anyhow::Result<()> {
         if self.watch.is_none() {
-            self.watch(&self.parts.environment.clone());
+            let root = self.parts.runtime_root.clone();
+            self.watch(&self.parts.environment.clone(), root);
         }
         let service = &self.parts.service;
         let Some((listen, targets)) = service.http.zip(self.parts.targets.take()) else {
@@ -304,7 +323,7 @@ impl Agent {
         };
         let _ = answer.send(ReloadAnswer::Done);
         // Pods are listed while the old pipeline drains.
-        self.watch(&parts.environment);
+        self.watch(&parts.environment, parts.runtime_root.clone());
         self.parts = parts;
         let running = running.hand_over(spec)?;
         if let Err(error) = open_log(&self.parts.service).and_then(|()| self.attach(&running)) {

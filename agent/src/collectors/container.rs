@@ -8,7 +8,7 @@
 //! `container_cpu_load_average_10s`, `container_cpu_load_d_average_10s` and `container_tasks_state`.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use kansoku_model::metric::Point;
@@ -21,7 +21,7 @@ use super::cgroup_tree::Trees;
 use super::cgroup_usage::MemoryLimits;
 use super::container_families::{DeviceNames, OOM_EVENTS, PLAIN, Reading};
 use super::container_families_io::LABELLED;
-use super::container_families_own::OWN;
+use super::container_families_own::{OWN, OWN_LABELLED};
 use super::kernel_file::KernelFile;
 use super::machine::Machine;
 use super::netdev::network_of;
@@ -34,6 +34,8 @@ use crate::kubernetes::Pods;
 const LIMITS_EVERY: u32 = 4;
 /// Interfaces of one network that are given.
 const MAX_INTERFACES: usize = 64;
+/// Files of one container's log: the kubelet keeps five generations.
+const MAX_LOG_FILES: usize = 64;
 /// The kernel's log.
 pub const KERNEL_LOG: &str = "/dev/kmsg";
 /// The program that keeps a pod's network alive, in every runtime.
@@ -165,7 +167,13 @@ impl ContainerCollector {
                 &mut self.buf,
             );
             // Each cgroup has its turn, so that the work is spread over the collections.
-            if at as u32 % LIMITS_EVERY == self.limits_in || cgroup.reading.open_files.is_none() {
+            let is_first = cgroup.reading.open_files.is_none();
+            if at as u32 % LIMITS_EVERY == self.limits_in || is_first {
+                if cgroup.files.is_container() && cgroup.is_in_pod {
+                    let reading = &mut cgroup.reading;
+                    let rootfs = &self.spec.rootfs;
+                    (reading.written_bytes, reading.log_bytes) = storage(path, rootfs, &self.pods);
+                }
                 cgroup.files.procs(&mut self.buf);
                 let counted = open_files::count(&self.spec.procfs, &self.buf, &mut allowed);
                 (cgroup.reading.open_files, cgroup.reading.sockets) = counted;
@@ -253,7 +261,7 @@ impl ContainerCollector {
                 }
             }
         }
-        for family in LABELLED {
+        for family in LABELLED.iter().chain(OWN_LABELLED) {
             let mut id = None;
             for ((path, cgroup), names) in self.cgroups.iter().zip(&names) {
                 (family.each)(&self.devices, &cgroup.reading, &mut |further, value| {
@@ -382,9 +390,39 @@ fn listed_as_sandbox(path: &str, pods: &Pods) -> Option<bool> {
     if pods.by_container_id(id).is_some() {
         return Some(false);
     }
+    if let Some(known) = pods.runtime.by_id(id) {
+        return Some(known.is_sandbox());
+    }
     let pod = pods.by_uid(identity.pod_uid.as_deref()?)?;
     let is_complete = !pod.containers.is_empty() && pod.containers.iter().all(|c| !c.id.is_empty());
     is_complete.then_some(true)
+}
+
+/// What a container takes of the node's disk: its writable layer, as the runtime counts it, and its
+/// log's files, which the kubelet keeps in a folder of their own.
+fn storage(path: &str, rootfs: &Path, pods: &Pods) -> (Option<u64>, Option<u64>) {
+    let identity = identify(path);
+    let (Some(id), Some(uid)) = (identity.container_id, &identity.pod_uid) else {
+        return (None, None);
+    };
+    let written = pods
+        .runtime
+        .by_id(id)
+        .and_then(|known| known.writable_bytes);
+    let names = Names::of(path, pods);
+    if names.container.is_empty() {
+        return (written, None);
+    }
+    let pod = format!("{}_{}_{uid}", names.namespace, names.pod);
+    let folder = rootfs.join("var/log/pods").join(pod).join(&names.container);
+    let logs = std::fs::read_dir(folder).ok().map(|entries| {
+        let files = entries.flatten().take(MAX_LOG_FILES);
+        let sizes = files
+            .filter_map(|e| e.metadata().ok())
+            .filter(|m| m.is_file());
+        sizes.map(|m| m.len()).sum()
+    });
+    (written, logs)
 }
 
 /// Interfaces that cAdvisor leaves out, because they repeat the traffic of others.
@@ -426,6 +464,15 @@ impl Names {
         if let Some(pod) = pod {
             names.pod.clone_from(&pod.name);
             names.namespace.clone_from(&pod.namespace);
+        }
+        let is_incomplete = names.image.is_empty() || names.pod.is_empty();
+        if let Some(id) = identity.container_id.filter(|_| is_incomplete)
+            && let Some(known) = pods.runtime.by_id(id)
+        {
+            names.container.clone_from(&known.container);
+            names.image.clone_from(&known.image);
+            names.pod.clone_from(&known.pod);
+            names.namespace.clone_from(&known.namespace);
         }
         names
     }

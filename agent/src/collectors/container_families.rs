@@ -26,6 +26,9 @@ pub struct Reading {
     pub throttled_ratio: Option<f64>,
     /// Processes killed for want of memory, by the cgroup's count or the kernel's log.
     pub oom_kills: Option<u64>,
+    /// What the container has written: into its root, and as its log's files on the node.
+    pub written_bytes: Option<u64>,
+    pub log_bytes: Option<u64>,
     /// Of the whole node; at the root only.
     pub filesystems: Vec<RootFilesystem>,
 }
@@ -45,6 +48,8 @@ impl Reading {
             sockets: None,
             throttled_ratio: None,
             oom_kills: None,
+            written_bytes: None,
+            log_bytes: None,
             filesystems: Vec::new(),
         }
     }

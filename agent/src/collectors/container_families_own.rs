@@ -3,7 +3,7 @@
 
 use kansoku_model::MetricKind::Gauge;
 
-use super::container_families::{Plain, Reading, plain};
+use super::container_families::{Labelled, Plain, Reading, plain};
 
 /// Bytes between the working set and the limit; nothing without a limit.
 fn memory_available(r: &Reading) -> Option<f64> {
@@ -50,3 +50,17 @@ pub const OWN: &[Plain] = &[
         |r| r.throttled_ratio,
     ),
 ];
+
+/// Families with further labels.
+pub const OWN_LABELLED: &[Labelled] = &[Labelled {
+    name: "container_ephemeral_storage_used_bytes",
+    kind: Gauge,
+    help: "Bytes on the node's disk that the container's writable layer and its log take.",
+    each: |_, r, emit| {
+        for (kind, bytes) in [("writable_layer", r.written_bytes), ("logs", r.log_bytes)] {
+            if let Some(bytes) = bytes {
+                emit(&[("kind", kind)], bytes as f64);
+            }
+        }
+    },
+}];
