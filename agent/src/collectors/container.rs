@@ -419,7 +419,7 @@ fn storage(path: &str, rootfs: &Path, pods: &Pods) -> (Option<u64>, Option<u64>)
         let files = entries.flatten().take(MAX_LOG_FILES);
         let sizes = files
             .filter_map(|e| e.metadata().ok())
-            .filter(|m| m.is_file());
+            .filter(std::fs::Metadata::is_file);
         sizes.map(|m| m.len()).sum()
     });
     (written, logs)
