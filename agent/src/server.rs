@@ -39,6 +39,7 @@ use crate::{exposition, filters, inputs, log};
 
 use health::Health;
 pub(crate) use own_metrics::{OwnMetrics, process};
+use targets::Part;
 pub use targets::Targets;
 
 /// Connections at a time: a few scrapers, probes and curious people. More wait to be accepted.
@@ -265,7 +266,9 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
         shown.unwrap_or_else(PoisonError::into_inner).clone()
     };
     let answer = match path {
-        "/metrics" => all_metrics(&current).await,
+        "/metrics" => collected(&current, Part::All).await,
+        "/metrics/cadvisor" => collected(&current, Part::Cadvisor).await,
+        "/metrics/resource" => collected(&current, Part::Resource).await,
         "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
         _ => shown(&current, path),
     };
@@ -397,14 +400,15 @@ fn plugins() -> Answer {
 }
 
 /// Node, containers and the agent itself, read now.
-async fn all_metrics(shared: &Current) -> Answer {
-    let own = shared.own.batch();
+async fn collected(shared: &Current, part: Part) -> Answer {
+    let own = (part == Part::All).then(|| shared.own.batch());
     let mut targets = shared.targets.clone().lock_owned().await;
     // Reading files blocks, for about a millisecond, so it does not belong on a runtime's thread.
     let collecting = tokio::task::spawn_blocking(move || {
         let mut body = Vec::new();
-        let batch = targets.collect();
-        let n_duplicates = exposition::write(&mut body, &[batch, &own]);
+        let batch = targets.collect(part);
+        let batches: Vec<_> = std::iter::once(batch).chain(&own).collect();
+        let n_duplicates = exposition::write(&mut body, &batches);
         (body, n_duplicates)
     });
     match collecting.await {

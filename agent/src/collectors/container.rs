@@ -22,6 +22,7 @@ use super::cgroup_usage::MemoryLimits;
 use super::container_families::{DeviceNames, OOM_EVENTS, PLAIN, Reading};
 use super::container_families_io::LABELLED;
 use super::container_families_own::{OWN, OWN_LABELLED};
+use super::container_resource;
 use super::kernel_file::KernelFile;
 use super::machine::Machine;
 use super::netdev::network_of;
@@ -125,6 +126,22 @@ impl ContainerCollector {
 
     /// Appends the samples of all cgroups and of the machine.
     pub fn collect(&mut self, now_s: u64, out: &mut MetricBatch) {
+        self.read(now_s);
+        self.emit(out);
+        self.machine.collect(out);
+    }
+
+    /// Appends what the kubelet serves as `/metrics/resource`.
+    pub fn collect_resource(&mut self, now_s: u64, out: &mut MetricBatch) {
+        self.read(now_s);
+        let readings = self
+            .cgroups
+            .iter()
+            .map(|(path, c)| (path.as_str(), &c.reading));
+        container_resource::emit(readings, &self.pods, out);
+    }
+
+    fn read(&mut self, now_s: u64) {
         self.read_limits_soon();
         let paths = self.trees.walk();
         self.oom_kills.read();
@@ -196,8 +213,6 @@ impl ContainerCollector {
             root.reading.filesystems = self.filesystems.read(&disks, &mut self.buf);
         }
         self.name_devices();
-        self.emit(out);
-        self.machine.collect(out);
     }
 
     fn read_limits_soon(&mut self) {
@@ -436,15 +451,15 @@ fn is_virtual(interface: &str) -> bool {
 /// What a cgroup is called in the cluster; empty where that is not known.
 #[derive(Debug, Default)]
 pub(super) struct Names {
-    container: String,
+    pub(super) container: String,
     image: String,
     name: String,
-    namespace: String,
-    pod: String,
+    pub(super) namespace: String,
+    pub(super) pod: String,
 }
 
 impl Names {
-    fn of(path: &str, pods: &Pods) -> Self {
+    pub(super) fn of(path: &str, pods: &Pods) -> Self {
         let identity = identify(path);
         let mut names = Self {
             name: identity.container_id.unwrap_or("").to_owned(),

@@ -15,6 +15,7 @@ pub mod container;
 pub mod container_families;
 mod container_families_io;
 mod container_families_own;
+mod container_resource;
 mod cpu;
 mod desc;
 pub(crate) mod diskstats;

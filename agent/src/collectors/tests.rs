@@ -118,14 +118,7 @@ const UNSTABLE_CONTAINER: [&str; 2] = [
 ];
 
 fn collect_containers(version: &str, pods: Arc<Pods>) -> MetricBatch {
-    let spec = ContainerSpec {
-        cgroup_root: fixtures(&format!("cgroup/{version}/tree")),
-        procfs: fixtures("cgroup/proc"),
-        sysfs: fixtures("sys"),
-        rootfs: "/no/such/root".into(),
-        kernel_log: "/no/such/log".into(),
-    };
-    let mut collector = ContainerCollector::new(spec, pods).expect("there is a tree");
+    let mut collector = container_collector(version, pods);
     let mut batch = MetricBatch::default();
     // A second collection with kept descriptors gives the same.
     for _ in 0..2 {
@@ -133,6 +126,28 @@ fn collect_containers(version: &str, pods: Arc<Pods>) -> MetricBatch {
         collector.collect(1_795_253_000, &mut batch);
     }
     batch
+}
+
+fn container_collector(version: &str, pods: Arc<Pods>) -> ContainerCollector {
+    let spec = ContainerSpec {
+        cgroup_root: fixtures(&format!("cgroup/{version}/tree")),
+        procfs: fixtures("cgroup/proc"),
+        sysfs: fixtures("sys"),
+        rootfs: "/no/such/root".into(),
+        kernel_log: "/no/such/log".into(),
+    };
+    ContainerCollector::new(spec, pods).expect("there is a tree")
+}
+
+/// Families, labels and values as in a kubelet's own answer, without its time stamps.
+#[test]
+fn what_metrics_server_reads() {
+    for version in ["v1", "v2"] {
+        let mut batch = MetricBatch::default();
+        container_collector(version, pods()).collect_resource(1_795_253_000, &mut batch);
+        let expected = fixtures(&format!("cgroup/{version}/expected-resource.prom"));
+        check(&batch, &expected, &UNSTABLE_CONTAINER);
+    }
 }
 
 #[test]

@@ -11,6 +11,17 @@ use crate::inputs::{container_metrics, node_exporter_metrics};
 use crate::kubernetes::Pods;
 use crate::log;
 
+/// What a path serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Part {
+    /// `/metrics`: the node, its containers and the agent itself.
+    All,
+    /// `/metrics/cadvisor`: containers and machine, as the kubelet serves them.
+    Cadvisor,
+    /// `/metrics/resource`: what metrics-server reads of the kubelet.
+    Resource,
+}
+
 /// Collectors of their own, apart from those of the inputs.
 pub struct Targets {
     node: NodeCollectors,
@@ -78,13 +89,18 @@ impl Targets {
         })
     }
 
-    /// Reads everything now.
-    pub(super) fn collect(&mut self) -> &MetricBatch {
+    /// Reads what is asked for, now.
+    pub(super) fn collect(&mut self, part: Part) -> &MetricBatch {
         self.batch.clear();
-        self.node.collect(|_| true, &mut self.batch);
+        if part == Part::All {
+            self.node.collect(|_| true, &mut self.batch);
+        }
         if let Some(containers) = &mut self.containers {
             let now_s = crate::inputs::unix_ms() / 1000;
-            containers.collect(now_s, &mut self.batch);
+            match part {
+                Part::All | Part::Cadvisor => containers.collect(now_s, &mut self.batch),
+                Part::Resource => containers.collect_resource(now_s, &mut self.batch),
+            }
         }
         &self.batch
     }

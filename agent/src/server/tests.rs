@@ -119,6 +119,8 @@ fn every_path_answers_in_its_form() {
             "fluentbit_input_records_total{name=\"tail.0\"} 3\n",
         ),
         ("/metrics", "200 OK", "process_cpu_seconds_total "),
+        ("/metrics/cadvisor", "200 OK", "\nmachine_scrape_error 0\n"),
+        ("/metrics/resource", "200 OK", "\nresource_scrape_error 0\n"),
         ("/api/v1/health", "200 OK", "ok\n"),
         ("/api/v1/uptime", "200 OK", "\"uptime_sec\":"),
         ("/api/v1/metrics", "200 OK", "\"output\":{\"es.0\":{"),
