@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kansoku_model::{ConfigError, MetricBatch, Place, Settings};
+use kansoku_model::{ConfigError, MetricBatch, MetricKind, Place, Settings};
 
 use crate::collectors::NodeSpec;
 use crate::collectors::container::{ContainerCollector, ContainerSpec};
@@ -89,6 +89,18 @@ impl Targets {
         })
     }
 
+    /// Says, as the kubelet does, that containers were asked for and there is nothing to read.
+    fn no_containers(&mut self, part: Part) {
+        let name = if part == Part::Resource {
+            "resource_scrape_error"
+        } else {
+            "container_scrape_error"
+        };
+        let help = "1 if there was an error while getting container metrics, 0 otherwise";
+        let family = self.batch.family(name, MetricKind::Gauge, help);
+        self.batch.sample(family, &[], 1.0);
+    }
+
     /// Reads what is asked for, now.
     pub(super) fn collect(&mut self, part: Part) -> &MetricBatch {
         self.batch.clear();
@@ -101,6 +113,8 @@ impl Targets {
                 Part::All | Part::Cadvisor => containers.collect(now_s, &mut self.batch),
                 Part::Resource => containers.collect_resource(now_s, &mut self.batch),
             }
+        } else if part != Part::All {
+            self.no_containers(part);
         }
         &self.batch
     }
