@@ -17,7 +17,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 pub use namespaces::{Namespace, Namespaces};
-pub use runtime::RuntimeTable;
+pub use runtime::{RuntimePlace, RuntimeTable};
 pub use watch::{Access, reduce, watch};
 
 /// How long a pod that was deleted is remembered.

@@ -4,7 +4,6 @@
 //! pipeline is touched. A mistake in it is told, and the old one goes on.
 
 use std::fs::OpenOptions;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -16,7 +15,8 @@ use tokio::task::JoinHandle;
 use crate::command_line::{self, Invocation};
 use crate::config::{self, Configuration, Service};
 use crate::control::{Control, Event, ReloadAnswer};
-use crate::kubernetes::{self, Access};
+use crate::inputs::container_metrics;
+use crate::kubernetes::{self, Access, RuntimePlace};
 use crate::log::{self, Level};
 use crate::pipeline::{self, PipelineSpec, Running};
 use crate::plugin::Environment;
@@ -161,8 +161,8 @@ struct Parts {
     environment: Environment,
     /// What `/metrics` collects; taken by the server.
     targets: Option<Targets>,
-    /// The node's root, when somebody wants to know what its container runtime knows.
-    runtime_root: Option<PathBuf>,
+    /// Set when somebody wants to know what the node's container runtime knows.
+    runtime_place: Option<RuntimePlace>,
 }
 
 impl Parts {
@@ -183,10 +183,8 @@ impl Parts {
             environment.pods.want(Access::default());
         }
         let of_containers = inputs.iter().find(|i| i.plugin == "container_metrics");
-        let runtime_root = wants_containers.then(|| {
-            let root = of_containers.map_or("/", |i| i.text("path.rootfs", "/"));
-            PathBuf::from(root)
-        });
+        let runtime_place =
+            wants_containers.then(|| container_metrics::runtime_place(of_containers));
         environment.pods.expect_list();
         let _inside = runtime.enter();
         let targets = service
@@ -198,7 +196,7 @@ impl Parts {
             service,
             environment,
             targets,
-            runtime_root,
+            runtime_place,
         };
         Ok((parts, pipeline))
     }
@@ -219,15 +217,15 @@ struct Agent {
 
 impl Agent {
     /// Starts to watch the node's pods when a plugin wants it, instead of the watch so far.
-    fn watch(&mut self, environment: &Environment, runtime_root: Option<PathBuf>) {
+    fn watch(&mut self, environment: &Environment, place: Option<RuntimePlace>) {
         let new = environment.pods.wanted().map(|access| {
             let node = environment.host_name.to_string();
             let pods = environment.pods.clone();
             self.runtime.spawn(async move {
                 let runtime = pods.clone();
                 let containers = async {
-                    if let Some(root) = &runtime_root {
-                        runtime.runtime.poll(root).await;
+                    if let Some(place) = &place {
+                        runtime.runtime.poll(place).await;
                     }
                 };
                 tokio::join!(kubernetes::watch(pods, access, node), containers);
@@ -241,8 +239,8 @@ impl Agent {
     /// Lets server and watch serve the pipeline that runs now.
     fn attach(&mut self, running: &Running) -> anyhow::Result<()> {
         if self.watch.is_none() {
-            let root = self.parts.runtime_root.clone();
-            self.watch(&self.parts.environment.clone(), root);
+            let place = self.parts.runtime_place.clone();
+            self.watch(&self.parts.environment.clone(), place);
         }
         let service = &self.parts.service;
         let Some((listen, targets)) = service.http.zip(self.parts.targets.take()) else {
@@ -323,7 +321,7 @@ impl Agent {
         };
         let _ = answer.send(ReloadAnswer::Done);
         // Pods are listed while the old pipeline drains.
-        self.watch(&parts.environment, parts.runtime_root.clone());
+        self.watch(&parts.environment, parts.runtime_place.clone());
         self.parts = parts;
         let running = running.hand_over(spec)?;
         if let Err(error) = open_log(&self.parts.service).and_then(|()| self.attach(&running)) {

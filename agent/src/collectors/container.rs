@@ -145,16 +145,23 @@ impl ContainerCollector {
         self.read_limits_soon();
         let paths = self.trees.walk();
         self.oom_kills.read();
+        self.oom_kills.forget(now_s);
         self.cgroups.retain(|path, cgroup| {
             let stays = paths.contains(path);
             if !stays && cgroup.files.is_container() {
                 let names = Names::of(path, &self.pods);
                 let counted = cgroup.reading.oom_kills.unwrap_or(0);
-                self.oom_kills.ended(path, names, counted, now_s);
+                self.oom_kills.ended(path, names, Some(counted), now_s);
             }
             stays
         });
-        self.oom_kills.forget(now_s);
+        for path in self.oom_kills.strangers(|path| paths.contains(path)) {
+            let names = Names::of(&path, &self.pods);
+            // Waits until the cluster tells whose it was.
+            if !names.pod.is_empty() {
+                self.oom_kills.ended(&path, names, None, now_s);
+            }
+        }
         for path in paths {
             if !self.cgroups.contains_key(&path) {
                 let identity = identify(&path);

@@ -39,6 +39,8 @@ struct Ended {
     names: Names,
     killed: u64,
     until_s: u64,
+    /// Its series was never there: it starts with 0, or no rate would see the step.
+    is_new: bool,
 }
 
 impl OomKills {
@@ -84,10 +86,16 @@ impl OomKills {
             .or_else(|| self.log.is_some().then_some(0))
     }
 
-    /// A container has ended that had `counted` kills when it was last read.
-    pub fn ended(&mut self, path: &str, names: Names, counted: u64, now_s: u64) {
+    /// Cgroups with kills that `is_there` does not know: containers that lived between two readings.
+    pub fn strangers(&self, is_there: impl Fn(&str) -> bool) -> Vec<String> {
+        let paths = self.told.keys().filter(|path| !is_there(path));
+        paths.cloned().collect()
+    }
+
+    /// A container has ended that had `counted` kills when it was last read; `None` when it never was.
+    pub fn ended(&mut self, path: &str, names: Names, counted: Option<u64>, now_s: u64) {
         let told = self.told.remove(path).unwrap_or(0);
-        let killed = told.max(counted);
+        let killed = told.max(counted.unwrap_or(0));
         if killed == 0 {
             return;
         }
@@ -99,19 +107,24 @@ impl OomKills {
             names,
             killed,
             until_s: now_s + STAYS_S,
+            is_new: counted.is_none(),
         });
     }
 
-    /// Forgets who ended long ago.
+    /// Begins a collection: forgets who ended long ago.
     pub fn forget(&mut self, now_s: u64) {
         self.ended.retain(|e| now_s < e.until_s);
+        for ended in &mut self.ended {
+            ended.is_new = false;
+        }
     }
 
     /// Path, names and kills of the containers that ended lately.
     pub fn ended_lately(&self) -> impl Iterator<Item = (&str, &Names, u64)> {
-        self.ended
-            .iter()
-            .map(|e| (e.path.as_str(), &e.names, e.killed))
+        self.ended.iter().map(|e| {
+            let killed = if e.is_new { 0 } else { e.killed };
+            (e.path.as_str(), &e.names, killed)
+        })
     }
 }
 
@@ -148,8 +161,8 @@ mod tests {
         };
         assert_eq!(kills.of(PATH, Some(&memory)), Some(3));
         assert_eq!(kills.of("/other", None), Some(0));
-        kills.ended(PATH, Names::default(), 1, 1000);
-        kills.ended("/other", Names::default(), 0, 1000);
+        kills.ended(PATH, Names::default(), Some(1), 1000);
+        kills.ended("/other", Names::default(), Some(0), 1000);
         let lately = |kills: &OomKills| {
             let all = kills
                 .ended_lately()
@@ -161,13 +174,22 @@ mod tests {
         assert_eq!(lately(&kills).len(), 1);
         kills.forget(1600);
         assert!(lately(&kills).is_empty());
+        // One that was never read itself.
+        write!(log, "{KILL}").unwrap();
+        kills.read();
+        assert_eq!(kills.strangers(|path| path == PATH), [""; 0]);
+        assert_eq!(kills.strangers(|_| false), [PATH]);
+        kills.ended(PATH, Names::default(), None, 2000);
+        assert_eq!(lately(&kills), [(PATH.to_owned(), 0)]);
+        kills.forget(2005);
+        assert_eq!(lately(&kills), [(PATH.to_owned(), 1)]);
     }
 
     #[test]
     fn ended_containers_are_bounded() {
         let mut kills = OomKills::new(Path::new("/no/such/log"));
         for n in 0..MAX_ENDED + 5 {
-            kills.ended(&format!("/{n}"), Names::default(), 1, 0);
+            kills.ended(&format!("/{n}"), Names::default(), Some(1), 0);
         }
         assert_eq!(kills.ended_lately().count(), MAX_ENDED);
         assert_eq!(kills.of("/x", None), None, "nothing counts");

@@ -10,6 +10,7 @@ use super::node_paths::{PROCFS, SYSFS};
 use super::target_labels::target_labels;
 use super::ticker::{self, Ticker};
 use crate::collectors::container::{ContainerCollector, ContainerSpec, KERNEL_LOG};
+use crate::kubernetes::RuntimePlace;
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
@@ -42,6 +43,12 @@ pub const PLUGIN: InputPlugin = InputPlugin {
             "where the node's / is mounted",
         ),
         OptionSpec::new(
+            "cri_socket",
+            OptionKind::Text,
+            "",
+            "where the container runtime listens; else containerd's, CRI-O's, k3s' and cri-dockerd's usual places below path.rootfs",
+        ),
+        OptionSpec::new(
             "add_label",
             OptionKind::Pair,
             "",
@@ -62,6 +69,20 @@ pub fn spec(settings: &Settings) -> ContainerSpec {
         sysfs: settings.text(SYSFS.name, SYSFS.default).into(),
         rootfs: settings.text("path.rootfs", "/").into(),
         kernel_log: KERNEL_LOG.into(),
+    }
+}
+
+/// Where the container runtime is, by the first input of this kind.
+#[must_use]
+pub fn runtime_place(settings: Option<&Settings>) -> RuntimePlace {
+    let text = |name, default| settings.map_or(default, |s| s.text(name, default));
+    let socket = text("cri_socket", "");
+    RuntimePlace {
+        rootfs: text("path.rootfs", "/").into(),
+        // Kubelets are given a URL.
+        socket: Some(socket.strip_prefix("unix://").unwrap_or(socket))
+            .filter(|socket| !socket.is_empty())
+            .map(Into::into),
     }
 }
 
@@ -119,6 +140,19 @@ impl Input for ContainerMetrics {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_runtime_is_where_a_kubelets_flag_says() {
+        let socket = |value: &'static str| {
+            let settings = Settings::of("container_metrics", &[("cri_socket", value)]);
+            settings.check(PLUGIN.options).expect("the key is known");
+            runtime_place(Some(&settings)).socket
+        };
+        assert_eq!(socket("unix:///run/x.sock"), Some("/run/x.sock".into()));
+        assert_eq!(socket("/run/x.sock"), Some("/run/x.sock".into()));
+        assert_eq!(runtime_place(None).socket, None);
+        assert_eq!(runtime_place(None).rootfs, std::path::Path::new("/"));
+    }
 
     #[test]
     fn a_missing_tree_is_a_mistake_of_the_configuration() {

@@ -63,6 +63,15 @@ impl Known {
     }
 }
 
+/// Where the runtime listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RuntimePlace {
+    /// Where the node's / is mounted: the usual sockets are looked for there.
+    pub rootfs: PathBuf,
+    /// Instead of those.
+    pub socket: Option<PathBuf>,
+}
+
 /// Containers by id.
 #[derive(Debug, Default)]
 pub struct RuntimeTable {
@@ -93,11 +102,11 @@ impl RuntimeTable {
         *self.lock() = all.map(|(id, known)| (id, Arc::new(known))).collect();
     }
 
-    /// Fills the table for as long as the task lives, from the runtime below the node's root.
-    pub async fn poll(&self, rootfs: &Path) {
+    /// Fills the table for as long as the task lives.
+    pub async fn poll(&self, place: &RuntimePlace) {
         let mut is_well = true;
         loop {
-            if let Some(socket) = find_socket(rootfs) {
+            if let Some(socket) = place.socket.clone().or_else(|| find_socket(&place.rootfs)) {
                 let asked = tokio::time::timeout(TIMEOUT, self.ask(&socket)).await;
                 let answer = asked.unwrap_or_else(|_| Err(anyhow!("no answer in ten seconds")));
                 match &answer {
