@@ -75,6 +75,15 @@ impl Recovered {
         ends.chain(self.marks.get(&source).copied()).collect()
     }
 
+    /// What batches of a source covered that the requests were made of. Between `cuts` there is also
+    /// what was in no request.
+    pub(crate) fn ranges(&self, source: SourceId) -> BTreeSet<(Position, Position)> {
+        let intents = self.requests.iter();
+        let ranges = intents.flat_map(|i| i.members.iter().chain(&i.roots));
+        let of_source = ranges.filter(|m| m.id == source);
+        of_source.map(|m| (m.from, m.to)).collect()
+    }
+
     /// The other sources of the requests that have a batch of this one.
     pub(crate) fn partners(&self, source: SourceId) -> BTreeSet<SourceId> {
         let with_it = |i: &&Intent| i.roots.iter().any(|m| m.id == source);

@@ -285,6 +285,15 @@ impl Link {
         cuts.into_iter().collect()
     }
 
+    /// The ranges of this source's batches in those requests: each comes again as one batch, however
+    /// large it is.
+    #[must_use]
+    pub fn ranges(&self, source: SourceId) -> Vec<(Position, Position)> {
+        let ranges = (self.core.routes.iter()).map(|r| r.recovered.ranges(source));
+        let ranges: BTreeSet<_> = ranges.flatten().collect();
+        ranges.into_iter().collect()
+    }
+
     /// The other sources that had batches in a request together with this one when the agent was
     /// killed: it can be made again only when they are read, too.
     #[must_use]

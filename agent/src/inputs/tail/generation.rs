@@ -113,6 +113,8 @@ pub(super) struct Generation {
     pub(super) lag: Option<Lag>,
     /// Batches end at these positions, as they did before a crash.
     pub(super) ends: Arc<[Position]>,
+    /// What single batches of requests covered that are made again: from, to.
+    pub(super) ranges: Arc<[(Position, Position)]>,
     /// Sources that had batches in one request with this one then.
     pub(super) partners: Arc<[SourceId]>,
     /// Reading has begun; what the generation before handed on has been taken over.
@@ -175,6 +177,7 @@ impl Generation {
             outputs,
             lag: None,
             ends: Arc::new([]),
+            ranges: Arc::new([]),
             partners: Arc::new([]),
             begun: false,
             inherited: None,
@@ -228,6 +231,21 @@ impl Generation {
     /// Whether a request that was under way before a crash may lack something that is to be read.
     pub(super) fn must_repeat(&self) -> bool {
         self.hot && !self.closed && self.has_end_after(self.offset)
+    }
+
+    /// Whether a batch that begins behind `from` is to become one of before a crash, and the rest of
+    /// it is still to be read.
+    fn is_within_range(&self, from: Position) -> bool {
+        let mut ranges = self.ranges.iter();
+        ranges.any(|(first, last)| {
+            (first.offset..last.offset).contains(&from.offset) && self.offset < last.offset
+        })
+    }
+
+    /// Whether the batch must not be sent yet: a request of before a crash needs more of it.
+    pub(super) fn must_grow(&self) -> bool {
+        let from = self.open.as_ref().map(OpenBatch::from);
+        self.hot && !self.closed && from.is_some_and(|from| self.is_within_range(from))
     }
 
     /// Whether everything handed on has been acknowledged and nothing waits to be.

@@ -156,6 +156,11 @@ impl OpenBatch {
             columns: Columns::default(),
         }
     }
+
+    /// Its records come after this.
+    pub(super) fn from(&self) -> Position {
+        self.from
+    }
 }
 
 /// Where a line lies.

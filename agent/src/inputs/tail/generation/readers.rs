@@ -51,6 +51,7 @@ impl Generation {
             merged: false,
         });
         reader.ends = self.ends.clone();
+        reader.ranges = self.ranges.clone();
         reader.begun = self.begun;
         if let Some(inherited) = self.inherited.clone() {
             reader.inherit(inherited);

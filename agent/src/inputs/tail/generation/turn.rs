@@ -231,8 +231,10 @@ impl Generation {
             scratch: context.scratch,
         };
         self.lines.feed(open, &mut feed, region, start);
-        self.full = open.logs.size_bytes() >= BATCH_BYTES;
+        let (from, is_large) = (open.from(), open.logs.size_bytes() >= BATCH_BYTES);
         self.consume(window, end);
+        // Where a batch is full depends on how much each read brings; what is to be one again is.
+        self.full = is_large && !self.is_within_range(from);
     }
 
     /// Moves on to `end` of the window.

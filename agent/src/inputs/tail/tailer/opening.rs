@@ -485,6 +485,7 @@ impl Tailer {
             self.complain(name, &e);
         }
         generation.ends = self.link.cuts(stored.source).into();
+        generation.ranges = self.link.ranges(stored.source).into();
         generation.partners = self.link.partners(stored.source).into();
         let key = self.next_key;
         self.next_key += 1;

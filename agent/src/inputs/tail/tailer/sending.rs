@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
 use super::{Key, Tailer};
+use crate::inputs::tail::generation::Generation;
 use crate::log;
 use crate::offsets::Checkpoint;
 use crate::pipeline::Stopped;
@@ -132,7 +133,11 @@ impl Tailer {
             return Ok(());
         }
         for key in keys {
-            if !stored || !self.has_room_at(key) {
+            let must_grow = self
+                .generations
+                .get(&key)
+                .is_some_and(Generation::must_grow);
+            if !stored || must_grow || !self.has_room_at(key) {
                 self.next_flush = Some(Instant::now() + self.tick);
                 continue;
             }

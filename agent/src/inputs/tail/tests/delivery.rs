@@ -112,6 +112,33 @@ fn batches_end_where_requests_ended_before_a_crash() {
 }
 
 #[test]
+fn a_batch_of_before_a_crash_is_one_again_however_much_each_read_brings() {
+    let mut b = Bench::started(&[("read_from_head", "on")]);
+    b.append("a.log", "");
+    b.look();
+    b.append("a.log", format!("{}\n", "x".repeat(99)).repeat(9_000));
+    // A file that grew by small pieces gave a first batch that ends within the fifth piece of a
+    // read; the second is larger than a batch may become by itself.
+    let ranges = [(0, 200_100), (200_100, 550_000)];
+    let ranges = ranges.map(|(from, to)| (Position::at(from), Position::at(to)));
+    let (tailer, captured) = b.running.as_mut().unwrap();
+    tailer.link.flush = Duration::ZERO;
+    for generation in tailer.generations.values_mut() {
+        generation.ends = Arc::new(ranges.map(|(_, to)| to));
+        generation.ranges = Arc::new(ranges);
+        generation.hot = true;
+    }
+    let mut ends = Vec::new();
+    for _ in 0..20 {
+        tailer.next_flush = Some(Instant::now());
+        tailer.step(false);
+        ends.extend(captured.take().iter().map(|b| b.source().to.offset));
+    }
+    assert_eq!(ends[..2], [200_100, 550_000]);
+    assert_eq!(ends.last(), Some(&900_000));
+}
+
+#[test]
 fn the_lag_says_what_is_not_delivered_and_ends_with_the_delivery() {
     let mut b = Bench::new(CRI);
     b.append("a.log", "2026-11-21T09:00:00Z stdout F done\n");
