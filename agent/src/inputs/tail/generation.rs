@@ -75,9 +75,39 @@ struct Flight {
 
 /// Where to begin again to get the same records.
 #[derive(Debug, Clone, Copy)]
-struct Start {
+pub(super) struct Start {
     offset: u64,
     sent: Position,
+    before: Before,
+}
+
+/// The bytes before an offset, as they were read. The file may have been truncated since, and must
+/// not be asked again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Before {
+    bytes: [u8; MARKER_BYTES],
+    len: usize,
+}
+
+impl Before {
+    /// Of at most [`MARKER_BYTES`].
+    fn of(bytes: &[u8]) -> Self {
+        let len = bytes.len().min(MARKER_BYTES);
+        let mut before = Self {
+            bytes: [0; MARKER_BYTES],
+            len,
+        };
+        before.bytes[..len].copy_from_slice(&bytes[bytes.len() - len..]);
+        before
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+
+    fn print(&self) -> Print {
+        Print::of(self.as_slice())
+    }
 }
 
 /// A reader for one output that has fallen behind the others.
@@ -170,6 +200,7 @@ impl Generation {
         let start = Start {
             offset,
             sent: checkpoint.sent,
+            before: Before::of(&before),
         };
         let lines = Lines::new(offset, checkpoint.sent, checkpoint.cuts.clone());
         Ok(Self {
@@ -265,6 +296,11 @@ impl Generation {
             marker: Print::of(&self.before),
             ..self.checkpoint.clone()
         }
+    }
+
+    /// Whether the file still holds what was read from it.
+    pub(super) fn is_intact(&self) -> bool {
+        !self.gone && identity::holds(&self.file, &self.read_checkpoint()).unwrap_or(true)
     }
 
     /// How far it has been read.

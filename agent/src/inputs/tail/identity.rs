@@ -47,6 +47,15 @@ pub(super) fn head_print(file: &Content) -> io::Result<Print> {
     print_at(file, 0, HEAD_BYTES)
 }
 
+/// Whether the first `size` bytes of a file seem to be those of another: the first and the last of
+/// them are compared.
+pub(super) fn is_beginning(file: &Content, size: u64, of: &Content) -> io::Result<bool> {
+    let n_first = size.min(HEAD_BYTES as u64) as usize;
+    Ok(of.may_hold(size)?
+        && print_at(file, 0, n_first)? == print_at(of, 0, n_first)?
+        && marker_print(file, size)? == marker_print(of, size)?)
+}
+
 /// The print of at most [`MARKER_BYTES`] before `offset`.
 pub(super) fn marker_print(file: &Content, offset: u64) -> io::Result<Print> {
     let size = offset.min(MARKER_BYTES as u64) as usize;

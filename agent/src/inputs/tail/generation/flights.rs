@@ -7,9 +7,7 @@ use std::io;
 
 use kansoku_model::RecordBatch;
 
-use super::{Flight, Generation, Start, keep_cuts};
-use crate::inputs::tail::identity;
-use crate::offsets::Print;
+use super::{Before, Flight, Generation, Start, bytes_before, keep_cuts};
 use crate::pipeline::OutputSet;
 
 impl Generation {
@@ -41,24 +39,39 @@ impl Generation {
 
     /// Everything read so far has been handed on, at last to `pending`.
     fn depart(&mut self, pending: OutputSet, first_ns: Option<i64>) -> io::Result<u64> {
-        let offset = self.resume_offset();
-        let marker = if offset == self.offset {
-            Print::of(&self.before)
-        } else {
-            identity::marker_print(&self.file, offset)?
-        };
+        let (offset, before) = self.resume_place()?;
         let sent = self.lines.last();
-        let from = std::mem::replace(&mut self.start, Start { offset, sent });
+        let start = Start {
+            offset,
+            sent,
+            before,
+        };
+        let from = std::mem::replace(&mut self.start, start);
         self.boundary = (self.offset, self.long_line, self.lines.mark());
         self.flights.push_back(Flight {
             offset,
-            marker,
+            marker: before.print(),
             sent,
             pending,
             from,
             first_ns,
         });
         Ok(self.first_flight + self.flights.len() as u64 - 1)
+    }
+
+    /// Where reading resumes once everything read so far is delivered, and what stands before that.
+    fn resume_place(&self) -> io::Result<(u64, Before)> {
+        let offset = self.resume_offset();
+        if offset == self.offset {
+            return Ok((offset, Before::of(&self.before)));
+        }
+        let before = Before::of(&bytes_before(&self.file, offset)?);
+        // Something else may stand there since a truncation; an older place is as good, because what
+        // has been sent is not made again.
+        if bytes_before(&self.file, self.offset)? != self.before {
+            return Ok((self.start.offset, self.start.before));
+        }
+        Ok((offset, before))
     }
 
     /// What was unfinished at the end has been delivered with the generation after this one.

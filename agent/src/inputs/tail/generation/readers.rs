@@ -9,8 +9,7 @@ use std::time::Instant;
 
 use kansoku_model::Position;
 
-use super::{Generation, Lag, Start, bytes_before, keep_cuts};
-use crate::inputs::tail::identity;
+use super::{Before, Generation, Lag, Start, bytes_before, keep_cuts};
 use crate::inputs::tail::lines::{LineRules, LineScratch, Lines};
 use crate::offsets::{Cut, Print};
 use crate::pipeline::OutputSet;
@@ -22,10 +21,10 @@ impl Generation {
     /// When the file cannot be read.
     pub(in crate::inputs::tail) fn lagging(&self, main: u64, output: usize) -> io::Result<Self> {
         let start = self.flights.back().map_or(self.start, |f| f.from);
-        self.lagging_from(main, output, start.offset, start.sent)
+        self.lagging_from(main, output, start)
     }
 
-    /// The same from a stored cursor.
+    /// The same from another place.
     ///
     /// # Errors
     /// When the file cannot be read.
@@ -33,18 +32,19 @@ impl Generation {
         &self,
         main: u64,
         output: usize,
-        offset: u64,
-        sent: Position,
+        start: Start,
     ) -> io::Result<Self> {
         let mut checkpoint = self.checkpoint.clone();
-        checkpoint.offset = offset;
-        checkpoint.sent = sent;
-        checkpoint.marker = identity::marker_print(&self.file, offset)?;
-        keep_cuts(&mut checkpoint.cuts, offset);
+        checkpoint.offset = start.offset;
+        checkpoint.sent = start.sent;
+        checkpoint.marker = start.before.print();
+        keep_cuts(&mut checkpoint.cuts, start.offset);
         let (tag, resource) = (self.tag.clone(), self.resource.clone());
         let (file, real) = (self.file.again()?, self.real.clone());
         let only = OutputSet::one(output);
         let mut reader = Self::new(checkpoint, file, real, tag, resource, only)?;
+        reader.start = start;
+        reader.before = start.before.as_slice().to_vec();
         reader.lag = Some(Lag {
             main,
             output,
@@ -61,17 +61,36 @@ impl Generation {
         Ok(reader)
     }
 
-    /// Nobody took the newest batch: it is read again.
+    /// The place that a stored cursor speaks of.
     ///
     /// # Errors
     /// When the file cannot be read.
-    pub(in crate::inputs::tail) fn rewind(&mut self) -> io::Result<()> {
+    pub(in crate::inputs::tail) fn place_of(
+        &self,
+        offset: u64,
+        sent: Position,
+    ) -> io::Result<Start> {
+        let before = Before::of(&bytes_before(&self.file, offset)?);
+        Ok(Start {
+            offset,
+            sent,
+            before,
+        })
+    }
+
+    /// Where nothing has been read yet in this life.
+    pub(in crate::inputs::tail) fn start(&self) -> Start {
+        self.start
+    }
+
+    /// Nobody took the newest batch: it is read again.
+    pub(in crate::inputs::tail) fn rewind(&mut self) {
         let Some(flight) = self.flights.pop_back() else {
-            return Ok(());
+            return;
         };
         self.start = flight.from;
         self.offset = self.start.offset;
-        self.before = bytes_before(&self.file, self.offset)?;
+        self.before = self.start.before.as_slice().to_vec();
         let mut cuts = self.checkpoint.cuts.clone();
         keep_cuts(&mut cuts, self.offset);
         self.lines = self.lines_from(self.start, cuts);
@@ -83,30 +102,21 @@ impl Generation {
         self.full = false;
         self.hot = true;
         self.quiet_turns = 0;
-        Ok(())
     }
 
     /// Reads on from a place further ahead, for these outputs.
-    ///
-    /// # Errors
-    /// When the file cannot be read.
-    pub(in crate::inputs::tail) fn jump_to(
-        &mut self,
-        offset: u64,
-        sent: Position,
-        outputs: OutputSet,
-    ) -> io::Result<()> {
-        self.before = bytes_before(&self.file, offset)?;
+    pub(in crate::inputs::tail) fn jump_to(&mut self, start: Start, outputs: OutputSet) {
+        let offset = start.offset;
+        self.before = start.before.as_slice().to_vec();
         self.checkpoint.offset = offset;
-        self.checkpoint.sent = sent;
-        self.checkpoint.marker = identity::marker_print(&self.file, offset)?;
+        self.checkpoint.sent = start.sent;
+        self.checkpoint.marker = start.before.print();
         keep_cuts(&mut self.checkpoint.cuts, offset);
-        self.start = Start { offset, sent };
-        self.lines = self.lines_from(self.start, self.checkpoint.cuts.clone());
+        self.start = start;
+        self.lines = self.lines_from(start, self.checkpoint.cuts.clone());
         self.boundary = (offset, None, self.lines.mark());
         self.offset = offset;
         self.outputs = outputs;
-        Ok(())
     }
 
     /// The state of reading at a place where a batch began.

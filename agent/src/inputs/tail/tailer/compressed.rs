@@ -41,6 +41,11 @@ impl Tailer {
             self.undecided.insert(name.to_owned());
             return;
         }
+        if self.notice_truncation(name) {
+            // Which generation it holds is known now.
+            self.undecided.insert(name.to_owned());
+            return;
+        }
         self.settled.insert(sibling.id, version);
         match self.row_of_compressed(Some(name), &file, sibling.id) {
             Some(row) if row.finished => self.keep_row(row),

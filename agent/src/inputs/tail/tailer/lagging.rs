@@ -56,10 +56,7 @@ impl Tailer {
             return;
         };
         if outputs == generation.outputs {
-            if let Err(e) = generation.rewind() {
-                let path = generation.real.clone();
-                self.complain(&path, &e);
-            }
+            generation.rewind();
             return;
         }
         let reader = |g: &Generation, output| g.lagging(key, output);
@@ -139,7 +136,8 @@ impl Tailer {
                 outputs = outputs.with(output);
                 continue;
             }
-            match generation.lagging_from(key, output, offset, sent) {
+            let place = generation.place_of(offset, sent);
+            match place.and_then(|place| generation.lagging_from(key, output, place)) {
                 Ok(reader) => readers.push(reader),
                 Err(e) => return self.complain(&row.path, &e),
             }
@@ -147,8 +145,9 @@ impl Tailer {
         let Some(generation) = self.generations.get_mut(&key) else {
             return;
         };
-        if let Err(e) = generation.jump_to(front.0, front.1, outputs) {
-            return self.complain(&row.path, &e);
+        match generation.place_of(front.0, front.1) {
+            Ok(place) => generation.jump_to(place, outputs),
+            Err(e) => return self.complain(&row.path, &e),
         }
         for reader in readers {
             self.generations.insert(self.next_key, reader);

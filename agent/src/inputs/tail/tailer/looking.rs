@@ -236,6 +236,9 @@ impl Tailer {
             return;
         }
         if let Some((key, _)) = current {
+            if self.notice_truncation(name) {
+                return;
+            }
             self.mark_rotated(key);
         }
         let mut since_ns = self.followed.get(name).and_then(|f| f.since_ns);

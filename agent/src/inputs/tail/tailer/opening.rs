@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use kansoku_model::{Position, Resource};
 
@@ -22,6 +22,9 @@ use crate::inputs::tail::tag::tag_of;
 use crate::log;
 use crate::offsets::{Checkpoint, nanoseconds};
 
+/// A short file that begins like the one with the name is taken for a copy of it for so long after
+/// its last write.
+const COPY_SLACK: Duration = Duration::from_secs(5);
 /// Stands for the time when a generation was seen first, of one that is not to be read: it says
 /// nothing of the log's other files.
 pub(super) const SKIPPED_NS: i64 = i64::MAX / 2;
@@ -35,36 +38,46 @@ impl Tailer {
         since_ns: i64,
         target: Option<FileId>,
     ) {
-        for sibling in self.listings.siblings(real) {
+        let siblings = self.listings.siblings(real);
+        for sibling in &siblings {
             if self.by_file.contains_key(&sibling.id) || Some(sibling.id) == target {
                 continue;
             }
             if sibling.packing != Packing::None {
-                self.open_compressed(name, &sibling, since_ns);
+                self.open_compressed(name, sibling, since_ns);
                 continue;
             }
             let Ok(file) = Content::open(&sibling.path) else {
                 continue;
             };
+            // First, as a copy may be remembered as one that need not be read, from the time when its
+            // original was still there.
+            if let Some(row) = self.take_copied_row(name, sibling, &siblings, &file) {
+                self.open_rotated(name, sibling, file, row);
+                continue;
+            }
             if let Some(row) = self.take_row(sibling.id, &file, name) {
                 if row.finished && row.offset >= sibling.size {
                     self.keep_row(row);
                 } else {
-                    self.open_rotated(name, &sibling, file, row);
+                    self.open_rotated(name, sibling, file, row);
                 }
                 continue;
             }
-            if let Some(row) = self.take_copied_row(name, &file) {
-                self.open_rotated(name, &sibling, file, row);
-            } else if sibling.modified_ns >= since_ns && !self.is_copy(name, &file) {
+            if sibling.modified_ns >= since_ns && !self.is_copy(name, sibling, &file) {
+                if self.may_be_copy_of_current(name, sibling, &file) {
+                    self.undecided.insert(name.to_owned());
+                    continue;
+                }
                 match self.new_checkpoint(name, sibling.id, 0) {
-                    Ok(row) => self.open_rotated(name, &sibling, file, row),
+                    Ok(row) => self.open_rotated(name, sibling, file, row),
                     Err(e) => self.complain(&sibling.path, &e),
                 }
-            } else if sibling.size > 0 && self.remember_skipped(name, &sibling, &file).is_err() {
+            } else if sibling.size > 0 && self.remember_skipped(name, sibling, &file).is_err() {
                 self.want_save();
             }
         }
+        self.put_in_order(name, &siblings);
     }
 
     /// Files of a log that are not read to their end and have names by now that tell nothing: they
@@ -180,19 +193,18 @@ impl Tailer {
             self.undecided.insert(name.to_owned());
             return;
         }
-        let current_head = current.map_or(0, |g| u64::from(g.checkpoint.head.size));
-        let mut packed = Vec::new();
-        for sibling in self.listings.siblings(&real) {
+        let siblings = self.listings.siblings(&real);
+        for sibling in &siblings {
             let known =
                 self.by_file.contains_key(&sibling.id) || self.followed.contains_key(&sibling.path);
             if sibling.packing != Packing::None {
-                packed.push(sibling);
+                self.open_compressed(name, sibling, since_ns);
                 continue;
             }
             if known || sibling.modified_ns < since_ns {
                 continue;
             }
-            if sibling.size == 0 || sibling.size < current_head {
+            if sibling.size == 0 {
                 continue;
             }
             let version = (sibling.size, sibling.modified_ns);
@@ -209,23 +221,22 @@ impl Tailer {
                 self.settled.insert(sibling.id, version);
                 continue;
             }
-            let alike = |c: &Checkpoint| {
-                c.path == name
-                    && c.head.size > 0
-                    && identity::begins_with(&file, c.head).unwrap_or(true)
-            };
-            let open = self.generations.values().map(|g| &g.checkpoint);
-            if self.rows.values().flatten().chain(open).any(alike) {
+            if self.is_copy(name, sibling, &file) {
+                continue;
+            }
+            if self.notice_truncation(name) {
+                return;
+            }
+            if self.may_be_copy_of_current(name, sibling, &file) {
+                self.undecided.insert(name.to_owned());
                 continue;
             }
             match self.new_checkpoint(name, sibling.id, 0) {
-                Ok(row) => self.open_rotated(name, &sibling, file, row),
+                Ok(row) => self.open_rotated(name, sibling, file, row),
                 Err(e) => self.complain(&sibling.path, &e),
             }
         }
-        for sibling in packed {
-            self.open_compressed(name, &sibling, since_ns);
-        }
+        self.put_in_order(name, &siblings);
     }
 
     pub(super) fn open_rotated(
@@ -387,18 +398,32 @@ impl Tailer {
     }
 
     /// A row of `name` whose own file was truncated and whose content lies in `file`.
-    pub(super) fn take_copied_row(&mut self, name: &Path, file: &Content) -> Option<Checkpoint> {
-        let original = Content::open(name).ok();
+    fn take_copied_row(
+        &mut self,
+        name: &Path,
+        sibling: &Sibling,
+        siblings: &[Sibling],
+        file: &Content,
+    ) -> Option<Checkpoint> {
+        let own = self.rows.get(&sibling.id.inode);
+        let is_known = own.is_some_and(|rows| rows.iter().any(|r| r.path == name));
         let is_copy = |r: &Checkpoint| {
-            let intact = original.as_ref().is_some_and(|o| {
-                let same_file = o.metadata().is_ok_and(|m| m.ino() == r.inode);
-                same_file && identity::holds(o, r).unwrap_or(true)
-            });
+            let holds = |path: &Path| {
+                Content::open(path).is_ok_and(|o| {
+                    let same_file = o.metadata().is_ok_and(|m| m.ino() == r.inode);
+                    same_file && identity::holds(&o, r).unwrap_or(true)
+                })
+            };
+            let renamed = siblings.iter().filter(|s| s.id.inode == r.inode);
+            let intact = || holds(name) || renamed.map(|s| s.path.as_path()).any(holds);
             r.path == name
+                && r.inode != sibling.id.inode
                 && r.head.size > 0
-                && r.offset > 0
-                && !intact
+                && !r.finished
+                // Many files may begin alike.
+                && (r.offset > 0 || !is_known)
                 && identity::holds(file, r).unwrap_or(false)
+                && !intact()
         };
         let inode = self
             .rows
@@ -415,16 +440,53 @@ impl Tailer {
         Some(row)
     }
 
-    /// Whether the file is a copy of a generation of `name` that is known under another file.
-    pub(super) fn is_copy(&self, name: &Path, file: &Content) -> bool {
-        let same = |c: &Checkpoint| {
-            c.path == name
-                && c.head.size > 0
-                && c.marker.size > 0
-                && identity::holds(file, c).unwrap_or(false)
+    /// Whether the file is a copy of a generation of `name` that is known under another file. Of the
+    /// one that has the name now there may be incomplete ones, see `may_be_copy_of_current`.
+    fn is_copy(&self, name: &Path, sibling: &Sibling, file: &Content) -> bool {
+        let holds = |c: &Checkpoint| c.head.size > 0 && identity::holds(file, c).unwrap_or(true);
+        let is_copy_of = |g: &Generation| {
+            if !g.is_intact() {
+                return holds(&g.read_checkpoint());
+            }
+            let is_as_long = || {
+                let size = g.file.metadata().map(|m| m.len());
+                g.file.is_gzip() || size.is_ok_and(|size| size == sibling.size)
+            };
+            let begins = || identity::is_beginning(file, sibling.size, &g.file);
+            g.rotated.is_some() && is_as_long() && begins().unwrap_or(true)
         };
-        let open = self.generations.values().map(|g| &g.checkpoint);
-        self.rows.values().flatten().chain(open).any(same)
+        let mut rows = self.rows.values().flatten().filter(|r| r.path == name);
+        let mut open = (self.generations.values()).filter(|g| g.checkpoint.path == name);
+        rows.any(holds) || open.any(is_copy_of)
+    }
+
+    /// Whether the generation that has the name turns out to have been truncated: nothing younger
+    /// may be opened before the rest of it is.
+    pub(super) fn notice_truncation(&mut self, name: &Path) -> bool {
+        let Some((key, _)) = self.current(name) else {
+            return false;
+        };
+        let truncated = (self.generations.get(&key)).is_some_and(|g| !g.is_intact());
+        if truncated {
+            self.truncated(key);
+        }
+        truncated
+    }
+
+    /// Whether a file that is known by nothing may be a copy, perhaps not complete yet, of what has the
+    /// name now: that is read under the name, and from the copy once the original is truncated.
+    fn may_be_copy_of_current(&self, name: &Path, sibling: &Sibling, file: &Content) -> bool {
+        let written =
+            SystemTime::UNIX_EPOCH + Duration::from_nanos(sibling.modified_ns.max(0) as u64);
+        let is_young = written + COPY_SLACK >= SystemTime::now();
+        let Ok(current) = Content::open(name) else {
+            return false;
+        };
+        // Short files may well be equal without being copies.
+        if sibling.size < identity::HEAD_BYTES as u64 && !is_young {
+            return false;
+        }
+        identity::is_beginning(file, sibling.size, &current).unwrap_or(false)
     }
 
     /// Forgets rows of this name and file whose content is no longer there.

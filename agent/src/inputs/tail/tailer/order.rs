@@ -4,8 +4,12 @@
 //! everything of those before it: each file has a queue of its own, and a younger one must not
 //! overtake. An output that is slower gets the younger generation from a reader of its own.
 
+use std::path::Path;
+
 use super::{Key, Tailer};
+use crate::inputs::tail::discover::Sibling;
 use crate::inputs::tail::generation::Generation;
+use crate::inputs::tail::identity::FileId;
 use crate::pipeline::OutputSet;
 
 impl Tailer {
@@ -17,6 +21,32 @@ impl Tailer {
         let older = all.iter().take_while(move |k| **k != key).copied();
         let older: Vec<Key> = older.filter(|k| self.generations.contains_key(k)).collect();
         older.into_iter()
+    }
+
+    /// Puts the rotated generations of a name that have not been begun in the order of their files.
+    pub(super) fn put_in_order(&mut self, name: &Path, siblings: &[Sibling]) {
+        let Some(followed) = self.followed.get_mut(name) else {
+            return;
+        };
+        let generations = &self.generations;
+        let age = |key: &Key| {
+            let unbegun = |g: &&Generation| g.rotated.is_some() && !g.begun && g.is_untouched();
+            let generation = generations.get(key).filter(unbegun)?;
+            let id = FileId {
+                device: generation.checkpoint.device,
+                inode: generation.checkpoint.inode,
+            };
+            siblings.iter().position(|s| s.id == id)
+        };
+        let mut keys: Vec<Key> = (followed.generations.iter().copied())
+            .filter(|key| age(key).is_some())
+            .collect();
+        keys.sort_by_key(age);
+        let slots = followed.generations.iter_mut();
+        let slots = slots.filter(|key| age(key).is_some());
+        for (slot, key) in slots.zip(keys) {
+            *slot = key;
+        }
     }
 
     /// Whether all older generations of the same name are at their end and one of the outputs that
@@ -76,6 +106,9 @@ impl Tailer {
             }
             return false;
         }
+        if lag.is_none() && !self.knows_older(key) {
+            return false;
+        }
         if !self.take_over(key) {
             return false;
         }
@@ -83,6 +116,29 @@ impl Tailer {
             self.leave_slow_behind(key);
         }
         true
+    }
+
+    /// Before the first bytes of a generation are read: whether everything older of its name is open
+    /// and read. What it holds now may stand there since a truncation that nobody saw, and what it
+    /// held before lies in a copy. Only once it is known how it begins can a copy be told from what
+    /// it is yet to be copied to.
+    fn knows_older(&mut self, key: Key) -> bool {
+        let Some(generation) = self.generations.get_mut(&key) else {
+            return false;
+        };
+        if generation.offset() > 0 || generation.rotated.is_some() {
+            return true;
+        }
+        let name = generation.checkpoint.path.clone();
+        if let Err(e) = generation.update_head() {
+            self.complain(&name, &e);
+            return false;
+        }
+        // It may have another name by now, and what is unknown be younger.
+        self.reconcile(&name);
+        self.open_missed(&name);
+        let generation = self.generations.get(&key);
+        generation.is_some_and(|g| self.may_read(key, g))
     }
 
     /// Outputs that still have to get something of older generations.
@@ -96,10 +152,7 @@ impl Tailer {
         let outputs = generation.outputs.iter();
         let slow = outputs.filter(|output| !self.has_all_before(key, *output));
         let slow = slow.fold(OutputSet::EMPTY, OutputSet::with);
-        let reader = |g: &Generation, output| {
-            let (offset, sent) = (g.checkpoint.offset, g.checkpoint.sent);
-            g.lagging_from(key, output, offset, sent)
-        };
+        let reader = |g: &Generation, output| g.lagging_from(key, output, g.start());
         let left = self.add_readers(key, slow, reader);
         if let Some(generation) = self.generations.get_mut(&key) {
             generation.leave_behind(left);
