@@ -9,6 +9,7 @@ use std::fs::{File, Metadata};
 use std::io::{self, BufRead, Read};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use flate2::bufread::MultiGzDecoder;
 
@@ -17,6 +18,10 @@ use super::window::READ_BYTES;
 
 /// How far back a packed file can be read without beginning anew: the buffer of a turn.
 const HISTORY_BYTES: usize = READ_BYTES + 2 * MARKER_BYTES;
+/// A packed file that ends too early may still be written as long as its last write is no older.
+const PACKING_SLACK: Duration = Duration::from_secs(10);
+/// The shortest packed file: its head and trailer.
+const LEAST_PACKED_BYTES: u64 = 18;
 /// One read of packed bytes.
 const PACKED_BYTES: usize = 64 << 10;
 
@@ -36,6 +41,8 @@ struct Gzip {
     history: Vec<u8>,
     /// Why nothing comes after `position`, when that is not the end.
     broken: Option<String>,
+    /// Because the packed bytes end there.
+    ends_early: bool,
 }
 
 impl Content {
@@ -119,17 +126,56 @@ impl Content {
         self.gzip.as_ref()?.borrow().broken.clone()
     }
 
+    /// Whether a packed file that could not be unpacked to its end may just not be complete yet. Then
+    /// it can be read once more.
+    pub(super) fn is_being_written(&self) -> bool {
+        let Some(gzip) = &self.gzip else {
+            return false;
+        };
+        let is_early = gzip.borrow().ends_early && was_just_written(&self.file);
+        if is_early {
+            gzip.take();
+        }
+        is_early
+    }
+
+    /// Whether a file that is to be a packed one, and was written just now, has all its bytes.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn is_complete(&self) -> io::Result<bool> {
+        if !was_just_written(&self.file) {
+            return Ok(true);
+        }
+        let Some(gzip) = &self.gzip else {
+            return Ok(self.file.metadata()?.len() >= LEAST_PACKED_BYTES);
+        };
+        let mut bytes = vec![0; READ_BYTES];
+        let mut gzip = gzip.borrow_mut();
+        *gzip = Gzip::default();
+        while gzip.unpack(&self.file, &mut bytes)? > 0 {}
+        let is_complete = !gzip.ends_early;
+        *gzip = Gzip::default();
+        Ok(is_complete)
+    }
+
     /// Gives memory back; reading on begins anew.
     pub(super) fn rest(&self) {
         if let Some(gzip) = &self.gzip {
             let mut gzip = gzip.borrow_mut();
-            let broken = gzip.broken.take();
+            let (broken, ends_early) = (gzip.broken.take(), gzip.ends_early);
             *gzip = Gzip {
                 broken,
+                ends_early,
                 ..Gzip::default()
             };
         }
     }
+}
+
+fn was_just_written(file: &File) -> bool {
+    let written = file.metadata().and_then(|m| m.modified());
+    written.is_ok_and(|at| at + PACKING_SLACK >= SystemTime::now())
 }
 
 impl Gzip {
@@ -183,6 +229,7 @@ impl Gzip {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => return self.unpack(file, bytes),
             Err(e) if e.raw_os_error().is_some() => return Err(e),
             Err(e) => {
+                self.ends_early = e.kind() == io::ErrorKind::UnexpectedEof;
                 self.broken = Some(e.to_string());
                 0
             }

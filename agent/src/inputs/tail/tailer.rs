@@ -117,6 +117,8 @@ pub(super) struct Tailer {
     next_measure: Option<Instant>,
     /// While the database cannot be written: when it is tried again, and the pause after that.
     next_try: Option<(Instant, Duration)>,
+    /// Something is not complete yet: the next scan comes soon.
+    look_again: bool,
     next_watch: Option<Instant>,
     next_progress: Option<Instant>,
     /// Sizes of files that were too old to be opened: what is added later is read from there.
@@ -173,6 +175,7 @@ impl Tailer {
             next_scan: now,
             next_measure: None,
             next_try: None,
+            look_again: false,
             next_watch: None,
             next_progress: None,
             ignored: HashMap::new(),

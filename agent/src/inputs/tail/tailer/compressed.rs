@@ -27,7 +27,7 @@ impl Tailer {
             self.warn_unreadable(name, sibling, since_ns);
             return;
         }
-        // While the original is there the compressed file may be incomplete.
+        // While the original is there it is the one to read.
         if sibling.path.with_extension("").exists() {
             self.undecided.insert(name.to_owned());
             return;
@@ -39,6 +39,12 @@ impl Tailer {
         self.learn_heads(name);
         if self.is_open_copy(&file) {
             self.undecided.insert(name.to_owned());
+            return;
+        }
+        if !file.is_complete().unwrap_or(true) {
+            // What is missing may be what tells it from news.
+            self.undecided.insert(name.to_owned());
+            self.look_again();
             return;
         }
         if self.notice_truncation(name) {

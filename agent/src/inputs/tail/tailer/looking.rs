@@ -141,6 +141,7 @@ impl Tailer {
             names.extend(mine.map(|r| r.path.clone()));
         }
         self.undecided.clear();
+        self.look_again = false;
         for name in names {
             self.reconcile(&name);
             self.open_missed(&name);
@@ -170,8 +171,19 @@ impl Tailer {
             self.started = true;
             self.unseen_since_ns = Some(self.started_ns);
         }
+        let every = if self.look_again {
+            POLL_EVERY.min(every)
+        } else {
+            every
+        };
         self.next_scan = Instant::now() + every;
         self.save();
+    }
+
+    /// Something is not complete yet: it is looked at soon.
+    pub(super) fn look_again(&mut self) {
+        self.look_again = true;
+        self.next_scan = self.next_scan.min(Instant::now() + POLL_EVERY);
     }
 
     /// Drops rows of files that no longer exist.

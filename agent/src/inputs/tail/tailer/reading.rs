@@ -128,6 +128,11 @@ impl Tailer {
                 }
                 Err(e) => {
                     generation.hot = false;
+                    if generation.file.is_being_written() {
+                        // Tried again with the next scan.
+                        self.look_again();
+                        return Ok(());
+                    }
                     if generation.file.broken().is_some() {
                         self.give_up_broken(key, &e);
                         return Ok(());

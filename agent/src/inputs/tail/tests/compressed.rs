@@ -99,6 +99,9 @@ fn compressed_files_that_match_are_read_and_damaged_ones_as_far_as_they_go() {
     let whole = gzip(lines.as_bytes());
     b.append("b.gz", &whole[..whole.len() / 2]);
     b.append("c.gz", "no gzip\n");
+    let damaged = File::options().append(true).open(b.path("b.gz")).unwrap();
+    let long_ago = SystemTime::now() - Duration::from_secs(60);
+    damaged.set_modified(long_ago).unwrap();
     b.start();
     let mut records = b.records();
     let n = records.len() - 3;
@@ -111,6 +114,47 @@ fn compressed_files_that_match_are_read_and_damaged_ones_as_far_as_they_go() {
     b.crash();
     b.start();
     assert_eq!(b.records(), Vec::<String>::new());
+}
+
+#[test]
+fn a_compressed_file_is_not_given_up_while_it_is_written() {
+    let line = |n: u32| format!("line {n} {:x}\n", n.wrapping_mul(2_654_435_761));
+    let lines = |from: u32, to: u32| (from..to).map(line).collect::<String>();
+    let (first, rest) = (lines(0, 1_000), lines(1_000, 50_000));
+    let whole = gzip((first.clone() + &rest).as_bytes());
+    // So many bytes of it stand there at the start; the plain file is gone already.
+    for n_there in [0, 1, 10, 1_000, whole.len() / 2, whole.len() - 1] {
+        for acknowledged in [true, false] {
+            let mut b = Bench::started(&[]);
+            b.append("a.log", &first);
+            if acknowledged {
+                b.settle();
+                b.crash();
+            } else {
+                b.look();
+                b.deliver_and_crash();
+            }
+            fs::remove_file(b.path("a.log")).unwrap();
+            b.append("a.log.1.gz", &whole[..n_there]);
+            b.start();
+            b.settle();
+            b.append("a.log.1.gz", &whole[n_there..]);
+            b.settle();
+            let expected: Vec<String> = (0..50_000).map(line).collect();
+            let got = b.store.take_records();
+            assert_eq!(got.len(), expected.len(), "{n_there}");
+            assert!(got.iter().zip(&expected).all(|(g, e)| *g == e.trim_end()));
+            assert_eq!(b.counters().files_lost.get(), 0);
+        }
+    }
+    // One that matches by its own name.
+    let mut b = Bench::new(&[("read_from_head", "on")]);
+    b.options[0].1 = b.path("*.gz").display().to_string();
+    b.append("a.gz", &whole[..whole.len() / 2]);
+    b.start();
+    b.look();
+    b.append("a.gz", &whole[whole.len() / 2..]);
+    assert_eq!(b.records().len(), 50_000);
 }
 
 #[test]
