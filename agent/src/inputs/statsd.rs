@@ -65,6 +65,10 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
 }
 
 impl Input for Statsd {
+    fn can_wait(&self) -> bool {
+        false
+    }
+
     fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
         let Self {
             address,
@@ -244,6 +248,10 @@ mod tests {
             metrics,
             resource: Arc::default(),
         };
+        assert!(
+            !input.can_wait(),
+            "datagrams come whether there is room or not"
+        );
         (Box::new(input), address)
     }
 

@@ -196,6 +196,10 @@ struct Systemd {
 }
 
 impl Input for Systemd {
+    fn databases(&self) -> Vec<PathBuf> {
+        self.options.db.iter().cloned().collect()
+    }
+
     fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
         let mut reader = Reader::new(self.options, link)?;
         reader.run();

@@ -294,3 +294,14 @@ fn a_file_that_leads_in_a_circle_ends() {
     };
     assert!(error.to_string().contains("leads back to"), "{error}");
 }
+
+#[test]
+fn the_database_belongs_to_one_agent() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let folder = dir.path().display().to_string();
+    let database = dir.path().join("systemd.db");
+    let path = database.display().to_string();
+    let settings = Settings::of("systemd", &[("path", &folder), ("db", &path)]);
+    let input = build(&settings, &Environment::default()).expect("valid");
+    assert_eq!(input.databases(), [database]);
+}
