@@ -450,15 +450,30 @@ impl Running {
                 }
                 recv(patience) -> _ => {
                     // First "nothing is accepted any more", then leave even those behind who hang.
-                    if self.closed.take().is_none() {
+                    if self.closed.is_none() {
                         break;
                     }
+                    self.stop_senders();
+                    self.closed = None;
                     self.core.ledger.close();
                     deadline = Some(Instant::now() + INPUT_EXIT);
                 }
             }
         }
         (deadline, stop)
+    }
+
+    /// Nothing is sent any more. Before the inputs are told that nothing is accepted: what they refuse
+    /// then, to clients that will send it again, must not be delivered afterwards.
+    fn stop_senders(&mut self) {
+        let senders = std::mem::take(&mut self.senders);
+        senders.iter().for_each(tokio::task::JoinHandle::abort);
+        self.runtime.block_on(async {
+            for sender in senders {
+                // It was aborted, or had ended.
+                let _ = sender.await;
+            }
+        });
     }
 }
 

@@ -14,6 +14,7 @@ use super::*;
 use crate::plugin::{Filter, Input};
 
 mod kept;
+mod leaving;
 mod partial;
 mod spilled;
 mod unwaiting;
