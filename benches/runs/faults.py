@@ -247,7 +247,7 @@ class Log:
 
     def copytruncate(self, pause=0.0):
         self.generation += 1
-        shutil.copyfile(self.path, self.folder / f"{self.name}.log.{self.generation}")
+        shutil.copyfile(self.path, self.folder / f"{self.name}.log.20261121-{self.generation:06d}")
         time.sleep(pause)
         os.truncate(self.path, 0)
 
@@ -363,6 +363,26 @@ def copytruncate(b):
             due[0] += 1.0
             b.files[int(t) % 4].copytruncate()
     b.write(b.a.seconds, each=rotate)
+
+
+def copytruncate_stall(b):
+    """The agent stands still during each rotation: of files that it has not begun, and in the middle of others."""
+    b.open(4), b.start()
+    # Still, rotate, go on, and again.
+    steps = iter([(0.25 * n, n) for n in range(1, int(b.a.seconds * 4))])
+    following = [next(steps)]
+    b.agent.process.send_signal(signal.SIGSTOP)
+
+    def rotate(t):
+        while following[0] and t > following[0][0]:
+            n = following[0][1]
+            if n % 3 == 1:
+                b.files[n // 3 % 4].copytruncate()
+            else:
+                b.agent.process.send_signal(signal.SIGCONT if n % 3 == 2 else signal.SIGSTOP)
+            following[0] = next(steps, None)
+    b.write(b.a.seconds, each=rotate)
+    b.agent.process.send_signal(signal.SIGCONT)
 
 
 def copytruncate_pause(b):
@@ -707,7 +727,7 @@ def kill_both(b):
 
 SCENARIOS = {
     "steady": steady, "rename_fast": rename_fast, "rename_burst": rename_burst, "copytruncate": copytruncate,
-    "copytruncate_pause": copytruncate_pause, "down_rotate": down_rotate, "down_rotate_gz": down_rotate_gz,
+    "copytruncate_stall": copytruncate_stall, "copytruncate_pause": copytruncate_pause, "down_rotate": down_rotate, "down_rotate_gz": down_rotate_gz,
     "kill9_catchup": kill9_catchup, "kill9_live": kill9_live, "kill9_rotate": kill9_rotate, "kill9_rotate_gz": kill9_rotate_gz,
     "kill9_partial": kill9_partial, "kill9_multiline": kill9_multiline, "sigterm": sigterm, "reload": reload,
     "sink_down60": down(60), "sink_down_kill9": down_kill9, "sink_down_delete": down_rename_delete,
