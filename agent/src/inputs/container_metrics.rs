@@ -7,6 +7,7 @@ use kansoku_model::plugin::{OptionKind, OptionSpec};
 use kansoku_model::{ConfigError, MetricBatch, RecordBatch, Resource, Settings};
 
 use super::node_paths::{PROCFS, SYSFS};
+use super::staleness::Staleness;
 use super::target_labels::target_labels;
 use super::ticker::{self, Ticker};
 use crate::collectors::container::{ContainerCollector, ContainerSpec, KERNEL_LOG};
@@ -124,11 +125,13 @@ impl Input for ContainerMetrics {
         // Another phase than the node collectors' on the same node.
         let name = format!("{}/containers", self.host_name);
         let mut ticker = Ticker::new(&name, &[self.interval]);
+        let mut staleness = Staleness::default();
         while let Some(tick) = ticker.wait(&link.stop) {
             let mut batch = MetricBatch::new(link.tag.clone(), self.resource.clone(), tick.now_ms);
             batch.source = tick.source;
             let now_s = u64::try_from(tick.now_ms / 1000).unwrap_or(0);
             self.collector.collect(now_s, &mut batch);
+            staleness.mark(&mut batch);
             if link.send(RecordBatch::Metrics(batch), None).is_err() {
                 break;
             }

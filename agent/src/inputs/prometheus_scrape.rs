@@ -1,22 +1,25 @@
 //! `prometheus_scrape`: fetches a page of metrics again and again.
 //!
-//! As in Fluent Bit a scrape that fails gives no samples and a line in the log; there is no `up`. Lines that
-//! cannot be read are counted and named, where Fluent Bit drops the whole page.
+//! As from Prometheus' own scrapes there are `up`, `scrape_duration_seconds`, `scrape_samples_scraped`
+//! and `scrape_series_added`, and series that are gone are marked as stale: all of them when the target
+//! does not answer. Fluent Bit gives none of these. Lines that cannot be read are counted and named,
+//! where Fluent Bit drops the whole page.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use hyper::{Method, StatusCode};
 use kansoku_model::{
-    ConfigError, MetricBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Resource, Settings,
-    joined,
+    ConfigError, MetricBatch, MetricKind, OptionKind, OptionSpec, Plugin, RecordBatch, Resource,
+    Settings, joined,
 };
 use kansoku_outputs::OutputEnvironment;
 use kansoku_outputs::client::{self, HttpClient};
 use kansoku_parsers::wire::prometheus_text;
 
 use super::net::{buffer_size, resource};
+use super::staleness::Staleness;
 use super::ticker::{self, Ticker};
 use crate::log;
 use crate::pipeline::Link;
@@ -99,21 +102,58 @@ impl Input for Scrape {
             .enable_all()
             .build()?;
         let mut ticker = Ticker::new(&self.host_name, &[self.interval]);
+        let mut staleness = Staleness::default();
         while let Some(tick) = ticker.wait(&link.stop) {
-            match runtime.block_on(self.scrape(link.tag.clone(), tick.now_ms)) {
-                Ok(mut batch) => {
-                    batch.source = tick.source;
-                    if link.send(RecordBatch::Metrics(batch), None).is_err() {
-                        return Ok(());
-                    }
-                }
-                Err(reason) => log::error(
+            let begin = Instant::now();
+            let scraped = runtime.block_on(self.scrape(link.tag.clone(), tick.now_ms));
+            let took_s = begin.elapsed().as_secs_f64();
+            let is_up = scraped.is_ok();
+            let mut batch = scraped.unwrap_or_else(|reason| {
+                log::error(
                     NAME,
                     format_args!("{}{}: {reason}", self.client.base(), self.path),
-                ),
+                );
+                MetricBatch::new(link.tag.clone(), self.resource.clone(), tick.now_ms)
+            });
+            let n_samples = batch.points().len();
+            let n_new = staleness.mark(&mut batch);
+            report(&mut batch, is_up, took_s, n_samples, n_new);
+            batch.source = tick.source;
+            if link.send(RecordBatch::Metrics(batch), None).is_err() {
+                return Ok(());
             }
         }
         Ok(())
+    }
+}
+
+/// What Prometheus says of every scrape.
+fn report(batch: &mut MetricBatch, is_up: bool, took_s: f64, n_samples: usize, n_new: usize) {
+    let facts = [
+        (
+            "up",
+            "1 if the scrape succeeded, 0 if not.",
+            f64::from(u8::from(is_up)),
+        ),
+        (
+            "scrape_duration_seconds",
+            "Duration of the scrape in seconds.",
+            took_s,
+        ),
+        (
+            "scrape_samples_scraped",
+            "Samples of the page.",
+            n_samples as f64,
+        ),
+        (
+            "scrape_series_added",
+            "Series that the page before did not have.",
+            n_new as f64,
+        ),
+    ];
+    for (name, help, value) in facts {
+        let family = batch.family(name, MetricKind::Gauge, help);
+        batch.sample(family, &[], value);
     }
 }
 

@@ -1,0 +1,159 @@
+//! Staleness markers: a series that was pushed and is not there any more gets Prometheus' marker once.
+//!
+//! Without it a query shows the last value for five more minutes: a pod that was deleted still runs,
+//! one that was restarted counts twice. Source: Prometheus, `model/value` (the NaN 0x7ff0000000000002)
+//! and the scrape loop, which likewise leaves out samples that bring their own time.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hasher};
+
+use kansoku_model::MetricBatch;
+use kansoku_model::metric::Point;
+use xxhash_rust::xxh3::Xxh3;
+
+/// The value that ends a series.
+pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+
+/// What was pushed last.
+#[derive(Default)]
+pub struct Staleness {
+    before: MetricBatch,
+    /// Series of the batch that is looked at; kept for its memory.
+    series: HashSet<u64, BuildHasherDefault<Hashed>>,
+}
+
+impl Staleness {
+    /// Appends markers for the series of the batch before that are not in `batch`; how many of
+    /// `batch` were not in the one before.
+    pub fn mark(&mut self, batch: &mut MetricBatch) -> usize {
+        let mut n_new = batch.points().len();
+        self.series.clear();
+        let own = batch.points().iter().filter(|p| p.time_ms.is_none());
+        self.series.extend(own.map(|p| series(batch, p)));
+        let before = std::mem::replace(&mut self.before, batch.clone());
+        for point in before.points().iter().filter(|p| p.time_ms.is_none()) {
+            if self.series.contains(&series(&before, point)) {
+                n_new = n_new.saturating_sub(1);
+                continue;
+            }
+            let family = before.family_of(point);
+            let (name, help) = (before.text(family.name), before.text(family.help));
+            let family = batch.family(name, family.kind, help);
+            let labels = batch.label_set(before.labels_of(point));
+            batch.push(Point {
+                family,
+                labels,
+                value: STALE,
+                ..*point
+            });
+        }
+        n_new
+    }
+}
+
+/// Name and labels in one number; equal sets in another order are other series, which no collector makes.
+fn series(batch: &MetricBatch, point: &Point) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(batch.text(batch.family_of(point).name).as_bytes());
+    hash.update(point.suffix.as_str().as_bytes());
+    for (name, value) in batch.labels_of(point) {
+        for text in [name, value] {
+            hash.update(&[0xff]);
+            hash.update(text.as_bytes());
+        }
+    }
+    hash.digest()
+}
+
+/// For numbers that are hashes already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use kansoku_model::MetricKind::{Counter, Gauge};
+
+    fn batch(pods: &[&str], time_ms: Option<i64>) -> MetricBatch {
+        let mut batch = MetricBatch::default();
+        let usage = batch.family("usage_bytes", Gauge, "Bytes.");
+        for pod in pods {
+            let labels = batch.label_set([("pod", *pod), ("zone", "a")]);
+            let suffix = kansoku_model::Suffix::None;
+            batch.push(Point {
+                family: usage,
+                suffix,
+                labels,
+                time_ms,
+                value: 1.0,
+            });
+        }
+        let all = batch.family("all_total", Counter, "All.");
+        batch.sample(all, &[], 2.0);
+        batch
+    }
+
+    fn shown(batch: &MetricBatch) -> Vec<(String, bool)> {
+        let points = batch.points().iter();
+        let described = points.map(|p| {
+            let labels = batch.labels_of(p).map(|(n, v)| format!("{n}={v}"));
+            let labels = labels.collect::<Vec<_>>().join(",");
+            let name = batch.text(batch.family_of(p).name);
+            (
+                format!("{name}{{{labels}}}"),
+                p.value.to_bits() == STALE.to_bits(),
+            )
+        });
+        described
+            .filter(|(name, _)| name.starts_with("usage"))
+            .collect()
+    }
+
+    #[test]
+    fn what_is_gone_is_marked_once() {
+        let mut staleness = Staleness::default();
+        let mut first = batch(&["x", "y"], None);
+        assert_eq!(staleness.mark(&mut first), 3);
+        assert_eq!(first, batch(&["x", "y"], None));
+        let mut second = batch(&["y"], None);
+        assert_eq!(staleness.mark(&mut second), 0);
+        let series = |pod: &str| format!("usage_bytes{{pod={pod},zone=a}}");
+        assert_eq!(shown(&second), [(series("y"), false), (series("x"), true)]);
+        let mut third = batch(&["y", "x"], None);
+        assert_eq!(staleness.mark(&mut third), 1);
+        assert_eq!(
+            third,
+            batch(&["y", "x"], None),
+            "no marker is marked, x is back"
+        );
+        let mut none = MetricBatch::default();
+        staleness.mark(&mut none);
+        assert_eq!(none.points().len(), 3);
+        assert!(none.points().iter().all(|p| p.value.is_nan()));
+    }
+
+    #[test]
+    fn samples_with_a_time_of_their_own_end_by_themselves() {
+        let mut staleness = Staleness::default();
+        staleness.mark(&mut batch(&["x"], Some(5)));
+        let mut second = batch(&[], None);
+        staleness.mark(&mut second);
+        assert_eq!(shown(&second), []);
+    }
+}
