@@ -1,28 +1,56 @@
-//! CPU time by mode from /proc/stat, and thermal throttling from sysfs. CPU models and flags are
-//! not given, as node_exporter does not give them by default.
+//! CPU time by mode from /proc/stat, and from sysfs thermal throttling and what is online.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::cpu_list;
 use kansoku_parsers::kernel::stat::{self, GUEST, GUEST_NICE, IDLE, MODES, Stat, TICKS_PER_SECOND};
 
+use super::cpu_info::Info;
+use super::desc::Desc;
+use super::flags::Flag;
 use super::kernel_file::{KernelFile, read_word};
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "cpu",
     about: "time per CPU and mode, thermal throttling",
-    build: |spec| Ok(Box::new(Cpu::new(spec))),
+    flags: &[GUEST_TIME, INFO, FLAGS_INCLUDE, BUGS_INCLUDE],
+    build: |spec| Ok(Box::new(Cpu::new(spec)?)),
     ..Entry::DEFAULT
 };
+
+const GUEST_TIME: Flag = Flag::switch(
+    "collector.cpu.guest",
+    true,
+    "Enables metric node_cpu_guest_seconds_total",
+);
+pub(super) const INFO: Flag = Flag::switch("collector.cpu.info", false, "Enables metric cpu_info");
+pub(super) const FLAGS_INCLUDE: Flag = Flag::text(
+    "collector.cpu.info.flags-include",
+    "",
+    "Filter the `flags` field in cpuInfo with a value that must be a regular expression",
+);
+pub(super) const BUGS_INCLUDE: Flag = Flag::text(
+    "collector.cpu.info.bugs-include",
+    "",
+    "Filter the `bugs` field in cpuInfo with a value that must be a regular expression",
+);
+const ONLINE: Desc = Desc::gauge(
+    "node_cpu_online",
+    "CPUs that are online and being scheduled.",
+);
 
 /// An idle time that falls by so much means that the CPU was unplugged and came back.
 const HOTPLUG_TICKS: u64 = 3 * TICKS_PER_SECOND as u64;
 
 struct Cpu {
     file: KernelFile,
+    info: Option<Info>,
+    with_guest_time: bool,
+    /// Where CPUs can be switched off: the list of those that are not, and the numbers of all.
+    online: Option<(KernelFile, Vec<u64>)>,
     buf: Vec<u8>,
     stat: Stat,
     /// Ticks given last, by CPU: some of the kernel's counters fall a little now and then.
@@ -41,15 +69,18 @@ struct Throttle {
 }
 
 impl Cpu {
-    fn new(spec: &NodeSpec) -> Self {
-        Self {
+    fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
+        Ok(Self {
             file: KernelFile::new(spec.procfs.join("stat")),
+            info: Info::new(spec)?,
+            with_guest_time: spec.flags.is_on(&GUEST_TIME),
+            online: online(&spec.sysfs.join("devices/system/cpu")),
             buf: Vec::new(),
             stat: Stat::default(),
             given: BTreeMap::new(),
             throttles: throttles(&spec.sysfs.join("devices/system/cpu")),
             isolated: isolated(&spec.sysfs.join("devices/system/cpu/isolated")),
-        }
+        })
     }
 
     /// Takes over what was read, keeping every counter from falling.
@@ -71,6 +102,9 @@ impl Cpu {
 
 impl Collector for Cpu {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
+        if let Some(info) = &mut self.info {
+            info.collect(out, &mut self.buf)?;
+        }
         self.file.read(&mut self.buf)?;
         stat::parse(&self.buf, &mut self.stat)?;
         self.advance();
@@ -90,6 +124,9 @@ impl Collector for Cpu {
             for (mode, name) in MODES[..GUEST].iter().enumerate() {
                 out.sample(seconds, &[("cpu", &number), ("mode", name)], value(mode));
             }
+            if !self.with_guest_time {
+                continue;
+            }
             for (mode, name) in [(GUEST, "user"), (GUEST_NICE, "nice")] {
                 out.sample(guest, &[("cpu", &number), ("mode", name)], value(mode));
             }
@@ -104,6 +141,14 @@ impl Collector for Cpu {
         }
         for throttle in &mut self.throttles {
             throttle.collect(out, &mut self.buf);
+        }
+        if let Some((file, all)) = &mut self.online {
+            file.read(&mut self.buf)?;
+            let online: Vec<u64> = cpu_list::cpus(&self.buf).collect();
+            for number in all {
+                let is_online = f64::from(u8::from(online.contains(number)));
+                ONLINE.sample(out, &[("cpu", &number.to_string())], is_online);
+            }
         }
         Ok(())
     }
@@ -166,6 +211,24 @@ fn throttles(folder: &Path) -> Vec<Throttle> {
     found.into_iter().map(throttle).collect()
 }
 
+/// The file that lists online CPUs, and the numbers of all; `None` where the first CPU cannot be
+/// switched off, as node_exporter has it.
+fn online(folder: &Path) -> Option<(KernelFile, Vec<u64>)> {
+    let folders = super::machine::cpu_folders(folder);
+    if !folders.first()?.join("online").exists() {
+        return None;
+    }
+    let number = |path: &PathBuf| {
+        path.file_name()?
+            .to_str()?
+            .strip_prefix("cpu")?
+            .parse()
+            .ok()
+    };
+    let all = folders.iter().filter_map(number).collect();
+    Some((KernelFile::new(folder.join("online")), all))
+}
+
 fn isolated(path: &Path) -> Vec<u64> {
     let mut buf = Vec::new();
     KernelFile::new(path).read_if_there(&mut buf);
@@ -180,7 +243,8 @@ mod tests {
         let mut cpu = Cpu::new(&NodeSpec {
             sysfs: "/nowhere".into(),
             ..NodeSpec::default()
-        });
+        })
+        .expect("no flag is given");
         for ticks in readings {
             let mut all = [0; MODES.len()];
             all[..4].copy_from_slice(ticks);
@@ -202,7 +266,7 @@ mod tests {
 
     #[test]
     fn a_cpu_that_is_gone_is_not_given() {
-        let mut cpu = Cpu::new(&NodeSpec::default());
+        let mut cpu = Cpu::new(&NodeSpec::default()).expect("no flag is given");
         cpu.stat.cpus = vec![stat::Cpu::default()];
         cpu.advance();
         cpu.stat.cpus.clear();

@@ -1,14 +1,15 @@
 //! Block device statistics from /proc/diskstats, with what udev knows of each device.
 
+use std::collections::HashMap;
 use std::fmt::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::diskstats::{Disk, MAX_VALUES, disks};
 use kansoku_parsers::kernel::udev::property;
 
 use super::flags::{Flag, NameFilter};
-use super::kernel_file::KernelFile;
+use super::kernel_file::{KernelFile, read_word};
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -32,6 +33,8 @@ const INCLUDE: Flag = Flag::text(
     "Regexp of diskstats devices to include (mutually exclusive to device-exclude).",
 );
 
+/// Disks whose kind is remembered.
+const MAX_DISKS: usize = 4096;
 /// What a column is multiplied with.
 const SECTOR: f64 = 512.0;
 const MILLISECOND: f64 = 0.001;
@@ -167,6 +170,10 @@ const ATA: [(&str, &str, &str); 3] = [
 struct Diskstats {
     file: KernelFile,
     udev_data: PathBuf,
+    /// `/sys/block`, whose `queue/rotational` does not change while a disk is there.
+    block: PathBuf,
+    /// By name; forgotten when it is full.
+    rotational: HashMap<String, bool>,
     filter: NameFilter,
     buf: Vec<u8>,
     udev: Vec<u8>,
@@ -178,6 +185,8 @@ impl Diskstats {
         Ok(Self {
             file: KernelFile::new(spec.procfs.join("diskstats")),
             udev_data: spec.udev_data.clone(),
+            block: spec.sys("block"),
+            rotational: HashMap::new(),
             filter: spec.flags.either_filter(&INCLUDE, &EXCLUDE)?,
             buf: Vec::new(),
             udev: Vec::new(),
@@ -201,7 +210,8 @@ impl Collector for Diskstats {
             if !KernelFile::new(path).read_if_there(&mut self.udev) {
                 self.udev.clear();
             }
-            info(out, &disk, &self.udev);
+            let is_rotational = is_rotational(&mut self.rotational, &self.block, disk.name);
+            info(out, &disk, &self.udev, is_rotational);
             let columns = COLUMNS.iter().zip(disk.values).take(disk.n_values);
             for ((name, kind, factor, help), value) in columns {
                 let family = out.family(name, *kind, help);
@@ -213,7 +223,21 @@ impl Collector for Diskstats {
     }
 }
 
-fn info(out: &mut MetricBatch, disk: &Disk<'_>, udev: &[u8]) {
+/// Whether the disk turns; what sysfs does not know does not, as in node_exporter.
+fn is_rotational(known: &mut HashMap<String, bool>, block: &Path, name: &str) -> bool {
+    if let Some(is_rotational) = known.get(name) {
+        return *is_rotational;
+    }
+    if known.len() >= MAX_DISKS {
+        known.clear();
+    }
+    let word = read_word(&block.join(name).join("queue/rotational"));
+    let is_rotational = word.as_deref() == Some("1");
+    known.insert(name.to_owned(), is_rotational);
+    is_rotational
+}
+
+fn info(out: &mut MetricBatch, disk: &Disk<'_>, udev: &[u8], is_rotational: bool) {
     let get = |key| property(udev, key).unwrap_or("");
     let serial = ["SCSI_IDENT_SERIAL", "ID_SERIAL_SHORT", "ID_SERIAL"]
         .into_iter()
@@ -231,6 +255,7 @@ fn info(out: &mut MetricBatch, disk: &Disk<'_>, udev: &[u8]) {
         ("model", get("ID_MODEL")),
         ("path", get("ID_PATH")),
         ("revision", get("ID_REVISION")),
+        ("rotational", if is_rotational { "1" } else { "0" }),
         ("serial", serial.unwrap_or("")),
         ("wwn", get("ID_WWN")),
     ];

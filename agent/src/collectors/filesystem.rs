@@ -1,6 +1,4 @@
 //! Sizes of the mounted file systems, from the mount list of process 1 and statfs.
-//!
-//! The labels are those of node_exporter up to 1.7: device, fstype, mountpoint.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -8,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use kansoku_model::{FamilyId, MetricBatch, MetricKind};
 use kansoku_parsers::kernel::mountinfo::{Mount, mounts, unescape};
+use nix::errno::Errno;
 
+use super::desc::Desc;
 use super::flags::{Flag, NameFilter};
 use super::kernel_file::KernelFile;
 use super::statfs::{Answer, Prober};
@@ -24,6 +24,8 @@ pub(super) const ENTRY: Entry = Entry {
         FS_TYPES_EXCLUDE,
         FS_TYPES_EXCLUDE_OLD,
         FS_TYPES_INCLUDE,
+        MOUNT_TIMEOUT,
+        STAT_WORKERS,
     ],
     build: |spec| Ok(Box::new(Filesystem::new(spec)?)),
     ..Entry::DEFAULT
@@ -60,6 +62,23 @@ const FS_TYPES_INCLUDE: Flag = Flag::text(
     "Regexp of filesystem types to include for filesystem collector. (mutually exclusive to fs-types-exclude)",
 );
 
+const MOUNT_TIMEOUT: Flag = Flag::text(
+    "collector.filesystem.mount-timeout",
+    "5s",
+    "how long to wait for a mount to respond before marking it as stale",
+)
+.hidden();
+const STAT_WORKERS: Flag = Flag::text(
+    "collector.filesystem.stat-workers",
+    "4",
+    "how many stat calls to process simultaneously",
+)
+.hidden();
+const MOUNT_INFO: Desc = Desc::gauge(
+    "node_filesystem_mount_info",
+    "Filesystem mount information.",
+);
+
 /// Mounts that are looked at: a node has a few per pod volume. More are left out.
 const MAX_MOUNTS: usize = 4096;
 
@@ -79,6 +98,7 @@ struct Wanted {
     mount_point: String,
     fs_type: String,
     is_read_only: bool,
+    number: (u32, u32),
 }
 
 impl Filesystem {
@@ -90,7 +110,10 @@ impl Filesystem {
             rootfs: spec.rootfs.clone(),
             mount_points: flags.either_filter(&MOUNT_POINTS_INCLUDE, &MOUNT_POINTS_EXCLUDE)?,
             fs_types: flags.either_filter(&FS_TYPES_INCLUDE, &FS_TYPES_EXCLUDE)?,
-            prober: Prober::default(),
+            prober: Prober::new(
+                flags.duration(&MOUNT_TIMEOUT)?,
+                usize::try_from(flags.number(&STAT_WORKERS)?)?,
+            ),
             buf: Vec::new(),
         })
     }
@@ -110,6 +133,7 @@ impl Filesystem {
             mount_point: text(inner.as_os_str().as_bytes()),
             fs_type: text(mount.fs_type),
             is_read_only: mount.is_read_only(),
+            number: mount.device,
         };
         if self.mount_points.is_ignored(&wanted.mount_point)
             || self.fs_types.is_ignored(&wanted.fs_type)
@@ -187,16 +211,18 @@ impl Families {
     }
 
     fn sample(&self, out: &mut MetricBatch, mount: &Wanted, answer: Answer) {
+        let (sizes, error) = match answer {
+            Answer::NotYet => return,
+            Answer::Sizes(sizes) => (Some(sizes), String::new()),
+            Answer::Failed(errno) => (None, error_text(errno)),
+            Answer::Stuck => (None, "mountpoint timeout".to_owned()),
+        };
         let labels = [
             ("device", mount.device.as_str()),
+            ("device_error", &error),
             ("fstype", &mount.fs_type),
             ("mountpoint", &mount.mount_point),
         ];
-        let sizes = match answer {
-            Answer::NotYet => return,
-            Answer::Sizes(sizes) => Some(sizes),
-            Answer::Failed(_) | Answer::Stuck => None,
-        };
         let is_error = f64::from(u8::from(sizes.is_none()));
         out.sample(self.device_error, &labels, is_error);
         let is_read_only = f64::from(u8::from(mount.is_read_only));
@@ -212,7 +238,23 @@ impl Families {
             for (family, value) in self.sizes.into_iter().zip(values) {
                 out.sample(family, &labels, value);
             }
+            let (major, minor) = mount.number;
+            let labels = [
+                ("device", mount.device.as_str()),
+                ("major", &major.to_string()),
+                ("minor", &minor.to_string()),
+                ("mountpoint", &mount.mount_point),
+            ];
+            MOUNT_INFO.sample(out, &labels, 1.0);
         }
+    }
+}
+
+/// The error as Go words it: in lower case.
+fn error_text(errno: Errno) -> String {
+    match errno {
+        Errno::ESTALE => "stale NFS file handle".to_owned(),
+        errno => errno.desc().to_lowercase(),
     }
 }
 

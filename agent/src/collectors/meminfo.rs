@@ -3,6 +3,7 @@
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::meminfo;
 
+use super::fields::{Fields, Named};
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec};
 
@@ -15,46 +16,41 @@ pub(super) const ENTRY: Entry = Entry {
 
 struct Meminfo {
     file: KernelFile,
+    fields: Fields,
     buf: Vec<u8>,
-    /// Scratch for names.
-    name: String,
-    help: String,
 }
 
 impl Meminfo {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            file: KernelFile::new(spec.procfs.join("meminfo")),
+            file: KernelFile::new(spec.proc("meminfo")),
+            fields: Fields::default(),
             buf: Vec::new(),
-            name: String::new(),
-            help: String::new(),
         }
     }
 }
 
-const PREFIX: &str = "node_memory_";
-
 impl Collector for Meminfo {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         self.file.read(&mut self.buf)?;
+        self.fields.rewind();
         for field in meminfo::fields(&self.buf) {
             let field = field?;
-            self.name.clear();
-            self.name.push_str(PREFIX);
-            // `Active(anon)` becomes `Active_anon`.
-            let letters = field.name.chars().filter(|c| *c != ')');
-            self.name
-                .extend(letters.map(|c| if c == '(' { '_' } else { c }));
-            if field.is_bytes {
-                self.name.push_str("_bytes");
+            let unit = if field.is_bytes { "_bytes" } else { "" };
+            if let Some(named) = self.fields.next(unit, field.name, make) {
+                named.sample(out, &[], field.value as f64);
             }
-            self.help.clear();
-            self.help.push_str("Memory information field ");
-            self.help.push_str(&self.name[PREFIX.len()..]);
-            self.help.push('.');
-            let family = out.family(&self.name, MetricKind::Gauge, &self.help);
-            out.sample(family, &[], field.value as f64);
         }
         Ok(())
     }
+}
+
+/// `Active(anon)` becomes `Active_anon`.
+fn make(unit: &str, field: &str) -> Option<Named> {
+    let name = field.replace('(', "_").replace(')', "") + unit;
+    Some(Named {
+        name: format!("node_memory_{name}"),
+        kind: MetricKind::Gauge,
+        help: format!("Memory information field {name}."),
+    })
 }

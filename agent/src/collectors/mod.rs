@@ -5,6 +5,7 @@
 //! thread of its own ([`Tier::Background`]), and even a collector that hangs against all expectation
 //! costs itself only ([`worker`]).
 
+mod adjtimex;
 mod arp;
 pub mod cgroup_files;
 pub mod cgroup_identity;
@@ -17,6 +18,8 @@ mod container_families_io;
 mod container_families_own;
 mod container_resource;
 mod cpu;
+mod cpu_info;
+mod cpufreq;
 mod desc;
 pub(crate) mod diskstats;
 mod entropy;
@@ -24,22 +27,40 @@ mod fields;
 mod filefd;
 pub(crate) mod filesystem;
 pub mod flags;
+mod ipvs;
 pub mod kernel_file;
 mod kernel_hung;
 mod loadavg;
 pub mod machine;
+mod mdadm;
 mod meminfo;
+mod net_addresses;
 pub(crate) mod netdev;
+mod netstat;
+mod nfs;
+mod nfs_methods;
+mod nfsd;
 pub mod node;
 mod oom_kills;
 mod open_files;
+mod os;
+mod pressure;
 mod root_filesystems;
+mod schedstat;
+mod selinux;
+mod sockstat;
+mod softnet;
 mod stat;
 pub mod statfs;
+pub(crate) mod textfile;
 mod time;
+mod timex;
+mod udp_queues;
 mod uname;
 mod vmstat;
 mod worker;
+mod xfs;
+mod zfs;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -123,18 +144,35 @@ pub const COLLECTORS: &[Entry] = &[
     arp::ENTRY,
     conntrack::ENTRY,
     cpu::ENTRY,
+    cpufreq::ENTRY,
     diskstats::ENTRY,
     entropy::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
+    ipvs::ENTRY,
     kernel_hung::ENTRY,
     loadavg::ENTRY,
+    mdadm::ENTRY,
     meminfo::ENTRY,
     netdev::ENTRY,
+    netstat::ENTRY,
+    nfs::ENTRY,
+    nfsd::ENTRY,
+    os::ENTRY,
+    pressure::ENTRY,
+    schedstat::ENTRY,
+    selinux::ENTRY,
+    sockstat::ENTRY,
+    softnet::ENTRY,
     stat::ENTRY,
+    textfile::ENTRY,
     time::ENTRY,
+    timex::ENTRY,
+    udp_queues::ENTRY,
     uname::ENTRY,
     vmstat::ENTRY,
+    xfs::ENTRY,
+    zfs::ENTRY,
 ];
 
 /// Where the node's files are, and the collectors' flags.
@@ -146,6 +184,8 @@ pub struct NodeSpec {
     /// udev's database of devices.
     pub udev_data: PathBuf,
     pub flags: Flags,
+    /// The names of the collectors that run, which a few look at; filled when they are built.
+    pub chosen: Vec<&'static str>,
 }
 
 impl NodeSpec {
@@ -181,6 +221,7 @@ impl Default for NodeSpec {
             rootfs: "/".into(),
             udev_data: "/run/udev/data".into(),
             flags: Flags::default(),
+            chosen: Vec::new(),
         }
     }
 }

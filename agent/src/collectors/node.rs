@@ -83,9 +83,11 @@ impl NodeCollectors {
 
     fn of(spec: &NodeSpec, chosen: impl Iterator<Item = &'static Entry>) -> anyhow::Result<Self> {
         let chosen: Vec<&Entry> = chosen.collect();
+        let mut spec = spec.clone();
+        spec.chosen = chosen.iter().map(|entry| entry.name).collect();
         let (mut fresh, mut background) = (Vec::new(), Vec::new());
         for (at, entry) in chosen.iter().enumerate() {
-            let collector = (entry.build)(spec)?;
+            let collector = (entry.build)(&spec)?;
             match entry.tier {
                 Tier::Fresh => fresh.push((at, collector)),
                 Tier::Background => {
@@ -105,7 +107,7 @@ impl NodeCollectors {
             is_success: false,
         });
         Ok(Self {
-            spec: spec.clone(),
+            spec,
             chosen: chosen.collect(),
             fresh: worker,
             background,

@@ -3,17 +3,28 @@
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::stat::{self, Stat};
 
+use super::desc::Desc;
+use super::flags::Flag;
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "stat",
     about: "interrupts, context switches, forks, boot time, running and blocked processes",
+    flags: &[SOFTIRQ],
     build: |spec| Ok(Box::new(Counters::new(spec))),
     ..Entry::DEFAULT
 };
 
+const SOFTIRQ: Flag = Flag::switch(
+    "collector.stat.softirq",
+    false,
+    "Export softirq calls per vector",
+);
+const SOFTIRQS: Desc = Desc::counter("node_softirqs_total", "Number of softirq calls.");
+
 struct Counters {
+    with_softirqs: bool,
     file: KernelFile,
     buf: Vec<u8>,
     stat: Stat,
@@ -22,6 +33,7 @@ struct Counters {
 impl Counters {
     fn new(spec: &NodeSpec) -> Self {
         Self {
+            with_softirqs: spec.flags.is_on(&SOFTIRQ),
             file: KernelFile::new(spec.procfs.join("stat")),
             buf: Vec::new(),
             stat: Stat::default(),
@@ -76,6 +88,11 @@ impl Collector for Counters {
         for (name, kind, help, value) in all {
             let family = out.family(name, kind, help);
             out.sample(family, &[], value as f64);
+        }
+        if self.with_softirqs {
+            for (vector, n) in stat::SOFTIRQS.iter().zip(s.softirqs) {
+                SOFTIRQS.sample(out, &[("vector", vector)], n as f64);
+            }
         }
         Ok(())
     }

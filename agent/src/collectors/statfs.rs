@@ -2,7 +2,7 @@
 //!
 //! Calls run on threads of their own, at most one per mount at a time. Whoever asks waits a short
 //! while and otherwise takes the last answer. The rule: asking never hangs, and mounts that hang
-//! never use more than [`MAX_THREADS`] threads.
+//! never use more threads than they may.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -14,10 +14,8 @@ use nix::errno::Errno;
 
 /// How long an asker waits for answers: local file systems answer in microseconds.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// After so long without an answer a mount counts as hanging, as in node_exporter.
-const STUCK_AFTER: Duration = Duration::from_secs(5);
-/// Threads at the most; with all of them hanging, the rest of the mounts hang with them.
-const MAX_THREADS: usize = 8;
+/// More threads than this help nobody, whatever was asked for.
+const MAX_THREADS: usize = 64;
 
 /// Sizes of a file system.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -50,6 +48,10 @@ pub struct Prober {
     /// Handed to further threads.
     work: Receiver<PathBuf>,
     n_threads: usize,
+    /// Threads at the most; with all of them hanging, the rest of the mounts hang with them.
+    max_threads: usize,
+    /// After so long without an answer a mount counts as hanging.
+    stuck_after: Duration,
     call: Call,
 }
 
@@ -68,19 +70,28 @@ struct Mount {
 }
 
 impl Default for Prober {
+    /// With node_exporter's deadline, and twice as many threads.
     fn default() -> Self {
-        Self::new(statfs)
+        Self::new(Duration::from_secs(5), 8)
     }
 }
 
 impl Prober {
-    fn new(call: Call) -> Self {
+    /// A prober whose mounts hang after `stuck_after`, with at most `max_threads` (at least one).
+    #[must_use]
+    pub fn new(stuck_after: Duration, max_threads: usize) -> Self {
+        Self::of(statfs, stuck_after, max_threads)
+    }
+
+    fn of(call: Call, stuck_after: Duration, max_threads: usize) -> Self {
         let (queue, work) = crossbeam_channel::unbounded(); // one entry per mount at the most
         Self {
             shared: Arc::default(),
             queue,
             work,
             n_threads: 0,
+            max_threads: max_threads.clamp(1, MAX_THREADS),
+            stuck_after,
             call,
         }
     }
@@ -112,13 +123,15 @@ impl Prober {
                 mounts = wait.unwrap_or_else(PoisonError::into_inner).0;
                 fresh.retain(|path| mounts.get(*path).is_some_and(|m| m.asked.is_some()));
             }
-            if self.queue.is_empty() || self.n_threads >= MAX_THREADS {
+            if self.queue.is_empty() || self.n_threads >= self.max_threads {
                 break;
             }
             // All threads hang: the waiting mounts get another one, and time to answer.
             self.add_thread();
         }
-        paths.iter().map(|path| answer(mounts.get(path))).collect()
+        let stuck_after = self.stuck_after;
+        let answer = |path| answer(mounts.get(path), stuck_after);
+        paths.iter().map(answer).collect()
     }
 
     fn add_thread(&mut self) {
@@ -141,12 +154,12 @@ impl Prober {
     }
 }
 
-fn answer(mount: Option<&Mount>) -> Answer {
+fn answer(mount: Option<&Mount>, stuck_after: Duration) -> Answer {
     let Some(mount) = mount else {
         return Answer::NotYet;
     };
     match (mount.asked, mount.last) {
-        (Some(asked), _) if asked.elapsed() >= STUCK_AFTER => Answer::Stuck,
+        (Some(asked), _) if asked.elapsed() >= stuck_after => Answer::Stuck,
         (_, Some(Ok(sizes))) => Answer::Sizes(sizes),
         (_, Some(Err(errno))) => Answer::Failed(errno),
         (_, None) => Answer::NotYet,
@@ -173,6 +186,7 @@ fn statfs(path: &Path) -> Result<Sizes, Errno> {
 mod tests {
     use super::*;
 
+    const STUCK_AFTER: Duration = Duration::from_secs(5);
     const SIZES: Sizes = Sizes {
         size_bytes: 1.0,
         free_bytes: 1.0,
@@ -193,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_hanging_mount_neither_hangs_the_asker_nor_the_other_mounts() {
-        let mut prober = Prober::new(hang_or_answer);
+        let mut prober = Prober::of(hang_or_answer, STUCK_AFTER, 4);
         let paths = ["hang", "good", "fail"].map(PathBuf::from);
         // The second thread, which the hanging of the first has started, serves the others.
         let good = [
@@ -218,7 +232,7 @@ mod tests {
 
     #[test]
     fn real_folders_have_sizes() {
-        let answers = Prober::default().ask(&["/".into(), "/no/such/folder".into()]);
+        let answers = Prober::new(STUCK_AFTER, 4).ask(&["/".into(), "/no/such/folder".into()]);
         assert!(
             matches!(answers[0], Answer::Sizes(s) if s.size_bytes > 0.0),
             "{answers:?}"

@@ -65,6 +65,7 @@ fn a_captured_node() {
         rootfs: "/host".into(),
         udev_data: fixtures("udev"),
         flags,
+        chosen: Vec::new(),
     };
     let mut batch = MetricBatch::default();
     let collectors = NodeCollectors::new(&spec, &NAMES);

@@ -223,6 +223,7 @@ impl Reader {
                 rootfs: flags.text(&ROOTFS).into(),
                 udev_data: flags.text(&UDEV_DATA).into(),
                 flags,
+                chosen: Vec::new(),
             },
         })
     }

@@ -5,8 +5,11 @@
 
 pub mod cgroup;
 pub mod cpu_list;
+pub mod cpuinfo;
 pub mod diskstats;
+pub mod ip_vs;
 pub mod loadavg;
+pub mod mdstat;
 pub mod meminfo;
 pub mod mountinfo;
 pub mod net_dev;
@@ -15,6 +18,7 @@ pub mod netstat;
 pub mod pid_limits;
 pub mod pid_stat;
 pub mod pressure;
+pub mod rpc;
 pub mod rtnetlink;
 pub mod scan;
 pub mod stat;

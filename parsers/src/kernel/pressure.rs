@@ -40,6 +40,15 @@ pub fn parse(bytes: &[u8]) -> Result<Pressure, Malformed> {
     })
 }
 
+/// The total of the line `key` (`some` or `full`); interrupts have no `some`.
+#[must_use]
+pub fn total_us(bytes: &[u8], key: &str) -> Option<u64> {
+    let line = lines(bytes).find_map(|line| after(line, key))?;
+    words(line)
+        .find_map(|w| after(w, "total="))
+        .and_then(number)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,5 +64,12 @@ mod tests {
         assert_eq!(parse(b"some total=1").map(|p| p.full_us), Ok(None));
         assert!(parse(b"some avg10=0.00\n").is_err());
         assert!(parse(b"").is_err());
+    }
+
+    #[test]
+    fn one_line_may_stand_alone() {
+        let irq = b"full avg10=0.00 avg60=0.00 avg300=0.00 total=8494\n";
+        assert_eq!(total_us(irq, "full"), Some(8494));
+        assert_eq!(total_us(irq, "some"), None);
     }
 }

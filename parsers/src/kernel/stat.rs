@@ -23,6 +23,19 @@ pub const IDLE: usize = 3;
 pub const GUEST: usize = 8;
 /// Position of niced guest time in [`MODES`].
 pub const GUEST_NICE: usize = 9;
+/// What software interrupts are for, in the order of the file's columns.
+pub const SOFTIRQS: [&str; 10] = [
+    "hi",
+    "timer",
+    "net_tx",
+    "net_rx",
+    "block",
+    "block_iopoll",
+    "tasklet",
+    "sched",
+    "hrtimer",
+    "rcu",
+];
 /// Ticks per second of every user-space interface on Linux, whatever the kernel's own HZ.
 pub const TICKS_PER_SECOND: f64 = 100.0;
 
@@ -45,6 +58,8 @@ pub struct Stat {
     pub forks: u64,
     pub procs_running: u64,
     pub procs_blocked: u64,
+    /// Software interrupts by [`SOFTIRQS`].
+    pub softirqs: [u64; SOFTIRQS.len()],
 }
 
 /// Reads the file into `out`, whose memory is reused.
@@ -81,6 +96,13 @@ pub fn parse(bytes: &[u8], out: &mut Stat) -> Result<(), Malformed> {
             out.cpus.push(cpu);
             continue;
         }
+        if key == b"softirq" {
+            // The first number is the sum.
+            for (slot, word) in out.softirqs.iter_mut().zip(words.skip(1)) {
+                *slot = number(word).ok_or_else(|| malformed("a count"))?;
+            }
+            continue;
+        }
         let slot = match key {
             b"intr" => &mut out.interrupts,
             b"ctxt" => &mut out.context_switches,
@@ -106,7 +128,7 @@ mod tests {
         cpu0 11563 32159 8153 145203 135 0 21 99 3 4\n\
         cpu2 1 2 3 4 5 6 7 8\n\
         intr 1452769 12 0 0\nctxt 2088894\nbtime 1795251167\nprocesses 26933\n\
-        procs_running 2\nprocs_blocked 1\nsoftirq 9 1\n";
+        procs_running 2\nprocs_blocked 1\nsoftirq 9 1 8\n";
 
     #[test]
     fn reads_cpus_and_counters_and_forgets_the_last_reading() {
@@ -128,6 +150,7 @@ mod tests {
             (2_088_894, 1_795_251_167, 26_933)
         );
         assert_eq!((stat.procs_running, stat.procs_blocked), (2, 1));
+        assert_eq!(stat.softirqs[..3], [1, 8, 0]);
     }
 
     #[test]
