@@ -307,6 +307,16 @@ mod tests {
     }
 
     #[test]
+    fn nested_numbers_keep_their_last_digit() {
+        for text in ["122.416294033786585", "1.7976931348623155e308", "0.1"] {
+            let mut out = Vec::new();
+            write_json(&mut out, format!("[{text}]").as_bytes());
+            let number: f64 = text.parse().expect("a number");
+            assert_eq!(out[2..], number.to_be_bytes(), "{text}");
+        }
+    }
+
+    #[test]
     fn numbers_and_lengths_take_their_widths() {
         let mut out = Vec::new();
         for i in [0, 127, -1, -32, 128, 256, 65_536, 1 << 32] {
