@@ -14,10 +14,69 @@ pub struct Accessor {
     path: Vec<Step>,
 }
 
+/// One step into a nested value.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Step {
+pub enum Step {
     Key(String),
     Index(usize),
+}
+
+/// Reads what stands behind the `$` of an accessor: a key and the steps below it. A key that is no word
+/// stands in brackets like those below: `['a.b']`; a quote in it is doubled. (Fluent Bit knows no
+/// brackets at the start, and leaves out what needs them.)
+///
+/// # Errors
+/// When brackets or quotes do not match.
+pub fn read_path(body: &str) -> Result<(String, Vec<Step>), String> {
+    let end = body.find('[').unwrap_or(body.len());
+    let (key, rest) = body.split_at(end);
+    let read = steps(rest.trim_end()).and_then(|mut path| match key.trim_end() {
+        "" => match (!path.is_empty()).then(|| path.remove(0)) {
+            Some(Step::Key(key)) if !key.is_empty() => Some((key, path)),
+            _ => None,
+        },
+        key => Some((key.to_owned(), path)),
+    });
+    read.ok_or_else(|| {
+        format!("'${body}' must be such as $key, $key['nested'][0] or $['a.b'], with single quotes")
+    })
+}
+
+/// `['nested'][0]...`; `None` when it is something else.
+fn steps(mut rest: &str) -> Option<Vec<Step>> {
+    let mut path = Vec::new();
+    while !rest.is_empty() {
+        let inside = rest.strip_prefix('[')?;
+        let after;
+        if let Some(quoted) = inside.strip_prefix('\'') {
+            let (name, behind) = unquoted(quoted)?;
+            path.push(Step::Key(name));
+            after = behind.strip_prefix(']')?;
+        } else {
+            let (index, behind) = inside.split_once(']')?;
+            path.push(Step::Index(index.parse().ok()?));
+            after = behind;
+        }
+        rest = after;
+    }
+    Some(path)
+}
+
+/// A text up to its closing quote, and what follows; two quotes stand for one.
+fn unquoted(quoted: &str) -> Option<(String, &str)> {
+    let mut text = String::new();
+    let mut rest = quoted;
+    loop {
+        let (part, behind) = rest.split_once('\'')?;
+        text.push_str(part);
+        match behind.strip_prefix('\'') {
+            Some(behind) => {
+                text.push('\'');
+                rest = behind;
+            }
+            None => return Some((text, behind)),
+        }
+    }
 }
 
 impl Accessor {
@@ -26,36 +85,11 @@ impl Accessor {
     /// # Errors
     /// When brackets or quotes do not match.
     pub fn new(text: &str) -> Result<Self, String> {
-        let Some(body) = text.strip_prefix('$') else {
-            return Ok(Self {
-                key: text.to_owned(),
-                path: Vec::new(),
-            });
+        let (key, path) = match text.strip_prefix('$') {
+            Some(body) => read_path(body)?,
+            None => (text.to_owned(), Vec::new()),
         };
-        let error =
-            || format!("'{text}' must be such as $key or $key['nested'][0], with single quotes");
-        let end = body.find('[').unwrap_or(body.len());
-        let (key, mut rest) = body.split_at(end);
-        if key.is_empty() {
-            return Err(error());
-        }
-        let mut path = Vec::new();
-        while !rest.is_empty() {
-            let inside = rest.strip_prefix('[').ok_or_else(error)?;
-            if let Some(quoted) = inside.strip_prefix('\'') {
-                let (name, after) = quoted.split_once("']").ok_or_else(error)?;
-                path.push(Step::Key(name.to_owned()));
-                rest = after;
-            } else {
-                let (index, after) = inside.split_once(']').ok_or_else(error)?;
-                path.push(Step::Index(index.parse().map_err(|_| error())?));
-                rest = after;
-            }
-        }
-        Ok(Self {
-            key: key.to_owned(),
-            path,
-        })
+        Ok(Self { key, path })
     }
 
     /// The keys from the record down to the value; `None` when an array stands between.

@@ -1,4 +1,4 @@
-//! Fluent Bit's record accessor: `key`, `$key`, `$key['nested'][0]`, `$TAG`, `$TAG[1]`.
+//! Fluent Bit's record accessor: `key`, `$key`, `$key['nested'][0]`, `$['a.b']`, `$TAG`, `$TAG[1]`.
 //!
 //! It reads columns, JSON values below them, and the pod's metadata under `kubernetes`, which is held
 //! once per batch. Nothing is copied out of the batch but what has to be unescaped.
@@ -7,6 +7,9 @@ use std::borrow::Cow;
 
 use kansoku_model::log::KUBERNETES;
 use kansoku_model::{KubernetesMetadata, LogBatch, Slice, Value, json};
+
+pub use kansoku_outputs::accessor::Step;
+use kansoku_outputs::accessor::read_path;
 
 use super::json_path;
 
@@ -25,13 +28,6 @@ enum Root {
     TagPart(usize),
 }
 
-/// One step into a nested value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Step {
-    Key(String),
-    Index(usize),
-}
-
 impl Accessor {
     /// Reads an accessor; without a `$` the text is a key of the record as it stands.
     ///
@@ -41,19 +37,16 @@ impl Accessor {
         let Some(body) = text.strip_prefix('$') else {
             return Ok(Self::key(text));
         };
-        let end = body.find('[').unwrap_or(body.len());
-        let (key, rest) = body.split_at(end);
-        let path = steps(rest).filter(|_| !key.is_empty()).ok_or_else(|| {
-            format!("'{text}' must be such as $key or $key['nested'][0], with single quotes")
-        })?;
-        let root = match (key, path.as_slice()) {
-            ("TAG", []) => Root::Tag,
-            ("TAG", [Step::Index(part)]) => {
+        let (key, path) = read_path(body)?;
+        let root = match path.as_slice() {
+            // Not $['TAG'], which is a key.
+            [] if body == "TAG" => Root::Tag,
+            [Step::Index(part)] if body.starts_with("TAG") && key == "TAG" => {
                 let root = Root::TagPart(*part);
                 let path = Vec::new();
                 return Ok(Self { root, path });
             }
-            _ => Root::Key(key.to_owned()),
+            _ => Root::Key(key),
         };
         Ok(Self { root, path })
     }
@@ -102,24 +95,6 @@ impl Accessor {
         let path: Vec<Step> = std::iter::once(key).chain(self.path.clone()).collect();
         json_path::find(object, &path).map(Found::Json)
     }
-}
-
-/// `['nested'][0]...`; `None` when it is something else.
-fn steps(mut rest: &str) -> Option<Vec<Step>> {
-    let mut path = Vec::new();
-    while !rest.is_empty() {
-        let inside = rest.strip_prefix('[')?;
-        if let Some(quoted) = inside.strip_prefix('\'') {
-            let (name, after) = quoted.split_once("']")?;
-            path.push(Step::Key(name.to_owned()));
-            rest = after;
-        } else {
-            let (index, after) = inside.split_once(']')?;
-            path.push(Step::Index(index.parse().ok()?));
-            rest = after;
-        }
-    }
-    Some(path)
 }
 
 fn of_pod<'a>(pod: &'a KubernetesMetadata, path: &[Step]) -> Option<OfAll<'a>> {
@@ -265,6 +240,9 @@ mod tests {
         batch.set(column, row, json);
         let column = batch.column_index_or_insert("n");
         batch.set(column, row, Value::Int(7));
+        let json = Value::Json(batch.store(br#"{"it's":"d"}"#));
+        let column = batch.column_index_or_insert("a.b");
+        batch.set(column, row, json);
         batch
     }
 
@@ -294,6 +272,11 @@ mod tests {
             ("$TAG", Some("kube.x")),
             ("$TAG[1]", Some("x")),
             ("$TAG[2]", None),
+            ("$['n']", Some("7")),
+            ("$['a.b']['it''s']", Some("d")),
+            ("$['a']['n']", Some("1.5")),
+            ("$['TAG']", None),
+            ("$['TAG'][0]", None),
         ] {
             let accessor = Accessor::new(text).expect(text);
             let reading = accessor.over(&batch);
@@ -301,7 +284,19 @@ mod tests {
             let found = found.as_deref().map(String::from_utf8_lossy);
             assert_eq!(found.as_deref(), expected, "{text}");
         }
-        for text in ["$", "$a[", "$a['b", "$a[\"b\"]", "$a['b']x", "$a[b]"] {
+        for text in [
+            "$",
+            "$a[",
+            "$a['b",
+            "$a[\"b\"]",
+            "$a['b']x",
+            "$a[b]",
+            "$[0]",
+            "$['']",
+            "$['a'",
+            "$['a''",
+            "$['a]",
+        ] {
             assert!(Accessor::new(text).is_err(), "{text}");
         }
     }
