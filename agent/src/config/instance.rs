@@ -140,13 +140,13 @@ pub const INPUT_OPTIONS: &[OptionSpec] = &[
         "rate_gate.backpressure",
         OptionKind::Bool,
         "on",
-        "accepted for compatibility, without effect: full outputs hold the input back in any case",
+        "divide the limits by the number of requests under way for the input and of their failed attempts",
     ),
     OptionSpec::new(
         "rate_gate.resume_ratio",
         OptionKind::Float,
         "0.8",
-        "accepted for compatibility, without effect: a new window opens the gate",
+        "a closed gate opens within its window when less than this part of the limits is used up",
     ),
     OptionSpec::new(
         "rate_window",
@@ -387,7 +387,7 @@ pub fn input(
         processors: routable(&core)?,
         filesystem,
         routed_to: OutputSet::EMPTY,
-        rate_gate: rate_gate(&core, warnings)?,
+        rate_gate: rate_gate(&core)?,
     };
     Ok((Some(spec), own))
 }
@@ -404,10 +404,7 @@ fn routable(core: &Settings) -> Result<Vec<ProcessorSpec>, Mistake> {
 }
 
 /// The limits of `rate_gate`, when it is on.
-fn rate_gate(
-    core: &Settings,
-    warnings: &mut Vec<ConfigError>,
-) -> Result<Option<RateGate>, Mistake> {
+fn rate_gate(core: &Settings) -> Result<Option<RateGate>, Mistake> {
     let count = |key: &str| {
         let found = core.int(key, 0)?;
         u64::try_from(found).map_err(|_| {
@@ -423,20 +420,20 @@ fn rate_gate(
     if !core.bool("rate_gate", false).map_err(Mistake::read)? {
         return Ok(None);
     }
-    for (key, why) in [
-        (
-            "rate_gate.backpressure",
-            "full outputs hold the input back in any case",
-        ),
-        ("rate_gate.resume_ratio", "a new window opens the gate"),
-    ] {
-        if let Some(s) = core.get(key) {
-            let message = format!("'{key}' has no effect: {why}");
-            warnings.push(ConfigError::new(&s.place, message));
-        }
+    let ratio = core.float("rate_gate.resume_ratio", 0.8);
+    let ratio = ratio.map_err(Mistake::read)?;
+    if !(ratio > 0.0 && ratio < 1.0) {
+        let place = core
+            .get("rate_gate.resume_ratio")
+            .map_or(&core.place, |s| &s.place);
+        let message = format!("'rate_gate.resume_ratio' is {ratio}, but must be between 0 and 1");
+        return Err(Mistake::read(ConfigError::new(place, message)));
     }
+    let backpressure = core.bool("rate_gate.backpressure", true);
+    let backpressure = backpressure.map_err(Mistake::read)?;
     let window = Duration::from_secs_f64(window);
-    Ok(Some(RateGate::new(records, bytes, window)))
+    let limits = (records, bytes);
+    Ok(Some(RateGate::new(limits, window, backpressure, ratio)))
 }
 
 /// Builds instance number `n` of a filter; `None` when it is not active.

@@ -16,6 +16,11 @@ impl Counter {
         self.0.fetch_add(n, Ordering::Relaxed);
     }
 
+    /// Raises it to `n`, unless it is there already; gives what it was.
+    pub fn raise_to(&self, n: u64) -> u64 {
+        self.0.fetch_max(n, Ordering::Relaxed)
+    }
+
     /// Takes `n` from a gauge.
     pub fn subtract(&self, n: u64) {
         self.0.fetch_sub(n, Ordering::Relaxed);
@@ -73,6 +78,8 @@ pub struct FilterCounters {
     pub bytes: Counter,
     pub add_records: Counter,
     pub drop_records: Counter,
+    /// Texts that one of its patterns gave up on; they count as not matching.
+    pub patterns_given_up: Counter,
 }
 
 /// `fluentbit_output_*`.
@@ -123,6 +130,8 @@ pub struct RouteCounters {
     pub records: Counter,
     pub bytes: Counter,
     pub latency: Latency,
+    /// Requests under way that hold records of the input, and how often these have failed (a gauge).
+    pub pressure: Counter,
 }
 
 /// How an input or output stands now.

@@ -202,7 +202,9 @@ impl Link {
         if let Some(gate) = &self.rate_gate {
             let (records, bytes) = (batch.n_records() as u64, batch.size_bytes() as u64);
             let pausing = |is: bool| self.counters.ingestion_paused.set(u64::from(is));
-            if !gate.wait(records, bytes, &self.closed, pausing) {
+            let routes = self.core.routed.get(self.lane);
+            let pressure = || routes.map_or(0, |r| r.iter().map(|r| r.pressure.get()).sum());
+            if !gate.wait((records, bytes), pressure, &self.closed, pausing) {
                 return Err(Stopped);
             }
         }

@@ -16,7 +16,7 @@ use kansoku_outputs::{Outcome, Output, RecordRef, Request, RetryPolicy, request_
 use super::intents::Intents;
 use super::queue::{Item, Queue};
 use super::ticket::Ticket;
-use super::{DeadLetters, OutputCounters};
+use super::{DeadLetters, OutputCounters, RouteCounters};
 use crate::log;
 
 /// No request may take longer; a destination that hangs counts as one that failed.
@@ -74,6 +74,38 @@ impl<'a> Busy<'a> {
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
         self.0.busy.subtract(1);
+    }
+}
+
+/// Notes a request that is not settled with the inputs of its records, for their `rate_gate`.
+struct Pressure {
+    routes: Vec<Arc<RouteCounters>>,
+    n: u64,
+}
+
+impl Pressure {
+    fn new(parts: &[Part]) -> Self {
+        let mut routes: Vec<Arc<RouteCounters>> = Vec::new();
+        for route in parts.iter().filter_map(|p| p.share.route()) {
+            if !routes.iter().any(|known| Arc::ptr_eq(known, route)) {
+                routes.push(route.clone());
+            }
+        }
+        let mut pressure = Self { routes, n: 0 };
+        pressure.grow();
+        pressure
+    }
+
+    fn grow(&mut self) {
+        self.n += 1;
+        self.routes.iter().for_each(|route| route.pressure.add(1));
+    }
+}
+
+impl Drop for Pressure {
+    fn drop(&mut self) {
+        let n = self.n;
+        self.routes.iter().for_each(|r| r.pressure.subtract(n));
     }
 }
 
@@ -171,6 +203,7 @@ impl Sender {
     /// leaves `parts`.
     async fn verdict(&self, parts: &mut Vec<Part>) -> Verdict {
         let mut attempt = 0;
+        let mut pressure = Pressure::new(parts);
         loop {
             let (reason, after) = match self.send(parts).await {
                 Outcome::Delivered => {
@@ -223,6 +256,7 @@ impl Sender {
                 &self.component(),
                 format_args!("{reason}; retry {attempt} in {:.1} s", wait.as_secs_f64()),
             );
+            pressure.grow();
             tokio::time::sleep(wait).await;
         }
     }

@@ -103,6 +103,11 @@ impl Ticket {
         }
     }
 
+    /// The way it came from an input.
+    pub(super) fn route(&self) -> Option<&Arc<RouteCounters>> {
+        self.route.as_ref()
+    }
+
     /// The output is done with the batch.
     pub(super) fn finish(self) {
         let Self {
