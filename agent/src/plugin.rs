@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::{ConfigError, LogBatch, MetricBatch, Place, Plugin};
+use kansoku_parsers::line::pattern::Pattern;
 
 use crate::config::catalogue::Catalogue;
 use crate::pipeline::Link;
@@ -54,6 +55,9 @@ pub trait Filter: Send + Sync {
     /// Emits what was kept for long enough. Never runs at the same time as `apply` for records of
     /// the same input. With `all` everything has to go: the input ends.
     fn flush(&self, _all: bool, _context: &mut FilterContext) {}
+
+    /// Shows `visit` every pattern it asks: what they give up on is counted and reported.
+    fn patterns(&self, _visit: &mut dyn FnMut(&Pattern)) {}
 
     /// Whether it makes several records of one ([`LogBatch::repeat_rows`]). Then the positions of all
     /// records are spread, also of those that it does not see.

@@ -133,6 +133,15 @@ impl Tests {
         })
     }
 
+    /// Shows `visit` the patterns of the rules.
+    pub(super) fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        for test in &self.tests {
+            if let Compare::Pattern { pattern, .. } = &test.compare {
+                visit(pattern);
+            }
+        }
+    }
+
     /// Which records match. As in Fluent Bit a field that is missing is an empty text.
     pub(super) fn matching(&self, batch: &LogBatch) -> Vec<bool> {
         let readings: Vec<(&Test, Reading<'_>)> = (self.tests.iter())
@@ -214,6 +223,11 @@ impl Filter for Conditional {
         self.filter.flush(all, context);
     }
 
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.tests.patterns(visit);
+        self.filter.patterns(visit);
+    }
+
     fn splits(&self) -> bool {
         self.filter.splits()
     }
@@ -249,6 +263,10 @@ impl Filter for Tagged {
         self.0.flush(all, context);
     }
 
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.0.patterns(visit);
+    }
+
     fn splits(&self) -> bool {
         self.0.splits()
     }
@@ -280,6 +298,10 @@ impl Filter for Only {
 
     fn flush(&self, all: bool, context: &mut FilterContext) {
         self.0.flush(all, context);
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.0.patterns(visit);
     }
 
     fn splits(&self) -> bool {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use kansoku_model::{ConfigError, LogBatch, MetricBatch, Place, RecordBatch};
 use kansoku_parsers::config::routes::{Route, RouteOutput, Signals};
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::conditional::Tests;
 use crate::pipeline::{FilterContext, OutputSet};
@@ -130,6 +131,27 @@ fn never_holds(place: &Place) -> ConfigError {
     ConfigError::new(place, message)
 }
 
+/// What `routes` of a YAML configuration make of records, for outputs `a`, `b` and `c`.
+///
+/// # Errors
+/// When they are refused.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn routed(routes: &[Route], mut batch: LogBatch) -> Result<Vec<LogBatch>, ConfigError> {
+    let mut names = OutputNames::default();
+    for (index, alias) in ["a", "b", "c"].into_iter().enumerate() {
+        names.add(index, &[alias, &format!("file.{index}"), "file"]);
+    }
+    let router = Router::new(routes, &names, &mut Vec::new())?;
+    let mut context = FilterContext::default();
+    router.apply(&mut batch, &mut context);
+    let emitted = context.take_emitted().into_iter();
+    let logs = emitted.filter_map(|emitted| match emitted.batch {
+        RecordBatch::Logs(logs) => Some(logs),
+        RecordBatch::Metrics(_) => None,
+    });
+    Ok(std::iter::once(batch).chain(logs).collect())
+}
+
 impl Filter for Router {
     fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext) {
         let mut unclaimed = vec![true; batch.len()];
@@ -164,6 +186,12 @@ impl Filter for Router {
         let defaults = defaults.filter(|r| r.is_default && r.signals.metrics);
         let outputs = defaults.fold(self.always, |set, r| set.union(r.outputs));
         batch.wanted_by = Some(outputs.bits());
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.conditional
+            .iter()
+            .for_each(|r| r.tests.patterns(visit));
     }
 }
 
@@ -340,6 +368,8 @@ mod tests {
                 "a=e:2",
             ),
             (vec![rule("e", "$n", "eq", "\"3.500000\"", "a")], "a=e:3.5"),
+            // (Fluent Bit knows no brackets at the start: there the rule never holds.)
+            (vec![rule("e", "$['n']", "eq", "1", "a")], "a=e:1"),
         ] {
             let text = logs(&parts);
             let (got, _) = run(&text).unwrap_or_else(|e| panic!("{text}{e}"));

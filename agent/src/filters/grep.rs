@@ -106,6 +106,10 @@ impl Filter for Grep {
         let kept = self.kept(batch);
         batch.retain(|row| kept[row]);
     }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.rules.iter().for_each(|rule| visit(&rule.pattern));
+    }
 }
 
 impl Grep {
@@ -253,7 +257,7 @@ mod tests {
             (&[("regex", "log (")], "pattern '(': unclosed group"),
             (
                 &[("regex", "$a[ x")],
-                "'$a[' must be such as $key or $key['nested'][0], with single quotes",
+                "'$a[' must be such as $key, $key['nested'][0] or $['a.b'], with single quotes",
             ),
             (
                 &[("logical_op", "and"), ("regex", "a b"), ("exclude", "a b")],

@@ -12,6 +12,7 @@ use kansoku_model::{
     ConfigError, LogBatch, MetricBatch, MetricKind, OptionKind, OptionSpec, Plugin, RecordBatch,
     Settings, Suffix, Value,
 };
+use kansoku_parsers::line::pattern::Pattern;
 
 use super::accessor::{Accessor, Found, Reading};
 use super::grep::Grep;
@@ -373,6 +374,10 @@ impl LogToMetrics {
 }
 
 impl Filter for LogToMetrics {
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.rules.patterns(visit);
+    }
+
     fn apply(&self, batch: &mut LogBatch, context: &mut FilterContext) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         self.count(batch, &mut state);

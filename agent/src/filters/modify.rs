@@ -275,4 +275,13 @@ impl Filter for Modify {
         }
         batch.drop_absent_columns();
     }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.conditions.iter().for_each(|c| c.patterns(visit));
+        for rule in &self.rules {
+            if let Rule::Remove(Keys::Pattern(pattern)) = rule {
+                visit(pattern);
+            }
+        }
+    }
 }

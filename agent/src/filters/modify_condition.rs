@@ -36,6 +36,18 @@ const KINDS: &[&str] = &[
 ];
 
 impl Condition {
+    /// Shows `visit` its patterns.
+    pub fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        match &self.test {
+            Test::KeyExists(_) | Test::ValueEquals(..) => {}
+            Test::AKeyMatches(pattern) | Test::ValueMatches(_, pattern) => visit(pattern),
+            Test::MatchingKeysHaveMatchingValues(keys, values) => {
+                visit(keys);
+                visit(values);
+            }
+        }
+    }
+
     /// Reads `KIND KEY [VALUE]`.
     pub fn new(s: &Setting) -> Result<Self, ConfigError> {
         let error = |message: String| ConfigError::new(&s.place, message);

@@ -2,18 +2,17 @@
 //!
 //! A record whose field no parser fits stays as it is.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::SystemTime;
 
 use kansoku_model::{
     ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Settings, Slice, Value,
 };
+use kansoku_parsers::line::pattern::Pattern;
 use kansoku_parsers::line::{Parsed, Parser};
 
 use super::accessor::Accessor;
 use crate::config::find_parser;
-use crate::log;
 use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 /// The plugin.
@@ -65,8 +64,6 @@ struct ParserFilter {
     /// Scratch space; held while one batch is parsed. An input's thread that finds it taken makes
     /// its own.
     scratch: Mutex<Parsed>,
-    /// Of how many lines that were too hard for a pattern the log has told.
-    told: AtomicU64,
 }
 
 fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
@@ -88,7 +85,6 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
         reserve_data: settings.bool("reserve_data", false)?,
         preserve_key: settings.bool("preserve_key", false)?,
         scratch: Mutex::default(),
-        told: AtomicU64::new(0),
     }))
 }
 
@@ -155,7 +151,13 @@ impl Filter for ParserFilter {
             }
         });
         work.order(batch);
-        self.tell_of_hard_lines();
+    }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.parsers
+            .iter()
+            .filter_map(|p| p.pattern())
+            .for_each(visit);
     }
 }
 
@@ -241,21 +243,6 @@ impl ParserFilter {
         work.note(batch, parsed.columns());
         if let Some(time_ns) = parsed.time_ns {
             batch.set_time(row, time_ns);
-        }
-    }
-
-    /// Warns of lines that a backtracking pattern gave up on, each time their number has doubled.
-    fn tell_of_hard_lines(&self) {
-        let n: u64 = self.parsers.iter().map(|p| p.n_given_up()).sum();
-        let told = self.told.load(Ordering::Relaxed);
-        if n > told && n >= 2 * told {
-            self.told.store(n, Ordering::Relaxed);
-            let names: Vec<&str> = self.parsers.iter().map(|p| p.name()).collect();
-            let message = format!(
-                "{n} lines were too hard for the pattern of '{}' and stay unparsed; look-ahead and backreferences cost most",
-                names.join("', '")
-            );
-            log::warn("filter parser", message);
         }
     }
 }

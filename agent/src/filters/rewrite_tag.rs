@@ -149,6 +149,10 @@ impl Filter for RewriteTag {
         }
         batch.retain(|row| kept[row]);
     }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        self.rules.iter().for_each(|rule| visit(&rule.pattern));
+    }
 }
 
 #[cfg(test)]

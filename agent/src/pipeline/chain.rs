@@ -11,6 +11,7 @@ use kansoku_model::RecordBatch;
 
 use super::context::{Emitted, Hold};
 use super::{FilterContext, FilterCounters, TagMatch};
+use crate::log;
 use crate::plugin::Filter;
 
 /// How many batches made of one may start at the first filter again: a rule that retags what it
@@ -24,6 +25,35 @@ pub(super) struct FilterStage {
     pub(super) matches: TagMatch,
     pub(super) filter: Box<dyn Filter>,
     pub(super) counters: Arc<FilterCounters>,
+}
+
+impl FilterStage {
+    /// Counts the texts that its patterns gave up on; what is to be said of them, each time their
+    /// number has doubled.
+    fn given_up(&self) -> Vec<String> {
+        let mut total = 0;
+        self.filter.patterns(&mut |p| total += p.n_given_up());
+        let before = self.counters.patterns_given_up.raise_to(total);
+        let mut said = Vec::new();
+        if total > before && total.checked_ilog2() > before.checked_ilog2() {
+            self.filter.patterns(&mut |p| {
+                if p.n_given_up() > 0 {
+                    said.push(format!(
+                        "{} texts were too hard for the pattern '{}' and count as not matching; look-around and back-references cost most",
+                        p.n_given_up(),
+                        p.text()
+                    ));
+                }
+            });
+        }
+        said
+    }
+
+    fn report_given_up(&self) {
+        for message in self.given_up() {
+            log::warn(&format!("filter:{}", self.counters.name), message);
+        }
+    }
 }
 
 /// A batch at the end of a chain.
@@ -131,6 +161,7 @@ impl Chain<'_> {
             RecordBatch::Logs(logs) => logs,
             RecordBatch::Metrics(metrics) => {
                 stage.filter.apply_to_metrics(metrics);
+                stage.report_given_up();
                 return;
             }
         };
@@ -139,11 +170,75 @@ impl Chain<'_> {
         stage.counters.bytes.add(logs.size_bytes() as u64);
         context.set_filter(number, &stage.name);
         stage.filter.apply(logs, context);
+        stage.report_given_up();
         let after = logs.len() as u64;
         stage.counters.add_records.add(after.saturating_sub(before));
         stage
             .counters
             .drop_records
             .add(before.saturating_sub(after));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use kansoku_model::{LogBatch, Position, Settings};
+
+    use super::*;
+    use crate::filters;
+    use crate::plugin::Environment;
+
+    /// Goes back more often than it may in sixty letters x.
+    const HARD: &str = r"^(?<x>(?:x+x+)+)\k<x>(?=y)";
+
+    fn stage(name: &str, key: &str, value: &str) -> FilterStage {
+        let plugin = filters::ALL.iter().find(|p| p.name == name);
+        let settings = Settings::of(name, &[(key, value)]);
+        let built = (plugin.expect("a filter").build)(&settings, &Environment::default());
+        FilterStage {
+            name: name.into(),
+            matches: TagMatch::wildcard("*"),
+            filter: built.unwrap_or_else(|e| panic!("{e}")),
+            counters: Arc::default(),
+        }
+    }
+
+    fn hard() -> LogBatch {
+        let mut batch = LogBatch::new("t".into(), Arc::default(), Vec::new());
+        let row = batch.push(0, Position::at(1));
+        batch.set_text("log", row, "x".repeat(60).as_bytes());
+        batch
+    }
+
+    #[test]
+    fn what_patterns_give_up_on_is_counted_and_told_when_it_doubles() {
+        for (name, key, value) in [
+            ("grep", "regex", format!("log {HARD}")),
+            (
+                "modify",
+                "condition",
+                format!("Key_value_matches log {HARD}"),
+            ),
+            ("rewrite_tag", "rule", format!("$log {HARD} new false")),
+        ] {
+            let own = [stage(name, key, &value)];
+            let chain = Chain {
+                own: &own,
+                shared: &[],
+            };
+            let mut said = Vec::new();
+            for _ in 0..5 {
+                own[0]
+                    .filter
+                    .apply(&mut hard(), &mut FilterContext::default());
+                said.push(own[0].given_up());
+            }
+            let lengths: Vec<usize> = said.iter().map(Vec::len).collect();
+            assert_eq!(lengths, [1, 1, 0, 1, 0], "{name}");
+            assert!(said[0][0].starts_with("1 texts were too hard for the pattern"));
+            assert!(said[0][0].contains(HARD), "{}", said[0][0]);
+            chain.run(RecordBatch::Logs(hard()), 0, &mut FilterContext::default());
+            assert_eq!(own[0].counters.patterns_given_up.get(), 6, "{name}");
+        }
     }
 }

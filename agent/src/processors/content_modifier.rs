@@ -346,6 +346,12 @@ fn map_below<'a>(pairs: &'a mut Pairs, path: &[&str]) -> Option<&'a mut Pairs> {
 }
 
 impl Filter for ContentModifier {
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        if let Action::Extract(pattern) = &self.action {
+            visit(pattern);
+        }
+    }
+
     fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
         match self.context {
             Context::Default | Context::Body => self.change_body(batch),

@@ -112,4 +112,14 @@ impl Filter for Selector {
             ),
         }
     }
+
+    fn patterns(&self, visit: &mut dyn FnMut(&Pattern)) {
+        if let Self::Names {
+            names: Names::Pattern(pattern),
+            ..
+        } = self
+        {
+            visit(pattern);
+        }
+    }
 }

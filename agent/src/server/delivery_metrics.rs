@@ -14,6 +14,11 @@ pub(super) fn write(metrics: &Metrics, out: &mut MetricBatch) {
     outputs(metrics, &status, out);
     storage(&status, out);
     routes(metrics, out);
+    let filters = metrics.filters.iter().chain(&metrics.processors);
+    let name = "kansoku_agent_filter_patterns_given_up_total";
+    let help = "Texts that were too hard for a pattern of the filter and counted as not matching.";
+    let given_up = filters.map(|c| (c.name.as_str(), c.patterns_given_up.get()));
+    gauges(out, name, help, given_up);
 }
 
 /// One value of each part of the pipeline.

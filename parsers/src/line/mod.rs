@@ -220,12 +220,12 @@ impl Parser {
         &self.name
     }
 
-    /// How many lines its pattern gave up on; see [`Pattern::n_given_up`].
+    /// The pattern of a parser that has one.
     #[must_use]
-    pub fn n_given_up(&self) -> u64 {
+    pub fn pattern(&self) -> Option<&Pattern> {
         match &self.format {
-            Format::Regex(format) => format.pattern.n_given_up(),
-            _ => 0,
+            Format::Regex(format) => Some(&format.pattern),
+            _ => None,
         }
     }
 
