@@ -20,6 +20,7 @@ pub mod log;
 pub mod manual;
 pub mod node_exporter;
 pub mod offsets;
+mod otel_part;
 pub mod pipeline;
 pub mod plugin;
 pub mod processors;

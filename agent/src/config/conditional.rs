@@ -12,6 +12,7 @@ use kansoku_parsers::line::pattern::Pattern;
 
 use crate::filters::accessor::{Accessor, Found, Reading};
 use crate::filters::record::Tree;
+use crate::otel_part::{self, Part};
 use crate::pipeline::{FilterContext, TagMatch};
 use crate::plugin::Filter;
 
@@ -147,13 +148,24 @@ impl Tests {
         let readings: Vec<(&Test, Reading<'_>)> = (self.tests.iter())
             .map(|t| (t, t.field.over(batch)))
             .collect();
-        let wants_resource = (self.tests.iter()).any(|t| t.context == Context::Resource);
-        let resource = wants_resource.then(|| attributes_of(batch));
+        let mut groups: Vec<(Context, Option<Vec<u8>>)> = Vec::new();
+        for test in &self.tests {
+            if !groups.iter().any(|(context, _)| *context == test.context) {
+                groups.push((test.context, group_of(batch, test.context)));
+            }
+        }
         let holds = |row: usize, (test, reading): &(&Test, Reading<'_>)| {
             let found = match test.context {
                 Context::Body => reading.find(row),
                 Context::Metadata => (batch.metadata(row)).and_then(|o| test.field.in_object(o)),
-                Context::Resource => (resource.as_deref()).and_then(|o| test.field.in_object(o)),
+                _ => {
+                    let group = groups.iter().find(|(context, _)| *context == test.context);
+                    // As in Fluent Bit nothing holds where there is no group.
+                    let Some(object) = group.and_then(|(_, object)| object.as_deref()) else {
+                        return false;
+                    };
+                    test.field.in_object(object)
+                }
             };
             match found {
                 None => test.holds(b""),
@@ -178,13 +190,24 @@ impl Tests {
     }
 }
 
-/// The attributes of the batch's resource as a JSON object.
-fn attributes_of(batch: &LogBatch) -> Vec<u8> {
-    let pair =
-        |(key, value): &(String, String)| (key.clone(), Tree::Text(value.clone().into_bytes()));
+/// What all records of the batch share, as the JSON object that a context stands for; `None` for the
+/// contexts of single records, and where there is nothing.
+fn group_of(batch: &LogBatch, context: Context) -> Option<Vec<u8>> {
+    let pairs = match context {
+        Context::Body | Context::Metadata => return None,
+        Context::Resource => Part::Resource.pairs(&batch.resource),
+        Context::ScopeAttributes => Part::ScopeAttributes.pairs(&batch.resource),
+        Context::Scope => Part::Scope.pairs(&batch.resource),
+        Context::Group if batch.resource.attributes.is_empty() => return None,
+        Context::Group => otel_part::group(&batch.resource),
+        Context::GroupMetadata => otel_part::group_metadata(batch),
+    };
+    if pairs.is_empty() {
+        return None;
+    }
     let mut object = Vec::new();
-    Tree::Map(batch.resource.attributes.iter().map(pair).collect()).write(&mut object);
-    object
+    Tree::Map(pairs).write(&mut object);
+    Some(object)
 }
 
 impl Filter for Conditional {
@@ -310,210 +333,4 @@ impl Filter for Only {
 }
 
 #[cfg(test)]
-mod tests {
-    use kansoku_model::{Place, Position};
-
-    use super::*;
-
-    /// Drops records whose `x` is `drop`, marks the others.
-    struct Marker;
-
-    impl Filter for Marker {
-        fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
-            let accessor = Accessor::new("x").expect("valid");
-            let keep: Vec<bool> = {
-                let reading = accessor.over(batch);
-                (0..batch.len())
-                    .map(|r| reading.text(r).as_deref() != Some(b"drop"))
-                    .collect()
-            };
-            batch.retain(|row| keep[row]);
-            for row in 0..batch.len() {
-                batch.set_text("seen", row, b"1");
-            }
-        }
-    }
-
-    fn run(any: bool, rules: &[(&str, Operator, Operand)]) -> String {
-        let mut batch = LogBatch::new("t".into(), std::sync::Arc::default(), Vec::new());
-        for (i, (x, n)) in [("a", "1"), ("drop", "2"), ("b", "3.5z"), ("", "4")]
-            .iter()
-            .enumerate()
-        {
-            let row = batch.push(i as i64, Position::at(i as u64));
-            if !x.is_empty() {
-                batch.set_text("x", row, x.as_bytes());
-            }
-            batch.set_text("n", row, n.as_bytes());
-            let object = batch.store(format!("{{\"m\":\"{n}\"}}").as_bytes());
-            batch.set_metadata(row, object);
-        }
-        let rules = rules.iter().map(|(field, operator, value)| Rule {
-            place: Place::default(),
-            context: if *field == "$m" {
-                Context::Metadata
-            } else {
-                Context::Body
-            },
-            field: (*field).into(),
-            operator: *operator,
-            value: value.clone(),
-        });
-        let condition = Condition {
-            place: Place::default(),
-            is_default: false,
-            any,
-            rules: rules.collect(),
-        };
-        let filter = wrap(Box::new(Marker), &condition).expect("valid");
-        filter.apply(&mut batch, &mut FilterContext::default());
-        let texts = |key: &str| {
-            let accessor = Accessor::new(key).expect("valid");
-            let reading = accessor.over(&batch);
-            (0..batch.len())
-                .map(|r| {
-                    reading
-                        .text(r)
-                        .map_or("-".into(), |t| String::from_utf8_lossy(&t).into_owned())
-                })
-                .collect::<Vec<_>>()
-        };
-        let (n, seen) = (texts("n"), texts("seen"));
-        n.iter()
-            .zip(seen)
-            .map(|(n, s)| format!("{n}:{s}"))
-            .collect::<Vec<_>>()
-            .join(" ")
-    }
-
-    #[test]
-    fn only_matching_records_are_filtered_and_the_order_stays() {
-        let text = |t: &str| Operand::Text(t.into());
-        let list = |t: &[&str]| Operand::List(t.iter().map(|t| (*t).into()).collect());
-        for (any, rules, expected) in [
-            (
-                false,
-                vec![("$x", Operator::Equal, text("b"))],
-                "1:- 2:- 3.5z:1 4:-",
-            ),
-            (
-                false,
-                // The last record has no x: an empty text.
-                vec![("$x", Operator::NotEqual, text("b"))],
-                "1:1 3.5z:- 4:1",
-            ),
-            (
-                false,
-                vec![("$n", Operator::Greater, text("2"))],
-                "1:- 2:- 3.5z:1 4:1",
-            ),
-            (
-                false,
-                vec![("$n", Operator::LessOrEqual, text("2"))],
-                "1:1 3.5z:- 4:-",
-            ),
-            (
-                false,
-                vec![("$n", Operator::Matches, text("^[0-9]$"))],
-                "1:1 3.5z:- 4:1",
-            ),
-            (
-                false,
-                vec![("$n", Operator::Matches, text("^(?!2)[0-9](?=$|\\.)"))],
-                "1:1 2:- 3.5z:1 4:1",
-            ),
-            (
-                false,
-                vec![("$n", Operator::MatchesNot, text("(?<=3)\\.5"))],
-                "1:1 3.5z:- 4:1",
-            ),
-            (
-                false,
-                vec![("$x", Operator::In, list(&["a", "b"]))],
-                "1:1 2:- 3.5z:1 4:-",
-            ),
-            (
-                false,
-                vec![("$x", Operator::NotIn, list(&["a", "b"]))],
-                "1:- 3.5z:- 4:1",
-            ),
-            (
-                true,
-                vec![
-                    ("$x", Operator::Equal, text("a")),
-                    ("$n", Operator::Equal, text("4")),
-                ],
-                "1:1 2:- 3.5z:- 4:1",
-            ),
-            (
-                false,
-                vec![
-                    ("$x", Operator::Equal, text("a")),
-                    ("$n", Operator::Equal, text("4")),
-                ],
-                "1:- 2:- 3.5z:- 4:-",
-            ),
-            (
-                false,
-                vec![("$m", Operator::Equal, text("4"))],
-                "1:- 2:- 3.5z:- 4:1",
-            ),
-            (
-                false,
-                vec![("$n", Operator::GreaterOrEqual, text("0"))],
-                "1:1 3.5z:1 4:1",
-            ),
-        ] {
-            assert_eq!(run(any, &rules), expected, "{rules:?}");
-        }
-    }
-
-    /// Makes three of each record.
-    struct Three;
-
-    impl Filter for Three {
-        fn apply(&self, batch: &mut LogBatch, _: &mut FilterContext) {
-            batch.repeat_rows(&vec![3; batch.len()]);
-        }
-
-        fn splits(&self) -> bool {
-            true
-        }
-    }
-
-    #[test]
-    fn positions_stay_apart_where_only_some_records_are_split() {
-        let condition = Condition {
-            place: Place::default(),
-            is_default: false,
-            any: true,
-            rules: vec![Rule {
-                place: Place::default(),
-                field: "$x".into(),
-                operator: Operator::Equal,
-                value: Operand::Text("split".into()),
-                context: Context::Body,
-            }],
-        };
-        let filter = wrap(Box::new(Three), &condition).expect("valid");
-        // Parts of one line, all at its offset, over three batches.
-        let mut all = Vec::new();
-        let mut ordinal = 0;
-        for records in [&["split", "no"][..], &["no"], &["no", "split"]] {
-            let mut batch = LogBatch::new("t".into(), std::sync::Arc::default(), Vec::new());
-            let at = |ordinal| Position { offset: 9, ordinal };
-            batch.source.from = at(ordinal);
-            for x in records {
-                let row = batch.push(0, at(ordinal));
-                batch.set_text("x", row, x.as_bytes());
-                batch.source.to = at(ordinal);
-                ordinal += 1;
-            }
-            filter.apply(&mut batch, &mut FilterContext::default());
-            assert!(batch.positions().iter().all(|p| *p <= batch.source.to));
-            all.extend_from_slice(batch.positions());
-        }
-        assert_eq!(all.len(), 9);
-        assert!(all.windows(2).all(|w| w[0] < w[1]), "{all:?}");
-    }
-}
+mod tests;

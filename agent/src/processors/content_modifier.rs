@@ -13,6 +13,7 @@ use kansoku_parsers::line::pattern::{Groups, Pattern};
 
 use super::{LabelPairs, rewrite, sha256};
 use crate::filters::record::Tree;
+use crate::otel_part::Part;
 use crate::plugin::{Environment, Filter, FilterContext, FilterPlugin};
 
 /// The plugin.
@@ -24,7 +25,7 @@ pub const PLUGIN: FilterPlugin = Plugin {
             "context",
             OptionKind::Choice(CONTEXTS),
             "body",
-            "what is changed: the record (body), its metadata (attributes), its OpenTelemetry attributes, the resource's, or the labels of metrics",
+            "what is changed: the record (body), its metadata (attributes), its OpenTelemetry attributes, those of the resource or the scope, the scope's name or version, or the labels of metrics",
         ),
         OptionSpec::new(
             "action",
@@ -66,6 +67,9 @@ const CONTEXTS: &[&str] = &[
     "metadata",
     "otel_log_attributes",
     "otel_resource_attributes",
+    "otel_scope_attributes",
+    "otel_scope_name",
+    "otel_scope_version",
     "labels",
 ];
 
@@ -76,7 +80,7 @@ enum Context {
     /// The record's metadata, and the labels of metrics.
     Metadata,
     LogAttributes,
-    Resource,
+    Shared(Part),
     Labels,
 }
 
@@ -114,7 +118,9 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
         "" => Context::Default,
         "attributes" | "metadata" => Context::Metadata,
         "otel_log_attributes" => Context::LogAttributes,
-        "otel_resource_attributes" => Context::Resource,
+        "otel_resource_attributes" => Context::Shared(Part::Resource),
+        "otel_scope_attributes" => Context::Shared(Part::ScopeAttributes),
+        "otel_scope_name" | "otel_scope_version" => Context::Shared(Part::Scope),
         "labels" => Context::Labels,
         _ => Context::Body,
     };
@@ -143,11 +149,35 @@ fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, Config
             })
         }
     };
+    let key = match context {
+        Context::Shared(Part::Scope) => scope_field(settings, &action)?,
+        _ => settings.required("key")?.to_owned(),
+    };
     Ok(Box::new(ContentModifier {
         context,
-        key: settings.required("key")?.to_owned(),
+        key,
         action,
     }))
+}
+
+/// The key of the contexts `otel_scope_name` and `otel_scope_version`, which stands in their names.
+fn scope_field(settings: &Settings, action: &Action) -> Result<String, ConfigError> {
+    let context = settings.text("context", "").to_ascii_lowercase();
+    let field = context.trim_start_matches("otel_scope_").to_owned();
+    if let Action::Rename(_) | Action::Extract(_) | Action::Convert(_) = action {
+        let message = format!(
+            "'action {}' is not possible for '{context}'; insert, upsert, delete and hash are",
+            settings.text("action", "")
+        );
+        return Err(ConfigError::new(&settings.place, message));
+    }
+    match settings.get("key") {
+        Some(key) if !key.value.eq_ignore_ascii_case(&field) => {
+            let message = format!("'key' must be '{field}' for '{context}'; leave it out");
+            Err(ConfigError::new(&key.place, message))
+        }
+        _ => Ok(field),
+    }
 }
 
 /// A value as the text that is hashed and converted.
@@ -287,18 +317,27 @@ impl ContentModifier {
         }
     }
 
-    fn change_resource(&self, resource: &Arc<Resource>) -> Option<Arc<Resource>> {
-        let tree =
-            |(key, value): &(String, String)| (key.clone(), Tree::Text(value.clone().into_bytes()));
-        let mut pairs: Pairs = resource.attributes.iter().map(tree).collect();
+    /// The resource with one of its parts changed; `None` when nothing is.
+    fn change_part(&self, resource: &Arc<Resource>, part: Part) -> Option<Arc<Resource>> {
+        let mut pairs: Pairs = part.pairs(resource);
         if !self.change(&mut pairs) {
             return None;
         }
-        let text = |(key, tree): (String, Tree)| {
-            (key, String::from_utf8_lossy(&text_of(&tree)).into_owned())
+        let text = |(name, tree): (String, Tree)| {
+            let value = String::from_utf8_lossy(&text_of(&tree)).into_owned();
+            (part.attribute_of(&name), value)
         };
+        let others = resource.attributes.iter();
+        let others = others.filter(|(key, _)| part.name_of(key).is_none());
+        let mut attributes: Vec<(String, String)> = others.cloned().collect();
+        // The resource's own stand in front of the scope's.
+        let at = match part {
+            Part::Resource => 0,
+            Part::ScopeAttributes | Part::Scope => attributes.len(),
+        };
+        attributes.splice(at..at, pairs.into_iter().map(text));
         Some(Arc::new(Resource {
-            attributes: pairs.into_iter().map(text).collect(),
+            attributes,
             ..(**resource).clone()
         }))
     }
@@ -357,8 +396,8 @@ impl Filter for ContentModifier {
             Context::Default | Context::Body => self.change_body(batch),
             Context::Metadata => self.change_metadata(batch, &[]),
             Context::LogAttributes => self.change_metadata(batch, &["otlp", "attributes"]),
-            Context::Resource => {
-                if let Some(resource) = self.change_resource(&batch.resource) {
+            Context::Shared(part) => {
+                if let Some(resource) = self.change_part(&batch.resource, part) {
                     batch.resource = resource;
                 }
             }
@@ -376,8 +415,8 @@ impl Filter for ContentModifier {
                     true
                 },
             ),
-            Context::Resource => {
-                if let Some(resource) = self.change_resource(&batch.resource) {
+            Context::Shared(part) => {
+                if let Some(resource) = self.change_part(&batch.resource, part) {
                     batch.resource = resource;
                 }
             }

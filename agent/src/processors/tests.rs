@@ -114,6 +114,23 @@ fn keys_of_records_are_changed() {
             ],
             r#""log":"GET /a","n":42|"log":"nothing"|service.name=x"#,
         ),
+        (
+            &[
+                ("action", "insert"),
+                ("context", "otel_scope_attributes"),
+                ("key", "a"),
+                ("value", "x"),
+            ],
+            r#""log":"GET /a","n":42|"log":"nothing"|otel.scope.a=x"#,
+        ),
+        (
+            &[
+                ("action", "upsert"),
+                ("context", "otel_scope_version"),
+                ("value", "2"),
+            ],
+            r#""log":"GET /a","n":42|"log":"nothing"|otel.scope.version=2"#,
+        ),
     ];
     for (pairs, expected) in cases {
         assert_eq!(logs(pairs), *expected, "{pairs:?}");

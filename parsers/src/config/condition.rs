@@ -39,6 +39,14 @@ pub enum Context {
     Metadata,
     /// The attributes of an OpenTelemetry resource.
     Resource,
+    /// The attributes of an OpenTelemetry scope.
+    ScopeAttributes,
+    /// Name and version of an OpenTelemetry scope.
+    Scope,
+    /// Resource and scope as one object.
+    Group,
+    /// What is known of such a group besides.
+    GroupMetadata,
 }
 
 impl Context {
@@ -52,6 +60,13 @@ impl Context {
         ("record_metadata", Self::Metadata),
         ("attributes", Self::Metadata),
         ("otel_resource_attributes", Self::Resource),
+        ("otel_scope_attributes", Self::ScopeAttributes),
+        ("otel_scope_name", Self::Scope),
+        ("otel_scope_version", Self::Scope),
+        ("otel_scope_metadata", Self::Scope),
+        ("group_attributes", Self::Group),
+        ("group_body", Self::Group),
+        ("group_metadata", Self::GroupMetadata),
     ];
 
     fn read(node: &Node) -> Result<Self, ConfigError> {
