@@ -110,6 +110,9 @@ pub struct HttpClient {
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
+/// Stands in requests for a host that is none; connecting to that fails before.
+const NO_HOST: &str = "host.invalid";
+
 impl HttpClient {
     /// A client from the options of [`OPTIONS`], and of [`crate::oauth2::OPTIONS`] and
     /// [`crate::aws::OPTIONS`] where the output has them.
@@ -143,13 +146,20 @@ impl HttpClient {
         let authority = authority(&net.host, net.port);
         let scheme = if net.is_tls() { "https" } else { "http" };
         let base = format!("{scheme}://{authority}");
-        base.parse::<Uri>().map_err(|_| {
-            let place = settings.get("host").map_or(&settings.place, |s| &s.place);
-            ConfigError::new(
-                place,
-                format!("'host' is '{}', which is no host name or address", net.host),
-            )
-        })?;
+        let base = if base.parse::<Uri>().is_ok() {
+            base
+        } else {
+            // Of TLS the name is checked, and told, before.
+            if !net.is_tls() || settings.get("tls.vhost").is_some() {
+                let place = settings.get("host").map_or(&settings.place, |s| &s.place);
+                let host = &net.host;
+                let message = format!(
+                    "'host' is '{host}', which is no host name or address; until it is one nothing is sent"
+                );
+                environment.warn(place, message);
+            }
+            format!("{scheme}://{NO_HOST}")
+        };
         let login = if let Some(oauth2) = OAuth2::of(settings, environment)? {
             Login::OAuth2(Box::new(oauth2))
         } else if let Some(aws) = AwsLogin::of(settings, environment)? {

@@ -157,8 +157,8 @@ pub struct Net {
     pub host: String,
     pub port: u16,
     pub proxy: Option<Proxy>,
-    tls: Option<Arc<ClientConfig>>,
-    tls_name: Option<ServerName<'static>>,
+    /// With the name to check, or why there can be none.
+    tls: Option<(Arc<ClientConfig>, Result<ServerName<'static>, String>)>,
     connect_timeout: Duration,
     source: Option<IpAddr>,
     /// `Some(true)`: IPv4 first.
@@ -184,8 +184,7 @@ impl Net {
             host: host.trim_matches(['[', ']']).to_owned(),
             port: port(settings, default_port)?,
             proxy: None,
-            tls,
-            tls_name: None,
+            tls: None,
             connect_timeout: Duration::from_secs_f64(
                 settings
                     .seconds("net.connect_timeout", 10.0)?
@@ -202,9 +201,16 @@ impl Net {
             },
             tcp_keepalive: tcp_keepalive(settings)?,
         };
-        if net.tls.is_some() {
+        if let Some(config) = tls {
             let name = settings.get("tls.vhost").map_or(&*net.host, |s| &s.value);
-            net.tls_name = Some(server_name(settings, name)?);
+            let name = server_name(settings, name).map_err(|error| {
+                let why = error.message.clone();
+                // As in Fluent Bit, which starts and fails to connect.
+                let cure = "; until 'host' (or 'tls.vhost') is a name or address nothing is sent";
+                environment.warn(&error.place, format!("{why}{cure}"));
+                why
+            });
+            net.tls = Some((config, name));
         }
         net.proxy = Proxy::of(settings, &net.host, net.tls.is_some())?;
         Ok(net)
@@ -228,6 +234,9 @@ impl Net {
     }
 
     async fn connect_now(&self) -> Result<Connected, String> {
+        if let Some((_, Err(why))) = &self.tls {
+            return Err(why.clone());
+        }
         let mut io: Box<dyn Io> = match &self.proxy {
             None => Box::new(self.tcp(&self.host, self.port).await?),
             Some(proxy) => {
@@ -244,8 +253,8 @@ impl Net {
                 io
             }
         };
-        if let (Some(config), Some(name)) = (&self.tls, &self.tls_name) {
-            return handshake(config, name.clone(), io).await;
+        if let Some((config, name)) = &self.tls {
+            return handshake(config, name.clone()?, io).await;
         }
         io = Box::new(io);
         Ok(Connected { io, is_h2: false })
@@ -349,7 +358,12 @@ async fn handshake(
 }
 
 /// Asks a proxy for a tunnel to `host`.
-async fn tunnel(io: &mut Box<dyn Io>, proxy: &Proxy, host: &str, port: u16) -> Result<(), String> {
+pub(crate) async fn tunnel(
+    io: &mut Box<dyn Io>,
+    proxy: &Proxy,
+    host: &str,
+    port: u16,
+) -> Result<(), String> {
     let at = authority(host, port);
     let login = proxy
         .login
@@ -395,7 +409,8 @@ pub fn authority(host: &str, port: u16) -> String {
 /// When it is neither a host name nor an address.
 pub fn server_name(settings: &Settings, name: &str) -> Result<ServerName<'static>, ConfigError> {
     ServerName::try_from(name.to_owned()).map_err(|_| {
-        let place = settings.get("host").map_or(&settings.place, |s| &s.place);
+        let place = (settings.get("tls.vhost").or(settings.get("host")))
+            .map_or(&settings.place, |s| &s.place);
         ConfigError::new(
             place,
             format!("'{name}' is no host name or address, as TLS needs it"),

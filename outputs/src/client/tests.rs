@@ -50,10 +50,6 @@ fn settings_that_cannot_work_are_refused_with_their_place() {
             "'port' is 70000, but must be 1 to 65535",
         ),
         (
-            &[("host", "no host")],
-            "'host' is 'no host', which is no host name or address",
-        ),
-        (
             &[("header", "bad:name x")],
             "'header' is 'bad:name x', which is no valid NAME VALUE",
         ),
@@ -96,5 +92,33 @@ fn settings_that_cannot_work_are_refused_with_their_place() {
         .err()
         .expect("refused");
         assert!(error.to_string().contains(message), "{error}");
+    }
+}
+
+#[test]
+fn a_host_that_is_none_is_told_and_never_reached() {
+    for (tls, expected) in [
+        (
+            "off",
+            "'host' is '<HOST>', which is no host name or address",
+        ),
+        (
+            "on",
+            "'<HOST>' is no host name or address, as TLS needs it; until 'host'",
+        ),
+    ] {
+        let environment = OutputEnvironment::default();
+        let settings = Settings::of("http", &[("host", "<HOST>"), ("tls", tls)]);
+        let client = HttpClient::build(&settings, &environment, 80).expect("it starts");
+        let said = environment.warnings.take();
+        assert_eq!(said.len(), 1, "{said:?}");
+        assert!(said[0].message.starts_with(expected), "{}", said[0]);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        let connected = runtime
+            .expect("a runtime")
+            .block_on(client.pool.net.connect());
+        assert!(connected.is_err());
     }
 }
