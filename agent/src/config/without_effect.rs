@@ -124,25 +124,6 @@ const TAKEN: &[Taken] = &[
 /// What cannot be left out without changing what the user asked for, and the cure.
 const REFUSED: &[Taken] = &[
     (
-        // The outputs of these names have options of their own that begin so.
-        &[
-            "elasticsearch",
-            "http",
-            "opentelemetry",
-            "prometheus_remote_write",
-            "splunk",
-        ],
-        &[
-            "oauth2.validate",
-            "oauth2.issuer",
-            "oauth2.jwks_url",
-            "oauth2.allowed_audience",
-            "oauth2.allowed_clients",
-            "oauth2.jwks_refresh_interval",
-        ],
-        "tokens of callers are not checked; let a proxy in front do it, or ask for client certificates with 'tls.verify_client_cert on'",
-    ),
-    (
         &["kafka"],
         &["aws_msk_iam", "aws_msk_iam_cluster_arn"],
         "there is no login with AWS IAM; use SASL/SCRAM ('rdkafka.sasl.mechanism SCRAM-SHA-512') or TLS certificates, which MSK takes, too",
@@ -262,6 +243,5 @@ mod tests {
         assert!(taken("kafka", "aws_msk_iam", "on").is_err());
         assert_eq!(taken("kafka", "aws_msk_iam", "off"), Ok((true, vec![])));
         assert!(taken("s3", "authorization_endpoint_url", "http://x").is_err());
-        assert!(taken("http", "oauth2.validate", "on").is_err());
     }
 }

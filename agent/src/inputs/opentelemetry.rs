@@ -4,6 +4,7 @@
 //! metadata. Traces are refused: nothing here can hold them. The rule: a request is answered with
 //! success only when its records are delivered.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -86,6 +87,7 @@ const PORT: u16 = 4318;
 const NAME: &str = "input:opentelemetry";
 /// Numbers of gRPC's codes.
 const GRPC_INVALID_ARGUMENT: u8 = 3;
+const GRPC_UNAUTHENTICATED: u8 = 16;
 const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
 const GRPC_UNIMPLEMENTED: u8 = 12;
 const GRPC_UNAVAILABLE: u8 = 14;
@@ -105,7 +107,7 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
     let options = HttpOptions::of(s, &mut listen)?;
     Ok(Box::new(Server {
         name: NAME,
-        options,
+        options: options.clone(),
         listen,
         service: Requests {
             tag_from_uri: s.bool("tag_from_uri", true)?,
@@ -180,6 +182,7 @@ impl Service for Requests {
         }
         let code = match status {
             StatusCode::PAYLOAD_TOO_LARGE => GRPC_RESOURCE_EXHAUSTED,
+            StatusCode::UNAUTHORIZED => GRPC_UNAUTHENTICATED,
             StatusCode::SERVICE_UNAVAILABLE | StatusCode::REQUEST_TIMEOUT => GRPC_UNAVAILABLE,
             _ => GRPC_INVALID_ARGUMENT,
         };
@@ -232,22 +235,10 @@ impl Requests {
                 )));
             }
         };
-        let bad = |what: &str| No::Bad(format!("grpc: {what}"));
-        let [is_compressed, a, b, c, d, message @ ..] = &call.body[..] else {
-            return Err(bad("the message has no head"));
-        };
-        if u32::from_be_bytes([*a, *b, *c, *d]) as usize != message.len() {
-            return Err(bad("there must be one message of the length it says"));
-        }
-        let plain;
-        let message = if *is_compressed == 0 {
-            message
-        } else {
-            let encoding = call.header("grpc-encoding");
-            plain = unpack(encoding, message, self.max_plain).map_err(|e| bad(&e.to_string()))?;
-            &plain
-        };
-        self.take(signal, message, client).await
+        let encoding = call.header("grpc-encoding");
+        let message = grpc_message(encoding, &call.body, self.max_plain);
+        let message = message.map_err(|what| No::Bad(format!("grpc: {what}")))?;
+        self.take(signal, &message, client).await
     }
 
     async fn take(&self, signal: Signal, body: &[u8], client: &Client) -> Result<Partial, No> {
@@ -335,6 +326,28 @@ impl Requests {
         otlp::write_response(&mut body, partial.n, &partial.reason);
         reply_with(self.success, "application/x-protobuf", body)
     }
+}
+
+/// The one message of a gRPC request, unpacked.
+///
+/// # Errors
+/// When there is another number of them, or it cannot be unpacked.
+pub(crate) fn grpc_message<'a>(
+    encoding: &str,
+    body: &'a [u8],
+    max_plain: usize,
+) -> Result<Cow<'a, [u8]>, String> {
+    let [is_compressed, a, b, c, d, message @ ..] = body else {
+        return Err("the message has no head".to_owned());
+    };
+    if u32::from_be_bytes([*a, *b, *c, *d]) as usize != message.len() {
+        return Err("there must be one message of the length it says".to_owned());
+    }
+    if *is_compressed == 0 {
+        return Ok(Cow::Borrowed(message));
+    }
+    let plain = unpack(encoding, message, max_plain).map_err(|e| e.to_string())?;
+    Ok(Cow::Owned(plain))
 }
 
 fn grpc_reply(partial: &Partial) -> Reply {

@@ -73,7 +73,7 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
     let options = HttpOptions::of(s, &mut listen)?;
     Ok(Box::new(Server {
         name: NAME,
-        options,
+        options: options.clone(),
         listen,
         service: Requests {
             uri: s.get("uri").map(|k| k.value.clone()),

@@ -84,7 +84,10 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
     }
     let mut own = s.clone();
     own.settings.retain(|k| OWN.iter().all(|o| o.name != k.key));
-    let environment_of_outputs = OutputEnvironment::default();
+    let environment_of_outputs = OutputEnvironment {
+        warnings: environment.warnings.clone(),
+        ..OutputEnvironment::default()
+    };
     let mut client = HttpClient::build(&own, &environment_of_outputs, PORT)?;
     client.answer_max_bytes = buffer_size(s, "buffer_max_size", 10_000_000)?;
     Ok(Box::new(Scrape {

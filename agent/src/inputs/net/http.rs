@@ -17,6 +17,7 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::{Body, Incoming};
 use hyper::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER,
+    WWW_AUTHENTICATE,
 };
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
@@ -27,14 +28,14 @@ use kansoku_parsers::wire::compressed::{UnpackError, unpack};
 use kansoku_parsers::wire::records::Stream;
 use tokio::sync::{Mutex, Semaphore};
 
+use super::bearer::{self, Bearer};
 use super::listen::{self, Connection, Listen};
 use super::pipe::{Net, Pipe};
 use super::{MAX_GROWTH, buffer_size, int_within};
 use crate::pipeline::Link;
 use crate::plugin::Input;
 
-/// The options of every input that is an HTTP server.
-pub const OPTIONS: &[OptionSpec] = &[
+const OWN: &[OptionSpec] = &[
     OptionSpec::new("http2", OptionKind::Bool, "on", "speak HTTP/2, too"),
     OptionSpec::new(
         "buffer_max_size",
@@ -87,11 +88,14 @@ pub const OPTIONS: &[OptionSpec] = &[
     ),
     OptionSpec::new("http_server.workers", OptionKind::Int, "1", "as workers"),
 ];
+/// The options of every input that is an HTTP server.
+pub const OPTIONS: [OptionSpec; OWN.len() + bearer::OPTIONS.len()] =
+    kansoku_model::joined(OWN, &bearer::OPTIONS);
 /// [`OPTIONS`] and those of the socket.
 pub const N_OPTIONS: usize = OPTIONS.len() + listen::N_OPTIONS;
 /// Joined behind a plugin's own options.
 pub const ALL_OPTIONS: [OptionSpec; N_OPTIONS] =
-    kansoku_model::joined(OPTIONS, &listen::ALL_OPTIONS);
+    kansoku_model::joined(&OPTIONS, &listen::ALL_OPTIONS);
 /// The protocols to agree on over TLS.
 pub const ALPN: &[&[u8]] = &[b"h2", b"http/1.1"];
 
@@ -111,12 +115,14 @@ const MAX_STREAMS: u32 = 64;
 const PING_EVERY: Duration = Duration::from_secs(60);
 
 /// What is read of [`OPTIONS`].
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub struct HttpOptions {
     http2: bool,
     max_body: usize,
     idle: Duration,
     keepalive: bool,
+    /// Whose requests are heard, when not everybody's are.
+    bearer: Option<Arc<Bearer>>,
 }
 
 impl HttpOptions {
@@ -152,18 +158,19 @@ impl HttpOptions {
             )?,
             idle,
             keepalive: listen.keepalive,
+            bearer: Bearer::of(s)?.map(Arc::new),
         })
     }
 
     /// The most that a body may be as it comes.
     #[must_use]
-    pub fn max_body(self) -> usize {
+    pub fn max_body(&self) -> usize {
         self.max_body
     }
 
     /// The most that a body may be when it is decompressed.
     #[must_use]
-    pub fn max_plain(self) -> usize {
+    pub fn max_plain(&self) -> usize {
         self.max_body.saturating_mul(MAX_GROWTH)
     }
 }
@@ -333,20 +340,20 @@ async fn serve<S: Service>(
     pipe: Pipe,
     service: S,
 ) -> anyhow::Result<()> {
-    let service = Arc::new(service);
+    let (service, options) = (Arc::new(service), Arc::new(options));
     let bodies_kib = BODIES_KIB.max(kib(options.max_body) as usize);
     let bodies = Arc::new(Semaphore::new(bodies_kib));
     let one = pipe.clone();
     listen::serve(name, listen, pipe, move |connection| {
         let (service, bodies, pipe) = (service.clone(), bodies.clone(), one.clone());
-        serve_one(connection, options, pipe, service, bodies)
+        serve_one(connection, options.clone(), pipe, service, bodies)
     })
     .await
 }
 
 async fn serve_one<S: Service>(
     connection: Connection,
-    options: HttpOptions,
+    options: Arc<HttpOptions>,
     pipe: Pipe,
     service: Arc<S>,
     bodies: Arc<Semaphore>,
@@ -355,9 +362,11 @@ async fn serve_one<S: Service>(
         pipe: pipe.clone(),
         stream: Mutex::new(super::new_stream()),
     });
+    let shared = options.clone();
     let answering = service_fn(move |request: Request<Incoming>| {
         let (service, client, bodies) = (service.clone(), client.clone(), bodies.clone());
-        async move { Ok::<_, Infallible>(answer(request, options, &*service, &client, &bodies).await) }
+        let options = shared.clone();
+        async move { Ok::<_, Infallible>(answer(request, &options, &*service, &client, &bodies).await) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder
@@ -393,13 +402,23 @@ fn kib(bytes: usize) -> u32 {
 
 async fn answer<S: Service>(
     request: Request<Incoming>,
-    options: HttpOptions,
+    options: &HttpOptions,
     service: &S,
     client: &Client,
     bodies: &Semaphore,
 ) -> Reply {
     let (head, body) = request.into_parts();
     let refuse = |status, reason: &str| service.refusal(&head.headers, status, reason);
+    if let Some(bearer) = &options.bearer
+        && let Err(refusal) = bearer.check(&head.headers).await
+    {
+        let mut reply = refuse(refusal.status(), refusal.reason());
+        if refusal.status() == StatusCode::UNAUTHORIZED {
+            let scheme = HeaderValue::from_static("Bearer");
+            reply.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+        }
+        return reply;
+    }
     let has_body = head.method == Method::POST || head.method == Method::PUT;
     if has_body && !client.room().await {
         return refuse(StatusCode::SERVICE_UNAVAILABLE, &NotTaken::Full.to_string());
@@ -455,7 +474,7 @@ fn unpacked<S: Service>(
     service: &S,
     headers: &HeaderMap,
     body: Bytes,
-    options: HttpOptions,
+    options: &HttpOptions,
 ) -> Result<Vec<u8>, UnpackError> {
     let encoding = headers.get(CONTENT_ENCODING).and_then(|v| v.to_str().ok());
     match encoding.map(str::trim) {

@@ -5,9 +5,11 @@
 //! few batches. The rule: a client is told "done" only when every output has its records, or they
 //! are safely spilled; while there is no room nothing more is read.
 
+pub mod bearer;
 pub mod datagram;
 pub mod form;
 pub mod http;
+pub mod jwt;
 pub mod listen;
 pub mod pipe;
 pub mod stream;
