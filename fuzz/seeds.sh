@@ -81,6 +81,80 @@ done > "$seeds/periodic/all"
 mkdir -p "$seeds/kubernetes_event"
 printf '%s' '{"apiVersion":"v1","kind":"Event","metadata":{"name":"e","namespace":"n","uid":"u","resourceVersion":"7","creationTimestamp":"2026-11-21T09:00:00Z"},"lastTimestamp":"2026-11-21T09:00:01Z","reason":"Started","message":"m","count":3,"involvedObject":{"kind":"Pod"}}' > "$seeds/kubernetes_event/event"
 
+# A line each is a seed; printf reads it: lines TARGET
+lines() {
+  mkdir -p "$seeds/$1"
+  local line n=0
+  while IFS= read -r line; do
+    n=$((n + 1))
+    # shellcheck disable=SC2059 # the line is a format on purpose
+    printf "$line" > "$seeds/$1/$n"
+  done
+}
+
+behind exec_output '\001 \100' "${logs[@]}"
+copied tls_files fixtures/tls/*.pem
+cat fixtures/tls/*.pem > "$seeds/tls_files/two"
+{ cat fixtures/tls/self-signed.pem; printf '\036'; cat fixtures/tls/jwt.key; } > "$seeds/tls_files/pair"
+sed 's/CERTIFICATE/PRIVATE KEY/; 1s/^/\x1e/' fixtures/tls/other.pem > "$seeds/tls_files/key"
+behind kubernetes_watch '{"type":"ADDED","object":' fixtures/kubernetes/pod.json
+for pod in "$seeds"/kubernetes_watch/*; do
+  tr -d '\n' < "$pod" > "$pod.line"
+  printf '}\n{"type":"DELETED","object":{"metadata":{"uid":"u","name":"n","namespace":"s"}}}\n' >> "$pod.line"
+  rm "$pod"
+done
+lines statsd <<'DATAGRAMS'
+a.b:2|c|@0.1|#t:1,u:2\nbad\ng:-3.5|g\ng:7|g\nt:320|ms|@0.5\nu:765|s\nn:x|c\n
+g:+3|g|#x:y\nu:5|s\nt:1e3|ms
+DATAGRAMS
+lines elasticsearch_input <<'BODIES'
+{"index":{"_index":"i"}}\n{"log":"x","app":"a"}\n{"create":{}}\n{"log":"y"}\n{"delete":{"_id":"1"}}\n{"update":{"_id":"1"}}\n{"doc":{}}\n{"other":{}}\n
+BODIES
+lines grpc_request <<'REQUESTS'
+\000\000\000\000\000\002ab
+\001\001\000\000\000\003abc
+REQUESTS
+lines bearer_token <<'TOKENS'
+{"keys":[{"kty":"RSA","use":"sig","kid":"k","n":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq","e":"AQAB"},{"kty":"EC","kid":"e"}]}\036{"alg":"RS256","kid":"k","typ":"JWT"}\036{"exp":1e9,"nbf":5,"iss":"i","aud":["a"],"azp":"c"}\036sig
+TOKENS
+lines proxy_answer <<'ANSWERS'
+HTTP/1.1 200 Connection established\r\n\r\nrest
+HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n
+ANSWERS
+lines checklist <<'LISTS'
+\000# comment\n10.0.0.1\r\nBad (x)\n\n10.0.0.1\nbad (x)\n# comment
+\003# comment\n10.0.0.1\r\nBad (x)\n\nfrom 10.0.0.12\nso BAD (x)!\n
+LISTS
+lines ec2_metadata <<'SERVICE'
+\000token\036eu-west-1a\036i-1\036m5.large\03610.0.0.1\0360e:00\036vpc-1\036ami-1\036{"accountId":"1"}\036host\036Name\nOwner\036web\036me
+\001!HTTP/1.0 404 Not Found\r\n\r\n\036!HTTP/1.1 200\r\n\r\n\036!no answer
+SERVICE
+# One network: 1.0.0.0/8 is in XX.
+mkdir -p "$seeds/geoip2"
+{
+  for depth in 1 2 3 4 5 6 7; do printf "\\000\\000\\00$depth\\000\\000\\010"; done
+  printf '\000\000\010\000\000\030\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000\000'
+  printf '\342Gcountry\341Hiso_codeBXXCasn\301\007\253\315\357MaxMind.com\351Jnode_count\301\010Krecord_size\241\030'
+  printf 'Jip_version\241\004[binary_format_major_version\241\002[binary_format_minor_version\241\000Mdatabase_typeDTest'
+  printf 'Kbuild_epoch\001\002\001Ilanguages\000\004Kdescription\340'
+} > "$seeds/geoip2/network"
+lines sql_query <<'QUERIES'
+SELECT * FROM STREAM;\n\n{"a":1}
+SELECT a AS b, c.d FROM STREAM:x WHERE a > 1 AND NOT c = "x";\n\n{"a":2,"c":{"d":1}}
+a = 1 OR (b IS NULL AND @record.contains(a))\n\n{"a":1}\n{"b":"x"}\n{"a":2.5,"b":true}
+a >= -1.5 AND b = "t" OR c IS NOT NULL\n\n{"a":1,"b":"t"}\n{"c":1}
+QUERIES
+lines route_conditions <<'ROUTES'
+logs:\n  - name: e\n    condition:\n      op: or\n      rules:\n        - field: "$level"\n          op: eq\n          value: error\n        - field: "$n"\n          op: gt\n          value: 1\n    to:\n      outputs: [a]\n  - name: d\n    condition:\n      default: true\n    to: [b, {name: z, fallback: c}]\n\n{"level":"error","n":1}\n{"n":2}\n{"n":0}
+any:\n  - name: r\n    condition:\n      rules:\n        - field: "$x['y']"\n          op: regex\n          value: "^(?!a)"\n          context: body\n        - {field: $n, op: not_in, value: [1, x]}\n    to: c\n\n{"x":{"y":"b"},"n":2}
+ROUTES
+mkdir -p "$seeds/agent_api"
+for path in / /metrics /api/v1/health /api/v1/metrics /api/v1/plugins /api/v1/storage /api/v2/metrics /api/v2/metrics/prometheus /nope; do
+  printf 'GET %s HTTP/1.1\r\nHost: n\r\nAccept-Encoding: gzip\r\n\r\n' "$path" > "$seeds/agent_api/${path//\//_}"
+done
+printf 'POST /api/v2/reload HTTP/1.1\r\nHost: n\r\nContent-Length: 2\r\n\r\n{}' > "$seeds/agent_api/reload"
+printf 'PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\nHEAD /api/v1/uptime HTTP/1.0\r\n\r\n' > "$seeds/agent_api/two"
+
 # Answers: the output, then for each answer its status, its header and its body.
 mkdir -p "$seeds/destination_answers"
 n=0

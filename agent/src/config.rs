@@ -12,7 +12,7 @@ pub mod files;
 mod foreign;
 pub mod instance;
 mod parser_files;
-mod routing;
+pub(crate) mod routing;
 pub mod service;
 mod voice;
 pub mod without_effect;

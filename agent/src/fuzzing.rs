@@ -1,14 +1,19 @@
 //! What the fuzz targets reach of this crate that nobody else needs: readers of network inputs, files
 //! and databases, without the threads and sockets around them.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
 use hyper::{HeaderMap, Method};
-use kansoku_model::{LogBatch, Position, Settings, Source, SourceId};
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kansoku_model::{ConfigError, LogBatch, MetricBatch, Position, Settings, Source, SourceId};
+use kansoku_parsers::config::routes::Route;
 use kansoku_parsers::journal::{self, Entry};
 use kansoku_parsers::line::Parser;
 use kansoku_parsers::wire::records::{Records, Stream};
+use kube::core::WatchEvent;
+use kube::runtime::watcher::Event;
 
 pub use crate::filters::accessor::Accessor;
 pub use crate::filters::kubernetes_tag::TagReader;
@@ -17,11 +22,15 @@ pub use crate::filters::words::split as split_words;
 pub use crate::inputs::forward_handshake::{Handshake, User};
 use crate::inputs::net::form::Form;
 use crate::inputs::net::http::Call;
+use crate::inputs::net::jwt;
 use crate::inputs::net::stream::Framing;
+use crate::inputs::net::tls::acceptor;
 use crate::inputs::systemd::cursors::Cursors;
 use crate::inputs::systemd::file::JournalFile;
-use crate::inputs::{http, kmsg, kubernetes_events, stdin, syslog, tail};
-use crate::kubernetes::Pod;
+use crate::inputs::{
+    elasticsearch, exec, http, kmsg, kubernetes_events, opentelemetry, statsd, stdin, syslog, tail,
+};
+use crate::kubernetes::{Namespace, Pod, Pods, watch};
 use crate::pipeline::intents::{self, Intents};
 use crate::plugin::Environment;
 
@@ -78,6 +87,36 @@ fn feed(mut framing: impl Framing, pieces: &[&[u8]]) -> (Vec<LogBatch>, bool) {
     (records.finish(), true)
 }
 
+/// Reads the certificates and the key that a listener is told to use.
+///
+/// # Errors
+/// Why they are refused.
+pub fn listener_tls(settings: &Settings) -> Result<(), ConfigError> {
+    acceptor(settings, &Environment::default(), &[]).map(|_| ())
+}
+
+/// Reads a key set and a token, and checks that with each key: how many keys there are, and whether the
+/// token was read.
+///
+/// # Panics
+/// When a token is good that nobody has signed.
+#[must_use]
+pub fn bearer(keys: &[u8], token: &str) -> (usize, bool) {
+    let keys = jwt::read_keys(keys).unwrap_or_default();
+    let wanted = jwt::Wanted {
+        issuer: "i".to_owned(),
+        audience: None,
+        clients: Vec::new(),
+    };
+    let token = jwt::Token::read(token);
+    if let Ok(token) = &token {
+        for key in keys.values() {
+            assert!(token.check(key, &wanted, 1.0).is_err());
+        }
+    }
+    (keys.len(), token.is_ok())
+}
+
 /// A record of /dev/kmsg.
 #[must_use]
 pub fn kmsg(record: &[u8]) -> Option<LogBatch> {
@@ -94,6 +133,74 @@ pub fn stdin_line(line: &[u8]) -> LogBatch {
 #[must_use]
 pub fn kubernetes_event(event: &[u8]) -> Option<LogBatch> {
     kubernetes_events::read_event(event)
+}
+
+/// The lines of a command's output.
+#[must_use]
+pub fn exec_lines(mut output: &[u8], max_line_bytes: usize) -> Vec<Vec<u8>> {
+    std::iter::from_fn(|| exec::next_line(&mut output, max_line_bytes)).collect()
+}
+
+/// What a StatsD datagram becomes, as log records and as metrics.
+#[must_use]
+pub fn statsd(datagram: &[u8]) -> (Vec<LogBatch>, MetricBatch) {
+    statsd::read_datagram(datagram)
+}
+
+/// The records of a bulk request of Elasticsearch, and the answers to its items.
+///
+/// # Errors
+/// Why it is refused.
+pub fn elasticsearch_bulk(body: &[u8]) -> Result<(Vec<LogBatch>, String), String> {
+    elasticsearch::read_bulk(body)
+}
+
+/// The one message of a gRPC request, unpacked.
+///
+/// # Errors
+/// Why it is refused.
+pub fn grpc_message<'a>(
+    encoding: &str,
+    body: &'a [u8],
+    max_plain: usize,
+) -> Result<Cow<'a, [u8]>, String> {
+    opentelemetry::grpc_message(encoding, body, max_plain)
+}
+
+/// What the instance metadata service at an address tells of everything there is, and whether it told
+/// all of it.
+#[must_use]
+pub fn ec2_fields(address: String, is_v1: bool) -> (Vec<(String, String)>, bool) {
+    crate::filters::aws::ask_all(address, is_v1)
+}
+
+/// What routes make of records, for outputs `a`, `b` and `c`.
+///
+/// # Errors
+/// Why they are refused.
+pub fn routed(routes: &[Route], batch: LogBatch) -> Result<Vec<LogBatch>, ConfigError> {
+    crate::config::routing::routed(routes, batch)
+}
+
+/// Whether an event of a watch on pods was read, and brings the table to what it says.
+pub fn watch_event(event: &[u8], pods: &Pods) -> bool {
+    let Ok(event) = serde_json::from_slice::<WatchEvent<ApiPod>>(event) else {
+        return false;
+    };
+    let event = match event {
+        WatchEvent::Added(pod) | WatchEvent::Modified(pod) => Event::Apply(pod),
+        WatchEvent::Deleted(pod) => Event::Delete(pod),
+        WatchEvent::Bookmark(_) | WatchEvent::Error(_) => return true,
+    };
+    watch::take(event, pods, &mut Vec::new(), "n");
+    true
+}
+
+/// The labels and annotations of a namespace, by its name.
+#[must_use]
+pub fn namespace(object: &[u8]) -> Option<(String, Namespace)> {
+    let namespace = serde_json::from_slice(object).ok()?;
+    Some(crate::kubernetes::namespaces::reduce(namespace))
 }
 
 /// What a log of requests under way says: how far each source is, and the requests.

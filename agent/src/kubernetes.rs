@@ -9,7 +9,7 @@ mod kubelet;
 pub mod namespaces;
 mod node;
 pub mod runtime;
-mod watch;
+pub(crate) mod watch;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

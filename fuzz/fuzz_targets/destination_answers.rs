@@ -154,6 +154,11 @@ impl World {
         let wait = match outcome {
             Outcome::Delivered | Outcome::TooLarge | Outcome::Rejected { .. } => None,
             Outcome::Retry { after, .. } => *after,
+            Outcome::SomeRejected { n_records, .. } => {
+                let n_sent: usize = request.iter().map(|batch| batch.n_records()).sum();
+                assert!(*n_records <= n_sent as u64, "{outcome:?}");
+                None
+            }
             Outcome::Partial {
                 retry,
                 rejected,

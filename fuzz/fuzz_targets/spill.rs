@@ -40,6 +40,7 @@ fn open(folder: &std::path::Path) -> Spill {
         sync_full: false,
         limit_bytes: None,
         delete_damaged: false,
+        verify: true,
     })
     .expect("any bytes can be opened")
 }

@@ -2,16 +2,19 @@
 
 use std::path::Path;
 
-use kansoku_model::{LogBatch, Settings};
+use kansoku_model::{ConfigError, LogBatch, Settings};
 use object_store::aws::AmazonS3Builder;
 use object_store::{ObjectStoreExt as _, RetryConfig};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::forward::answer::Item;
 use crate::forward::handshake::{Handshake, Login};
 use crate::forward::message::Style;
+use crate::net::{Io, tunnel};
 use crate::object::http::Carrier;
 use crate::object::{send_parts, spool};
-use crate::{OutputEnvironment, aws, oauth2};
+use crate::proxy::Proxy;
+use crate::{OutputEnvironment, aws, oauth2, tls};
 
 /// A batch as one message of the forward protocol, with all that a record holds.
 #[must_use]
@@ -78,6 +81,36 @@ pub fn credentials(answer: &str) -> [bool; 4] {
         aws::profile(answer, "default").is_some(),
         oauth2::read_token(answer.as_bytes()).is_some(),
     ]
+}
+
+/// What follows a proxy's answer to CONNECT.
+///
+/// # Errors
+/// When the proxy gives no tunnel.
+pub async fn behind_proxy(answer: &[u8]) -> Result<Vec<u8>, String> {
+    let (mut far, near) = tokio::io::duplex(answer.len() + 4096);
+    let proxy = Proxy {
+        host: "p".to_owned(),
+        port: 1,
+        login: None,
+        tls: None,
+    };
+    far.write_all(answer).await.map_err(|e| e.to_string())?;
+    far.shutdown().await.map_err(|e| e.to_string())?;
+    let mut io: Box<dyn Io> = Box::new(near);
+    tunnel(&mut io, &proxy, "h", 1).await?;
+    let mut rest = Vec::new();
+    let read = io.read_to_end(&mut rest).await;
+    read.map_err(|e| e.to_string())?;
+    Ok(rest)
+}
+
+/// Reads the certificates and the key that an output is told to use.
+///
+/// # Errors
+/// Why they are refused.
+pub fn client_tls(settings: &Settings) -> Result<(), ConfigError> {
+    tls::client_config(settings, &OutputEnvironment::default(), &[]).map(|_| ())
 }
 
 /// Uploads an object in two parts, without repeating what failed.

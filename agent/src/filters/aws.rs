@@ -146,6 +146,20 @@ fn build_with(settings: &Settings, address: &str) -> Result<Box<dyn Filter>, Con
     }))
 }
 
+/// What a service at `address` tells of everything there is, and whether it told all of it.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn ask_all(address: String, is_v1: bool) -> (Vec<(String, String)>, bool) {
+    let wanted = Wanted {
+        imds: Imds::new(address, !is_v1),
+        items: ITEMS.map(|(key, path, _)| (key.to_owned(), path)).to_vec(),
+        tags: true,
+        include: Vec::new(),
+        exclude: Vec::new(),
+        retry: Duration::from_secs(1),
+    };
+    wanted.ask()
+}
+
 impl Wanted {
     /// All that can be told now, and whether that is all that is wanted.
     fn ask(&self) -> (Vec<(String, String)>, bool) {

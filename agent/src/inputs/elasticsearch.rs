@@ -225,6 +225,30 @@ impl Requests {
     }
 }
 
+/// The records of a bulk request, and the answers to its items.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_bulk(body: &[u8]) -> Result<(Vec<LogBatch>, String), String> {
+    let requests = Requests {
+        json: json_parser(),
+        tag_key: TagKey::testing("app"),
+        meta_key: "@meta".to_owned(),
+        version: String::new(),
+        nodes: String::new(),
+        resource: Arc::default(),
+    };
+    let mut headers = hyper::HeaderMap::new();
+    let content_type = HeaderValue::from_static("application/x-ndjson");
+    headers.insert(hyper::header::CONTENT_TYPE, content_type);
+    let call = Call {
+        method: Method::POST,
+        path: "/_bulk".to_owned(),
+        headers,
+        body: body.to_vec(),
+    };
+    let mut stream = Stream::new(kansoku_model::SourceId(1));
+    requests.read(&call, &mut stream, "t".into())
+}
+
 /// Elasticsearch's own clients PUT. (Fluent Bit answers that with `{}` and takes nothing.)
 fn is_bulk(call: &Call) -> bool {
     call.path == "/_bulk" && matches!(call.method, Method::POST | Method::PUT)

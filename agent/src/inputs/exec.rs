@@ -253,27 +253,30 @@ fn reader(child: &mut Child, max_line_bytes: usize) -> anyhow::Result<Receiver<V
         .name("exec-reader".into())
         .spawn(move || {
             let mut output = BufReader::new(output);
-            loop {
-                let mut line = Vec::new();
-                let limit = max_line_bytes as u64 + 1;
-                let Ok(n) = (&mut output).take(limit).read_until(b'\n', &mut line) else {
-                    return;
-                };
-                if n == 0 {
-                    return;
-                }
-                if line.last() == Some(&b'\n') {
-                    line.pop();
-                } else if line.len() > max_line_bytes {
-                    line.truncate(max_line_bytes);
-                    skip_line(&mut output);
-                }
+            while let Some(line) = next_line(&mut output, max_line_bytes) {
                 if sender.send(line).is_err() {
                     return;
                 }
             }
         })?;
     Ok(lines)
+}
+
+/// The next line without its end; what is longer than `max_line_bytes` is cut off. `None` at the end.
+pub(crate) fn next_line(output: &mut impl BufRead, max_line_bytes: usize) -> Option<Vec<u8>> {
+    let mut line = Vec::new();
+    let limit = max_line_bytes as u64 + 1;
+    let n = output.take(limit).read_until(b'\n', &mut line).ok()?;
+    if n == 0 {
+        return None;
+    }
+    if line.last() == Some(&b'\n') {
+        line.pop();
+    } else if line.len() > max_line_bytes {
+        line.truncate(max_line_bytes);
+        skip_line(output);
+    }
+    Some(line)
 }
 
 /// Reads on to the end of a line that was too long.

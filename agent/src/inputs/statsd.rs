@@ -217,6 +217,20 @@ impl<'a> Sample<'a> {
     }
 }
 
+/// What a datagram becomes, as log records and as metrics.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_datagram(bytes: &[u8]) -> (Vec<kansoku_model::LogBatch>, MetricBatch) {
+    use kansoku_parsers::wire::records::Stream;
+
+    let mut stream = Stream::new(kansoku_model::SourceId(1));
+    let mut records = Records::new(&mut stream, "t".into(), Arc::default());
+    samples(bytes).for_each(|sample| sample.write(&mut records));
+    let logs = records.finish();
+    let mut metrics = MetricBatch::new("t".into(), Arc::default(), 1);
+    samples(bytes).for_each(|sample| sample.add_to(&mut metrics));
+    (logs, metrics)
+}
+
 /// The number that a text begins with, 0 where there is none: C's strtod in what StatsD uses of it.
 fn leading_number(text: &str) -> f64 {
     let text = text.trim_start();

@@ -220,20 +220,7 @@ async fn watch_node(pods: &Pods, client: Client, node: &str) {
     let mut listed = Vec::new();
     while let Some(event) = stream.next().await {
         match event {
-            Ok(Event::Init) => listed.clear(),
-            Ok(Event::InitApply(pod)) => listed.push(reduce(pod)),
-            Ok(Event::InitDone) => {
-                log::debug(COMPONENT, format_args!("{} pods listed", listed.len()));
-                node::warn_if_unknown(node, listed.is_empty());
-                pods.replace(std::mem::take(&mut listed), Instant::now());
-            }
-            Ok(Event::Apply(pod)) => {
-                pods.apply(reduce(pod));
-                pods.set_state(WatchState::Synced);
-            }
-            Ok(Event::Delete(pod)) => {
-                pods.delete(&pod.metadata.uid.unwrap_or_default(), Instant::now());
-            }
+            Ok(event) => take(event, pods, &mut listed, node),
             Err(error) => {
                 pods.set_state(WatchState::Failing);
                 log::warn(
@@ -241,6 +228,26 @@ async fn watch_node(pods: &Pods, client: Client, node: &str) {
                     format_args!("cannot watch pods, trying again: {error}"),
                 );
             }
+        }
+    }
+}
+
+/// Brings the table to what an event says; `listed` are the pods of a list that has not ended.
+pub(crate) fn take(event: Event<ApiPod>, pods: &Pods, listed: &mut Vec<Pod>, node: &str) {
+    match event {
+        Event::Init => listed.clear(),
+        Event::InitApply(pod) => listed.push(reduce(pod)),
+        Event::InitDone => {
+            log::debug(COMPONENT, format_args!("{} pods listed", listed.len()));
+            node::warn_if_unknown(node, listed.is_empty());
+            pods.replace(std::mem::take(listed), Instant::now());
+        }
+        Event::Apply(pod) => {
+            pods.apply(reduce(pod));
+            pods.set_state(WatchState::Synced);
+        }
+        Event::Delete(pod) => {
+            pods.delete(&pod.metadata.uid.unwrap_or_default(), Instant::now());
         }
     }
 }
