@@ -202,7 +202,8 @@ impl Wanted {
             }
         };
         let is = |list: &[String], name: &str| list.iter().any(|n| n == name);
-        for name in names.lines().take(MAX_TAGS) {
+        let names = names.lines().filter(|name| !name.is_empty());
+        for name in names.take(MAX_TAGS) {
             let wanted = self.include.is_empty() || is(&self.include, name);
             if wanted && !is(&self.exclude, name) {
                 match self.imds.get(&format!("{folder}{name}"), token) {
@@ -303,7 +304,9 @@ mod tests {
                 "/latest/dynamic/instance-identity/document/" => {
                     (200, r#"{"accountId" : "123", "region" : "x"}"#)
                 }
-                "/latest/meta-data/tags/instance/" => (200, "Name\nSecret"),
+                // An empty line is no tag.
+                "/latest/meta-data/tags/instance/" => (200, "Owner\n\nName\nSecret"),
+                "/latest/meta-data/tags/instance/Owner" => (200, "me"),
                 "/latest/meta-data/tags/instance/Name" => (200, "web 1"),
                 _ => (404, "not found"),
             };
@@ -320,7 +323,7 @@ mod tests {
     fn what_the_service_tells_is_added() {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
         let address = listener.local_addr().expect("address").to_string();
-        let server = std::thread::spawn(move || service(&listener, 10));
+        let server = std::thread::spawn(move || service(&listener, 11));
         let pairs = [
             ("vpc_id", "on"),
             ("account_id", "on"),
@@ -338,9 +341,9 @@ mod tests {
         let expected = r#""ec2_instance_id":"i-1","aws_entity_ec2_instance_id":"i-1","vpc_id":"vpc-1","account_id":"123""#;
         let text = String::from_utf8(out).expect("UTF-8");
         assert!(text.starts_with(expected), "{text}");
-        assert!(text.ends_with(r#""Name":"web 1""#), "{text}");
-        // Token, zone, twice the id, mac, VPC, twice the account, tags and the one that is wanted.
-        server.join().expect("ten questions");
+        assert!(text.ends_with(r#","Owner":"me","Name":"web 1""#), "{text}");
+        // Token, zone, twice the id, mac, VPC, twice the account, tags and the two that are wanted.
+        server.join().expect("eleven questions");
     }
 
     #[test]
