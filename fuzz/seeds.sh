@@ -114,6 +114,10 @@ lines grpc_request <<'REQUESTS'
 \000\000\000\000\000\002ab
 \001\001\000\000\000\003abc
 REQUESTS
+# A sandbox of a pod, its image, a container with its image, and its size.
+lines runtime_answers <<'ANSWERS'
+\012\033\012\002s1\022\025\012\005web-1\022\005uid-1\032\004shop\377\022\032\012\004info\022\022{"image":"pause:3"}\377\012\043\012\002c1\022\002s1\032\005\012\003web\042\022\012\004sha2\222\001\011shop/web:\377\012\017\012\004\012\002c1\042\007\032\005\010\200\200\200\001
+ANSWERS
 lines bearer_token <<'TOKENS'
 {"keys":[{"kty":"RSA","use":"sig","kid":"k","n":"qqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqqq","e":"AQAB"},{"kty":"EC","kid":"e"}]}\036{"alg":"RS256","kid":"k","typ":"JWT"}\036{"exp":1e9,"nbf":5,"iss":"i","aud":["a"],"azp":"c"}\036sig
 TOKENS

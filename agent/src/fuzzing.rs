@@ -2,6 +2,7 @@
 //! and databases, without the threads and sockets around them.
 
 use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -30,6 +31,7 @@ use crate::inputs::systemd::file::JournalFile;
 use crate::inputs::{
     elasticsearch, exec, http, kmsg, kubernetes_events, opentelemetry, statsd, stdin, syslog, tail,
 };
+use crate::kubernetes::runtime::{self, Known};
 use crate::kubernetes::{Namespace, Pod, Pods, watch};
 use crate::pipeline::intents::{self, Intents};
 use crate::plugin::Environment;
@@ -201,6 +203,13 @@ pub fn watch_event(event: &[u8], pods: &Pods) -> bool {
 pub fn namespace(object: &[u8]) -> Option<(String, Namespace)> {
     let namespace = serde_json::from_slice(object).ok()?;
     Some(crate::kubernetes::namespaces::reduce(namespace))
+}
+
+/// The containers that four answers of a container runtime tell of, by id: the lists of sandboxes, of
+/// containers and of their sizes; the second is a sandbox's status, whose image comes with them.
+#[must_use]
+pub fn runtime_answers(answers: [&[u8]; 4]) -> Option<(HashMap<String, Known>, Option<String>)> {
+    runtime::read_answers(answers).ok()
 }
 
 /// What a log of requests under way says: how far each source is, and the requests.

@@ -40,7 +40,8 @@ impl World {
                 outputs: vec![Arc::new(OutputCounters::default())],
                 ..Metrics::default()
             }),
-            targets: Targets::new(&NodeSpec::default(), &["loadavg"], cgroups, Arc::default()),
+            targets: Targets::new(&NodeSpec::default(), &["loadavg"], cgroups, Arc::default())
+                .expect("a collector of that name"),
             health: None,
             storage_metrics: true,
             control: Arc::new(control),

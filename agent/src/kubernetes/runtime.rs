@@ -227,6 +227,20 @@ fn status_request(id: &str) -> Vec<u8> {
     out
 }
 
+/// What four answers of a runtime tell: its containers by id, and an image.
+///
+/// # Errors
+/// When a list cannot be read.
+#[cfg(feature = "fuzzing")]
+pub(crate) fn read_answers(
+    [sandboxes, status, containers, stats]: [&[u8]; 4],
+) -> Result<(HashMap<String, Known>, Option<String>), WireError> {
+    let mut all = read_sandboxes(sandboxes)?;
+    read_containers(containers, &mut all)?;
+    read_stats(stats, &mut all)?;
+    Ok((all, read_image(status)))
+}
+
 type Found = Result<HashMap<String, Known>, WireError>;
 
 /// ListPodSandboxResponse: sandboxes by id.
