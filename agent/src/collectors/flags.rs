@@ -229,7 +229,7 @@ impl NameFilter {
 }
 
 /// Go's `time.ParseDuration` for durations that are not negative.
-fn go_duration(text: &str) -> Option<Duration> {
+pub(crate) fn go_duration(text: &str) -> Option<Duration> {
     const UNITS: [(&str, f64); 7] = [
         ("ns", 1e-9),
         ("us", 1e-6),

@@ -273,3 +273,117 @@ fn unknown(name: &str) -> String {
     };
     format!("unknown long flag '--{name}'{near}; see --help")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn show(line: &str) -> String {
+        match parse(line.split_whitespace().map(str::to_owned)) {
+            Err(error) => format!("error {error}"),
+            Ok(CommandLine::Print(text)) => text.lines().next().unwrap_or_default().to_owned(),
+            Ok(CommandLine::Run(run)) => run.collectors.join(" "),
+        }
+    }
+
+    #[test]
+    fn collectors_are_switched() {
+        let defaults = show("");
+        assert!(
+            defaults.starts_with("arp ") && defaults.contains(" cpu "),
+            "{defaults}"
+        );
+        assert_eq!(
+            show("--collector.disable-defaults --collector.stat --collector.arp"),
+            "arp stat"
+        );
+        let without = show("--no-collector.cpu");
+        assert_eq!(without, defaults.replace(" cpu ", " "));
+    }
+
+    #[test]
+    fn values_in_both_spellings() {
+        let line = "--path.rootfs=/host --path.procfs /host/proc --web.max-requests=7 --collector.netdev.device-blacklist=^lo$ --no-collector.cpu.guest";
+        let Ok(CommandLine::Run(run)) = parse(line.split(' ').map(str::to_owned)) else {
+            panic!("the line is valid");
+        };
+        assert_eq!(run.spec.rootfs.to_str(), Some("/host"));
+        assert_eq!(run.spec.procfs.to_str(), Some("/host/proc"));
+        assert_eq!(run.max_requests, 7);
+        let netdev = crate::collectors::netdev::EXCLUDE;
+        assert_eq!(run.spec.flags.text(&netdev), "^lo$");
+        assert_eq!(
+            run.deprecated,
+            [(
+                "collector.netdev.device-blacklist",
+                "collector.netdev.device-exclude"
+            )]
+        );
+    }
+
+    #[test]
+    fn help_version_and_mistakes() {
+        assert!(show("--version").starts_with("node_exporter, version "));
+        for help in ["--help", "-h", "--collector.cpu --help"] {
+            assert_eq!(show(help), "usage: kansoku-agent node-exporter [<flags>]");
+        }
+        for (line, expected) in [
+            (
+                "--colector.cpu",
+                "unknown long flag '--colector.cpu'; did you mean 'collector.cpu'?; see --help",
+            ),
+            (
+                "--path.procfs",
+                "expected argument for flag '--path.procfs'",
+            ),
+            (
+                "--path.procfs=/a --path.procfs=/b",
+                "flag 'path.procfs' cannot be repeated",
+            ),
+            (
+                "--collector.cpu --no-collector.cpu",
+                "flag 'collector.cpu' cannot be repeated",
+            ),
+            ("--no-path.procfs", "unknown long flag '--no-path.procfs'"),
+            (
+                "--collector.cpu=false",
+                "unexpected 'false': '--collector.cpu' takes no value",
+            ),
+            (
+                "metrics",
+                "unexpected 'metrics'; flags start with two dashes",
+            ),
+            (
+                "--log.level=loud",
+                "--log.level is 'loud', but must be one of debug, info, warn, error",
+            ),
+            (
+                "--web.max-requests=x",
+                "--web.max-requests is 'x', but must be a whole number",
+            ),
+            (
+                "--web.systemd-socket",
+                "--web.systemd-socket is not supported",
+            ),
+            (
+                "@/no/such/file",
+                "failed to read arguments from /no/such/file",
+            ),
+        ] {
+            let error = show(line);
+            let is_expected = error.starts_with(&format!("error {expected}"));
+            assert!(is_expected, "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_flag_is_in_the_help_unless_it_is_hidden() {
+        let help = manual::help();
+        for flag in all_flags() {
+            let is_there = help.contains(&format!("{}=", flag.name))
+                || help.contains(&format!("{}\n", flag.name))
+                || help.contains(&format!("{} ", flag.name));
+            assert_eq!(is_there, !flag.is_hidden, "{}", flag.name);
+        }
+    }
+}

@@ -4,11 +4,15 @@
 //! Not the agent: there is no pipeline, no configuration file and no state. What the flags cannot
 //! say is not there.
 
+mod auth;
 mod command_line;
 mod manual;
 mod own_metrics;
+mod rate_limit;
 mod scrape;
 mod web;
+mod web_config;
+mod web_tls;
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -2,27 +2,35 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::header::{
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
+};
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_rustls::TlsAcceptor;
 
 use super::COMPONENT;
-use super::command_line::{DISABLE_EXPORTER_METRICS, Invocation, LISTEN, TELEMETRY_PATH};
+use super::auth::Passwords;
+use super::command_line::{
+    CONFIG_FILE, DISABLE_EXPORTER_METRICS, Invocation, LISTEN, TELEMETRY_PATH,
+};
 use super::own_metrics::OwnMetrics;
+use super::rate_limit::RateLimit;
 use super::scrape::Scraper;
+use super::web_config::{Watched, WebConfig};
 use crate::collectors::node::NodeCollectors;
 use crate::content_coding::Coding;
 use crate::{exposition, log};
@@ -33,6 +41,10 @@ const MAX_CONNECTIONS: usize = 128;
 const HEAD_PATIENCE: Duration = Duration::from_secs(120);
 /// Request heads are a few hundred bytes.
 const MAX_HEAD_BYTES: usize = 64 << 10;
+/// A handshake takes a few round trips.
+const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
+/// Requests of one HTTP/2 connection at a time.
+const MAX_STREAMS: u32 = 64;
 /// How long to wait when no connection can be accepted, for want of descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 const DEFAULT_ADDRESS: &str = ":9100";
@@ -46,39 +58,61 @@ struct Shared {
     /// Counts the scrapes in flight also where nobody is told of them.
     own: Arc<OwnMetrics>,
     landing_page: String,
+    /// Held for the moment in which the file is looked at.
+    config: Mutex<Watched>,
+    passwords: Passwords,
+    /// As it was at the start, as in node_exporter.
+    rate_limit: Option<RateLimit>,
+}
+
+impl Shared {
+    fn new(invocation: &Invocation, collectors: NodeCollectors) -> anyhow::Result<Self> {
+        let flags = &invocation.spec.flags;
+        let own = Arc::new(OwnMetrics::default());
+        let is_told = !flags.is_on(&DISABLE_EXPORTER_METRICS);
+        let telemetry_path = flags.text(&TELEMETRY_PATH).to_owned();
+        let mut config = Watched::new(flags.text(&CONFIG_FILE))?;
+        let rate_limit = config.current().rate_limit;
+        Ok(Self {
+            scraper: Scraper::new(collectors, is_told.then(|| own.clone())),
+            landing_page: landing_page(&telemetry_path),
+            telemetry_path,
+            max_requests: invocation.max_requests,
+            own,
+            rate_limit: rate_limit
+                .map(|(burst, every)| RateLimit::new(burst, every, Instant::now())),
+            config: Mutex::new(config),
+            passwords: Passwords::default(),
+        })
+    }
+
+    fn config(&self) -> WebConfig {
+        let mut config = self.config.lock().unwrap_or_else(PoisonError::into_inner);
+        config.current().clone()
+    }
 }
 
 /// Listens on every address and answers until a signal comes.
 ///
 /// # Errors
-/// When an address cannot be had.
+/// When an address cannot be had or the web configuration has a mistake.
 pub(super) fn serve(invocation: Invocation, collectors: NodeCollectors) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("failed to start the runtime")?;
-    let flags = invocation.spec.flags;
-    let own = Arc::new(OwnMetrics::default());
-    let is_told = !flags.is_on(&DISABLE_EXPORTER_METRICS);
-    let telemetry_path = flags.text(&TELEMETRY_PATH).to_owned();
-    let shared = Arc::new(Shared {
-        scraper: Scraper::new(collectors, is_told.then(|| own.clone())),
-        landing_page: landing_page(&telemetry_path),
-        telemetry_path,
-        max_requests: invocation.max_requests,
-        own,
-    });
+    let flags = &invocation.spec.flags;
     let given = flags.list(&LISTEN);
     let default = [DEFAULT_ADDRESS.to_owned()];
     let addresses = if given.is_empty() { &default } else { given };
+    let shared = Arc::new(Shared::new(&invocation, collectors)?);
     runtime.block_on(async {
-        let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        for address in addresses {
-            for listener in listen(address).await? {
-                let at = listener.local_addr()?;
-                log::info(COMPONENT, format_args!("listening on {at}"));
-                tokio::spawn(accept(listener, shared.clone(), room.clone()));
-            }
+        for at in start(&shared, addresses).await? {
+            let tls = match shared.config().tls {
+                Some(_) => " with TLS",
+                None => "",
+            };
+            log::info(COMPONENT, format_args!("listening on {at}{tls}"));
         }
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
@@ -90,31 +124,37 @@ pub(super) fn serve(invocation: Invocation, collectors: NodeCollectors) -> anyho
     })
 }
 
+/// Listens on every address and answers for as long as the runtime lives; gives the addresses.
+async fn start(shared: &Arc<Shared>, addresses: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
+    let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut bound = Vec::new();
+    for address in addresses {
+        let listener = listen(address).await?;
+        bound.push(listener.local_addr()?);
+        tokio::spawn(accept(listener, shared.clone(), room.clone()));
+    }
+    Ok(bound)
+}
+
 /// Go's address form: `:9100` is every address, v6 and v4.
-async fn listen(address: &str) -> anyhow::Result<Vec<TcpListener>> {
+async fn listen(address: &str) -> anyhow::Result<TcpListener> {
     let hint = || format!("failed to listen on '{address}'; choose another --web.listen-address");
     let (host, port) = address.rsplit_once(':').with_context(|| {
         format!("--web.listen-address is '{address}', but must be HOST:PORT or :PORT")
     })?;
     if !host.is_empty() {
-        let resolved: Vec<SocketAddr> = tokio::net::lookup_host(address)
-            .await
-            .with_context(hint)?
-            .collect();
-        return Ok(vec![
-            TcpListener::bind(resolved.as_slice())
-                .await
-                .with_context(hint)?,
-        ]);
+        let resolved = tokio::net::lookup_host(address).await.with_context(hint)?;
+        let resolved: Vec<SocketAddr> = resolved.collect();
+        let listener = TcpListener::bind(resolved.as_slice()).await;
+        return listener.with_context(hint);
     }
     let port: u16 = port.parse().with_context(hint)?;
     // The v6 wildcard takes v4 too, unless the system says otherwise or knows no v6.
-    let wide = TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, port)).await;
-    match wide {
-        Ok(listener) => Ok(vec![listener]),
+    match TcpListener::bind((std::net::Ipv6Addr::UNSPECIFIED, port)).await {
+        Ok(listener) => Ok(listener),
         Err(_) => {
             let narrow = TcpListener::bind((std::net::Ipv4Addr::UNSPECIFIED, port)).await;
-            Ok(vec![narrow.with_context(hint)?])
+            narrow.with_context(hint)
         }
     }
 }
@@ -137,20 +177,92 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, room: Arc<Semaphore>
 }
 
 async fn connection(stream: TcpStream, shared: Arc<Shared>, permit: OwnedSemaphorePermit) {
-    let service = service_fn(move |request: Request<Incoming>| {
-        let shared = shared.clone();
-        async move { Ok::<_, Infallible>(answer(shared, &request).await) }
-    });
-    let served = http1::Builder::new()
+    let result = match shared.config().tls {
+        None => serve_http(TokioIo::new(stream), shared).await,
+        Some(tls) => serve_tls(stream, tls, shared).await,
+    };
+    if let Err(error) = result {
+        log::debug(COMPONENT, format_args!("connection ended: {error:#}"));
+    }
+    drop(permit);
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    tls: Arc<rustls::ServerConfig>,
+    shared: Arc<Shared>,
+) -> anyhow::Result<()> {
+    let accepting = TlsAcceptor::from(tls).accept(stream);
+    let stream = tokio::time::timeout(HANDSHAKE_PATIENCE, accepting).await??;
+    let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+    if !is_http2 {
+        return serve_http(TokioIo::new(stream), shared).await;
+    }
+    http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(HEAD_PATIENCE))
+        .max_concurrent_streams(MAX_STREAMS)
+        .serve_connection(TokioIo::new(stream), service(shared))
+        .await?;
+    Ok(())
+}
+
+async fn serve_http<S>(stream: S, shared: Arc<Shared>) -> anyhow::Result<()>
+where
+    S: hyper::rt::Read + hyper::rt::Write + Unpin,
+{
+    http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_PATIENCE)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
-    if let Err(error) = served {
-        log::debug(COMPONENT, format_args!("connection ended: {error}"));
+        .serve_connection(stream, service(shared))
+        .await?;
+    Ok(())
+}
+
+fn service(
+    shared: Arc<Shared>,
+) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
+{
+    service_fn(move |request: Request<Incoming>| {
+        let shared = shared.clone();
+        async move { Ok(guarded(shared, &request).await) }
+    })
+}
+
+/// Answers whom the web configuration lets in.
+async fn guarded(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+    let config = shared.config();
+    let limit = &shared.rate_limit;
+    let mut response = if limit
+        .as_ref()
+        .is_some_and(|l| !l.is_allowed(Instant::now()))
+    {
+        plain(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n")
+    } else if is_let_in(&shared, &config, request).await {
+        answer(shared, request).await
+    } else {
+        let mut response = plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
+        let basic = HeaderValue::from_static("Basic");
+        response.headers_mut().insert(WWW_AUTHENTICATE, basic);
+        response
+    };
+    for (name, value) in config.headers {
+        response.headers_mut().insert(name, value);
     }
-    drop(permit);
+    response
+}
+
+async fn is_let_in(shared: &Arc<Shared>, config: &WebConfig, request: &Request<Incoming>) -> bool {
+    if config.users.is_empty() {
+        return true;
+    }
+    let header = request.headers().get(AUTHORIZATION);
+    let header = header.and_then(|h| h.to_str().ok()).map(str::to_owned);
+    let (shared, users) = (shared.clone(), config.users.clone());
+    let judging =
+        tokio::task::spawn_blocking(move || shared.passwords.is_right(&users, header.as_deref()));
+    judging.await.unwrap_or(false)
 }
 
 async fn answer(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
@@ -161,11 +273,8 @@ async fn answer(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Fu
         return response;
     }
     if path == "/" {
-        return text(
-            StatusCode::OK,
-            "text/html; charset=UTF-8",
-            shared.landing_page.clone(),
-        );
+        let page = shared.landing_page.clone();
+        return text(StatusCode::OK, "text/html; charset=UTF-8", page);
     }
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
@@ -252,3 +361,6 @@ fn landing_page(telemetry_path: &str) -> String {
         env!("CARGO_PKG_VERSION"),
     )
 }
+
+#[cfg(test)]
+mod tests;
