@@ -5,7 +5,8 @@
 //! are left out, because whoever scrapes adds the target's labels. Only points that have a time of
 //! their own are written with one.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::io::Write;
 
 use kansoku_model::metric::{Family, Point};
@@ -17,33 +18,78 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const WRITES: &str = "writing to memory cannot fail";
 
+/// A family of a batch, and which of the points in [`Order::points`] are its.
+struct Part<'a> {
+    name: &'a str,
+    batch: &'a MetricBatch,
+    family: &'a Family,
+    points: &'a [u32],
+}
+
+/// The points of a batch in order of their families.
+struct Order {
+    points: Vec<u32>,
+    /// Where the points of each family begin, and at last where they end.
+    starts: Vec<u32>,
+}
+
+impl Order {
+    fn of(batch: &MetricBatch) -> Self {
+        let mut starts = vec![0u32; batch.families().len() + 1];
+        for point in batch.points() {
+            starts[point.family.0 as usize + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        let mut next = starts.clone();
+        let mut points = vec![0u32; batch.points().len()];
+        for (index, point) in batch.points().iter().enumerate() {
+            let slot = &mut next[point.family.0 as usize];
+            points[*slot as usize] = index as u32;
+            *slot += 1;
+        }
+        Self { points, starts }
+    }
+
+    fn of_family(&self, index: usize) -> &[u32] {
+        &self.points[self.starts[index] as usize..self.starts[index + 1] as usize]
+    }
+}
+
 /// Appends all batches as one exposition and returns the number of duplicate series left out.
 pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
-    let mut by_name: BTreeMap<&str, Vec<(usize, u32)>> = BTreeMap::new();
-    for (at, batch) in batches.iter().enumerate() {
+    let orders: Vec<Order> = batches.iter().map(|batch| Order::of(batch)).collect();
+    let mut parts: Vec<Part<'_>> = Vec::new();
+    for (batch, order) in batches.iter().zip(&orders) {
         for (index, family) in batch.families().iter().enumerate() {
-            let parts = by_name.entry(batch.text(family.name)).or_default();
-            parts.push((at, index as u32));
+            let points = order.of_family(index);
+            if !points.is_empty() {
+                parts.push(Part {
+                    name: batch.text(family.name),
+                    batch,
+                    family,
+                    points,
+                });
+            }
         }
     }
-    let by_family: Vec<Vec<Vec<&Point>>> = batches.iter().map(|b| points_by_family(b)).collect();
-    let mut seen = HashSet::new();
+    // Parts of one name stay in the order in which they came.
+    parts.sort_by(|a, b| a.name.cmp(b.name));
+    let mut seen: HashSet<Hashed, BuildHasherDefault<AsItIs>> = HashSet::default();
+    let mut pairs = Vec::new();
     let mut n_duplicates = 0;
-    for (name, parts) in by_name {
-        let Some(&(at, index)) = parts
-            .iter()
-            .find(|(at, index)| !by_family[*at][*index as usize].is_empty())
-        else {
-            continue;
-        };
-        let batch = batches[at];
-        write_header(out, name, batch, &batch.families()[index as usize]);
+    for same_name in parts.chunk_by(|a, b| a.name == b.name) {
+        let first = &same_name[0];
+        write_header(out, first.name, first.batch, first.family);
+        let is_alone = same_name.len() == 1 && first.points.len() == 1;
         seen.clear();
-        for (at, index) in parts {
-            for point in &by_family[at][index as usize] {
+        for part in same_name {
+            for index in part.points {
+                let point = &part.batch.points()[*index as usize];
                 let start = out.len();
-                write_series(out, name, batches[at], point);
-                if seen.insert(xxh3_128(&out[start..])) {
+                write_series(out, part, point, &mut pairs);
+                if is_alone || seen.insert(Hashed(xxh3_128(&out[start..]))) {
                     out.push(b' ');
                     write_value(out, point.value);
                     if let Some(time_ms) = point.time_ms {
@@ -60,26 +106,12 @@ pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
     n_duplicates
 }
 
-fn points_by_family(batch: &MetricBatch) -> Vec<Vec<&Point>> {
-    let mut out = vec![Vec::new(); batch.families().len()];
-    for point in batch.points() {
-        out[point.family.0 as usize].push(point);
-    }
-    out
-}
-
 fn write_header(out: &mut Vec<u8>, name: &str, batch: &MetricBatch, family: &Family) {
     let help = batch.text(family.help);
     out.extend_from_slice(b"# HELP ");
     out.extend_from_slice(name.as_bytes());
     out.push(b' ');
-    for byte in help.bytes() {
-        match byte {
-            b'\\' => out.extend_from_slice(b"\\\\"),
-            b'\n' => out.extend_from_slice(b"\\n"),
-            _ => out.push(byte),
-        }
-    }
+    write_escaped(out, help, b"\\\n");
     let kind = match family.kind {
         MetricKind::Unknown => "untyped",
         kind => kind.as_str(),
@@ -91,27 +123,69 @@ fn write_header(out: &mut Vec<u8>, name: &str, batch: &MetricBatch, family: &Fam
     out.push(b'\n');
 }
 
-fn write_series(out: &mut Vec<u8>, name: &str, batch: &MetricBatch, point: &Point) {
-    out.extend_from_slice(name.as_bytes());
+fn write_series<'a>(
+    out: &mut Vec<u8>,
+    part: &Part<'a>,
+    point: &Point,
+    pairs: &mut Vec<(&'a str, &'a str)>,
+) {
+    out.extend_from_slice(part.name.as_bytes());
     out.extend_from_slice(point.suffix.as_str().as_bytes());
-    let mut pairs: Vec<(&str, &str)> = batch.labels_of(point).collect();
+    pairs.clear();
+    pairs.extend(part.batch.labels_of(point));
     pairs.sort_unstable_by_key(|(name, _)| *name);
     for (i, (name, value)) in pairs.iter().enumerate() {
         out.push(if i == 0 { b'{' } else { b',' });
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"=\"");
-        for byte in value.bytes() {
-            match byte {
-                b'\\' => out.extend_from_slice(b"\\\\"),
-                b'"' => out.extend_from_slice(b"\\\""),
-                b'\n' => out.extend_from_slice(b"\\n"),
-                _ => out.push(byte),
-            }
-        }
+        write_escaped(out, value, b"\\\"\n");
         out.push(b'"');
     }
     if !pairs.is_empty() {
         out.push(b'}');
+    }
+}
+
+/// Puts a backslash before each of the bytes, and a newline as `\n`.
+fn write_escaped(out: &mut Vec<u8>, text: &str, special: &[u8]) {
+    if !text.bytes().any(|byte| special.contains(&byte)) {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    for byte in text.bytes() {
+        match byte {
+            b'\n' => out.extend_from_slice(b"\\n"),
+            byte if special.contains(&byte) => out.extend_from_slice(&[b'\\', byte]),
+            byte => out.push(byte),
+        }
+    }
+}
+
+/// A hash that needs no hashing.
+#[derive(PartialEq, Eq)]
+struct Hashed(u128);
+
+impl Hash for Hashed {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.0 as u64);
+    }
+}
+
+/// Takes what [`Hashed`] gives.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        debug_assert!(false, "only Hashed is hashed");
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
     }
 }
 
@@ -128,6 +202,10 @@ pub fn write_value(out: &mut Vec<u8>, value: f64) {
         return;
     }
     let size = value.abs();
+    if size < MAX_EXACT && value.fract() == 0.0 && (value != 0.0 || value.is_sign_positive()) {
+        write_whole(out, value as i64);
+        return;
+    }
     if size == 0.0 || (1e-4..1e6).contains(&size) {
         write!(out, "{value}").expect(WRITES);
         return;
@@ -150,6 +228,32 @@ pub fn write_value(out: &mut Vec<u8>, value: f64) {
     out.extend(exponent.iter().filter(|d| **d != 0));
 }
 
+/// Below this every whole number has its own digits and no shorter ones.
+const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// The same for a whole number, whose digits need no search for the shortest.
+fn write_whole(out: &mut Vec<u8>, value: i64) {
+    let mut buffer = itoa::Buffer::new();
+    let text = buffer.format(value);
+    if value.unsigned_abs() < 1_000_000 {
+        out.extend_from_slice(text.as_bytes());
+        return;
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    if value < 0 {
+        out.push(b'-');
+    }
+    let (first, rest) = digits.split_at(1);
+    let rest = rest.trim_end_matches('0');
+    out.extend_from_slice(first.as_bytes());
+    if !rest.is_empty() {
+        out.push(b'.');
+        out.extend_from_slice(rest.as_bytes());
+    }
+    let exponent = digits.len() - 1; // 6 to 15
+    write!(out, "e+{exponent:02}").expect(WRITES);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -161,6 +265,11 @@ mod tests {
             (1.0, "1"),
             (127_203.0, "127203"),
             (1_000_000.0, "1e+06"),
+            (-1_000_000.0, "-1e+06"),
+            (-7.0, "-7"),
+            (-0.0, "-0"),
+            (9_007_199_254_740_991.0, "9.007199254740991e+15"),
+            (18_446_744_073_709_551_616.0, "1.8446744073709552e+19"),
             (999_999.5, "999999.5"),
             (2_088_894.0, "2.088894e+06"),
             (1_795_251_167.0, "1.795251167e+09"),

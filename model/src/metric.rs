@@ -2,7 +2,11 @@
 //!
 //! A collector appends to it without allocating per sample: all text lies in one arena.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{Resource, Slice, Source};
 
@@ -79,6 +83,24 @@ pub struct Point {
     pub value: f64,
 }
 
+/// Takes a number that is a hash already.
+#[derive(Debug, Clone, Copy, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = xxh3_64(bytes);
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+}
+
 /// Samples of one source taken together.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MetricBatch {
@@ -93,6 +115,8 @@ pub struct MetricBatch {
     pub wanted_by: Option<u64>,
     text: String,
     families: Vec<Family>,
+    /// The newest family by the hash of its name.
+    by_name: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     pairs: Vec<(Slice, Slice)>,
     points: Vec<Point>,
 }
@@ -113,19 +137,17 @@ impl MetricBatch {
     pub fn clear(&mut self) {
         self.text.clear();
         self.families.clear();
+        self.by_name.clear();
         self.pairs.clear();
         self.points.clear();
     }
 
     /// Starts a family, or finds the one that has this name already.
     pub fn family(&mut self, name: &str, kind: MetricKind, help: &str) -> FamilyId {
-        // Newest first: collectors add the points of a family right after naming it.
-        let known = self
-            .families
-            .iter()
-            .rposition(|f| self.text(f.name) == name);
-        if let Some(at) = known {
-            return FamilyId(at as u32);
+        if let Some(at) = self.by_name.get(&xxh3_64(name.as_bytes()))
+            && self.text(self.families[*at as usize].name) == name
+        {
+            return FamilyId(*at);
         }
         self.new_family(name, kind, help)
     }
@@ -137,8 +159,11 @@ impl MetricBatch {
             help: self.store(help),
             kind,
         };
+        let id = self.families.len() as u32;
+        // Two names of one hash would only make a family appear twice, which readers bear.
+        self.by_name.insert(xxh3_64(name.as_bytes()), id);
         self.families.push(family);
-        FamilyId(self.families.len() as u32 - 1)
+        FamilyId(id)
     }
 
     /// Adds a sample of the batch's time. Labels need not be sorted.

@@ -178,4 +178,9 @@ impl Collector for Cpufreq {
         }
         Ok(())
     }
+
+    fn is_light(&self) -> bool {
+        let folders = super::machine::cpu_folders(&self.folder);
+        !folders.iter().any(|folder| folder.join("cpufreq").exists())
+    }
 }

@@ -90,6 +90,10 @@ struct Filesystem {
     fs_types: NameFilter,
     prober: Prober,
     buf: Vec<u8>,
+    /// The mount list as it was read last, and what was wanted of it: it changes seldom.
+    list: Vec<u8>,
+    wanted: Vec<Wanted>,
+    paths: Vec<PathBuf>,
 }
 
 /// A mount that is wanted.
@@ -99,6 +103,13 @@ struct Wanted {
     fs_type: String,
     is_read_only: bool,
     number: (u32, u32),
+}
+
+impl Wanted {
+    fn is_same_series(&self, other: &Self) -> bool {
+        (&self.device, &self.mount_point, &self.fs_type)
+            == (&other.device, &other.mount_point, &other.fs_type)
+    }
 }
 
 impl Filesystem {
@@ -115,7 +126,29 @@ impl Filesystem {
                 usize::try_from(flags.number(&STAT_WORKERS)?)?,
             ),
             buf: Vec::new(),
+            list: Vec::new(),
+            wanted: Vec::new(),
+            paths: Vec::new(),
         })
+    }
+
+    /// Goes through the mount list again.
+    fn refresh(&mut self) -> anyhow::Result<()> {
+        self.list.clear();
+        let (mut all, mut paths): (Vec<Wanted>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+        for mount in mounts(&self.buf).take(MAX_MOUNTS) {
+            let Some((wanted, path)) = self.wanted(&mount?) else {
+                continue;
+            };
+            // What is mounted twice at one place is one series; the first is given.
+            if !all.iter().any(|known| known.is_same_series(&wanted)) {
+                all.push(wanted);
+                paths.push(path);
+            }
+        }
+        (self.wanted, self.paths) = (all, paths);
+        self.list.extend_from_slice(&self.buf);
+        Ok(())
     }
 
     /// The mount as the node sees it, unless it is to be left out.
@@ -151,26 +184,13 @@ impl Collector for Filesystem {
         if !node.read_if_there(&mut self.buf) {
             own.read(&mut self.buf)?;
         }
-        let (mut all, mut paths) = (Vec::new(), Vec::new());
-        for mount in mounts(&self.buf) {
-            if let Some((wanted, path)) = self.wanted(&mount?) {
-                all.push(wanted);
-                paths.push(path);
-            }
+        if self.buf != self.list {
+            self.refresh()?;
         }
-        all.truncate(MAX_MOUNTS);
-        paths.truncate(MAX_MOUNTS);
-        let answers = self.prober.ask(&paths);
+        let answers = self.prober.ask(&self.paths);
         let families = Families::new(out);
-        for (at, (mount, answer)) in all.iter().zip(answers).enumerate() {
-            // What is mounted twice at one place is one series; the first is given.
-            let is_same = |m: &Wanted| {
-                (&m.device, &m.mount_point, &m.fs_type)
-                    == (&mount.device, &mount.mount_point, &mount.fs_type)
-            };
-            if !all[..at].iter().any(is_same) {
-                families.sample(out, mount, answer);
-            }
+        for (mount, answer) in self.wanted.iter().zip(answers) {
+            families.sample(out, mount, answer);
         }
         Ok(())
     }

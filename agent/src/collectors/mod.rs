@@ -77,6 +77,12 @@ pub trait Collector: Send {
     /// [`NoData`] when the subsystem is not there, anything else when its files are not what they
     /// should be; samples that were appended before stay.
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()>;
+
+    /// Whether there is nothing to read that could be slow, as it stands at the start: then a
+    /// background collector runs with the fresh ones and costs no thread.
+    fn is_light(&self) -> bool {
+        false
+    }
 }
 
 /// The subsystem is not there: success 0, and nobody has to be told.

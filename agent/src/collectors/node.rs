@@ -89,11 +89,11 @@ impl NodeCollectors {
         for (at, entry) in chosen.iter().enumerate() {
             let collector = (entry.build)(&spec)?;
             match entry.tier {
-                Tier::Fresh => fresh.push((at, collector)),
-                Tier::Background => {
+                Tier::Background if !collector.is_light() => {
                     let worker = Worker::start(entry.name, vec![(at, collector)])?;
                     background.push(Background::new(worker));
                 }
+                Tier::Fresh | Tier::Background => fresh.push((at, collector)),
             }
         }
         let is_empty = fresh.is_empty();

@@ -4,12 +4,11 @@
 //! while and otherwise takes the last answer. The rule: asking never hangs, and mounts that hang
 //! never use more threads than they may.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
 use nix::errno::Errno;
 
 /// How long an asker waits for answers: local file systems answer in microseconds.
@@ -44,9 +43,6 @@ type Call = fn(&Path) -> Result<Sizes, Errno>;
 /// Asks for sizes.
 pub struct Prober {
     shared: Arc<Shared>,
-    queue: Sender<PathBuf>,
-    /// Handed to further threads.
-    work: Receiver<PathBuf>,
     n_threads: usize,
     /// Threads at the most; with all of them hanging, the rest of the mounts hang with them.
     max_threads: usize,
@@ -57,14 +53,26 @@ pub struct Prober {
 
 #[derive(Default)]
 struct Shared {
-    /// Guards the state of every mount; held for moments only, never during a call.
-    mounts: Mutex<HashMap<PathBuf, Mount>>,
+    /// Held for moments only, never during a call.
+    state: Mutex<State>,
+    /// Told when there is something to ask, or nobody asks any more.
+    asked: Condvar,
+    /// Told when everything that was asked has been answered.
     answered: Condvar,
 }
 
 #[derive(Default)]
+struct State {
+    mounts: HashMap<PathBuf, Mount>,
+    /// Mounts that no thread has taken yet; each is there once at the most.
+    queue: VecDeque<PathBuf>,
+    /// The asking side is gone.
+    is_closed: bool,
+}
+
+#[derive(Default)]
 struct Mount {
-    /// Set while a call is under way.
+    /// Set from the question to its answer.
     asked: Option<Instant>,
     last: Option<Result<Sizes, Errno>>,
 }
@@ -76,6 +84,13 @@ impl Default for Prober {
     }
 }
 
+impl Drop for Prober {
+    fn drop(&mut self) {
+        lock(&self.shared).is_closed = true;
+        self.shared.asked.notify_all();
+    }
+}
+
 impl Prober {
     /// A prober whose mounts hang after `stuck_after`, with at most `max_threads` (at least one).
     #[must_use]
@@ -84,11 +99,8 @@ impl Prober {
     }
 
     fn of(call: Call, stuck_after: Duration, max_threads: usize) -> Self {
-        let (queue, work) = crossbeam_channel::unbounded(); // one entry per mount at the most
         Self {
             shared: Arc::default(),
-            queue,
-            work,
             n_threads: 0,
             max_threads: max_threads.clamp(1, MAX_THREADS),
             stuck_after,
@@ -100,57 +112,77 @@ impl Prober {
     pub fn ask(&mut self, paths: &[PathBuf]) -> Vec<Answer> {
         let now = Instant::now();
         let shared = self.shared.clone();
-        let mut mounts = lock(&shared.mounts);
-        mounts.retain(|path, mount| mount.asked.is_some() || paths.contains(path));
+        let mut state = lock(&shared);
+        if state.mounts.len() > paths.len() {
+            let is_wanted =
+                |path: &PathBuf, mount: &mut Mount| mount.asked.is_some() || paths.contains(path);
+            state.mounts.retain(is_wanted);
+        }
         let mut fresh = Vec::new();
         for path in paths {
-            let mount = mounts.entry(path.clone()).or_default();
+            if !state.mounts.contains_key(path) {
+                state.mounts.insert(path.clone(), Mount::default());
+            }
+            let mount = state.mounts.get_mut(path).expect("it was put there");
             if mount.asked.is_none() {
                 mount.asked = Some(now);
                 fresh.push(path);
-                // Fails only when the receiver is gone, and `self` holds it.
-                let _ = self.queue.send(path.clone());
+                state.queue.push_back(path.clone());
             }
         }
         if self.n_threads == 0 {
             self.add_thread();
         }
+        // One thread goes through all of them; another one is for when it hangs.
+        shared.asked.notify_one();
         for _ in 0..2 {
             let start = Instant::now();
             while !fresh.is_empty() && start.elapsed() < PATIENCE {
                 let left = PATIENCE.saturating_sub(start.elapsed());
-                let wait = shared.answered.wait_timeout(mounts, left);
-                mounts = wait.unwrap_or_else(PoisonError::into_inner).0;
-                fresh.retain(|path| mounts.get(*path).is_some_and(|m| m.asked.is_some()));
+                let wait = shared.answered.wait_timeout(state, left);
+                state = wait.unwrap_or_else(PoisonError::into_inner).0;
+                fresh.retain(|path| state.mounts.get(*path).is_some_and(|m| m.asked.is_some()));
             }
-            if self.queue.is_empty() || self.n_threads >= self.max_threads {
+            if state.queue.is_empty() {
                 break;
             }
             // All threads hang: the waiting mounts get another one, and time to answer.
-            self.add_thread();
+            if self.n_threads < self.max_threads {
+                self.add_thread();
+            }
         }
-        let stuck_after = self.stuck_after;
-        let answer = |path| answer(mounts.get(path), stuck_after);
+        let answer = |path| answer(state.mounts.get(path), self.stuck_after);
         paths.iter().map(answer).collect()
     }
 
     fn add_thread(&mut self) {
-        let (work, shared, call) = (self.work.clone(), self.shared.clone(), self.call);
-        let run = move || {
-            // Ends when the prober and with it the queue's sender is gone.
-            for path in work {
-                let result = call(&path);
-                let mut mounts = lock(&shared.mounts);
-                if let Some(mount) = mounts.get_mut(&path) {
-                    mount.asked = None;
-                    mount.last = Some(result);
-                }
-                shared.answered.notify_all();
-            }
-        };
+        let (shared, call) = (self.shared.clone(), self.call);
         let thread = std::thread::Builder::new().name("statfs".to_owned());
         // Without a thread the mounts count as hanging, which is what they then are.
-        self.n_threads += usize::from(thread.spawn(run).is_ok());
+        self.n_threads += usize::from(thread.spawn(move || run(&shared, call)).is_ok());
+    }
+}
+
+/// Makes calls until the asking side is gone.
+fn run(shared: &Shared, call: Call) {
+    let mut state = lock(shared);
+    while !state.is_closed {
+        let Some(path) = state.queue.pop_front() else {
+            let waited = shared.asked.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+            continue;
+        };
+        drop(state);
+        let result = call(&path);
+        state = lock(shared);
+        if let Some(mount) = state.mounts.get_mut(&path) {
+            mount.asked = None;
+            mount.last = Some(result);
+        }
+        // Whoever asks is woken once, not for every mount; after a while it looks by itself.
+        if state.queue.is_empty() {
+            shared.answered.notify_all();
+        }
     }
 }
 
@@ -166,8 +198,8 @@ fn answer(mount: Option<&Mount>, stuck_after: Duration) -> Answer {
     }
 }
 
-fn lock(mounts: &Mutex<HashMap<PathBuf, Mount>>) -> MutexGuard<'_, HashMap<PathBuf, Mount>> {
-    mounts.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(shared: &Shared) -> MutexGuard<'_, State> {
+    shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn statfs(path: &Path) -> Result<Sizes, Errno> {
@@ -221,12 +253,13 @@ mod tests {
             assert!(rounds < 100_000, "the other mounts never answered");
             std::thread::yield_now();
         }
-        let mut mounts = lock(&prober.shared.mounts);
-        let hung = mounts
+        let shared = prober.shared.clone();
+        let mut state = lock(&shared);
+        let hung = (state.mounts)
             .get_mut(Path::new("hang"))
             .expect("it is being asked");
         hung.asked = hung.asked.and_then(|at| at.checked_sub(STUCK_AFTER));
-        drop(mounts);
+        drop(state);
         assert_eq!(prober.ask(&paths)[0], Answer::Stuck);
     }
 

@@ -90,6 +90,10 @@ impl Collector for Textfile {
         self.told = errors;
         Ok(())
     }
+
+    fn is_light(&self) -> bool {
+        self.directories.iter().all(String::is_empty)
+    }
 }
 
 /// The files of all folders, in order of name within each.

@@ -3,13 +3,15 @@
 //! One worker runs all collectors of the fresh tier; each collector of the background tier has one
 //! of its own. The rule: a worker gets one request at a time, and whoever asks waits no longer than
 //! the deadline. What hangs then keeps its thread, and the others get a new one (see `node`).
+//!
+//! Requests and answers are handed over under a lock with condition variables: channels spin before
+//! they sleep, which would cost as much as a collector.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use kansoku_model::MetricBatch;
 
 use super::Collector;
@@ -44,8 +46,6 @@ pub(super) struct Worker {
     pub members: Vec<usize>,
     /// The one member that is left after [`Self::give_up`].
     only: Option<usize>,
-    requests: Sender<Request>,
-    answers: Receiver<Answer>,
     shared: Arc<Shared>,
     /// Set while a request is under way.
     asked: Option<Instant>,
@@ -53,12 +53,32 @@ pub(super) struct Worker {
     is_answer_stale: bool,
 }
 
-/// What the asking side sees of a request under way.
+/// What both sides share.
 struct Shared {
+    /// Held for moments only, never while a collector runs.
+    handover: Mutex<Handover>,
+    /// Told when there is a request, or nobody asks any more.
+    asked: Condvar,
+    /// Told when there is an answer.
+    answered: Condvar,
     /// The place of the collector that runs now.
     running: AtomicUsize,
     /// Told to leave out the collectors after the one that runs.
     is_given_up: AtomicBool,
+}
+
+#[derive(Default)]
+struct Handover {
+    request: Option<Request>,
+    answer: Option<Answer>,
+    /// The asking side is gone.
+    is_closed: bool,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Handover> {
+        self.handover.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Worker {
@@ -70,22 +90,21 @@ impl Worker {
         name: &str,
         collectors: Vec<(usize, Box<dyn Collector>)>,
     ) -> std::io::Result<Self> {
-        let (requests, work) = bounded(1);
-        let (done, answers) = bounded(1);
         let members = collectors.iter().map(|(at, _)| *at).collect();
         let shared = Arc::new(Shared {
+            handover: Mutex::default(),
+            asked: Condvar::new(),
+            answered: Condvar::new(),
             running: AtomicUsize::new(0),
             is_given_up: AtomicBool::new(false),
         });
         let seen = shared.clone();
         std::thread::Builder::new()
             .name(format!("col:{name}"))
-            .spawn(move || run(collectors, &work, &done, &seen))?;
+            .spawn(move || run(collectors, &seen))?;
         Ok(Self {
             members,
             only: None,
-            requests,
-            answers,
             shared,
             asked: None,
             is_answer_stale: false,
@@ -99,16 +118,14 @@ impl Worker {
             return false;
         }
         self.shared.is_given_up.store(false, Ordering::SeqCst);
-        let request = Request {
+        self.shared.lock().request = Some(Request {
             due: due.clone(),
             only: self.only,
             batch: std::mem::take(batch),
-        };
-        let is_sent = self.requests.try_send(request).is_ok();
-        if is_sent {
-            self.asked = Some(Instant::now());
-        }
-        is_sent
+        });
+        self.shared.asked.notify_one();
+        self.asked = Some(Instant::now());
+        true
     }
 
     /// Since when a request is under way.
@@ -119,13 +136,21 @@ impl Worker {
     /// The answer, once it is there.
     pub fn answer(&mut self, until: Instant) -> Option<Answer> {
         self.asked?;
-        match self.answers.recv_deadline(until) {
-            Ok(answer) => {
-                self.asked = None;
-                (!std::mem::take(&mut self.is_answer_stale)).then_some(answer)
+        let mut handover = self.shared.lock();
+        let answer = loop {
+            if let Some(answer) = handover.answer.take() {
+                break answer;
             }
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return None;
+            }
+            let waited = self.shared.answered.wait_timeout(handover, left);
+            handover = waited.unwrap_or_else(PoisonError::into_inner).0;
+        };
+        drop(handover);
+        self.asked = None;
+        (!std::mem::take(&mut self.is_answer_stale)).then_some(answer)
     }
 
     /// Keeps only the collector that runs now; gives its place and those of the others, whose part
@@ -134,52 +159,72 @@ impl Worker {
         self.is_answer_stale = true;
         self.shared.is_given_up.store(true, Ordering::SeqCst);
         let stuck = self.shared.running.load(Ordering::SeqCst);
-        let others = self
-            .members
-            .iter()
-            .copied()
-            .filter(|at| *at != stuck)
-            .collect();
+        let members = self.members.iter().copied();
+        let others = members.filter(|at| *at != stuck).collect();
         self.members = vec![stuck];
         self.only = Some(stuck);
         (stuck, others)
     }
 }
 
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.shared.lock().is_closed = true;
+        self.shared.asked.notify_one();
+    }
+}
+
 /// Answers requests until the asking side is gone.
-fn run(
-    mut collectors: Vec<(usize, Box<dyn Collector>)>,
-    work: &Receiver<Request>,
-    done: &Sender<Answer>,
+fn run(mut collectors: Vec<(usize, Box<dyn Collector>)>, shared: &Shared) {
+    while let Some(request) = next(shared) {
+        let answer = answer(&mut collectors, request, shared);
+        shared.lock().answer = Some(answer);
+        shared.answered.notify_one();
+    }
+}
+
+fn next(shared: &Shared) -> Option<Request> {
+    let mut handover = shared.lock();
+    loop {
+        if handover.is_closed {
+            return None;
+        }
+        if let Some(request) = handover.request.take() {
+            return Some(request);
+        }
+        let waited = shared.asked.wait(handover);
+        handover = waited.unwrap_or_else(PoisonError::into_inner);
+    }
+}
+
+fn answer(
+    collectors: &mut [(usize, Box<dyn Collector>)],
+    request: Request,
     shared: &Shared,
-) {
-    for Request {
+) -> Answer {
+    let Request {
         due,
         only,
         mut batch,
-    } in work
-    {
-        let mut outcomes = Vec::with_capacity(collectors.len());
-        for (at, collector) in &mut collectors {
-            let is_member = only.is_none_or(|only| only == *at);
-            if !is_member || !due.get(*at).copied().unwrap_or(false) {
-                continue;
-            }
-            shared.running.store(*at, Ordering::SeqCst);
-            if shared.is_given_up.load(Ordering::SeqCst) {
-                break;
-            }
-            let start = Instant::now();
-            // A collector that panics has met a file nobody thought of; the others go on.
-            let result = catch_unwind(AssertUnwindSafe(|| collector.collect(&mut batch)));
-            outcomes.push(Outcome {
-                at: *at,
-                duration: start.elapsed(),
-                result: result.unwrap_or_else(|_| Err(anyhow::anyhow!("the collector panicked"))),
-            });
+    } = request;
+    let mut outcomes = Vec::with_capacity(collectors.len());
+    for (at, collector) in collectors {
+        let is_member = only.is_none_or(|only| only == *at);
+        if !is_member || !due.get(*at).copied().unwrap_or(false) {
+            continue;
         }
-        if done.send(Answer { batch, outcomes }).is_err() {
-            return;
+        shared.running.store(*at, Ordering::SeqCst);
+        if shared.is_given_up.load(Ordering::SeqCst) {
+            break;
         }
+        let start = Instant::now();
+        // A collector that panics has met a file nobody thought of; the others go on.
+        let result = catch_unwind(AssertUnwindSafe(|| collector.collect(&mut batch)));
+        outcomes.push(Outcome {
+            at: *at,
+            duration: start.elapsed(),
+            result: result.unwrap_or_else(|_| Err(anyhow::anyhow!("the collector panicked"))),
+        });
     }
+    Answer { batch, outcomes }
 }

@@ -240,7 +240,7 @@ async fn guarded(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<F
     {
         plain(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n")
     } else if is_let_in(&shared, &config, request).await {
-        answer(shared, request).await
+        answer(&shared, request)
     } else {
         let mut response = plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
         let basic = HeaderValue::from_static("Basic");
@@ -265,10 +265,10 @@ async fn is_let_in(shared: &Arc<Shared>, config: &WebConfig, request: &Request<I
     judging.await.unwrap_or(false)
 }
 
-async fn answer(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if path == shared.telemetry_path {
-        let response = metrics(shared.clone(), request).await;
+        let response = metrics(shared, request);
         shared.own.answered(response.status().as_u16());
         return response;
     }
@@ -279,7 +279,7 @@ async fn answer(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Fu
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-async fn metrics(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let in_flight = InFlight::new(shared.own.clone());
     let max = shared.max_requests;
     if max > 0 && in_flight.n > max as u64 {
@@ -294,15 +294,9 @@ async fn metrics(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<F
         Err(message) => return plain(StatusCode::BAD_REQUEST, message),
     };
     let coding = Coding::wanted(request.headers());
-    // Reading files blocks, so it does not belong on the runtime's thread.
-    let collecting =
-        tokio::task::spawn_blocking(move || coding.pack(shared.scraper.scrape(&wanted)));
-    let Ok((body, coding)) = collecting.await else {
-        return plain(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "failed to collect metrics\n",
-        );
-    };
+    // The runtime has one thread and scrapes come one after the other: handing this to another
+    // thread would cost more than most collectors, and it takes no longer than their deadline.
+    let (body, coding) = coding.pack(shared.scraper.scrape(&wanted));
     let mut response = text(StatusCode::OK, exposition::CONTENT_TYPE, body);
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
