@@ -107,6 +107,11 @@ fn paths(directories: &[String], errors: &mut BTreeSet<String>) -> Vec<PathBuf> 
             _ => vec![PathBuf::from(pattern)],
         };
         for folder in folders {
+            // Fluent Bit takes a single file, too.
+            if folder.is_file() {
+                out.push(folder);
+                continue;
+            }
             match std::fs::read_dir(&folder) {
                 Ok(entries) => {
                     let mut names: Vec<_> = entries.flatten().map(|e| e.path()).collect();
@@ -254,5 +259,65 @@ fn samples(
             labels,
             ..**point
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the collector gives for files with these names and contents, without the times.
+    fn given(files: &[(&str, &str)]) -> String {
+        let folder = tempfile::tempdir().expect("a folder");
+        for (name, content) in files {
+            std::fs::write(folder.path().join(name), content).expect("the file is written");
+        }
+        let mut collector = Textfile {
+            directories: vec![folder.path().display().to_string()],
+            told: BTreeSet::new(),
+        };
+        let mut batch = MetricBatch::default();
+        collector.collect(&mut batch).expect("errors are counted");
+        let mut out = Vec::new();
+        crate::exposition::write(&mut out, &[&batch]);
+        let text = String::from_utf8(out).expect("text");
+        let text = text.replace(&folder.path().display().to_string(), "DIR");
+        let is_wanted =
+            |line: &&str| !line.contains("node_textfile_mtime") && !line.starts_with("# TYPE");
+        let lines: Vec<&str> = text.lines().filter(is_wanted).collect();
+        lines.join("\n").replace("# HELP node_textfile_scrape_error 1 if there was an error opening or reading a file, 0 otherwise\n", "")
+    }
+
+    #[test]
+    fn files_are_merged_and_bad_ones_are_left_out() {
+        assert_eq!(given(&[("a.txt", "x 1\n")]), "node_textfile_scrape_error 0");
+        let cases: [(&[(&str, &str)], &str); 5] = [
+            (
+                &[("a.prom", "x{a=\"1\"} 1\n"), ("b.prom", "x{b=\"2\"} 2\n")],
+                "node_textfile_scrape_error 0\n# HELP x Metric read from DIR/a.prom, DIR/b.prom\nx{a=\"1\"} 1\nx{b=\"2\"} 2",
+            ),
+            (
+                &[("a.prom", "x{a=\"1\"} 1\nx{b=\"2\"} 2\n")],
+                "node_textfile_scrape_error 0\n# HELP x Metric read from DIR/a.prom\nx{a=\"1\",b=\"\"} 1\nx{a=\"\",b=\"2\"} 2",
+            ),
+            (
+                &[
+                    ("a.prom", "# HELP x One.\nx{f=\"a\"} 1\n"),
+                    ("b.prom", "# HELP x Two.\nx{f=\"b\"} 2\ny 3\n"),
+                ],
+                "node_textfile_scrape_error 1\n# HELP x One.\nx{f=\"a\"} 1\n# HELP y Metric read from DIR/b.prom\ny 3",
+            ),
+            (
+                &[("a.prom", "x 1 1441205977284\ny 2\n")],
+                "node_textfile_scrape_error 1",
+            ),
+            (
+                &[("a.prom", "x 1\ny"), ("b.prom", "z 1\nz{\n")],
+                "node_textfile_scrape_error 1",
+            ),
+        ];
+        for (files, expected) in cases {
+            assert_eq!(given(files), expected, "{files:?}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use super::target_labels::target_labels;
 use super::ticker::Ticker;
 use crate::collectors::flags::{Flag, Flags};
 use crate::collectors::node::{NodeCollectors, defaults, find};
-use crate::collectors::{NodeSpec, diskstats, filesystem, netdev};
+use crate::collectors::{NodeSpec, diskstats, filesystem, netdev, textfile};
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
@@ -74,6 +74,12 @@ pub const PLUGIN: InputPlugin = InputPlugin {
             OptionKind::Text,
             diskstats::EXCLUDE.default,
             "block devices to leave out",
+        ),
+        OptionSpec::new(
+            "collector.textfile.path",
+            OptionKind::Text,
+            "",
+            "a folder with *.prom files, or one such file; a pattern names several",
         ),
         OptionSpec::new(
             "netdev.ignore_device_regex",
@@ -159,6 +165,10 @@ pub fn spec(settings: &Settings) -> Result<NodeSpec, ConfigError> {
                 format!("'{key}' is no valid pattern: {cause}"),
             )
         })?;
+    }
+    if let Some(setting) = settings.get("collector.textfile.path") {
+        let given = flags.set(&textfile::DIRECTORY, &setting.value);
+        given.map_err(|error| ConfigError::new(&setting.place, error))?;
     }
     let rootfs = std::path::PathBuf::from(settings.text("path.rootfs", "/"));
     let udev_data = match settings.get("path.udev.data") {
@@ -292,6 +302,13 @@ mod tests {
         for (pairs, expected) in cases {
             assert_eq!(error(pairs), *expected, "{pairs:?}");
         }
+        let settings = [
+            ("collector.textfile.path", "/a"),
+            ("netdev.ignore_device_regex", "^lo$"),
+        ];
+        let spec = spec(&Settings::of("node_exporter_metrics", &settings)).expect("valid");
+        assert_eq!(spec.flags.list(&textfile::DIRECTORY), ["/a"]);
+        assert_eq!(spec.flags.text(&netdev::EXCLUDE), "^lo$");
         let unknown = error(&[("metrics", "cpu,nothing")]);
         assert!(
             unknown.starts_with(
