@@ -11,7 +11,7 @@ use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
 use tokio::sync::Mutex;
 
 use crate::OutputEnvironment;
-use crate::aws_sign::{Credentials, ToSign, encoded, sign};
+use crate::aws_sign::{Credentials, ToSign, encoded, presigned, sign};
 use crate::client::fetch;
 
 const fn text(name: &'static str, about: &'static str) -> OptionSpec {
@@ -151,6 +151,21 @@ impl AwsLogin {
             with_body_hash: matches!(self.service.as_str(), "es" | "aoss" | "s3"),
         };
         Ok(sign(&credentials, &request, now()))
+    }
+
+    /// The URL of a GET request for `/` of a host, signed in its query and good for `expires_s`.
+    ///
+    /// # Errors
+    /// Why there are no credentials.
+    pub async fn presigned(
+        &self,
+        host: &str,
+        query: &str,
+        expires_s: u32,
+    ) -> Result<String, String> {
+        let credentials = self.credentials().await?;
+        let of = (self.region.as_str(), self.service.as_str());
+        Ok(presigned(&credentials, host, query, of, now(), expires_s))
     }
 
     async fn credentials(&self) -> Result<Credentials, String> {

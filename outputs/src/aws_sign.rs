@@ -82,13 +82,12 @@ pub fn sign(
     canonical.push_str(&format!("\n{names}\n{body_hash}"));
 
     let scope = format!("{date}/{}/{}/aws4_request", request.region, request.service);
-    let canonical_hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
-    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{canonical_hash}");
-    let start = format!("AWS4{}", credentials.secret_key).into_bytes();
-    let key = [date, request.region, request.service, "aws4_request"]
-        .iter()
-        .fold(start, |key, part| mac(&key, part));
-    let signature = hex(&mac(&key, &text));
+    let signature = signature(
+        credentials,
+        (request.region, request.service),
+        &time,
+        &canonical,
+    );
     let authorization = format!(
         "AWS4-HMAC-SHA256 Credential={}/{scope}, SignedHeaders={names}, Signature={signature}",
         credentials.access_key
@@ -107,6 +106,57 @@ pub fn sign(
         added.push((name, value_of(token)));
     }
     added
+}
+
+/// The URL of a GET request for `/` that is signed in its query, good for `expires_s`; `query` is encoded.
+#[must_use]
+pub fn presigned(
+    credentials: &Credentials,
+    host: &str,
+    query: &str,
+    (region, service): (&str, &str),
+    unix_seconds: i64,
+    expires_s: u32,
+) -> String {
+    let time = Timestamp::from_second(unix_seconds).unwrap_or_default();
+    let time = time.strftime("%Y%m%dT%H%M%SZ").to_string();
+    let access_key = &credentials.access_key;
+    let scope = format!(
+        "{access_key}/{}/{region}/{service}/aws4_request",
+        &time[..8]
+    );
+    let scope = encoded(&scope, false);
+    let token = credentials
+        .session_token
+        .as_ref()
+        .map_or_else(String::new, |token| {
+            format!("&X-Amz-Security-Token={}", encoded(token, false))
+        });
+    let query = canonical_query(&format!(
+        "{query}&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential={scope}&X-Amz-Date={time}\
+         &X-Amz-Expires={expires_s}&X-Amz-SignedHeaders=host{token}"
+    ));
+    let body_hash = hex(digest::digest(&digest::SHA256, b"").as_ref());
+    let canonical = format!("GET\n/\n{query}\nhost:{host}\n\nhost\n{body_hash}");
+    let signature = signature(credentials, (region, service), &time, &canonical);
+    format!("https://{host}/?{query}&X-Amz-Signature={signature}")
+}
+
+/// The signature of a canonical request at a time such as `20261121T200000Z`.
+fn signature(
+    credentials: &Credentials,
+    (region, service): (&str, &str),
+    time: &str,
+    canonical: &str,
+) -> String {
+    let date = &time[..8];
+    let scope = format!("{date}/{region}/{service}/aws4_request");
+    let hash = hex(digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref());
+    let text = format!("AWS4-HMAC-SHA256\n{time}\n{scope}\n{hash}");
+    let start = format!("AWS4{}", credentials.secret_key).into_bytes();
+    let parts = [date, region, service, "aws4_request"];
+    let key = parts.iter().fold(start, |key, part| mac(&key, part));
+    hex(&mac(&key, &text))
 }
 
 /// A value that a header cannot carry makes a request that AWS refuses with a clear answer.
@@ -230,6 +280,37 @@ mod tests {
             ),
         ] {
             assert_eq!(signature(method, query, headers, body), expected, "{query}");
+        }
+    }
+
+    /// The signatures are those of botocore's SigV4QueryAuth.
+    #[test]
+    fn urls_are_signed_in_their_query() {
+        for (token, expected) in [
+            (
+                None,
+                "&X-Amz-SignedHeaders=host&X-Amz-Signature=d53146382b434d05eefc2171aafcda7911a492948e39d0dbfd90824cd6112ec6",
+            ),
+            (
+                Some("TO/KEN+=="),
+                "&X-Amz-Security-Token=TO%2FKEN%2B%3D%3D&X-Amz-SignedHeaders=host&X-Amz-Signature=f61b23b5e2395588d674cf4d9bdfed36f0e34bc74593bea75bc62e6cc8daf9ae",
+            ),
+        ] {
+            let credentials = Credentials {
+                access_key: "AKIDEXAMPLE".into(),
+                secret_key: "wJalrXUtnFEMI/K7MDENG+bPxRfiCYEXAMPLEKEY".into(),
+                session_token: token.map(str::to_owned),
+            };
+            let url = presigned(
+                &credentials,
+                "kafka.eu-west-1.amazonaws.com",
+                "Action=kafka-cluster%3AConnect",
+                ("eu-west-1", "kafka-cluster"),
+                1_795_291_200,
+                900,
+            );
+            let start = "https://kafka.eu-west-1.amazonaws.com/?Action=kafka-cluster%3AConnect&X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Credential=AKIDEXAMPLE%2F20261121%2Feu-west-1%2Fkafka-cluster%2Faws4_request&X-Amz-Date=20261121T200000Z&X-Amz-Expires=900";
+            assert_eq!(url, format!("{start}{expected}"));
         }
     }
 

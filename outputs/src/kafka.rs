@@ -6,7 +6,8 @@
 //! order in their partition; after a lost answer the repeat may be stored twice (the client has no
 //! idempotent producer).
 
-pub mod partition;
+pub mod msk_iam;
+mod partition;
 mod settings;
 
 use std::collections::{BTreeMap, HashMap};

@@ -125,11 +125,6 @@ const TAKEN: &[Taken] = &[
 const REFUSED: &[Taken] = &[
     (
         &["kafka"],
-        &["aws_msk_iam", "aws_msk_iam_cluster_arn"],
-        "there is no login with AWS IAM; use SASL/SCRAM ('rdkafka.sasl.mechanism SCRAM-SHA-512') or TLS certificates, which MSK takes, too",
-    ),
-    (
-        &["kafka"],
         &["otlp_logs_partition_by_resource"],
         "logs are not split by resource; choose the partition with 'message_key_field'",
     ),
@@ -240,8 +235,6 @@ mod tests {
 
     #[test]
     fn what_would_change_the_meaning_is_refused() {
-        assert!(taken("kafka", "aws_msk_iam", "on").is_err());
-        assert_eq!(taken("kafka", "aws_msk_iam", "off"), Ok((true, vec![])));
         assert!(taken("s3", "authorization_endpoint_url", "http://x").is_err());
     }
 }

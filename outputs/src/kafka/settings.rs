@@ -10,6 +10,7 @@ use rskafka::client::partition::Compression;
 use rskafka::client::{Credentials, SaslConfig};
 use rustls::ClientConfig;
 
+use super::msk_iam;
 use super::partition::{PARTITIONERS, Partitioner};
 use crate::{OutputEnvironment, tls};
 
@@ -90,6 +91,17 @@ pub const OPTIONS: &[OptionSpec] = &[
         "rdkafka.sasl.mechanisms",
         "",
         "same as 'rdkafka.sasl.mechanism'",
+    ),
+    OptionSpec::new(
+        "aws_msk_iam",
+        OptionKind::Bool,
+        "off",
+        "log in to Amazon MSK with AWS credentials, over TLS",
+    ),
+    text(
+        "aws_msk_iam_cluster_arn",
+        "",
+        "the cluster, for 'aws_msk_iam'; its region is taken from it",
     ),
     text("rdkafka.sasl.username", "", "user"),
     text("rdkafka.sasl.password", "", "password"),
@@ -213,7 +225,9 @@ impl Connect {
         let protocol = settings
             .text("rdkafka.security.protocol", "plaintext")
             .to_ascii_lowercase();
-        let with_tls = protocol.ends_with("ssl") || settings.bool("tls", false)?;
+        let msk_iam = msk_iam::sasl(settings)?;
+        let with_tls =
+            protocol.ends_with("ssl") || msk_iam.is_some() || settings.bool("tls", false)?;
         Ok(Self {
             brokers: brokers.value.split(',').map(with_port).collect(),
             client_id: client_id.map_or("kansoku-agent", |s| &s.value).to_owned(),
@@ -221,9 +235,9 @@ impl Connect {
                 true => Some(Arc::new(tls::config(&tls_settings(settings))?)),
                 false => None,
             },
-            sasl: match protocol.starts_with("sasl") {
-                true => Some(sasl(settings)?),
-                false => None,
+            sasl: match msk_iam {
+                None if protocol.starts_with("sasl") => Some(sasl(settings)?),
+                login => login,
             },
             compression: match codec.map(|s| s.value.to_ascii_lowercase()).as_deref() {
                 Some("gzip") => Compression::Gzip,
