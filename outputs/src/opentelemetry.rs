@@ -351,8 +351,14 @@ impl Output for OpenTelemetry {
             match (logs.is_empty(), metrics.is_empty()) {
                 // Two requests would need two answers: each kind on its own.
                 (false, false) => halves(self, request, logs, metrics).await,
-                (false, true) => self.export(&self.logs_uri, request.id, logs).await,
-                (true, false) => self.export(&self.metrics_uri, request.id, metrics).await,
+                (false, true) => {
+                    let outcome = self.export(&self.logs_uri, request.id, logs).await;
+                    at_most(outcome, request.batches, true)
+                }
+                (true, false) => {
+                    let outcome = self.export(&self.metrics_uri, request.id, metrics).await;
+                    at_most(outcome, request.batches, false)
+                }
                 (true, true) => Outcome::Delivered,
             }
         })
@@ -382,7 +388,7 @@ async fn halves(
     let (mut n_refused, mut reasons) = (0, Vec::new());
     for (outcome, is_logs) in [(first, true), (second, false)] {
         let records = records(request.batches, is_logs);
-        match outcome {
+        match at_most(outcome, request.batches, is_logs) {
             Outcome::Retry { reason, after } => {
                 retry.extend(records);
                 (why, wait) = (reason, after);
@@ -421,6 +427,21 @@ async fn halves(
         rejected,
         reason: why,
         after: wait,
+    }
+}
+
+/// A server may say that it refused any number; it is no more than it was sent of that kind.
+fn at_most(outcome: Outcome, batches: &[Arc<RecordBatch>], are_logs: bool) -> Outcome {
+    let of_kind = batches
+        .iter()
+        .filter(|batch| matches!(***batch, RecordBatch::Logs(_)) == are_logs);
+    let n_sent: usize = of_kind.map(|batch| batch.n_records()).sum();
+    match outcome {
+        Outcome::SomeRejected { n_records, reason } => Outcome::SomeRejected {
+            n_records: n_records.min(n_sent as u64),
+            reason,
+        },
+        other => other,
     }
 }
 

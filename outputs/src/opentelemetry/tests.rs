@@ -147,3 +147,21 @@ fn grpc_statuses_are_read() {
     headers.insert("grpc-message", HeaderValue::from_static("away"));
     assert_eq!(grpc_status(&headers), (14, "away".to_owned()));
 }
+
+#[test]
+fn no_more_records_are_refused_than_were_sent() {
+    let batches = [Arc::new(RecordBatch::Logs(crate::render::tests::batch()))];
+    let n_sent = batches[0].n_records() as u64;
+    for (said, expected) in [(0, 0), (1, 1), (u64::MAX, n_sent)] {
+        let some = |n_records| Outcome::SomeRejected {
+            n_records,
+            reason: "why".into(),
+        };
+        assert_eq!(at_most(some(said), &batches, true), some(expected));
+        assert_eq!(at_most(some(said), &batches, false), some(0));
+    }
+    assert_eq!(
+        at_most(Outcome::TooLarge, &batches, true),
+        Outcome::TooLarge
+    );
+}
