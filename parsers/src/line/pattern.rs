@@ -27,6 +27,10 @@ const MAX_COMPILED_BYTES: usize = 8 << 20;
 /// How often the backtracking engine may go back in one text; some milliseconds.
 const MAX_BACKTRACKS: usize = 100_000;
 
+/// The steps of a pattern's program in the backtracking engine. Real ones have a few hundred; a pattern
+/// that calls itself twice (`a\g<0>b|c\g<0>d|e`) is unfolded to half a million.
+const MAX_STEPS: usize = 20_000;
+
 /// Why a pattern cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -377,6 +381,17 @@ fn build_backtracking(translated: &Translated) -> Result<fancy_regex::Regex, Pat
         .oniguruma_mode(true)
         .backtrack_limit(MAX_BACKTRACKS)
         .delegate_size_limit(MAX_COMPILED_BYTES)
+        .max_prog_size(MAX_STEPS)
         .build()
-        .map_err(|e| PatternError(format!("pattern '{}': {e}", translated.original)))
+        .map_err(|e| {
+            let why = match &e {
+                fancy_regex::Error::CompileError(why)
+                    if matches!(**why, fancy_regex::CompileError::PatternTooComplex) =>
+                {
+                    "it is too complex; a group may call itself once, not several times".to_owned()
+                }
+                _ => e.to_string(),
+            };
+            PatternError(format!("pattern '{}': {why}", translated.original))
+        })
 }

@@ -117,6 +117,24 @@ fn references_to_groups_beyond_any_are_refused() {
     assert!(Pattern::new(r"(x)\1").is_ok());
 }
 
+/// Found by fuzzing: each call of itself was unfolded, nineteen deep.
+#[test]
+fn patterns_that_call_themselves_twice_are_refused() {
+    for pattern in [
+        r"a\g<0>b|c\g<0>d|e",
+        r"1. |P-\g0g\d|l1. |P-\g0g\d|lll",
+        r"(?<x>[a-f]\g<x>\d|\w\g<x>\s|e)",
+    ] {
+        let error = Pattern::new(pattern).err().map(|e| e.to_string());
+        assert!(
+            error.is_some_and(|e| e.contains("too complex")),
+            "{pattern}"
+        );
+    }
+    let nested = Pattern::new(r"(?<x>\((?:[^()]|\g<x>)*\))").expect("valid");
+    assert!(nested.is_match(b"a(b(c)d)"));
+}
+
 #[test]
 fn runaway_patterns_end() {
     let text = "x".repeat(60);
