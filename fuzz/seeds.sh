@@ -78,6 +78,18 @@ for _ in 1 2; do
   printf '7 (crond) S 1 1 1 0 -1 1 1 1 1 1 5 6 7 8 20 0 1 0 1\036VmRSS:\t 10 kB\n'
 done > "$seeds/periodic/all"
 
+# The whole list, and every object of it as an event.
+mkdir -p "$seeds/kube_state"
+cp fixtures/kube_state/objects.json "$seeds/kube_state/"
+n=0
+grep '^{"apiVersion": "[^"]*", "kind": "[^L]' fixtures/kube_state/objects.json | while IFS= read -r object; do
+  n=$((n + 1))
+  printf '{"type":"ADDED","object":%s}' "${object%,}" > "$seeds/kube_state/$n"
+done
+printf '*/15 2-4 1,15 * sun' > "$seeds/kube_state/schedule"
+printf '1.5Gi' > "$seeds/kube_state/quantity"
+printf 'pods=[app,team*],nodes=[*]' > "$seeds/kube_state/keys"
+
 mkdir -p "$seeds/kubernetes_event"
 printf '%s' '{"apiVersion":"v1","kind":"Event","metadata":{"name":"e","namespace":"n","uid":"u","resourceVersion":"7","creationTimestamp":"2026-11-21T09:00:00Z"},"lastTimestamp":"2026-11-21T09:00:01Z","reason":"Started","message":"m","count":3,"involvedObject":{"kind":"Pod"}}' > "$seeds/kubernetes_event/event"
 

@@ -7,7 +7,7 @@
 mod client;
 mod kubelet;
 pub mod namespaces;
-mod node;
+pub(crate) mod node;
 pub mod runtime;
 pub(crate) mod watch;
 

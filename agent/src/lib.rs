@@ -14,6 +14,7 @@ pub mod filters;
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod inputs;
+pub mod kube_state;
 pub mod kubernetes;
 pub mod lifecycle;
 pub mod log;

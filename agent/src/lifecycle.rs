@@ -254,6 +254,7 @@ impl Agent {
             health: service.health,
             storage_metrics: service.storage_metrics,
             host_name: Arc::clone(&self.parts.environment.host_name),
+            kube_state: Arc::clone(&self.parts.environment.kube_state),
             control: self.control.clone(),
         };
         if let Some(server) = self.server.as_mut().filter(|s| s.asked == listen) {

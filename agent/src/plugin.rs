@@ -84,6 +84,8 @@ pub struct Environment {
     pub flush: Duration,
     /// Pods of this node, filled by one watch; empty while there is no cluster.
     pub pods: Arc<crate::kubernetes::Pods>,
+    /// The state of the cluster's objects that inputs keep, for the HTTP server.
+    pub kube_state: Arc<crate::kube_state::Shown>,
 }
 
 impl Default for Environment {
@@ -96,6 +98,7 @@ impl Default for Environment {
             warnings: kansoku_outputs::Warnings::default(),
             flush: Duration::default(),
             pods: Arc::default(),
+            kube_state: Arc::default(),
         }
     }
 }

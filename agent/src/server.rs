@@ -23,17 +23,18 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use kansoku_model::Plugin;
+use kansoku_model::{MetricBatch, Plugin};
 use kansoku_outputs::metric_text;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinError, JoinHandle};
 
 use crate::config::service::HealthCheck;
 use crate::content_coding::Coding;
 use crate::control::{Control, NoReload, ReloadAnswer};
 use crate::inputs::unix_ms;
+use crate::kube_state::Shown;
 use crate::pipeline::Metrics;
 use crate::{exposition, filters, inputs, log};
 
@@ -73,6 +74,8 @@ pub struct ServerSpec {
     /// Who reloads.
     pub control: Arc<Control>,
     pub host_name: Arc<str>,
+    /// What `/metrics/kube-state` shows.
+    pub kube_state: Arc<Shown>,
 }
 
 /// A server at work. It ends when this is dropped.
@@ -121,6 +124,7 @@ struct Current {
     health: Health,
     storage_metrics: bool,
     control: Arc<Control>,
+    kube_state: Arc<Shown>,
 }
 
 impl Current {
@@ -136,6 +140,7 @@ impl Current {
             health: Health::new(spec.health, spec.metrics),
             storage_metrics: spec.storage_metrics,
             control: spec.control,
+            kube_state: spec.kube_state,
         }
     }
 }
@@ -269,6 +274,7 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
         "/metrics" => collected(&current, Part::All).await,
         "/metrics/cadvisor" => collected(&current, Part::Cadvisor).await,
         "/metrics/resource" => collected(&current, Part::Resource).await,
+        "/metrics/kube-state" => kube_state(&current).await,
         "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
         _ => shown(&current, path),
     };
@@ -411,7 +417,33 @@ async fn collected(shared: &Current, part: Part) -> Answer {
         let n_duplicates = exposition::write(&mut body, &batches);
         (body, n_duplicates)
     });
+    exposed(shared, collecting.await)
+}
+
+/// The objects of the cluster that inputs keep.
+async fn kube_state(shared: &Current) -> Answer {
+    let shown = shared.kube_state.clone();
+    // Some ten thousand objects take a while.
+    let collecting = tokio::task::spawn_blocking(move || {
+        let mut batch = MetricBatch::default();
+        let mut body = Vec::new();
+        let n_duplicates = shown
+            .collect(&mut batch)
+            .then(|| exposition::write(&mut body, &[&batch]));
+        (body, n_duplicates)
+    });
     match collecting.await {
+        Ok((_, None)) => Answer::text(
+            StatusCode::NOT_FOUND,
+            "no kube_state_metrics input is configured, or it has not reached the API yet\n",
+        ),
+        Ok((body, Some(n_duplicates))) => exposed(shared, Ok((body, n_duplicates))),
+        Err(error) => exposed(shared, Err(error)),
+    }
+}
+
+fn exposed(shared: &Current, collected: Result<(Vec<u8>, u64), JoinError>) -> Answer {
+    match collected {
         Ok((body, n_duplicates)) => {
             shared.own.duplicate_series.add(n_duplicates);
             Answer::exposition(body)

@@ -46,6 +46,7 @@ impl World {
             storage_metrics: true,
             control: Arc::new(control),
             host_name: "n".into(),
+            kube_state: Arc::default(),
         };
         let server = runtime.block_on(start(spec)).expect("the server starts");
         Self {

@@ -22,6 +22,7 @@ use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::{WatchStreamExt, watcher};
 use rusqlite::{Connection, params};
 
+use super::kube_options;
 use super::ticker::random_source;
 use crate::filters::parser::now_ns;
 use crate::kubernetes::Access;
@@ -34,30 +35,10 @@ pub const PLUGIN: InputPlugin = Plugin {
     name: "kubernetes_events",
     about: "Reads the cluster's events from the API.",
     options: &[
-        OptionSpec::new(
-            "kube_url",
-            OptionKind::Text,
-            "",
-            "address of the API; default the service account's cluster or the kubeconfig's",
-        ),
-        OptionSpec::new(
-            "kube_ca_file",
-            OptionKind::Text,
-            "",
-            "certificates to trust (PEM)",
-        ),
-        OptionSpec::new(
-            "kube_ca_path",
-            OptionKind::Text,
-            "",
-            "folder of certificates to trust (PEM)",
-        ),
-        OptionSpec::new(
-            "kube_token_file",
-            OptionKind::Text,
-            "",
-            "file with the token",
-        ),
+        kube_options::KUBE_URL,
+        kube_options::KUBE_CA_FILE,
+        kube_options::KUBE_CA_PATH,
+        kube_options::KUBE_TOKEN_FILE,
         OptionSpec::new(
             "kube_token_ttl",
             OptionKind::Time,
@@ -100,18 +81,8 @@ pub const PLUGIN: InputPlugin = Plugin {
             "500000000",
             "accepted without effect: the watch tells at once",
         ),
-        OptionSpec::new(
-            "tls.verify",
-            OptionKind::Bool,
-            "on",
-            "check the API's certificate",
-        ),
-        OptionSpec::new(
-            "tls.vhost",
-            OptionKind::Text,
-            "",
-            "name that the certificate must hold",
-        ),
+        kube_options::TLS_VERIFY,
+        kube_options::TLS_VHOST,
         OptionSpec::new("tls.debug", OptionKind::Int, "0", "accepted without effect"),
         OptionSpec::new(
             "db",
@@ -179,15 +150,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Input
     ];
     let locking = settings.bool("db.locking", false)?;
     Ok(Box::new(Events {
-        access: Access {
-            url: own("kube_url"),
-            ca_file: own("kube_ca_file").map(PathBuf::from),
-            ca_path: own("kube_ca_path").map(PathBuf::from),
-            token_file: own("kube_token_file").map(PathBuf::from),
-            verify: settings.bool("tls.verify", true)?,
-            server_name: own("tls.vhost"),
-            ..Access::default()
-        },
+        access: kube_options::access(settings)?,
         namespace: own("kube_namespace"),
         page_size: u32::try_from(limit)
             .ok()

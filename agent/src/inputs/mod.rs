@@ -9,6 +9,8 @@ pub mod forward;
 pub(crate) mod forward_handshake;
 pub mod http;
 pub mod kmsg;
+mod kube_options;
+pub mod kube_state_metrics;
 pub mod kubernetes_events;
 pub(crate) mod net;
 pub mod node_exporter_metrics;
@@ -53,6 +55,7 @@ pub const ALL: &[&InputPlugin] = &[
     &exec::PLUGIN,
     &kmsg::PLUGIN,
     &kubernetes_events::PLUGIN,
+    &kube_state_metrics::PLUGIN,
     &systemd::PLUGIN,
     &periodic::cpu::PLUGIN,
     &periodic::mem::PLUGIN,

@@ -17,7 +17,7 @@ const OWN_NAMESPACE: &str = "/var/run/secrets/kubernetes.io/serviceaccount/names
 const PAUSE: Duration = Duration::from_secs(5);
 
 /// The node's name; `host_name` when nothing else is known.
-pub(super) async fn name(client: &Client, host_name: &str) -> String {
+pub(crate) async fn name(client: &Client, host_name: &str) -> String {
     let is_set = std::env::var("NODE_NAME").is_ok_and(|name| !name.is_empty());
     match std::fs::read_to_string(OWN_NAMESPACE) {
         Ok(namespace) if !is_set => of_pod(client, namespace.trim(), host_name).await,

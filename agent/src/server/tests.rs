@@ -67,6 +67,7 @@ fn ask_with(hot_reload: bool, requests: &[&[u8]]) -> Vec<String> {
                 period: Duration::from_secs(60),
             }),
             host_name: "n1".into(),
+            kube_state: Arc::default(),
             storage_metrics: true,
             control,
         })
@@ -125,6 +126,11 @@ fn every_path_answers_in_its_form() {
             "\ncontainer_scrape_error 1\n",
         ),
         ("/metrics/resource", "200 OK", "\nresource_scrape_error 1\n"),
+        (
+            "/metrics/kube-state",
+            "404 Not Found",
+            "no kube_state_metrics input is configured",
+        ),
         ("/api/v1/health", "200 OK", "ok\n"),
         ("/api/v1/uptime", "200 OK", "\"uptime_sec\":"),
         ("/api/v1/metrics", "200 OK", "\"output\":{\"es.0\":{"),
