@@ -7,10 +7,16 @@
 
 mod adjtimex;
 mod arp;
+mod bcache;
+mod bcachefs;
+mod bonding;
+mod btrfs;
+mod buddyinfo;
 pub mod cgroup_files;
 pub mod cgroup_identity;
 pub mod cgroup_tree;
 pub mod cgroup_usage;
+mod cgroups;
 mod conntrack;
 pub mod container;
 pub mod container_families;
@@ -19,48 +25,81 @@ mod container_families_own;
 mod container_resource;
 mod cpu;
 mod cpu_info;
+mod cpu_vulnerabilities;
 mod cpufreq;
 mod desc;
 pub(crate) mod diskstats;
+mod dmi;
+mod dmmultipath;
+mod drm;
+mod edac;
 mod entropy;
+mod fibrechannel;
 mod fields;
 mod filefd;
 pub(crate) mod filesystem;
 pub mod flags;
+mod hwmon;
+mod infiniband;
+mod infiniband_counters;
+mod interrupts;
 mod ipvs;
 pub mod kernel_file;
 mod kernel_hung;
+mod ksmd;
+mod lnstat;
 mod loadavg;
 pub mod machine;
 mod mdadm;
 mod meminfo;
+mod meminfo_numa;
+mod metric_name;
 mod net_addresses;
+mod netclass;
 pub(crate) mod netdev;
+mod netlink;
 mod netstat;
+mod network_route;
 mod nfs;
 mod nfs_methods;
 mod nfsd;
 pub mod node;
+mod nvme;
 mod oom_kills;
 mod open_files;
 mod os;
+mod powersupplyclass;
 mod pressure;
+mod processes;
+mod qdisc;
+mod rapl;
 mod root_filesystems;
 mod schedstat;
 mod selinux;
+mod slabinfo;
 mod sockstat;
+mod softirqs;
 mod softnet;
 mod stat;
 pub mod statfs;
+mod swap;
+mod sysctl;
+mod sysfs;
+mod tapestats;
+mod tcpstat;
 pub(crate) mod textfile;
+mod thermal_zone;
 mod time;
 mod timex;
 mod udp_queues;
 mod uname;
 mod vmstat;
+mod watchdog;
 mod worker;
+mod xfrm;
 mod xfs;
 mod zfs;
+mod zoneinfo;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -148,37 +187,72 @@ impl Entry {
 /// Every node collector, in order of name.
 pub const COLLECTORS: &[Entry] = &[
     arp::ENTRY,
+    bcache::ENTRY,
+    bcachefs::ENTRY,
+    bonding::ENTRY,
+    btrfs::ENTRY,
+    buddyinfo::ENTRY,
+    cgroups::ENTRY,
     conntrack::ENTRY,
     cpu::ENTRY,
+    cpu_vulnerabilities::ENTRY,
     cpufreq::ENTRY,
     diskstats::ENTRY,
+    dmi::ENTRY,
+    dmmultipath::ENTRY,
+    drm::ENTRY,
+    edac::ENTRY,
     entropy::ENTRY,
+    fibrechannel::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
+    hwmon::ENTRY,
+    infiniband::ENTRY,
+    interrupts::ENTRY,
     ipvs::ENTRY,
     kernel_hung::ENTRY,
+    ksmd::ENTRY,
+    lnstat::ENTRY,
     loadavg::ENTRY,
     mdadm::ENTRY,
     meminfo::ENTRY,
+    meminfo_numa::ENTRY,
+    netclass::ENTRY,
     netdev::ENTRY,
     netstat::ENTRY,
+    network_route::ENTRY,
     nfs::ENTRY,
     nfsd::ENTRY,
+    nvme::ENTRY,
     os::ENTRY,
+    powersupplyclass::ENTRY,
     pressure::ENTRY,
+    processes::ENTRY,
+    qdisc::ENTRY,
+    rapl::ENTRY,
     schedstat::ENTRY,
     selinux::ENTRY,
+    slabinfo::ENTRY,
     sockstat::ENTRY,
+    softirqs::ENTRY,
     softnet::ENTRY,
     stat::ENTRY,
+    swap::ENTRY,
+    sysctl::ENTRY,
+    tapestats::ENTRY,
+    tcpstat::ENTRY,
     textfile::ENTRY,
+    thermal_zone::ENTRY,
     time::ENTRY,
     timex::ENTRY,
     udp_queues::ENTRY,
     uname::ENTRY,
     vmstat::ENTRY,
+    watchdog::ENTRY,
+    xfrm::ENTRY,
     xfs::ENTRY,
     zfs::ENTRY,
+    zoneinfo::ENTRY,
 ];
 
 /// Where the node's files are, and the collectors' flags.
