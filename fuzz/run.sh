@@ -17,7 +17,7 @@ words() {
   case "$1" in
     destination_answers) echo fuzz/dictionaries/destination_answers.dict ;;
     agent_config | config_* | filters | command_line | parser_section | route_conditions) echo fuzz/corpus/options.dict ;;
-    http_input | lua_records | stream_inputs | tail_lines | pods | kubernetes_filter | record_accessor | \
+    http_input | lua_records | stream_inputs | tail_lines | pods | kube_state | kubernetes_filter | record_accessor | \
       kubernetes_watch | elasticsearch_input)
       echo fuzz/dictionaries/json.dict ;;
   esac

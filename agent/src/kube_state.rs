@@ -22,9 +22,12 @@ mod table;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use kansoku_model::MetricBatch;
+
+use crate::exposition;
 
 pub use follow::follow;
 pub use selection::{Asked, Plan, Scope, selection};
@@ -45,16 +48,34 @@ impl Shown {
         shown.extend(tables.iter().map(Arc::downgrade));
     }
 
-    /// Appends all that is known now; false when no input fills any table.
-    pub fn collect(&self, batch: &mut MetricBatch) -> bool {
+    /// Appends the exposition of all that is known now and returns the number of duplicate series left
+    /// out; `None` when no input fills any table.
+    ///
+    /// Family by family: all series of a large cluster at once would take more memory than what is kept
+    /// of its objects.
+    pub fn expose(&self, out: &mut Vec<u8>) -> Option<u64> {
         let tables: Vec<_> = {
             let shown = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
             shown.iter().filter_map(Weak::upgrade).collect()
         };
+        let mut by_name: BTreeMap<&str, Vec<(&Table, usize)>> = BTreeMap::new();
         for table in &tables {
-            table.collect(batch);
+            for (index, family) in table.plan.families.iter().enumerate() {
+                by_name.entry(family.name).or_default().push((table, index));
+            }
         }
-        write_status(&tables, batch);
-        !tables.is_empty()
+        let mut batch = MetricBatch::default();
+        let mut n_duplicates = 0;
+        for parts in by_name.values() {
+            batch.clear();
+            for (table, index) in parts {
+                table.collect(*index, &mut batch);
+            }
+            n_duplicates += exposition::write(out, &[&batch]);
+        }
+        batch.clear();
+        write_status(&tables, &mut batch);
+        n_duplicates += exposition::write(out, &[&batch]);
+        (!tables.is_empty()).then_some(n_duplicates)
     }
 }

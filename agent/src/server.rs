@@ -23,7 +23,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use kansoku_model::{MetricBatch, Plugin};
+use kansoku_model::Plugin;
 use kansoku_outputs::metric_text;
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -425,11 +425,8 @@ async fn kube_state(shared: &Current) -> Answer {
     let shown = shared.kube_state.clone();
     // Some ten thousand objects take a while.
     let collecting = tokio::task::spawn_blocking(move || {
-        let mut batch = MetricBatch::default();
         let mut body = Vec::new();
-        let n_duplicates = shown
-            .collect(&mut batch)
-            .then(|| exposition::write(&mut body, &[&batch]));
+        let n_duplicates = shown.expose(&mut body);
         (body, n_duplicates)
     });
     match collecting.await {

@@ -31,7 +31,9 @@ pub fn kube_state(bytes: &[u8], stale: f64) -> Vec<[MetricBatch; 3]> {
         let table = Table::new(Arc::new(plan), "", String::new());
         fill(&table, bytes);
         let mut batches: [MetricBatch; 3] = std::array::from_fn(|_| MetricBatch::default());
-        table.collect(&mut batches[0]);
+        for family in 0..table.plan.families.len() {
+            table.collect(family, &mut batches[0]);
+        }
         table.push(&mut Cursor::default(), stale, usize::MAX, &mut batches[1]);
         table.begin_list();
         table.end_list();

@@ -107,6 +107,22 @@ impl Samples {
         }
     }
 
+    /// Appends the samples of one family.
+    pub fn write_family(
+        &self,
+        family: usize,
+        plan: &Plan,
+        ids: &mut FamilyIds,
+        batch: &mut MetricBatch,
+    ) {
+        // They were made family by family.
+        let first = (self.samples).partition_point(|s| usize::from(s.family) < family);
+        let of_family = self.samples[first..].iter();
+        for sample in of_family.take_while(|s| usize::from(s.family) == family) {
+            self.write_one(sample, sample.value, plan, ids, batch);
+        }
+    }
+
     /// Appends `value` for the series that `now` has no more.
     pub fn write_gone(
         &self,

@@ -149,11 +149,12 @@ impl Table {
         (objects.by_key.len(), objects.bytes)
     }
 
-    /// Appends all samples.
-    pub fn collect(&self, batch: &mut MetricBatch) {
+    /// Appends the samples of one of the plan's families.
+    pub fn collect(&self, family: usize, batch: &mut MetricBatch) {
         let mut ids = FamilyIds::default();
         for entry in self.objects().by_key.values() {
-            entry.samples.write(&self.plan, &mut ids, batch);
+            let samples = &entry.samples;
+            samples.write_family(family, &self.plan, &mut ids, batch);
         }
     }
 

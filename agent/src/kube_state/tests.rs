@@ -11,8 +11,7 @@ use serde_json::Value;
 use super::family::{Form, LabelNames};
 use super::selection::{Asked, Scope, selection};
 use super::table::{Cursor, Table};
-use super::{api, kinds, object};
-use crate::exposition;
+use super::{Shown, api, kinds, object};
 
 /// Every name of kube-state-metrics in the rules, alerts and dashboards of kubernetes-mixin, and those
 /// that other common alerts use. What is called `kube_pod_windows_*` is recorded by the mixin's own rules.
@@ -118,17 +117,20 @@ fn everything() -> Vec<Arc<Table>> {
 
 #[test]
 fn objects_are_exposed_as_kube_state_metrics_exposes_them() {
-    let mut batch = MetricBatch::default();
-    for table in everything() {
-        table.collect(&mut batch);
-    }
     let mut found = Vec::new();
-    let n_duplicates = exposition::write(&mut found, &[&batch]);
-    assert_eq!(n_duplicates, 0);
+    assert_eq!(Shown::default().expose(&mut found), None);
+    let (shown, tables) = (Shown::default(), everything());
+    shown.add(&tables);
+    assert_eq!(shown.expose(&mut found), Some(0));
     let found = String::from_utf8(found).expect("text");
+    // The others tell of the watches.
+    let found = found
+        .split("# HELP kansoku_kube_state")
+        .next()
+        .unwrap_or_default();
     let path = fixture("expected.prom");
     if std::env::var_os("UPDATE").is_some() {
-        std::fs::write(&path, &found).expect("the fixture can be written");
+        std::fs::write(&path, found).expect("the fixture can be written");
     }
     let expected = std::fs::read_to_string(path).expect("a fixture");
     for (found, expected) in found.lines().zip(expected.lines()) {
@@ -141,7 +143,7 @@ fn objects_are_exposed_as_kube_state_metrics_exposes_them() {
 fn every_family_of_the_fixture_has_samples_and_none_comes_twice() {
     let mut batch = MetricBatch::default();
     for table in everything() {
-        table.collect(&mut batch);
+        table.push(&mut Cursor::default(), -1.0, usize::MAX, &mut batch);
     }
     let made: BTreeSet<&str> = batch
         .points()

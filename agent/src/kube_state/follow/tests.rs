@@ -43,7 +43,7 @@ fn table(field_selector: &str) -> Arc<Table> {
 
 fn pods(table: &Table) -> Vec<String> {
     let mut batch = MetricBatch::default();
-    table.collect(&mut batch);
+    table.collect(0, &mut batch);
     let name = |point| batch.series_of(point).get("pod").unwrap_or("").to_owned();
     batch.points().iter().map(name).collect()
 }
