@@ -2,8 +2,8 @@
 #![no_main]
 
 use kansoku_parsers::kernel::{
-    cgroup, cpu_list, diskstats, loadavg, meminfo, mountinfo, net_dev, pid_limits, pid_stat,
-    pressure, rtnetlink, scan, stat, udev, uptime,
+    cgroup, cpu_list, diskstats, human_bytes, link, loadavg, meminfo, mountinfo, mountstats,
+    net_dev, netlink, nl80211, pid_limits, pid_stat, pressure, rtnetlink, scan, stat, udev, uptime,
 };
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
@@ -25,6 +25,16 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         assert!(mountinfo::unescape(mount.mount_point).len() <= mount.mount_point.len());
     }
     let _ = net_dev::interfaces(bytes).count();
+    // Mounts that are malformed end each; the rest is still read.
+    let _ = mountstats::nfs(bytes).count();
+    let _ = (human_bytes::binary(bytes), human_bytes::bcache(bytes));
+    let _ = netlink::messages(bytes, |message| {
+        let _ = link::Link::parse(message.body).map(|link| link.sysfs_flags());
+        let _ = nl80211::family_id(message.body);
+        let _ = nl80211::Interface::parse(message.body);
+        let _ = nl80211::Network::parse(message.body);
+        let _ = nl80211::Station::parse(message.body);
+    });
     let _ = udev::property(bytes, "ID_SERIAL");
     let _ = pid_stat::parse(bytes);
     let _ = pid_limits::open_files(bytes);

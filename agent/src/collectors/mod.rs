@@ -27,19 +27,23 @@ mod cpu;
 mod cpu_info;
 mod cpu_vulnerabilities;
 mod cpufreq;
+mod dbus;
 mod desc;
 pub(crate) mod diskstats;
 mod dmi;
 mod dmmultipath;
+mod drbd;
 mod drm;
 mod edac;
 mod entropy;
+mod ethtool;
+mod ethtool_ioctl;
 mod fibrechannel;
 mod fields;
 mod filefd;
 pub(crate) mod filesystem;
 pub mod flags;
-mod hwmon;
+pub(crate) mod hwmon;
 mod infiniband;
 mod infiniband_counters;
 mod interrupts;
@@ -49,11 +53,14 @@ mod kernel_hung;
 mod ksmd;
 mod lnstat;
 mod loadavg;
+mod logind;
 pub mod machine;
 mod mdadm;
 mod meminfo;
 mod meminfo_numa;
 mod metric_name;
+mod mountstats;
+mod mountstats_families;
 mod net_addresses;
 mod netclass;
 pub(crate) mod netdev;
@@ -64,16 +71,21 @@ mod nfs;
 mod nfs_methods;
 mod nfsd;
 pub mod node;
+mod ntp;
 mod nvme;
+mod nvmesubsystem;
 mod oom_kills;
 mod open_files;
 mod os;
+mod pci_ids;
+mod pcidevice;
 mod powersupplyclass;
 mod pressure;
 mod processes;
 mod qdisc;
 mod rapl;
 mod root_filesystems;
+mod runit;
 mod schedstat;
 mod selinux;
 mod slabinfo;
@@ -85,6 +97,7 @@ pub mod statfs;
 mod swap;
 mod sysctl;
 mod sysfs;
+pub(crate) mod systemd;
 mod tapestats;
 mod tcpstat;
 pub(crate) mod textfile;
@@ -95,6 +108,7 @@ mod udp_queues;
 mod uname;
 mod vmstat;
 mod watchdog;
+mod wifi;
 mod worker;
 mod xfrm;
 mod xfs;
@@ -200,9 +214,11 @@ pub const COLLECTORS: &[Entry] = &[
     diskstats::ENTRY,
     dmi::ENTRY,
     dmmultipath::ENTRY,
+    drbd::ENTRY,
     drm::ENTRY,
     edac::ENTRY,
     entropy::ENTRY,
+    ethtool::ENTRY,
     fibrechannel::ENTRY,
     filefd::ENTRY,
     filesystem::ENTRY,
@@ -214,22 +230,28 @@ pub const COLLECTORS: &[Entry] = &[
     ksmd::ENTRY,
     lnstat::ENTRY,
     loadavg::ENTRY,
+    logind::ENTRY,
     mdadm::ENTRY,
     meminfo::ENTRY,
     meminfo_numa::ENTRY,
+    mountstats::ENTRY,
     netclass::ENTRY,
     netdev::ENTRY,
     netstat::ENTRY,
     network_route::ENTRY,
     nfs::ENTRY,
     nfsd::ENTRY,
+    ntp::ENTRY,
     nvme::ENTRY,
+    nvmesubsystem::ENTRY,
     os::ENTRY,
+    pcidevice::ENTRY,
     powersupplyclass::ENTRY,
     pressure::ENTRY,
     processes::ENTRY,
     qdisc::ENTRY,
     rapl::ENTRY,
+    runit::ENTRY,
     schedstat::ENTRY,
     selinux::ENTRY,
     slabinfo::ENTRY,
@@ -239,6 +261,7 @@ pub const COLLECTORS: &[Entry] = &[
     stat::ENTRY,
     swap::ENTRY,
     sysctl::ENTRY,
+    systemd::ENTRY,
     tapestats::ENTRY,
     tcpstat::ENTRY,
     textfile::ENTRY,
@@ -249,6 +272,7 @@ pub const COLLECTORS: &[Entry] = &[
     uname::ENTRY,
     vmstat::ENTRY,
     watchdog::ENTRY,
+    wifi::ENTRY,
     xfrm::ENTRY,
     xfs::ENTRY,
     zfs::ENTRY,

@@ -53,14 +53,7 @@ const TAKEN: &[Taken] = &[
     ),
     (
         &["node_exporter_metrics"],
-        &[
-            "collector.",
-            "systemd_service_restart_metrics",
-            "systemd_unit_start_time_metrics",
-            "systemd_include_service_task_metrics",
-            "systemd_include_pattern",
-            "systemd_exclude_pattern",
-        ],
+        &["collector."],
         "there is no such collector",
     ),
     (

@@ -11,7 +11,7 @@ use super::target_labels::target_labels;
 use super::ticker::Ticker;
 use crate::collectors::flags::{Flag, Flags};
 use crate::collectors::node::{NodeCollectors, defaults, find};
-use crate::collectors::{NodeSpec, diskstats, filesystem, netdev, textfile};
+use crate::collectors::{NodeSpec, diskstats, filesystem, hwmon, netdev, systemd, textfile};
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
@@ -88,6 +88,60 @@ pub const PLUGIN: InputPlugin = InputPlugin {
             "network interfaces to leave out",
         ),
         OptionSpec::new(
+            "systemd_include_pattern",
+            OptionKind::Text,
+            systemd::INCLUDE.default,
+            "units of systemd to tell of",
+        ),
+        OptionSpec::new(
+            "systemd_exclude_pattern",
+            OptionKind::Text,
+            systemd::EXCLUDE.default,
+            "units of systemd to leave out",
+        ),
+        OptionSpec::new(
+            "systemd_service_restart_metrics",
+            OptionKind::Bool,
+            "off",
+            "how often services restarted",
+        ),
+        OptionSpec::new(
+            "systemd_unit_start_time_metrics",
+            OptionKind::Bool,
+            "off",
+            "when units started",
+        ),
+        OptionSpec::new(
+            "systemd_include_service_task_metrics",
+            OptionKind::Bool,
+            "off",
+            "tasks of services and their limits",
+        ),
+        OptionSpec::new(
+            "collector.hwmon.chip-include",
+            OptionKind::Text,
+            "",
+            "hardware monitors to read",
+        ),
+        OptionSpec::new(
+            "collector.hwmon.chip-exclude",
+            OptionKind::Text,
+            "",
+            "hardware monitors to leave out",
+        ),
+        OptionSpec::new(
+            "collector.hwmon.sensor-include",
+            OptionKind::Text,
+            "",
+            "sensors to read, as 'chip;sensor'",
+        ),
+        OptionSpec::new(
+            "collector.hwmon.sensor-exclude",
+            OptionKind::Text,
+            "",
+            "sensors to leave out, as 'chip;sensor'",
+        ),
+        OptionSpec::new(
             "add_label",
             OptionKind::Pair,
             "",
@@ -108,9 +162,11 @@ pub const PLUGIN: InputPlugin = InputPlugin {
         interval("collector.diskstats.scrape_interval"),
         interval("collector.dmi.scrape_interval"),
         interval("collector.dmmultipath.scrape_interval"),
+        interval("collector.drbd.scrape_interval"),
         interval("collector.drm.scrape_interval"),
         interval("collector.edac.scrape_interval"),
         interval("collector.entropy.scrape_interval"),
+        interval("collector.ethtool.scrape_interval"),
         interval("collector.fibrechannel.scrape_interval"),
         interval("collector.filefd.scrape_interval"),
         interval("collector.filesystem.scrape_interval"),
@@ -122,22 +178,28 @@ pub const PLUGIN: InputPlugin = InputPlugin {
         interval("collector.ksmd.scrape_interval"),
         interval("collector.lnstat.scrape_interval"),
         interval("collector.loadavg.scrape_interval"),
+        interval("collector.logind.scrape_interval"),
         interval("collector.mdadm.scrape_interval"),
         interval("collector.meminfo.scrape_interval"),
         interval("collector.meminfo_numa.scrape_interval"),
+        interval("collector.mountstats.scrape_interval"),
         interval("collector.netclass.scrape_interval"),
         interval("collector.netdev.scrape_interval"),
         interval("collector.netstat.scrape_interval"),
         interval("collector.network_route.scrape_interval"),
         interval("collector.nfs.scrape_interval"),
         interval("collector.nfsd.scrape_interval"),
+        interval("collector.ntp.scrape_interval"),
         interval("collector.nvme.scrape_interval"),
+        interval("collector.nvmesubsystem.scrape_interval"),
         interval("collector.os.scrape_interval"),
+        interval("collector.pcidevice.scrape_interval"),
         interval("collector.powersupplyclass.scrape_interval"),
         interval("collector.pressure.scrape_interval"),
         interval("collector.processes.scrape_interval"),
         interval("collector.qdisc.scrape_interval"),
         interval("collector.rapl.scrape_interval"),
+        interval("collector.runit.scrape_interval"),
         interval("collector.schedstat.scrape_interval"),
         interval("collector.selinux.scrape_interval"),
         interval("collector.slabinfo.scrape_interval"),
@@ -147,6 +209,7 @@ pub const PLUGIN: InputPlugin = InputPlugin {
         interval("collector.stat.scrape_interval"),
         interval("collector.swap.scrape_interval"),
         interval("collector.sysctl.scrape_interval"),
+        interval("collector.systemd.scrape_interval"),
         interval("collector.tapestats.scrape_interval"),
         interval("collector.tcpstat.scrape_interval"),
         interval("collector.textfile.scrape_interval"),
@@ -157,6 +220,7 @@ pub const PLUGIN: InputPlugin = InputPlugin {
         interval("collector.uname.scrape_interval"),
         interval("collector.vmstat.scrape_interval"),
         interval("collector.watchdog.scrape_interval"),
+        interval("collector.wifi.scrape_interval"),
         interval("collector.xfrm.scrape_interval"),
         interval("collector.xfs.scrape_interval"),
         interval("collector.zfs.scrape_interval"),
@@ -167,7 +231,7 @@ pub const PLUGIN: InputPlugin = InputPlugin {
 };
 
 /// Options that are flags of collectors under Fluent Bit's names.
-const FLAGS: [(&str, &Flag); 4] = [
+const FLAGS: [(&str, &Flag); 10] = [
     (
         "filesystem.ignore_mount_point_regex",
         &filesystem::MOUNT_POINTS_EXCLUDE,
@@ -178,6 +242,19 @@ const FLAGS: [(&str, &Flag); 4] = [
     ),
     ("diskstats.ignore_device_regex", &diskstats::EXCLUDE),
     ("netdev.ignore_device_regex", &netdev::EXCLUDE),
+    ("systemd_include_pattern", &systemd::INCLUDE),
+    ("systemd_exclude_pattern", &systemd::EXCLUDE),
+    ("collector.hwmon.chip-include", &hwmon::CHIP_INCLUDE),
+    ("collector.hwmon.chip-exclude", &hwmon::CHIP_EXCLUDE),
+    ("collector.hwmon.sensor-include", &hwmon::SENSOR_INCLUDE),
+    ("collector.hwmon.sensor-exclude", &hwmon::SENSOR_EXCLUDE),
+];
+
+/// Options that are switches of collectors under Fluent Bit's names.
+const SWITCHES: [(&str, &Flag); 3] = [
+    ("systemd_service_restart_metrics", &systemd::RESTARTS),
+    ("systemd_unit_start_time_metrics", &systemd::START_TIME),
+    ("systemd_include_service_task_metrics", &systemd::TASKS),
 ];
 
 /// What the settings say of files and of what is left out; for the HTTP server too.
@@ -204,6 +281,14 @@ pub fn spec(settings: &Settings) -> Result<NodeSpec, ConfigError> {
     if let Some(setting) = settings.get("collector.textfile.path") {
         let given = flags.set(&textfile::DIRECTORY, &setting.value);
         given.map_err(|error| ConfigError::new(&setting.place, error))?;
+    }
+    for (key, flag) in SWITCHES {
+        if let Some(setting) = settings.get(key) {
+            let value = settings.bool(key, false)?.to_string();
+            let mistake =
+                |error: String| ConfigError::new(&setting.place, format!("'{key}': {error}"));
+            flags.set(flag, value).map_err(mistake)?;
+        }
     }
     let rootfs = std::path::PathBuf::from(settings.text("path.rootfs", "/"));
     let udev_data = match settings.get("path.udev.data") {

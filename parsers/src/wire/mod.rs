@@ -4,12 +4,14 @@
 //! stopped and what stood there. Texts are borrowed from the body until they are in a batch.
 
 pub mod compressed;
+pub mod dbus;
 pub mod forward;
 pub mod json_stream;
 pub mod loki_json;
 pub mod loki_labels;
 pub mod loki_push;
 pub mod msgpack;
+pub mod ntp;
 pub mod otlp;
 pub mod prometheus_text;
 pub mod protobuf;
