@@ -390,7 +390,7 @@ mod tests {
         let text = String::from_utf8(text).expect("text");
         for line in [
             "node_network_supported_port_info{device=\"eth0\",type=\"TP\"} 1",
-            "node_network_supported_speed_bytes{device=\"eth0\",duplex=\"full\",mode=\"1000baseT\"} 125000000",
+            "node_network_supported_speed_bytes{device=\"eth0\",duplex=\"full\",mode=\"1000baseT\"} 1.25e+08",
             "node_network_autonegotiate_supported{device=\"eth0\"} 1",
             "node_network_autonegotiate_advertised{device=\"eth0\"} 0",
         ] {
