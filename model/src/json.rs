@@ -7,11 +7,21 @@ use crate::{KubernetesMetadata, LogBatch, Value};
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
+/// One in each byte of a word, and the highest bit of each.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = ONES << 7;
+
 /// Appends `text` as a JSON string with its quotes.
 pub fn write_str(out: &mut Vec<u8>, text: &[u8]) {
     out.reserve(text.len() + 2);
     out.push(b'"');
-    let clean = clean_prefix(text, is_special);
+    write_content(out, text);
+    out.push(b'"');
+}
+
+/// Appends `text` as it stands between the quotes of a JSON string.
+pub fn write_content(out: &mut Vec<u8>, text: &[u8]) {
+    let clean = clean_prefix(text, is_special, special_bytes);
     out.extend_from_slice(&text[..clean]);
     let rest = &text[clean..];
     if !rest.is_empty() {
@@ -20,24 +30,42 @@ pub fn write_str(out: &mut Vec<u8>, text: &[u8]) {
             Err(_) => write_escaped(out, String::from_utf8_lossy(rest).as_bytes()),
         }
     }
-    out.push(b'"');
+}
+
+/// Whether `text` is ASCII that stands in a JSON string as it is.
+#[must_use]
+pub fn is_plain(text: &[u8]) -> bool {
+    clean_prefix(text, is_special, special_bytes) == text.len()
 }
 
 /// Bytes looked at together: the comparison of a block compiles to a few vector instructions.
 const BLOCK: usize = 32;
 
-/// How many bytes at the start are none that `wanted` is true for.
-fn clean_prefix(text: &[u8], wanted: impl Fn(u8) -> bool + Copy) -> usize {
+/// How many bytes at the start are none that `wanted` (of one byte) and `wanted_of` (of eight, the highest
+/// bit of each) are true for.
+#[inline]
+fn clean_prefix(
+    text: &[u8],
+    wanted: impl Fn(u8) -> bool + Copy,
+    wanted_of: impl Fn(u64) -> u64,
+) -> usize {
     let (blocks, rest) = text.as_chunks::<BLOCK>();
     let has_wanted = |block: &[u8; BLOCK]| block.iter().fold(false, |any, &b| any | wanted(b));
     let n_blocks = (blocks.iter().position(has_wanted)).unwrap_or(blocks.len());
     let start = n_blocks * BLOCK;
-    let tail = if n_blocks == blocks.len() {
-        rest
-    } else {
-        &text[start..]
+    let tail = match blocks.get(n_blocks) {
+        Some(block) => block.as_slice(),
+        None => rest,
     };
-    start + tail.iter().position(|&b| wanted(b)).unwrap_or(tail.len())
+    let (words, last) = tail.as_chunks::<8>();
+    for (i, word) in words.iter().enumerate() {
+        let found = wanted_of(u64::from_le_bytes(*word));
+        if found != 0 {
+            return start + i * 8 + found.trailing_zeros() as usize / 8;
+        }
+    }
+    let n = last.iter().position(|&b| wanted(b)).unwrap_or(last.len());
+    start + words.len() * 8 + n
 }
 
 /// Whether a byte has to be escaped.
@@ -48,6 +76,11 @@ fn is_escaped(b: u8) -> bool {
 /// Whether a byte has to be escaped or is not ASCII.
 fn is_special(b: u8) -> bool {
     is_escaped(b) | (b >= 0x80)
+}
+
+/// The highest bit of each byte of `word` that has to be escaped or is not ASCII.
+fn special_bytes(word: u64) -> u64 {
+    escaped_bytes(word) | (word & HIGH)
 }
 
 /// Text with many escapes is gathered here before it is appended: eight bytes at a time are cheap to
@@ -91,8 +124,6 @@ fn write_escaped(out: &mut Vec<u8>, mut text: &[u8]) {
 
 /// The highest bit of each byte of `word` that has to be escaped.
 fn escaped_bytes(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = ONES << 7;
     // With the highest bits away no sum carries into the next byte.
     let low = word & !HIGH;
     let differs = |from: u8| (low ^ (ONES * u64::from(from))) + ONES * 0x7f;
@@ -125,7 +156,7 @@ pub fn escape_unicode(out: &mut Vec<u8>, from: usize) {
         return;
     }
     let is_beyond = |b: u8| b >= 0x80;
-    let first = from + clean_prefix(&out[from..], is_beyond);
+    let first = from + clean_prefix(&out[from..], is_beyond, |word| word & HIGH);
     let text = out.split_off(first);
     out.reserve(text.len() * 2);
     let mut rest = text.as_slice();
@@ -136,7 +167,7 @@ pub fn escape_unicode(out: &mut Vec<u8>, from: usize) {
             let digit = |shift: u16| HEX[usize::from(unit >> shift & 15)];
             out.extend_from_slice(&[b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]);
         }
-        let (plain, after) = after.split_at(clean_prefix(after, is_beyond));
+        let (plain, after) = after.split_at(clean_prefix(after, is_beyond, |word| word & HIGH));
         out.extend_from_slice(plain);
         rest = after;
     }

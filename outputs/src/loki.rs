@@ -19,7 +19,7 @@ use crate::accessor::Accessor;
 use crate::client::{self, HttpClient};
 use crate::compress::Compression;
 use crate::http::{idempotency_key, path_of};
-use crate::rows::{RowOptions, Rows};
+use crate::rows::{QuotedRows, RowOptions, Rows};
 use crate::{
     Outcome, Output, OutputEnvironment, OutputPlugin, RecordRef, Request, SendFuture, Unicode,
 };
@@ -215,9 +215,11 @@ impl Streams {
             replace_dots: false,
             without: &self.without,
         };
+        let rows = Rows::with(batch, options);
         let mut work = Work {
             streams: self,
-            rows: Rows::with(batch, options),
+            quoted: QuotedRows::new(&rows, self.unicode),
+            rows: &rows,
             labels: self.labels.over(batch),
             metadata: self.metadata.over(batch),
             maps: self
@@ -231,7 +233,6 @@ impl Streams {
         };
         let is_constant = work.labels.iter().all(|(_, text)| text.is_constant())
             && work.pod_labels.as_ref().is_none_or(MapField::is_constant);
-        let start = out.len();
         let (mut known, mut stream) = (Vec::new(), Vec::new());
         let mut is_open = false;
         out.reserve(batch.arena().len() * 5 / 4);
@@ -259,14 +260,14 @@ impl Streams {
         if is_open {
             out.extend_from_slice(b"]}");
         }
-        self.unicode.apply(out, start);
     }
 }
 
 /// A batch while it is written.
 struct Work<'a> {
     streams: &'a Streams,
-    rows: Rows<'a>,
+    rows: &'a Rows<'a>,
+    quoted: QuotedRows<'a, 'a>,
     labels: Vec<(&'a str, Text<'a>)>,
     metadata: Vec<(&'a str, Text<'a>)>,
     maps: Vec<MapField<'a>>,
@@ -288,6 +289,7 @@ impl Work<'_> {
         if members.is_empty() {
             members.add("job", b"fluent-bit");
         }
+        self.streams.unicode.apply(out, 0);
     }
 
     fn write_entry(&mut self, out: &mut Vec<u8>, batch: &LogBatch, row: usize) {
@@ -297,6 +299,7 @@ impl Work<'_> {
         self.write_line(out, row);
         if self.streams.has_metadata {
             out.extend_from_slice(b",{");
+            let start = out.len();
             let mut members = Members::new(out);
             // What is named one by one counts before what comes with an object.
             for (name, text) in &self.metadata {
@@ -306,6 +309,7 @@ impl Work<'_> {
             for map in &self.maps {
                 map.add(&mut members, row, false);
             }
+            self.streams.unicode.apply(out, start);
             out.push(b'}');
         }
         out.push(b']');
@@ -318,11 +322,19 @@ impl Work<'_> {
             _ => self.rows.only_value(row),
         };
         let is_raw = streams.single == Single::Raw || !streams.is_json;
+        if only.is_none() && streams.is_json {
+            out.push(b'"');
+            self.quoted.write(out, row);
+            out.push(b'"');
+            return;
+        }
+        let start = out.len();
         self.record.clear();
         match only {
-            Some(Ok(text)) if is_raw => return json::write_str(out, text),
+            Some(Ok(text)) if is_raw => self.record.extend_from_slice(text),
             Some(Ok(text)) => {
                 json::write_str(&mut self.record, text);
+                // A line is JSON in a string of JSON.
                 streams.unicode.apply(&mut self.record, 0);
             }
             Some(Err(value)) if streams.is_json => {
@@ -333,19 +345,14 @@ impl Work<'_> {
                 line::write_value(&mut self.record, &String::from_utf8_lossy(&value));
             }
             None => {
-                self.record.push(b'{');
-                self.rows.write(&mut self.record, row, true);
-                self.record.push(b'}');
-                if streams.is_json {
-                    // A line is JSON in a string of JSON.
-                    streams.unicode.apply(&mut self.record, 0);
-                } else {
-                    let object = std::mem::take(&mut self.record);
-                    line::write_pairs(&mut self.record, &object);
-                }
+                let mut object = vec![b'{'];
+                self.rows.write(&mut object, row, true);
+                object.push(b'}');
+                line::write_pairs(&mut self.record, &object);
             }
         }
         json::write_str(out, &self.record);
+        streams.unicode.apply(out, start);
     }
 }
 

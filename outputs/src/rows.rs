@@ -10,6 +10,7 @@ use kansoku_model::{LogBatch, Value, json};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::Unicode;
 use crate::render::{DateFormat, kubernetes_json, split_seconds, write_date};
 
 struct Member<'a> {
@@ -112,19 +113,23 @@ impl<'a> Rows<'a> {
             }
             out.extend_from_slice(&member.key[usize::from(first)..]);
             first = false;
-            match value {
-                Value::Json(s) if s.start as usize >= self.batch.arena().len() && s.len > 0 => {
-                    let start = s.start as usize - self.batch.arena().len();
-                    out.extend_from_slice(&self.changed[start..][..s.len as usize]);
-                }
-                value => json::write_value(out, self.batch, value),
-            }
+            self.write_value(out, value);
         }
         if self.tail.is_empty() {
             return first;
         }
         out.extend_from_slice(&self.tail[usize::from(first)..]);
         false
+    }
+
+    fn write_value(&self, out: &mut Vec<u8>, value: Value) {
+        match value {
+            Value::Json(s) if s.start as usize >= self.batch.arena().len() && s.len > 0 => {
+                let start = s.start as usize - self.batch.arena().len();
+                out.extend_from_slice(&self.changed[start..][..s.len as usize]);
+            }
+            value => json::write_value(out, self.batch, value),
+        }
     }
 
     /// How many members record `row` has.
@@ -153,6 +158,73 @@ impl<'a> Rows<'a> {
         self.write(&mut all, row, true);
         all.drain(..member.key.len() - 1);
         Some(Err(all))
+    }
+}
+
+/// Records as what stands between the quotes of a JSON string: JSON in JSON.
+///
+/// Keys are escaped once per batch, plain texts are copied with their quotes escaped; only what needs
+/// escapes of its own is written twice.
+pub struct QuotedRows<'r, 'a> {
+    rows: &'r Rows<'a>,
+    keys: Vec<Vec<u8>>,
+    tail: Vec<u8>,
+    unicode: Unicode,
+    value: Vec<u8>,
+}
+
+impl<'r, 'a> QuotedRows<'r, 'a> {
+    /// Prepares the batch of `rows`; `unicode` is for the inner JSON.
+    #[must_use]
+    pub fn new(rows: &'r Rows<'a>, unicode: Unicode) -> Self {
+        let quoted = |json: &[u8]| {
+            let mut json = json.to_vec();
+            unicode.apply(&mut json, 0);
+            let mut out = Vec::new();
+            json::write_content(&mut out, &json);
+            out
+        };
+        Self {
+            keys: rows.members.iter().map(|m| quoted(&m.key)).collect(),
+            tail: quoted(&rows.tail),
+            rows,
+            unicode,
+            value: Vec::new(),
+        }
+    }
+
+    /// Appends record `row` as an object.
+    pub fn write(&mut self, out: &mut Vec<u8>, row: usize) {
+        out.push(b'{');
+        let mut first = true;
+        for (member, key) in self.rows.members.iter().zip(&self.keys) {
+            let value = member.values[row];
+            if value == Value::Absent {
+                continue;
+            }
+            out.extend_from_slice(&key[usize::from(first)..]);
+            first = false;
+            match value {
+                Value::Null | Value::Bool(_) | Value::Int(_) | Value::Float(_) => {
+                    json::write_value(out, self.rows.batch, value);
+                }
+                Value::Text(s) if json::is_plain(self.rows.batch.bytes(s)) => {
+                    out.extend_from_slice(b"\\\"");
+                    out.extend_from_slice(self.rows.batch.bytes(s));
+                    out.extend_from_slice(b"\\\"");
+                }
+                value => {
+                    self.value.clear();
+                    self.rows.write_value(&mut self.value, value);
+                    self.unicode.apply(&mut self.value, 0);
+                    json::write_content(out, &self.value);
+                }
+            }
+        }
+        if !self.tail.is_empty() {
+            out.extend_from_slice(&self.tail[usize::from(first)..]);
+        }
+        out.push(b'}');
     }
 }
 
@@ -362,6 +434,39 @@ mod tests {
                 r#"{"nested":{"a":[1,null,true,2.5]},"kubernetes":{"pod_name":"web-1","labels":{}}}"#
             ]
         );
+    }
+
+    #[test]
+    fn quoted_rows_are_the_rows_as_a_json_string() {
+        let mut batch = crate::render::tests::batch();
+        let whole = Value::Json(batch.store(r#"{"é":["\"\\",18446744073709551615]}"#.as_bytes()));
+        for (name, value) in [
+            ("ke\"y é", whole),
+            ("null", Value::Null),
+            ("bool", Value::Bool(true)),
+            ("int", Value::Int(-5)),
+            ("float", Value::Float(2.5e-9)),
+        ] {
+            let at = batch.column_index_or_insert(name);
+            batch.set(at, 0, value);
+        }
+        batch.set_text("plain", 1, b"plain text, longer than a block of 32 bytes");
+        batch.set_text("bad", 1, b"x\xff\x01\"");
+        let rows = Rows::new(&batch);
+        for unicode in [Unicode::Plain, Unicode::Escaped] {
+            let mut quoted = QuotedRows::new(&rows, unicode);
+            for row in 0..batch.len() {
+                let mut record = vec![b'{'];
+                rows.write(&mut record, row, true);
+                record.push(b'}');
+                unicode.apply(&mut record, 0);
+                let mut expected = Vec::new();
+                json::write_content(&mut expected, &record);
+                let mut out = Vec::new();
+                quoted.write(&mut out, row);
+                assert_eq!(String::from_utf8(out), String::from_utf8(expected));
+            }
+        }
     }
 
     #[test]

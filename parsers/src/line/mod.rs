@@ -268,11 +268,14 @@ impl Parser {
                 continue;
             }
             let span = Span::Line(start..end);
-            let value = match group.kind {
-                Some(kind) => typed(kind, line, span, parsed),
-                None => FieldValue::Text(span),
-            };
-            parsed.push(Name::Known(name), value);
+            // Two places that push: a text's field is then made where it will lie.
+            match group.kind {
+                Some(kind) => {
+                    let value = typed(kind, line, span, parsed);
+                    parsed.push(Name::Known(name), value);
+                }
+                None => parsed.push(Name::Known(name), FieldValue::Text(span)),
+            }
         }
         // A match without any field would leave an empty record.
         !parsed.is_empty()
