@@ -273,16 +273,30 @@ pub(crate) fn write_date(out: &mut Vec<u8>, time_ns: i64, format: DateFormat) {
 /// Appends seconds as Fluent Bit prints its doubles (`%.16g`): rounded to microseconds, without
 /// zeros at the end but with one digit after the point.
 pub fn write_seconds(out: &mut Vec<u8>, time_ns: i64) {
-    let (mut seconds, nanos) = split_seconds(time_ns);
+    let (seconds, micros) = rounded_seconds(time_ns);
+    out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
+    out.push(b'.');
+    write_fraction(out, micros);
+}
+
+/// Seconds and microseconds as Fluent Bit's doubles have them.
+pub(crate) fn rounded_seconds(time_ns: i64) -> (i64, u32) {
+    /// Added and taken away again, it leaves a number rounded, halves to even: its last bit is worth one.
+    const ROUNDER: f64 = 6_755_399_441_055_744.0;
+    let (seconds, nanos) = split_seconds(time_ns);
     // Through the double that Fluent Bit makes of a time, which is rounded itself: the last digit is its.
     let whole = seconds as f64;
     let fraction = whole + f64::from(nanos) / 1e9 - whole;
-    let mut micros = (fraction * 1e6).round_ties_even() as u32;
+    let micros = (fraction * 1e6 + ROUNDER - ROUNDER) as u32;
     if micros >= 1_000_000 {
-        (seconds, micros) = (seconds + 1, 0);
+        (seconds + 1, 0)
+    } else {
+        (seconds, micros)
     }
-    out.extend_from_slice(itoa::Buffer::new().format(seconds).as_bytes());
-    out.push(b'.');
+}
+
+/// Appends the digits behind the point: at least one, without zeros at the end.
+pub(crate) fn write_fraction(out: &mut Vec<u8>, micros: u32) {
     let digits = digits::<6>(micros);
     let kept = digits.iter().rposition(|&d| d != b'0').unwrap_or(0) + 1;
     out.extend_from_slice(&digits[..kept]);

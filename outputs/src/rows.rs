@@ -11,7 +11,9 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::Unicode;
-use crate::render::{DateFormat, kubernetes_json, split_seconds, write_date};
+use crate::render::{
+    DateFormat, kubernetes_json, rounded_seconds, split_seconds, write_date, write_fraction,
+};
 
 struct Member<'a> {
     /// `,"name":`
@@ -355,6 +357,18 @@ impl DateWriter {
 
     /// Appends a time.
     pub fn write(&mut self, out: &mut Vec<u8>, time_ns: i64) {
+        if self.format == DateFormat::Double {
+            let (second, micros) = rounded_seconds(time_ns);
+            if self.second != Some(second) {
+                self.text.clear();
+                self.text
+                    .extend_from_slice(itoa::Buffer::new().format(second).as_bytes());
+                self.text.push(b'.');
+                self.second = Some(second);
+            }
+            out.extend_from_slice(&self.text);
+            return write_fraction(out, micros);
+        }
         let (second, nanos) = split_seconds(time_ns);
         let end: &[u8] = match self.format {
             DateFormat::Iso8601 => b"Z\"",

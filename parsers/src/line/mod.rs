@@ -14,6 +14,7 @@ pub mod multiline;
 pub mod parsed;
 pub mod pattern;
 
+use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
 use jiff::tz::TimeZone;
@@ -267,14 +268,9 @@ impl Parser {
             if start == end && format.skip_empty {
                 continue;
             }
-            let span = Span::Line(start..end);
-            // Two places that push: a text's field is then made where it will lie.
             match group.kind {
-                Some(kind) => {
-                    let value = typed(kind, line, span, parsed);
-                    parsed.push(Name::Known(name), value);
-                }
-                None => parsed.push(Name::Known(name), FieldValue::Text(span)),
+                Some(kind) => push_typed(name, kind, line, start..end, parsed),
+                None => parsed.push(Name::Known(name), FieldValue::Text(Span::Line(start..end))),
             }
         }
         // A match without any field would leave an empty record.
@@ -331,6 +327,13 @@ impl Parser {
             None => FieldValue::Text(span),
         }
     }
+}
+
+/// Apart from the plain texts of [`Parser::parse_regex`]: so their fields are made where they will lie.
+#[inline(never)]
+fn push_typed(name: usize, kind: Type, line: &[u8], range: Range<usize>, parsed: &mut Parsed) {
+    let value = typed(kind, line, Span::Line(range), parsed);
+    parsed.push(Name::Known(name), value);
 }
 
 fn typed(kind: Type, line: &[u8], span: Span, parsed: &Parsed) -> FieldValue {

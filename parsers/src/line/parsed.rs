@@ -122,6 +122,7 @@ impl Parsed {
         &known[index]
     }
 
+    #[inline(always)]
     pub(super) fn push(&mut self, name: Name, value: FieldValue) {
         self.fields.push(Field { name, value });
     }

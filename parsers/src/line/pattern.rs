@@ -110,6 +110,7 @@ enum FoundBy {
 
 impl Groups {
     /// Start and end of a group, when it took part in the match.
+    #[inline]
     #[must_use]
     pub fn get(&self, group: usize) -> Option<(usize, usize)> {
         match self.found_by {
