@@ -22,8 +22,73 @@ const WRITES: &str = "writing to memory cannot fail";
 struct Part<'a> {
     name: &'a str,
     batch: &'a MetricBatch,
+    /// Which of the batches it is of.
+    batch_at: usize,
     family: &'a Family,
     points: &'a [u32],
+}
+
+/// Label sets that several points of a batch share, as they stand in the exposition: all families of a
+/// container have the same labels.
+struct SharedLabels {
+    /// How often each set is used, by the place of its first pair; at most 2.
+    uses: Vec<u8>,
+    /// Where its text lies, by the same place.
+    spans: Vec<(u32, u32)>,
+    text: Vec<u8>,
+}
+
+impl SharedLabels {
+    fn of(batch: &MetricBatch) -> Self {
+        let end = |p: &Point| {
+            if p.labels.1 > 0 {
+                p.labels.0 as usize + 1
+            } else {
+                0
+            }
+        };
+        let mut uses = vec![0; batch.points().iter().map(end).max().unwrap_or(0)];
+        let mut is_any = false;
+        for point in batch.points().iter().filter(|p| p.labels.1 > 0) {
+            let n = &mut uses[point.labels.0 as usize];
+            is_any |= *n == 1;
+            *n = 2.min(*n + 1);
+        }
+        let spans = if is_any {
+            vec![(0, 0); uses.len()]
+        } else {
+            Vec::new()
+        };
+        Self {
+            uses,
+            spans,
+            text: Vec::new(),
+        }
+    }
+
+    fn write<'a>(
+        &mut self,
+        out: &mut Vec<u8>,
+        batch: &'a MetricBatch,
+        point: &Point,
+        pairs: &mut Vec<(&'a str, &'a str)>,
+    ) {
+        if point.labels.1 == 0 {
+            return;
+        }
+        let at = point.labels.0 as usize;
+        if self.uses[at] < 2 {
+            return write_labels(out, batch, point, pairs);
+        }
+        let (mut start, mut end) = self.spans[at];
+        if start == end {
+            start = self.text.len() as u32;
+            write_labels(&mut self.text, batch, point, pairs);
+            end = self.text.len() as u32;
+            self.spans[at] = (start, end);
+        }
+        out.extend_from_slice(&self.text[start as usize..end as usize]);
+    }
 }
 
 /// The points of a batch in order of their families.
@@ -61,13 +126,14 @@ impl Order {
 pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
     let orders: Vec<Order> = batches.iter().map(|batch| Order::of(batch)).collect();
     let mut parts: Vec<Part<'_>> = Vec::new();
-    for (batch, order) in batches.iter().zip(&orders) {
+    for (batch_at, (batch, order)) in batches.iter().zip(&orders).enumerate() {
         for (index, family) in batch.families().iter().enumerate() {
             let points = order.of_family(index);
             if !points.is_empty() {
                 parts.push(Part {
                     name: batch.text(family.name),
                     batch,
+                    batch_at,
                     family,
                     points,
                 });
@@ -77,6 +143,7 @@ pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
     // Parts of one name stay in the order in which they came.
     parts.sort_by(|a, b| a.name.cmp(b.name));
     let mut seen: HashSet<Hashed, BuildHasherDefault<AsItIs>> = HashSet::default();
+    let mut labels: Vec<SharedLabels> = batches.iter().map(|b| SharedLabels::of(b)).collect();
     let mut pairs = Vec::new();
     let mut n_duplicates = 0;
     for same_name in parts.chunk_by(|a, b| a.name == b.name) {
@@ -88,7 +155,9 @@ pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
             for index in part.points {
                 let point = &part.batch.points()[*index as usize];
                 let start = out.len();
-                write_series(out, part, point, &mut pairs);
+                out.extend_from_slice(part.name.as_bytes());
+                out.extend_from_slice(point.suffix.as_str().as_bytes());
+                labels[part.batch_at].write(out, part.batch, point, &mut pairs);
                 if is_alone || seen.insert(Hashed(xxh3_128(&out[start..]))) {
                     out.push(b' ');
                     write_value(out, point.value);
@@ -123,16 +192,14 @@ fn write_header(out: &mut Vec<u8>, name: &str, batch: &MetricBatch, family: &Fam
     out.push(b'\n');
 }
 
-fn write_series<'a>(
+fn write_labels<'a>(
     out: &mut Vec<u8>,
-    part: &Part<'a>,
+    batch: &'a MetricBatch,
     point: &Point,
     pairs: &mut Vec<(&'a str, &'a str)>,
 ) {
-    out.extend_from_slice(part.name.as_bytes());
-    out.extend_from_slice(point.suffix.as_str().as_bytes());
     pairs.clear();
-    pairs.extend(part.batch.labels_of(point));
+    pairs.extend(batch.labels_of(point));
     pairs.sort_unstable_by_key(|(name, _)| *name);
     for (i, (name, value)) in pairs.iter().enumerate() {
         out.push(if i == 0 { b'{' } else { b',' });
@@ -141,14 +208,14 @@ fn write_series<'a>(
         write_escaped(out, value, b"\\\"\n");
         out.push(b'"');
     }
-    if !pairs.is_empty() {
-        out.push(b'}');
-    }
+    out.push(b'}');
 }
 
 /// Puts a backslash before each of the bytes, and a newline as `\n`.
-fn write_escaped(out: &mut Vec<u8>, text: &str, special: &[u8]) {
-    if !text.bytes().any(|byte| special.contains(&byte)) {
+fn write_escaped<const N: usize>(out: &mut Vec<u8>, text: &str, special: &[u8; N]) {
+    // Every byte is compared: the loop compiles to a few vector instructions.
+    let is_special = |byte: u8| special.iter().fold(false, |any, s| any | (byte == *s));
+    if !text.bytes().fold(false, |any, byte| any | is_special(byte)) {
         out.extend_from_slice(text.as_bytes());
         return;
     }
@@ -286,6 +353,46 @@ mod tests {
             write_value(&mut out, value);
             assert_eq!(String::from_utf8(out).expect("text"), text);
         }
+    }
+
+    #[test]
+    fn points_share_label_sets() {
+        let mut batches = [MetricBatch::default(), MetricBatch::default()];
+        for (n, batch) in batches.iter_mut().enumerate() {
+            let value = format!("{n}\"");
+            let sets = [
+                batch.label_set([("b", value.as_str()), ("a", "x")]),
+                batch.label_set([]),
+                batch.label_set([("b", "alone")]),
+            ];
+            for (name, used) in [
+                ("one", &sets[..]),
+                ("two", &sets[..2]),
+                ("three", &sets[..2]),
+            ] {
+                let family = batch.family(name, MetricKind::Gauge, "");
+                for labels in used {
+                    batch.push(Point {
+                        family,
+                        suffix: kansoku_model::Suffix::None,
+                        labels: *labels,
+                        time_ms: None,
+                        value: 1.0,
+                    });
+                }
+            }
+        }
+        let mut out = Vec::new();
+        let n_duplicates = write(&mut out, &[&batches[0], &batches[1]]);
+        let text = String::from_utf8(out).expect("text");
+        let series: Vec<&str> = text.lines().filter(|l| !l.starts_with('#')).collect();
+        let pairs = [r#"{a="x",b="0\""}"#, "", r#"{a="x",b="1\""}"#];
+        let of = |name: &str| pairs.map(|labels| format!("{name}{labels} 1"));
+        let mut expected = of("one").to_vec();
+        expected.insert(2, "one{b=\"alone\"} 1".into());
+        expected.extend(of("three").into_iter().chain(of("two")));
+        assert_eq!(series, expected);
+        assert_eq!(n_duplicates, 4);
     }
 
     #[test]

@@ -8,6 +8,7 @@ pub mod command_line;
 pub mod config;
 mod content_coding;
 pub mod control;
+mod descriptors;
 pub mod exposition;
 pub mod filters;
 #[cfg(feature = "fuzzing")]

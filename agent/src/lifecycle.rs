@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 use crate::command_line::{self, Invocation};
 use crate::config::{self, Configuration, Service};
 use crate::control::{Control, Event, ReloadAnswer};
+use crate::descriptors;
 use crate::inputs::container_metrics;
 use crate::kubernetes::{self, Access, RuntimePlace};
 use crate::log::{self, Level};
@@ -105,6 +106,7 @@ fn open_log(service: &Service) -> anyhow::Result<()> {
 /// When something cannot be started, or an input has failed for good.
 pub fn run(configuration: Configuration, invocation: &Invocation) -> anyhow::Result<()> {
     open_log(&configuration.service)?;
+    descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(RUNTIME_THREADS)
         .thread_name("runtime")

@@ -191,6 +191,37 @@ impl MetricBatch {
         (start as u32, (self.pairs.len() - start) as u32)
     }
 
+    /// Stores a label set that begins with another of this batch: the same pairs, and further ones.
+    ///
+    /// # Panics
+    /// When `base` is not of this batch.
+    pub fn longer_label_set<'a>(
+        &mut self,
+        base: (u32, u32),
+        further: impl IntoIterator<Item = (&'a str, &'a str)>,
+    ) -> (u32, u32) {
+        let start = self.pairs.len() as u32;
+        let (from, to) = (base.0 as usize, base.0 as usize + base.1 as usize);
+        self.pairs.extend_from_within(from..to);
+        let (_, n_further) = self.label_set(further);
+        (start, base.1 + n_further)
+    }
+
+    /// The pairs of a label set of this batch, as they were given.
+    pub fn pairs_of(&self, labels: (u32, u32)) -> impl ExactSizeIterator<Item = (&str, &str)> {
+        self.pairs[labels.0 as usize..][..labels.1 as usize]
+            .iter()
+            .map(|&(n, v)| (self.text(n), self.text(v)))
+    }
+
+    /// Makes room for as much as another batch holds.
+    pub fn reserve_like(&mut self, other: &Self) {
+        self.text.reserve(other.text.len());
+        self.families.reserve(other.families.len());
+        self.pairs.reserve(other.pairs.len());
+        self.points.reserve(other.points.len());
+    }
+
     /// Adds a point whose label set is in this batch already.
     ///
     /// # Panics
@@ -246,9 +277,7 @@ impl MetricBatch {
 
     /// The label pairs of a point, as given (not sorted, without the metric name).
     pub fn labels_of(&self, point: &Point) -> impl Iterator<Item = (&str, &str)> {
-        self.pairs[point.labels.0 as usize..][..point.labels.1 as usize]
-            .iter()
-            .map(|&(n, v)| (self.text(n), self.text(v)))
+        self.pairs_of(point.labels)
     }
 
     /// The time of a point in Unix milliseconds.

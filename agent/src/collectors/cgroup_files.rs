@@ -4,6 +4,7 @@
 //! any more, leaves its value out and is no error, for a cgroup may go at any moment.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kansoku_parsers::kernel::cgroup::scalar::{self, Scalar};
 use kansoku_parsers::kernel::cgroup::{blkio, cpu_max, io_stat, keyed, procs};
@@ -14,7 +15,7 @@ use super::cgroup_tree::Trees;
 use super::cgroup_usage::{
     Cpu, CpuLimits, Limits, Memory, MemoryLimits, MoreMemory, Usage, shares_of_weight,
 };
-use super::kernel_file::KernelFile;
+use super::kernel_file::{Folder, KernelFile};
 
 /// Block devices of one cgroup that are given; a node has a handful.
 const MAX_DEVICES: usize = 64;
@@ -22,10 +23,10 @@ const MAX_DEVICES: usize = 64;
 /// The files of one cgroup.
 pub struct CgroupFiles {
     /// The cgroup's folder of each controller; equal in version 2.
-    cpu: Option<PathBuf>,
-    cpuacct: Option<PathBuf>,
-    memory: Option<PathBuf>,
-    pids: Option<PathBuf>,
+    cpu: Option<Arc<Folder>>,
+    cpuacct: Option<Arc<Folder>>,
+    memory: Option<Arc<Folder>>,
+    pids: Option<Arc<Folder>>,
     is_v2: bool,
     is_root: bool,
     is_container: bool,
@@ -59,13 +60,11 @@ impl CgroupFiles {
     pub fn new(trees: &Trees, path: &str, is_container: bool) -> Self {
         let is_root = path == "/";
         let relative = path.trim_start_matches('/');
-        let folder = |root: &Option<PathBuf>| {
-            let folder = root.as_ref()?.join(relative);
-            folder.is_dir().then_some(folder)
-        };
-        let file = |folder: &Option<PathBuf>, name: &str| {
-            let path = folder.as_ref()?.join(name);
-            path.exists().then(|| KernelFile::new(path))
+        let folder =
+            |root: &Option<PathBuf>| Folder::open(root.as_ref()?.join(relative)).map(Arc::new);
+        let file = |folder: &Option<Arc<Folder>>, name: &'static str| {
+            let folder = folder.as_ref()?;
+            (folder.path().join(name).exists()).then(|| KernelFile::of(folder, name))
         };
         match trees {
             Trees::V2 { root } => {
@@ -190,11 +189,9 @@ impl CgroupFiles {
     /// Reads what the cgroup may use. These files change seldom, so they are not kept open.
     #[must_use]
     pub fn limits(&self, buf: &mut Vec<u8>) -> Limits {
-        let mut value = |folder: &Option<PathBuf>, name: &str| {
-            let path = folder.as_ref()?.join(name);
-            read(&mut Some(KernelFile::new(path)), buf)
-                .then(|| scalar::parse(buf))
-                .flatten()
+        let mut value = |folder: &Option<Arc<Folder>>, name: &'static str| {
+            let mut file = Some(KernelFile::of(folder.as_ref()?, name));
+            read(&mut file, buf).then(|| scalar::parse(buf)).flatten()
         };
         let plain = |value: Option<Scalar>| value.map_or(0, |v| v.or(0));
         // What kernels write for "no limit" is a page short of the largest number.
@@ -238,8 +235,8 @@ impl CgroupFiles {
     }
 
     fn v2_cpu_max(&self, buf: &mut Vec<u8>) -> CpuLimits {
-        let path = self.cpu.as_ref().map(|folder| folder.join("cpu.max"));
-        let mut file = path.map(KernelFile::new);
+        let folder = self.cpu.as_ref();
+        let mut file = folder.map(|folder| KernelFile::of(folder, "cpu.max"));
         let max = read(&mut file, buf).then(|| cpu_max::parse(buf)).flatten();
         max.map_or(CpuLimits::default(), |max| CpuLimits {
             period_us: max.period_us,
@@ -260,7 +257,8 @@ impl CgroupFiles {
         [&self.cpu, &self.cpuacct, &self.memory, &self.pids]
             .into_iter()
             .flatten()
-            .flat_map(|folder| [modified_s(folder), modified_s(&folder.join(marker))])
+            .map(|folder| folder.path())
+            .flat_map(|path| [modified_s(path), modified_s(&path.join(marker))])
             .flatten()
             .min()
     }
@@ -459,22 +457,32 @@ fn v2_more(memory_stat: &[u8]) -> MoreMemory {
 
 /// Bytes and operations by device, from the scheduler that counts them. Throttling counts always,
 /// the schedulers BFQ and CFQ only what they have scheduled.
-fn v1_io(blkio: &Option<PathBuf>) -> [Option<KernelFile>; 2] {
+fn v1_io(blkio: &Option<Arc<Folder>>) -> [Option<KernelFile>; 2] {
+    const SCHEDULERS: [[&str; 2]; 2] = [
+        [
+            "blkio.bfq.io_service_bytes_recursive",
+            "blkio.bfq.io_serviced_recursive",
+        ],
+        [
+            "blkio.io_service_bytes_recursive",
+            "blkio.io_serviced_recursive",
+        ],
+    ];
+    const THROTTLING: [&str; 2] = [
+        "blkio.throttle.io_service_bytes_recursive",
+        "blkio.throttle.io_serviced_recursive",
+    ];
     let Some(folder) = blkio else {
         return [None, None];
     };
-    for kind in ["blkio.bfq.", "blkio.", "blkio.throttle."] {
-        let files = ["io_service_bytes_recursive", "io_serviced_recursive"]
-            .map(|name| KernelFile::new(folder.join(format!("{kind}{name}"))));
-        let [bytes, operations] = files;
-        let mut buf = Vec::new();
-        let mut bytes = Some(bytes);
-        let is_used = read(&mut bytes, &mut buf) && blkio::entries(&buf).next().is_some();
-        if is_used || kind == "blkio.throttle." {
-            return [bytes, Some(operations)];
+    let mut buf = Vec::new();
+    for names in SCHEDULERS {
+        let mut files = names.map(|name| Some(KernelFile::of(folder, name)));
+        if read(&mut files[0], &mut buf) && blkio::entries(&buf).next().is_some() {
+            return files;
         }
     }
-    [None, None]
+    THROTTLING.map(|name| Some(KernelFile::of(folder, name)))
 }
 
 fn read(file: &mut Option<KernelFile>, buf: &mut Vec<u8>) -> bool {

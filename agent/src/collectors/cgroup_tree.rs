@@ -78,13 +78,26 @@ impl Trees {
     }
 
     /// The paths of all cgroups, from `/` on, sorted.
+    ///
+    /// In version 1 whoever makes a cgroup makes it in the tree of memory too, with hardly an exception:
+    /// the other trees are walked only when `is_full`, and the cgroups that they alone have are kept in
+    /// `elsewhere` until they are walked again.
     #[must_use]
-    pub fn walk(&self) -> BTreeSet<String> {
+    pub fn walk(&self, is_full: bool, elsewhere: &mut BTreeSet<String>) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
-        for root in self.walked() {
-            found.insert("/".to_owned());
-            walk(root, "", 0, &mut found);
+        let [first, others @ ..] = &self.walked()[..] else {
+            return found;
+        };
+        found.insert("/".to_owned());
+        walk(first, "", 0, &mut found);
+        if is_full {
+            let mut all = found.clone();
+            for root in others {
+                walk(root, "", 0, &mut all);
+            }
+            *elsewhere = all.difference(&found).cloned().collect();
         }
+        found.extend(elsewhere.iter().cloned());
         found
     }
 
@@ -98,7 +111,7 @@ impl Trees {
                 blkio,
                 pids,
                 ..
-            } => [cpu, cpuacct, memory, blkio, pids]
+            } => [memory, cpu, cpuacct, blkio, pids]
                 .into_iter()
                 .flatten()
                 .collect(),
@@ -170,8 +183,19 @@ mod tests {
                 unified: at("unified"),
             }
         );
-        let all: Vec<_> = trees.walk().into_iter().collect();
-        assert_eq!(all, ["/", "/a", "/b", "/b/c"]);
+        let mut elsewhere = BTreeSet::new();
+        let mut walked =
+            |is_full| -> Vec<String> { trees.walk(is_full, &mut elsewhere).into_iter().collect() };
+        assert_eq!(walked(false), ["/", "/b", "/b/c"]);
+        assert_eq!(walked(true), ["/", "/a", "/b", "/b/c"]);
+        std::fs::remove_dir_all(dir.path().join("memory/b")).expect("removed");
+        std::fs::remove_dir_all(dir.path().join("cpu,cpuacct/a")).expect("removed");
+        assert_eq!(
+            walked(false),
+            ["/", "/a"],
+            "the other trees are looked at later"
+        );
+        assert_eq!(walked(true), ["/"]);
     }
 
     #[test]
@@ -179,7 +203,7 @@ mod tests {
         let id = "8c1e95494ea7663abdf674fb02ba74658ac8f68aa78ed359b10a5429acfe31f2";
         let dir = make(&["cgroup.controllers", &format!("docker/{id}/inner/x")]);
         let trees = Trees::find(dir.path()).expect("a tree is there");
-        let all: Vec<_> = trees.walk().into_iter().collect();
+        let all: Vec<_> = trees.walk(true, &mut BTreeSet::new()).into_iter().collect();
         assert_eq!(all, ["/", "/docker", &format!("/docker/{id}")]);
     }
 

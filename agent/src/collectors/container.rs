@@ -7,7 +7,7 @@
 //! What the kubelet shows and this does not, as it is always 0 there (its load reader is off):
 //! `container_cpu_load_average_10s`, `container_cpu_load_d_average_10s` and `container_tasks_state`.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,6 +69,8 @@ impl Default for ContainerSpec {
 pub struct ContainerCollector {
     spec: ContainerSpec,
     trees: Trees,
+    /// Cgroups that only some trees have.
+    elsewhere: BTreeSet<String>,
     pods: Arc<Pods>,
     cgroups: BTreeMap<String, Cgroup>,
     machine: Machine,
@@ -100,7 +102,6 @@ struct Process {
     sandbox: Option<bool>,
     /// Set when the process owns a network that is to be shown here.
     net_dev: Option<KernelFile>,
-    limits: Option<KernelFile>,
 }
 
 impl ContainerCollector {
@@ -111,6 +112,7 @@ impl ContainerCollector {
     pub fn new(spec: ContainerSpec, pods: Arc<Pods>) -> anyhow::Result<Self> {
         Ok(Self {
             trees: Trees::find(&spec.cgroup_root)?,
+            elsewhere: BTreeSet::new(),
             pods,
             cgroups: BTreeMap::new(),
             machine: Machine::default(),
@@ -143,7 +145,8 @@ impl ContainerCollector {
 
     fn read(&mut self, now_s: u64) {
         self.read_limits_soon();
-        let paths = self.trees.walk();
+        let is_full = self.limits_in == 0 || self.cgroups.is_empty();
+        let paths = self.trees.walk(is_full, &mut self.elsewhere);
         self.oom_kills.read();
         self.oom_kills.forget(now_s);
         self.cgroups.retain(|path, cgroup| {
@@ -217,7 +220,7 @@ impl ContainerCollector {
         if let Some(root) = self.cgroups.get_mut("/") {
             let mut disks = Vec::new();
             self.diskstats.read_if_there(&mut disks);
-            root.reading.filesystems = self.filesystems.read(&disks, &mut self.buf);
+            root.reading.filesystems = self.filesystems.read(&disks);
         }
         self.name_devices();
     }
@@ -283,15 +286,26 @@ impl ContainerCollector {
                 }
             }
         }
+        // Families of one device or interface have the same labels.
+        let mut longer: Vec<Vec<(u32, u32)>> = vec![Vec::new(); sets.len()];
         for family in LABELLED.iter().chain(OWN_LABELLED) {
             let mut id = None;
-            for ((path, cgroup), names) in self.cgroups.iter().zip(&names) {
+            for ((cgroup, base), known) in self.cgroups.values().zip(&sets).zip(&mut longer) {
                 (family.each)(&self.devices, &cgroup.reading, &mut |further, value| {
                     let family = *id.get_or_insert_with(|| {
                         out.new_family(family.name, family.kind, family.help)
                     });
-                    let base = names.labels(path).into_iter();
-                    let labels = out.label_set(base.chain(further.iter().copied()));
+                    let is_same = |set: &(u32, u32)| {
+                        let set = out.pairs_of(*set);
+                        set.len() == base.1 as usize + further.len()
+                            && set.skip(base.1 as usize).eq(further.iter().copied())
+                    };
+                    let found = known.iter().copied().find(is_same);
+                    let labels = found.unwrap_or_else(|| {
+                        let labels = out.longer_label_set(*base, further.iter().copied());
+                        known.push(labels);
+                        labels
+                    });
                     out.push(Point {
                         family,
                         suffix: Suffix::None,
@@ -347,7 +361,8 @@ impl Cgroup {
                 .first_pid
                 .filter(|_| self.files.is_container())
         };
-        if pid != self.process.pid {
+        let is_new_process = pid != self.process.pid;
+        if is_new_process {
             let sandbox = if self.is_in_pod {
                 sandbox()
             } else {
@@ -364,13 +379,15 @@ impl Cgroup {
             let owned = shown.map(|i| (i.name.to_owned(), i.values));
             reading.interfaces.extend(owned.take(MAX_INTERFACES));
         }
-        let mut open_files = None;
-        if let Some(file) = &mut self.process.limits
-            && file.read_if_there(buf)
-        {
-            open_files = pid_limits::open_files(buf);
+        if is_limits_turn || is_new_process {
+            let mut open_files = None;
+            if let Some(pid) = pid
+                && KernelFile::new(spec.procfs.join(format!("{pid}/limits"))).read_if_there(buf)
+            {
+                open_files = pid_limits::open_files(buf);
+            }
+            reading.open_files_limit = open_files.map(|limit| limit.map_or(-1.0, |n| n as f64));
         }
-        reading.open_files_limit = open_files.map(|limit| limit.map_or(-1.0, |n| n as f64));
     }
 }
 
@@ -399,7 +416,6 @@ impl Process {
             pid,
             sandbox,
             net_dev: is_shown.then(|| KernelFile::new(folder.join("net/dev"))),
-            limits: Some(KernelFile::new(folder.join("limits"))),
         }
     }
 }

@@ -4,13 +4,14 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use anyhow::Context;
 use kansoku_model::{FamilyId, MetricBatch, MetricKind};
 use kansoku_parsers::kernel::mountinfo::{Mount, mounts, unescape};
 use nix::errno::Errno;
 
 use super::desc::Desc;
 use super::flags::{Flag, NameFilter};
-use super::kernel_file::KernelFile;
+use super::mount_list::MountList;
 use super::statfs::{Answer, Prober};
 use super::{Collector, Entry, NodeSpec};
 
@@ -84,16 +85,20 @@ const MAX_MOUNTS: usize = 4096;
 
 struct Filesystem {
     /// Of process 1, whose mounts are the node's; else our own, where `hidepid` hides that.
-    files: [KernelFile; 2],
+    lists: [MountList; 2],
+    choice: Choice,
+    prober: Prober,
+    /// What was wanted of the list as it was read last, and which of the two that was.
+    used: Option<usize>,
+    wanted: Vec<Wanted>,
+    paths: Vec<PathBuf>,
+}
+
+/// Which mounts are wanted.
+struct Choice {
     rootfs: PathBuf,
     mount_points: NameFilter,
     fs_types: NameFilter,
-    prober: Prober,
-    buf: Vec<u8>,
-    /// The mount list as it was read last, and what was wanted of it: it changes seldom.
-    list: Vec<u8>,
-    wanted: Vec<Wanted>,
-    paths: Vec<PathBuf>,
 }
 
 /// A mount that is wanted.
@@ -116,28 +121,37 @@ impl Filesystem {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         let flags = &spec.flags;
         Ok(Self {
-            files: ["1/mountinfo", "self/mountinfo"]
-                .map(|name| KernelFile::new(spec.procfs.join(name))),
-            rootfs: spec.rootfs.clone(),
-            mount_points: flags.either_filter(&MOUNT_POINTS_INCLUDE, &MOUNT_POINTS_EXCLUDE)?,
-            fs_types: flags.either_filter(&FS_TYPES_INCLUDE, &FS_TYPES_EXCLUDE)?,
+            lists: ["1/mountinfo", "self/mountinfo"]
+                .map(|name| MountList::new(spec.procfs.join(name))),
+            choice: Choice {
+                rootfs: spec.rootfs.clone(),
+                mount_points: flags.either_filter(&MOUNT_POINTS_INCLUDE, &MOUNT_POINTS_EXCLUDE)?,
+                fs_types: flags.either_filter(&FS_TYPES_INCLUDE, &FS_TYPES_EXCLUDE)?,
+            },
             prober: Prober::new(
                 flags.duration(&MOUNT_TIMEOUT)?,
                 usize::try_from(flags.number(&STAT_WORKERS)?)?,
             ),
-            buf: Vec::new(),
-            list: Vec::new(),
+            used: None,
             wanted: Vec::new(),
             paths: Vec::new(),
         })
     }
 
-    /// Goes through the mount list again.
+    /// Goes through the mount list if it is another than before.
     fn refresh(&mut self) -> anyhow::Result<()> {
-        self.list.clear();
+        let [node, own] = &mut self.lists;
+        let (at, mount_list) = match node.read() {
+            Ok(list) => (0, list),
+            Err(_) => (1, own.read().context("failed to read the mount list")?),
+        };
+        if !mount_list.is_new && self.used == Some(at) {
+            return Ok(());
+        }
+        self.used = None;
         let (mut all, mut paths): (Vec<Wanted>, Vec<PathBuf>) = (Vec::new(), Vec::new());
-        for mount in mounts(&self.buf).take(MAX_MOUNTS) {
-            let Some((wanted, path)) = self.wanted(&mount?) else {
+        for mount in mounts(mount_list.text).take(MAX_MOUNTS) {
+            let Some((wanted, path)) = self.choice.wanted(&mount?) else {
                 continue;
             };
             // What is mounted twice at one place is one series; the first is given.
@@ -146,11 +160,12 @@ impl Filesystem {
                 paths.push(path);
             }
         }
-        (self.wanted, self.paths) = (all, paths);
-        self.list.extend_from_slice(&self.buf);
+        (self.wanted, self.paths, self.used) = (all, paths, Some(at));
         Ok(())
     }
+}
 
+impl Choice {
     /// The mount as the node sees it, unless it is to be left out.
     fn wanted(&self, mount: &Mount<'_>) -> Option<(Wanted, PathBuf)> {
         let path = unescape(mount.mount_point);
@@ -180,13 +195,7 @@ impl Filesystem {
 
 impl Collector for Filesystem {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
-        let [node, own] = &mut self.files;
-        if !node.read_if_there(&mut self.buf) {
-            own.read(&mut self.buf)?;
-        }
-        if self.buf != self.list {
-            self.refresh()?;
-        }
+        self.refresh()?;
         let answers = self.prober.ask(&self.paths);
         let families = Families::new(out);
         for (mount, answer) in self.wanted.iter().zip(answers) {
@@ -245,7 +254,8 @@ impl Families {
         ];
         let is_error = f64::from(u8::from(sizes.is_none()));
         out.sample(self.device_error, &labels, is_error);
-        let is_read_only = f64::from(u8::from(mount.is_read_only));
+        let is_read_only = mount.is_read_only || sizes.is_some_and(|s| s.is_read_only);
+        let is_read_only = f64::from(u8::from(is_read_only));
         out.sample(self.read_only, &labels, is_read_only);
         if let Some(s) = sizes {
             let values = [
@@ -313,7 +323,7 @@ mod tests {
             .expect("the defaults are valid");
             let line = line(path, kind);
             let mount = mounts(line.as_bytes()).next().expect("a line");
-            let got = filesystem.wanted(&mount.expect("a mount"));
+            let got = filesystem.choice.wanted(&mount.expect("a mount"));
             let got = got.map(|(w, path)| (w.mount_point, path));
             let expected = expected.map(|(m, p)| (m.to_owned(), PathBuf::from(p)));
             assert_eq!(got, expected, "{rootfs} {path}");

@@ -3,14 +3,19 @@
 //! Opening costs more than reading on procfs and cgroupfs. The rule: a descriptor is kept only while
 //! fewer than [`MAX_KEPT`] are, because the process shares its limit with log files and sockets.
 
+use std::borrow::Cow;
 use std::fs::File;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Context;
 use kansoku_parsers::kernel::scan;
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::Mode;
 
 /// Descriptors kept open by all collectors together: 300 cgroups with 11 files each and the node's
 /// own, and still a fraction of the 1024 to a million that a container may have. Collectors keep
@@ -21,31 +26,110 @@ pub const MAX_KEPT: usize = 4096;
 const MAX_BYTES: usize = 16 << 20;
 /// The first read asks for so much; nearly all files fit.
 const FIRST_READ_BYTES: usize = 16 << 10;
+/// cgroupfs gives a file whole in one read, unless it is a list that fills the page it is made in. No
+/// entry of such a list is so long that less than this could be left out.
+const WHOLE_BELOW_BYTES: usize = 3584;
 
 /// Descriptors kept now, by all files of the process.
 static KEPT: AtomicUsize = AtomicUsize::new(0);
+/// Those of folders.
+static KEPT_FOLDERS: AtomicUsize = AtomicUsize::new(0);
 
 /// One file.
 #[derive(Debug)]
 pub struct KernelFile {
-    path: PathBuf,
+    place: Place,
     /// Counted in [`KEPT`] while it is there.
     file: Option<File>,
+}
+
+#[derive(Debug)]
+enum Place {
+    Path(PathBuf),
+    /// A file of cgroupfs.
+    In(Arc<Folder>, &'static str),
+}
+
+/// A folder of cgroupfs. While its descriptor is kept, its files are opened without a walk down the path.
+#[derive(Debug)]
+pub struct Folder {
+    path: PathBuf,
+    descriptor: Option<OwnedFd>,
+}
+
+impl Folder {
+    /// A folder that is there; `None` when it is not.
+    #[must_use]
+    pub fn open(path: PathBuf) -> Option<Self> {
+        if KEPT_FOLDERS.fetch_add(1, Ordering::Relaxed) >= allowed() {
+            KEPT_FOLDERS.fetch_sub(1, Ordering::Relaxed);
+            return path.is_dir().then_some(Self {
+                path,
+                descriptor: None,
+            });
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let Ok(descriptor) = open(&path, flags, Mode::empty()) else {
+            KEPT_FOLDERS.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        };
+        Some(Self {
+            path,
+            descriptor: Some(descriptor),
+        })
+    }
+
+    /// The folder's path.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open_file(&self, name: &str) -> io::Result<File> {
+        if let Some(folder) = &self.descriptor {
+            let flags = OFlag::O_RDONLY | OFlag::O_CLOEXEC;
+            if let Ok(file) = openat(folder, name, flags, Mode::empty()) {
+                return Ok(file.into());
+            }
+            // The folder may have been removed and made anew.
+        }
+        File::open(self.path.join(name))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if self.descriptor.is_some() {
+            KEPT_FOLDERS.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
 }
 
 impl KernelFile {
     /// A file that is opened at its first reading.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
-            path: path.into(),
+            place: Place::Path(path.into()),
+            file: None,
+        }
+    }
+
+    /// A file of a cgroup, likewise opened at its first reading.
+    #[must_use]
+    pub fn of(folder: &Arc<Folder>, name: &'static str) -> Self {
+        Self {
+            place: Place::In(folder.clone(), name),
             file: None,
         }
     }
 
     /// The file's path.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.path
+    pub fn path(&self) -> Cow<'_, Path> {
+        match &self.place {
+            Place::Path(path) => path.into(),
+            Place::In(folder, name) => folder.path.join(name).into(),
+        }
     }
 
     /// Replaces the content of `buf` by that of the file.
@@ -54,7 +138,7 @@ impl KernelFile {
     /// When the file cannot be opened or read, or is larger than any kernel file should be.
     pub fn read(&mut self, buf: &mut Vec<u8>) -> anyhow::Result<()> {
         self.try_read(buf)
-            .with_context(|| format!("failed to read {}", self.path.display()))
+            .with_context(|| format!("failed to read {}", self.path().display()))
     }
 
     /// Reads a file that holds one number and nothing else, negative ones too.
@@ -64,7 +148,7 @@ impl KernelFile {
     pub fn read_number(&mut self, buf: &mut Vec<u8>) -> anyhow::Result<f64> {
         self.read(buf)?;
         scan::decimal(buf.trim_ascii())
-            .with_context(|| format!("{} does not hold a number", self.path.display()))
+            .with_context(|| format!("{} does not hold a number", self.path().display()))
     }
 
     /// Like [`read`](Self::read), for files whose absence is nothing special.
@@ -73,15 +157,22 @@ impl KernelFile {
     }
 
     fn try_read(&mut self, buf: &mut Vec<u8>) -> io::Result<()> {
+        let is_whole_below = match self.place {
+            Place::Path(_) => 0,
+            Place::In(..) => WHOLE_BELOW_BYTES,
+        };
         if let Some(file) = &self.file {
             // A cgroup that was removed and made anew leaves a dead descriptor: open it again.
-            if read_all(file, buf).is_ok() {
+            if read_all(file, is_whole_below, buf).is_ok() {
                 return Ok(());
             }
             self.close();
         }
-        let file = File::open(&self.path)?;
-        read_all(&file, buf)?;
+        let file = match &self.place {
+            Place::Path(path) => File::open(path)?,
+            Place::In(folder, name) => folder.open_file(name)?,
+        };
+        read_all(&file, is_whole_below, buf)?;
         if KEPT.fetch_add(1, Ordering::Relaxed) < allowed() {
             self.file = Some(file);
         } else {
@@ -113,10 +204,16 @@ fn allowed() -> usize {
     })
 }
 
-/// Reads from the start to the end, whatever the file's size pretends to be.
-fn read_all(file: &File, buf: &mut Vec<u8>) -> io::Result<()> {
+/// Reads from the start to the end, whatever the file's size pretends to be. A first read of fewer bytes
+/// than `is_whole_below` is all there is.
+pub(super) fn read_all(file: &File, is_whole_below: usize, buf: &mut Vec<u8>) -> io::Result<()> {
     let mut filled = 0;
-    buf.resize(buf.capacity().max(FIRST_READ_BYTES), 0);
+    // Most files are small: what the kernel does not fill need not be zeroed each time.
+    let first = match is_whole_below {
+        0 => buf.capacity().max(FIRST_READ_BYTES),
+        small => small,
+    };
+    buf.resize(first, 0);
     loop {
         if filled == buf.len() {
             if filled >= MAX_BYTES {
@@ -127,7 +224,13 @@ fn read_all(file: &File, buf: &mut Vec<u8>) -> io::Result<()> {
         }
         match file.read_at(&mut buf[filled..], filled as u64) {
             Ok(0) => break,
-            Ok(n) => filled += n,
+            Ok(n) => {
+                let is_first = filled == 0;
+                filled += n;
+                if is_first && n < is_whole_below {
+                    break;
+                }
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(e),
         }

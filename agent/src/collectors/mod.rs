@@ -59,6 +59,7 @@ mod mdadm;
 mod meminfo;
 mod meminfo_numa;
 mod metric_name;
+mod mount_list;
 mod mountstats;
 mod mountstats_families;
 mod net_addresses;

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use kansoku_parsers::kernel::diskstats::{self, MAX_VALUES};
 use kansoku_parsers::kernel::mountinfo::{Mount, mounts, unescape};
 
-use super::kernel_file::KernelFile;
+use super::mount_list::MountList;
 use super::statfs::{Answer, Prober, Sizes};
 
 /// File systems that are looked at: a node has a tmpfs or two per pod. More are left out.
@@ -32,7 +32,9 @@ pub struct RootFilesystem {
 /// Reads them.
 pub struct RootFilesystems {
     /// Of process 1, whose mounts are the node's.
-    mountinfo: KernelFile,
+    mounts: MountList,
+    /// What of them has storage, as the list was read last.
+    places: BTreeMap<String, Place>,
     rootfs: PathBuf,
     prober: Prober,
 }
@@ -49,22 +51,24 @@ impl RootFilesystems {
     #[must_use]
     pub fn new(procfs: &Path, rootfs: &Path) -> Self {
         Self {
-            mountinfo: KernelFile::new(procfs.join("1/mountinfo")),
+            mounts: MountList::new(procfs.join("1/mountinfo")),
+            places: BTreeMap::new(),
             rootfs: rootfs.to_owned(),
             prober: Prober::default(),
         }
     }
 
     /// The file systems now; `diskstats` is that file's content.
-    pub fn read(&mut self, disks: &[u8], buf: &mut Vec<u8>) -> Vec<RootFilesystem> {
-        if !self.mountinfo.read_if_there(buf) {
-            return Vec::new();
+    pub fn read(&mut self, disks: &[u8]) -> Vec<RootFilesystem> {
+        match self.mounts.read() {
+            Ok(list) if list.is_new => self.places = places(list.text, &self.rootfs),
+            Ok(_) => {}
+            Err(_) => return Vec::new(),
         }
-        let places = places(buf, &self.rootfs);
-        let paths: Vec<PathBuf> = places.values().map(|p| p.path.clone()).collect();
+        let paths: Vec<PathBuf> = self.places.values().map(|p| p.path.clone()).collect();
         let answers = self.prober.ask(&paths);
         let disks: Vec<_> = diskstats::disks(disks).flatten().collect();
-        let described = places.into_iter().zip(answers);
+        let described = self.places.iter().zip(answers);
         let filesystems = described.map(|((device, place), answer)| RootFilesystem {
             sizes: match answer {
                 Answer::Sizes(sizes) => Some(sizes),
@@ -75,7 +79,7 @@ impl RootFilesystems {
                 .find(|d| device.strip_prefix("/dev/") == Some(d.name))
                 .or_else(|| disks.iter().find(|d| (d.major, d.minor) == place.number))
                 .map(|d| d.values),
-            device,
+            device: device.clone(),
         });
         filesystems.collect()
     }
@@ -161,7 +165,7 @@ mod tests {
         std::fs::write(dir.path().join("1/mountinfo"), mountinfo).unwrap();
         let disks = b" 254 0 vda 1 2 3 4 5 6 7 8 9 10 11\n 254 1 vda1 21 2 3 4 5 6 7 8 9 10 11\n";
         let mut filesystems = RootFilesystems::new(dir.path(), Path::new("/"));
-        let found = filesystems.read(disks, &mut Vec::new());
+        let found = filesystems.read(disks);
         let all: Vec<_> = found
             .iter()
             .map(|f| (f.device.as_str(), f.sizes.is_some(), f.disk.map(|d| d[0])))

@@ -129,6 +129,7 @@ impl Input for ContainerMetrics {
         while let Some(tick) = ticker.wait(&link.stop) {
             let mut batch = MetricBatch::new(link.tag.clone(), self.resource.clone(), tick.now_ms);
             batch.source = tick.source;
+            staleness.make_room(&mut batch);
             let now_s = u64::try_from(tick.now_ms / 1000).unwrap_or(0);
             self.collector.collect(now_s, &mut batch);
             staleness.mark(&mut batch);

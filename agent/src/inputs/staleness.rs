@@ -9,7 +9,7 @@ use std::hash::{BuildHasherDefault, Hasher};
 
 use kansoku_model::MetricBatch;
 use kansoku_model::metric::Point;
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The value that ends a series.
 pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
@@ -18,21 +18,44 @@ pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
 #[derive(Default)]
 pub struct Staleness {
     before: MetricBatch,
-    /// Series of the batch that is looked at; kept for its memory.
-    series: HashSet<u64, BuildHasherDefault<Hashed>>,
+    /// The series of its points.
+    before_series: Vec<u64>,
+    /// Kept for their memory.
+    series: Vec<u64>,
+    set: HashSet<u64, BuildHasherDefault<Hashed>>,
+    labels: Vec<u64>,
 }
 
 impl Staleness {
+    /// An empty batch with room for as much as the one before had.
+    pub fn make_room(&self, batch: &mut MetricBatch) {
+        batch.reserve_like(&self.before);
+    }
+
     /// Appends markers for the series of the batch before that are not in `batch`; how many of
     /// `batch` were not in the one before.
     pub fn mark(&mut self, batch: &mut MetricBatch) -> usize {
         let mut n_new = batch.points().len();
         self.series.clear();
-        let own = batch.points().iter().filter(|p| p.time_ms.is_none());
-        self.series.extend(own.map(|p| series(batch, p)));
+        self.labels.clear();
+        let families = batch.families().iter();
+        let families: Vec<u64> = families
+            .map(|f| xxh3_64(batch.text(f.name).as_bytes()))
+            .collect();
+        for point in batch.points() {
+            let name = families[point.family.0 as usize];
+            let series = series(batch, point, name, &mut self.labels);
+            self.series.push(series);
+        }
+        self.set.clear();
+        let all = batch.points().iter().zip(&self.series);
+        let own = all.filter(|(p, _)| p.time_ms.is_none());
+        self.set.extend(own.map(|(_, series)| *series));
         let before = std::mem::replace(&mut self.before, batch.clone());
-        for point in before.points().iter().filter(|p| p.time_ms.is_none()) {
-            if self.series.contains(&series(&before, point)) {
+        let before_series = std::mem::replace(&mut self.before_series, self.series.clone());
+        let points = before.points().iter().zip(before_series);
+        for (point, series) in points.filter(|(p, _)| p.time_ms.is_none()) {
+            if self.set.contains(&series) {
                 n_new = n_new.saturating_sub(1);
                 continue;
             }
@@ -51,18 +74,35 @@ impl Staleness {
     }
 }
 
-/// Name and labels in one number; equal sets in another order are other series, which no collector makes.
-fn series(batch: &MetricBatch, point: &Point) -> u64 {
-    let mut hash = Xxh3::new();
-    hash.update(batch.text(batch.family_of(point).name).as_bytes());
-    hash.update(point.suffix.as_str().as_bytes());
-    for (name, value) in batch.labels_of(point) {
-        for text in [name, value] {
-            hash.update(&[0xff]);
-            hash.update(text.as_bytes());
-        }
+/// Name and labels in one number; equal sets in another order are other series, which no collector
+/// makes. `known` has the numbers of label sets by the place of their first pair.
+fn series(batch: &MetricBatch, point: &Point, name: u64, known: &mut Vec<u64>) -> u64 {
+    let at = point.labels.0 as usize;
+    if known.len() <= at {
+        known.resize(at + 1, 0);
     }
-    hash.digest()
+    if point.labels.1 > 0 && known[at] == 0 {
+        let mut hash = Xxh3::new();
+        for (name, value) in batch.labels_of(point) {
+            for text in [name, value] {
+                hash.update(&[0xff]);
+                hash.update(text.as_bytes());
+            }
+        }
+        known[at] = hash.digest();
+    }
+    let labels = if point.labels.1 > 0 { known[at] } else { 0 };
+    let suffix = point.suffix as u64;
+    let mut all = [0; 24];
+    for (part, number) in all
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip([name, labels, suffix])
+    {
+        *part = number.to_le_bytes();
+    }
+    xxh3_64(&all)
 }
 
 /// For numbers that are hashes already.
