@@ -45,6 +45,11 @@ pub struct Pod {
     /// `spec.nodeName`.
     pub node: String,
     pub ip: String,
+    pub host_ip: String,
+    /// `Pending`, `Running`, `Succeeded`, `Failed` or `Unknown`.
+    pub phase: String,
+    /// The condition `Ready`: `True`, `False` or `Unknown`; empty when there is none.
+    pub ready: String,
     pub labels: Vec<(String, String)>,
     pub annotations: Vec<(String, String)>,
     /// `metadata.ownerReferences` as JSON; empty when there are none.
@@ -63,6 +68,29 @@ pub struct Container {
     pub image: String,
     /// Image with digest, without the runtime's prefix.
     pub image_id: String,
+    pub kind: ContainerKind,
+    /// What the id's prefix names: `containerd`, `cri-o`, `docker`.
+    pub runtime: String,
+    /// The image as the pod's specification writes it.
+    pub specified_image: String,
+    pub ports: Vec<Port>,
+}
+
+/// Which list of the pod's specification a container is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ContainerKind {
+    #[default]
+    App,
+    Init,
+    Ephemeral,
+}
+
+/// A port that a container declares.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Port {
+    pub name: String,
+    pub number: u16,
+    pub protocol: String,
 }
 
 impl Pod {
@@ -246,6 +274,15 @@ impl Pods {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// All pods but the deleted ones.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<Pod>> {
+        let table = self.table();
+        let pods = table.by_uid.iter();
+        let own = pods.filter(|(uid, pod)| **uid == pod.uid && !table.deleted_uids.contains(*uid));
+        own.map(|(_, pod)| pod.clone()).collect()
     }
 
     /// The newest pod of that name.

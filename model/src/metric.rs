@@ -269,6 +269,11 @@ impl MetricBatch {
         });
     }
 
+    /// Takes the times of their own from all points.
+    pub fn forget_times(&mut self) {
+        self.points.iter_mut().for_each(|p| p.time_ms = None);
+    }
+
     /// All points in order of arrival.
     #[must_use]
     pub fn points(&self) -> &[Point] {

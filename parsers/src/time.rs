@@ -3,11 +3,13 @@
 //! Not a calendar library and no clock: now is an argument, needed only by formats without a year.
 //! Every result is Unix nanoseconds; a time outside 1678..2262 does not fit and is refused.
 
+mod prometheus_duration;
 mod rfc3339;
 
 use jiff::civil;
 use jiff::tz::TimeZone;
 
+pub use prometheus_duration::prometheus_duration;
 use rfc3339::{NS_PER_SECOND, days_of, fraction, numeric_offset, to_ns};
 pub use rfc3339::{parse_offset, rfc3339_ns};
 

@@ -19,6 +19,7 @@ pub mod opentelemetry;
 pub mod periodic;
 pub mod prometheus_remote_write;
 pub mod prometheus_scrape;
+mod scrape;
 mod staleness;
 pub mod statsd;
 pub mod stdin;

@@ -1,27 +1,31 @@
-//! `prometheus_scrape`: fetches a page of metrics again and again.
+//! `prometheus_scrape`: fetches pages of metrics again and again, of fixed targets and of the pods of this node.
 //!
-//! As from Prometheus' own scrapes there are `up`, `scrape_duration_seconds`, `scrape_samples_scraped`
-//! and `scrape_series_added`, and series that are gone are marked as stale: all of them when the target
-//! does not answer. Fluent Bit gives none of these. Lines that cannot be read are counted and named,
-//! where Fluent Bit drops the whole page.
+//! What becomes of targets and samples is what Prometheus' own scrapes do: relabelling, limits, `up` and the `scrape_*` series, and the
+//! ends of series and targets that are gone. Fluent Bit gives none of these. Lines that cannot be read are counted
+//! and named, where Prometheus and Fluent Bit drop the whole page. The pods come from the watch that the agent keeps anyway; a scrape never
+//! waits for it.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hyper::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, StatusCode};
-use kansoku_model::{
-    ConfigError, MetricBatch, MetricKind, OptionKind, OptionSpec, Plugin, RecordBatch, Resource,
-    Settings, joined,
-};
-use kansoku_outputs::OutputEnvironment;
-use kansoku_outputs::client::{self, HttpClient};
-use kansoku_parsers::wire::prometheus_text;
+use kansoku_model::plugin::Setting;
+use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, Settings, joined};
+use kansoku_outputs::client;
+use kansoku_outputs::{OutputEnvironment, net};
+use kansoku_parsers::config::yaml::tree::parse_setting;
 
-use super::net::{buffer_size, resource};
-use super::staleness::Staleness;
-use super::ticker::{self, Ticker};
-use crate::log;
+use super::kube_options;
+use super::net::buffer_size;
+use super::scrape::fetch::{self, Form};
+use super::scrape::label_set::LabelSet;
+use super::scrape::pods;
+use super::scrape::relabel::rules;
+use super::scrape::samples::Handling;
+use super::scrape::scraper;
+use super::scrape::target::{Job, Target};
+use super::ticker;
+use crate::kubernetes::{Access, Pods};
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
 
@@ -33,43 +37,157 @@ const OWN: &[OptionSpec] = &[
         "how often to fetch",
     ),
     OptionSpec::new(
+        "scrape_timeout",
+        OptionKind::Time,
+        "10s",
+        "how long a scrape may take; not longer than the interval",
+    ),
+    OptionSpec::new(
         "metrics_path",
         OptionKind::Text,
         "/metrics",
         "path of the page",
     ),
     OptionSpec::new(
+        "params",
+        OptionKind::Pair,
+        "",
+        "a name and a value for the query of the page",
+    )
+    .repeated(),
+    OptionSpec::new(
         "buffer_max_size",
         OptionKind::Size,
         "10M",
         "the largest page",
     ),
+    OptionSpec::new(
+        "body_size_limit",
+        OptionKind::Size,
+        "",
+        "the largest page, unpacked; beyond it the scrape fails. Default buffer_max_size",
+    ),
+    OptionSpec::new(
+        "enable_compression",
+        OptionKind::Bool,
+        "on",
+        "ask for pages in gzip",
+    ),
+    OptionSpec::new(
+        "job_name",
+        OptionKind::Text,
+        "",
+        "label job; with it series have the label instance, too. Default kubernetes-pods with kubernetes_pods, else none",
+    ),
+    OptionSpec::new(
+        "kubernetes_pods",
+        OptionKind::Choice(&["off", "annotated", "all"]),
+        "off",
+        "scrape pods of this node: those with the annotation prometheus.io/scrape, or every port of every pod, for relabel_configs to choose from",
+    ),
+    OptionSpec::new(
+        "static_configs",
+        OptionKind::Text,
+        "",
+        "targets as Prometheus writes them: {targets: ['host:port'], labels: {name: value}}",
+    )
+    .repeated(),
+    OptionSpec::new(
+        "relabel_configs",
+        OptionKind::Text,
+        "",
+        "a rule for the labels of targets, as Prometheus writes it: {source_labels: [a], regex: b, action: keep}",
+    )
+    .repeated(),
+    OptionSpec::new(
+        "metric_relabel_configs",
+        OptionKind::Text,
+        "",
+        "a rule for the labels of samples",
+    )
+    .repeated(),
+    OptionSpec::new(
+        "honor_labels",
+        OptionKind::Bool,
+        "off",
+        "a label of the page wins over the target's; else it is renamed to exported_NAME",
+    ),
+    OptionSpec::new(
+        "honor_timestamps",
+        OptionKind::Bool,
+        "on",
+        "keep the times that a page gives its samples",
+    ),
+    OptionSpec::new(
+        "sample_limit",
+        OptionKind::Int,
+        "0",
+        "the most samples of a page after relabelling, 0 for no limit; beyond a limit the scrape fails",
+    ),
+    OptionSpec::new(
+        "label_limit",
+        OptionKind::Int,
+        "0",
+        "the most labels of a sample, 0 for no limit",
+    ),
+    OptionSpec::new(
+        "label_name_length_limit",
+        OptionKind::Int,
+        "0",
+        "the longest name of a label in bytes, 0 for no limit",
+    ),
+    OptionSpec::new(
+        "label_value_length_limit",
+        OptionKind::Int,
+        "0",
+        "the longest value of a label in bytes, 0 for no limit",
+    ),
+    OptionSpec::new(
+        "target_limit",
+        OptionKind::Int,
+        "0",
+        "the most targets, 0 for no limit; with more all scrapes fail",
+    ),
+    kube_options::KUBE_URL,
+    kube_options::KUBE_CA_FILE,
+    kube_options::KUBE_TOKEN_FILE,
 ];
 const OPTIONS: [OptionSpec; OWN.len() + client::OPTIONS.len()] = joined(OWN, client::OPTIONS);
 
 /// The plugin.
 pub const PLUGIN: InputPlugin = Plugin {
     name: "prometheus_scrape",
-    about: "Fetches metrics from a Prometheus endpoint.",
+    about: "Fetches metrics from Prometheus endpoints: fixed ones, and the pods of this node.",
     options: &OPTIONS,
-    example: "[INPUT]\n    Name             prometheus_scrape\n    Tag              scraped\n    Host             127.0.0.1\n    Port             9100\n    Metrics_Path     /metrics\n    Scrape_Interval  10s\n",
+    example: "[INPUT]\n    Name             prometheus_scrape\n    Tag              scraped\n    Host             127.0.0.1\n    Port             9100\n    Metrics_Path     /metrics\n    Scrape_Interval  10s\n\n[INPUT]\n    Name                    prometheus_scrape\n    Tag                     pods\n    Kubernetes_Pods         annotated\n    Metric_Relabel_Configs  {source_labels: [__name__], regex: 'go_.*', action: drop}\n",
     build,
 };
 
 const PORT: u16 = 9100;
-/// In the log.
-const NAME: &str = "input:prometheus_scrape";
-/// What Prometheus itself asks for, without its binary form.
-const FORMS: HeaderValue = HeaderValue::from_static(
-    "application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.1",
-);
+/// What Prometheus waits for a page unless told otherwise.
+const TIMEOUT_S: f64 = 10.0;
 
-struct Scrape {
-    client: HttpClient,
-    path: String,
-    interval: Duration,
-    host_name: Arc<str>,
-    resource: Arc<Resource>,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PodChoice {
+    Off,
+    Annotated,
+    All,
+}
+
+/// What the settings say.
+pub(super) struct Scrape {
+    pub(super) job: Job,
+    /// Before the job's own rules.
+    pub(super) pod_job: Job,
+    pub(super) handling: Handling,
+    pub(super) form: Form,
+    pub(super) fixed: Vec<LabelSet>,
+    pub(super) pod_choice: PodChoice,
+    pub(super) target_limit: usize,
+    /// For the targets' clients.
+    pub(super) settings: Settings,
+    pub(super) host_name: Arc<str>,
+    pub(super) pods: Arc<Pods>,
 }
 
 fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, ConfigError> {
@@ -82,119 +200,205 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
             "'metrics_path' must start with '/'",
         ));
     }
-    let mut own = s.clone();
-    own.settings.retain(|k| OWN.iter().all(|o| o.name != k.key));
-    let environment_of_outputs = OutputEnvironment {
-        warnings: environment.warnings.clone(),
-        ..OutputEnvironment::default()
+    let pod_choice = match s
+        .text("kubernetes_pods", "off")
+        .to_ascii_lowercase()
+        .as_str()
+    {
+        "annotated" => PodChoice::Annotated,
+        "all" => PodChoice::All,
+        _ => PodChoice::Off,
     };
-    let mut client = HttpClient::build(&own, &environment_of_outputs, PORT)?;
-    client.answer_max_bytes = buffer_size(s, "buffer_max_size", 10_000_000)?;
-    Ok(Box::new(Scrape {
-        client,
-        path,
-        interval: ticker::interval(s, "scrape_interval", 10.0)?,
+    let has_pods = pod_choice != PodChoice::Off;
+    if has_pods {
+        environment.pods.want(access(s));
+    }
+    let mut settings = s.clone();
+    settings
+        .settings
+        .retain(|k| OWN.iter().all(|o| o.name != k.key));
+    let interval = ticker::interval(s, "scrape_interval", 10.0)?;
+    let job = Job {
+        name: match s.get("job_name") {
+            Some(name) => name.value.clone(),
+            None if has_pods => "kubernetes-pods".to_owned(),
+            None => String::new(),
+        },
+        interval,
+        timeout: timeout(s, interval)?,
+        metrics_path: path,
+        scheme: if s.bool("tls", false)? {
+            "https"
+        } else {
+            "http"
+        },
+        params: params(s),
+        rules: rules(s, "relabel_configs")?,
+    };
+    let mut pod_job = job.clone();
+    if pod_choice == PodChoice::Annotated {
+        pod_job.rules = pods::annotated();
+        pod_job.rules.extend(job.rules.iter().cloned());
+    }
+    let largest = buffer_size(s, "buffer_max_size", 10_000_000)?;
+    let scrape = Scrape {
+        handling: handling(s)?,
+        form: Form {
+            body_size_limit: match s.size("body_size_limit", 0)? {
+                0 => largest,
+                limit => usize::try_from(limit).unwrap_or(usize::MAX),
+            },
+            wants_compression: s.bool("enable_compression", true)?,
+        },
+        fixed: fixed(s, has_pods)?,
+        target_limit: limit(s, "target_limit")?,
+        job,
+        pod_job,
+        pod_choice,
+        settings,
         host_name: environment.host_name.clone(),
-        resource: resource(environment),
-    }))
+        pods: environment.pods.clone(),
+    };
+    scrape.check(environment)?;
+    Ok(Box::new(scrape))
 }
 
-impl Input for Scrape {
-    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let mut ticker = Ticker::new(&self.host_name, &[self.interval]);
-        let mut staleness = Staleness::default();
-        while let Some(tick) = ticker.wait(&link.stop) {
-            let begin = Instant::now();
-            let scraped = runtime.block_on(self.scrape(link.tag.clone(), tick.now_ms));
-            let took_s = begin.elapsed().as_secs_f64();
-            let is_up = scraped.is_ok();
-            let mut batch = scraped.unwrap_or_else(|reason| {
-                log::error(
-                    NAME,
-                    format_args!("{}{}: {reason}", self.client.base(), self.path),
-                );
-                MetricBatch::new(link.tag.clone(), self.resource.clone(), tick.now_ms)
-            });
-            let n_samples = batch.points().len();
-            let n_new = staleness.mark(&mut batch);
-            report(&mut batch, is_up, took_s, n_samples, n_new);
-            batch.source = tick.source;
-            if link.send(RecordBatch::Metrics(batch), None).is_err() {
-                return Ok(());
+fn access(s: &Settings) -> Access {
+    let own = |key: &str| s.get(key).map(|s| s.value.clone());
+    Access {
+        url: own(kube_options::KUBE_URL.name),
+        ca_file: own(kube_options::KUBE_CA_FILE.name).map(Into::into),
+        token_file: own(kube_options::KUBE_TOKEN_FILE.name).map(Into::into),
+        ..Access::default()
+    }
+}
+
+fn timeout(s: &Settings, interval: Duration) -> Result<Duration, ConfigError> {
+    let Some(set) = s.get("scrape_timeout") else {
+        return Ok(interval.min(Duration::from_secs_f64(TIMEOUT_S)));
+    };
+    let timeout = ticker::interval(s, "scrape_timeout", TIMEOUT_S)?;
+    if timeout > interval {
+        let message = "'scrape_timeout' must not be longer than 'scrape_interval'";
+        return Err(ConfigError::new(&set.place, message));
+    }
+    Ok(timeout)
+}
+
+fn params(s: &Settings) -> Vec<(String, String)> {
+    let pairs = s.all("params").filter_map(|k| {
+        let (name, value) = k.value.split_once(char::is_whitespace)?;
+        Some((name.to_owned(), value.trim().to_owned()))
+    });
+    pairs.collect()
+}
+
+fn limit(s: &Settings, key: &str) -> Result<usize, ConfigError> {
+    usize::try_from(s.int(key, 0)?).map_err(|_| {
+        let place = s.get(key).map_or(&s.place, |k| &k.place);
+        ConfigError::new(place, format!("'{key}' must not be negative"))
+    })
+}
+
+fn handling(s: &Settings) -> Result<Handling, ConfigError> {
+    Ok(Handling {
+        honor_labels: s.bool("honor_labels", false)?,
+        honor_timestamps: s.bool("honor_timestamps", true)?,
+        rules: rules(s, "metric_relabel_configs")?,
+        sample_limit: limit(s, "sample_limit")?,
+        label_limit: limit(s, "label_limit")?,
+        label_name_length_limit: limit(s, "label_name_length_limit")?,
+        label_value_length_limit: limit(s, "label_value_length_limit")?,
+    })
+}
+
+/// The targets of `static_configs`, and that of `host` and `port` where they are given or nothing else is.
+fn fixed(s: &Settings, has_pods: bool) -> Result<Vec<LabelSet>, ConfigError> {
+    let mut all = Vec::new();
+    for setting in s.all("static_configs") {
+        all.extend(static_config(setting)?);
+    }
+    let is_given = s.get("host").is_some() || s.get("port").is_some();
+    if is_given || (all.is_empty() && !has_pods) {
+        let port = s.int("port", i64::from(PORT))?;
+        let port = u16::try_from(port).map_err(|_| {
+            let place = s.get("port").map_or(&s.place, |k| &k.place);
+            ConfigError::new(place, "'port' must be 1 to 65535")
+        })?;
+        let host = s.text("host", "127.0.0.1").trim_matches(['[', ']']);
+        let address = net::authority(host, port);
+        all.push([("__address__", address.as_str())].into_iter().collect());
+    }
+    Ok(all)
+}
+
+fn static_config(setting: &Setting) -> Result<Vec<LabelSet>, ConfigError> {
+    let node = parse_setting(&setting.value, &setting.place)?;
+    let pairs = node.checked_pairs(&["targets", "labels"])?;
+    let find = |key: &str| pairs.iter().find(|(name, _)| *name == key).map(|(_, n)| *n);
+    let mut common = LabelSet::default();
+    if let Some(labels) = find("labels") {
+        for (name, value) in labels.pairs()? {
+            common.set(&name.text, value.text()?);
+        }
+    }
+    let targets = find("targets").ok_or_else(|| node.error("'targets' is missing"))?;
+    let mut all = Vec::new();
+    for target in targets.items()? {
+        let mut labels = common.clone();
+        labels.set("__address__", target.text()?);
+        all.push(labels);
+    }
+    Ok(all)
+}
+
+impl Scrape {
+    /// What is wrong with a fixed target is told at the start.
+    fn check(&self, environment: &Environment) -> Result<(), ConfigError> {
+        let client_environment = OutputEnvironment {
+            warnings: environment.warnings.clone(),
+            ..OutputEnvironment::default()
+        };
+        for labels in &self.fixed {
+            match Target::of(&self.job, labels.clone()) {
+                Err(why) => {
+                    let message = format!("a target cannot be scraped: {why}");
+                    environment.warn(&self.settings.place, message);
+                }
+                Ok(Some(target)) => {
+                    fetch::client(&self.settings, &client_environment, &target, &self.form)?;
+                }
+                Ok(None) => {}
             }
         }
         Ok(())
     }
-}
 
-/// What Prometheus says of every scrape.
-fn report(batch: &mut MetricBatch, is_up: bool, took_s: f64, n_samples: usize, n_new: usize) {
-    let facts = [
-        (
-            "up",
-            "1 if the scrape succeeded, 0 if not.",
-            f64::from(u8::from(is_up)),
-        ),
-        (
-            "scrape_duration_seconds",
-            "Duration of the scrape in seconds.",
-            took_s,
-        ),
-        (
-            "scrape_samples_scraped",
-            "Samples of the page.",
-            n_samples as f64,
-        ),
-        (
-            "scrape_series_added",
-            "Series that the page before did not have.",
-            n_new as f64,
-        ),
-    ];
-    for (name, help, value) in facts {
-        let family = batch.family(name, MetricKind::Gauge, help);
-        batch.sample(family, &[], value);
+    /// All targets as they are now, and what is wrong with others.
+    pub(super) fn targets(&self) -> (HashMap<String, Target>, Vec<String>) {
+        let (mut targets, mut mistakes) = (HashMap::new(), Vec::new());
+        let fixed = self.fixed.iter().cloned().map(|labels| (&self.job, labels));
+        let pods = match self.pod_choice {
+            PodChoice::Off => Vec::new(),
+            PodChoice::Annotated | PodChoice::All => self.pods.all(),
+        };
+        let of_pods = pods.iter().flat_map(|pod| pods::targets(pod));
+        for (job, labels) in fixed.chain(of_pods.map(|labels| (&self.pod_job, labels))) {
+            let address = labels.get("__address__").to_owned();
+            match Target::of(job, labels) {
+                Ok(Some(target)) => {
+                    targets.insert(target.key(), target);
+                }
+                Ok(None) => {}
+                Err(why) => mistakes.push(format!("target {address}: {why}")),
+            }
+        }
+        (targets, mistakes)
     }
 }
 
-impl Scrape {
-    async fn scrape(&self, tag: Arc<str>, now_ms: i64) -> Result<MetricBatch, String> {
-        let answer = self
-            .client
-            .exchange(Method::GET, &self.path, &[(ACCEPT, FORMS)], Vec::new())
-            .await?;
-        if answer.status != StatusCode::OK {
-            return Err(format!("the answer was {}", answer.status));
-        }
-        let content_type = answer
-            .headers
-            .get(CONTENT_TYPE)
-            .and_then(|v| v.to_str().ok());
-        let is_open_metrics = content_type.is_some_and(|t| t.contains("openmetrics-text"));
-        let text =
-            std::str::from_utf8(&answer.body).map_err(|_| "the page is not UTF-8".to_owned())?;
-        let resource = self.resource.clone();
-        let page = prometheus_text::parse(text, is_open_metrics, tag, resource, now_ms);
-        if page.batch.points().is_empty() {
-            return Err(page
-                .refused
-                .first
-                .unwrap_or_else(|| "the page has no samples".into()));
-        }
-        if let Some(first) = page.refused.first {
-            let n = page.refused.count;
-            log::warn(
-                NAME,
-                format_args!(
-                    "{}{}: {n} lines were not read; {first}",
-                    self.client.base(),
-                    self.path
-                ),
-            );
-        }
-        Ok(page.batch)
+impl Input for Scrape {
+    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
+        scraper::run(*self, link)
     }
 }

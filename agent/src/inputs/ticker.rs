@@ -69,13 +69,14 @@ impl Ticker {
     }
 
     /// Never longer than the interval: the clock may be set back meanwhile.
-    fn wait_ms(&self, now_ms: u64) -> u64 {
+    pub(super) fn wait_ms(&self, now_ms: u64) -> u64 {
         let waits = self.next_ms.iter().zip(&self.intervals_ms);
         let wait = waits.map(|(next, interval)| next.saturating_sub(now_ms).clamp(1, *interval));
         wait.min().unwrap_or(1000)
     }
 
-    fn tick_at(&mut self, now_ms: u64) -> Option<Tick> {
+    /// The tick that is due at this time, if one is.
+    pub(super) fn tick_at(&mut self, now_ms: u64) -> Option<Tick> {
         let phase_ms = self.phase_ms;
         let slots = self.next_ms.iter_mut().zip(&self.intervals_ms);
         let due = slots.map(|(next, interval)| {
@@ -92,16 +93,31 @@ impl Ticker {
         if !is_due.contains(&true) {
             return None;
         }
-        self.n_ticks += 1;
         Some(Tick {
-            now_ms: now_ms as i64,
             is_due,
+            ..self.next(now_ms as i64)
+        })
+    }
+
+    /// A tick beside the regular ones, at which nothing is due.
+    pub(super) fn next(&mut self, now_ms: i64) -> Tick {
+        self.n_ticks += 1;
+        Tick {
+            now_ms,
+            is_due: Vec::new(),
             source: Source {
                 id: self.source,
                 from: Position::at(self.n_ticks - 1),
                 to: Position::at(self.n_ticks),
             },
-        })
+        }
+    }
+
+    /// The same without the tick at once.
+    #[must_use]
+    pub(super) fn after(mut self, now_ms: u64) -> Self {
+        self.tick_at(now_ms);
+        self
     }
 }
 

@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod as ApiPod};
+use k8s_openapi::api::core::v1::{
+    Container as ApiContainer, ContainerPort, ContainerStatus, Pod as ApiPod,
+};
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt, watcher as watch_pods};
 use kube::{Api, Client, Config};
@@ -17,7 +19,7 @@ use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
 
 use super::client::client;
-use super::{Container, Pod, Pods, WatchState, kubelet, namespaces, node};
+use super::{Container, ContainerKind, Pod, Pods, Port, WatchState, kubelet, namespaces, node};
 use crate::log;
 
 const COMPONENT: &str = "kubernetes";
@@ -262,14 +264,28 @@ pub fn reduce(pod: ApiPod) -> Pod {
     );
     let annotations: Vec<(String, String)> =
         meta.annotations.unwrap_or_default().into_iter().collect();
-    let statuses = [
-        status.container_statuses,
-        status.init_container_statuses,
-        status.ephemeral_container_statuses,
-    ];
     let hash = annotations
         .iter()
         .find(|(name, _)| name == "kubernetes.io/config.hash");
+    let conditions = status.conditions.unwrap_or_default();
+    let ready = conditions.into_iter().find(|c| c.type_ == "Ready");
+    let (app, init) = (spec.containers, spec.init_containers.unwrap_or_default());
+    let lists = [
+        (ContainerKind::App, status.container_statuses, app),
+        (ContainerKind::Init, status.init_container_statuses, init),
+        (
+            ContainerKind::Ephemeral,
+            status.ephemeral_container_statuses,
+            Vec::new(),
+        ),
+    ];
+    let containers = lists.into_iter().flat_map(|(kind, statuses, specified)| {
+        let statuses = statuses.unwrap_or_default().into_iter();
+        statuses.map(move |status| {
+            let own = specified.iter().find(|c| c.name == status.name);
+            container(kind, status, own)
+        })
+    });
     Pod {
         namespace: meta.namespace.unwrap_or_default(),
         name: meta.name.unwrap_or_default(),
@@ -277,33 +293,49 @@ pub fn reduce(pod: ApiPod) -> Pod {
         config_hash: hash.map(|(_, v)| v.clone()).unwrap_or_default(),
         node: spec.node_name.unwrap_or_default(),
         ip: status.pod_ip.unwrap_or_default(),
+        host_ip: status.host_ip.unwrap_or_default(),
+        phase: status.phase.unwrap_or_default(),
+        ready: ready.map(|c| c.status).unwrap_or_default(),
         labels: meta.labels.unwrap_or_default().into_iter().collect(),
-        annotations,
         owners: meta
             .owner_references
             .filter(|owners| !owners.is_empty())
             .and_then(|owners| serde_json::to_string(&owners).ok())
             .unwrap_or_default(),
-        containers: statuses
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(container)
-            .collect(),
+        containers: containers.collect(),
+        annotations,
     }
 }
 
-fn container(status: ContainerStatus) -> Container {
+fn container(
+    kind: ContainerKind,
+    status: ContainerStatus,
+    specified: Option<&ApiContainer>,
+) -> Container {
     let last = status
         .last_state
         .and_then(|s| s.terminated)
         .and_then(|t| t.container_id);
+    let id = status.container_id.unwrap_or_default();
+    let ports = specified.and_then(|c| c.ports.as_ref());
     Container {
         name: status.name,
-        id: bare(&status.container_id.unwrap_or_default()),
+        id: bare(&id),
         last_id: bare(&last.unwrap_or_default()),
         image: status.image,
         image_id: bare(&status.image_id),
+        kind,
+        runtime: id.split_once("://").unwrap_or_default().0.to_owned(),
+        specified_image: specified.and_then(|c| c.image.clone()).unwrap_or_default(),
+        ports: ports.into_iter().flatten().map(port).collect(),
+    }
+}
+
+fn port(port: &ContainerPort) -> Port {
+    Port {
+        name: port.name.clone().unwrap_or_default(),
+        number: u16::try_from(port.container_port).unwrap_or_default(),
+        protocol: port.protocol.clone().unwrap_or_default(),
     }
 }
 

@@ -14,6 +14,15 @@ use kansoku_model::{ConfigError, Place};
 /// The most files of one configuration; more is an include that feeds itself.
 const MAX_FILES: usize = 1000;
 
+/// Keys of inputs that hold maps as Prometheus' configuration has them. Each map is one setting, written as YAML on one
+/// line (in the classic format by hand, from a YAML list as JSON). A `${1}` in it is a group of its pattern
+/// and no variable.
+pub(crate) const MAP_LISTS: &[&str] = &[
+    "relabel_configs",
+    "metric_relabel_configs",
+    "static_configs",
+];
+
 /// The text of one file.
 #[derive(Debug, Clone)]
 pub struct Loaded {
@@ -192,7 +201,9 @@ impl Document {
         };
         let warnings = &mut self.warnings;
         let mut expand = |settings: &mut Vec<Setting>| {
-            for setting in settings.iter_mut().filter(|s| s.value.contains("${")) {
+            let has_variable =
+                |s: &&mut Setting| s.value.contains("${") && !MAP_LISTS.contains(&&*s.key);
+            for setting in settings.iter_mut().filter(has_variable) {
                 let (value, unset) = expand(&setting.value, &find);
                 for name in unset {
                     let message = format!(

@@ -6,7 +6,7 @@
 //! is told here.
 
 pub(super) mod sections;
-pub(super) mod tree;
+pub mod tree;
 
 use std::collections::HashSet;
 

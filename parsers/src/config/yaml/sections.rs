@@ -5,15 +5,12 @@ use kansoku_model::{ConfigError, Place};
 
 use super::snake_case;
 use super::tree::{Key, Node, Value};
-use crate::config::{Group, Processor, Section, SectionKind, Signal, condition, routes};
+use crate::config::{Group, MAP_LISTS, Processor, Section, SectionKind, Signal, condition, routes};
 use crate::line::multiline::rule_text;
 
 /// The text of a scalar.
 pub(in crate::config) fn text(node: &Node) -> Result<&str, ConfigError> {
-    match &node.value {
-        Value::Scalar { text, .. } => Ok(text),
-        _ => Err(node.error(format!("expected a value, found {}", node.kind()))),
-    }
+    node.text()
 }
 
 /// The items of a list called `name`; nothing written is an error, as it is in Fluent Bit.
@@ -36,10 +33,7 @@ pub(super) fn list<'a>(node: &'a Node, name: &str) -> Result<&'a [Node], ConfigE
 
 /// The pairs of a map.
 pub(in crate::config) fn pairs(node: &Node) -> Result<&[(Key, Node)], ConfigError> {
-    match &node.value {
-        Value::Map(pairs) => Ok(pairs),
-        _ => Err(node.error(format!("expected a map, found {}", node.kind()))),
-    }
+    node.pairs()
 }
 
 pub(super) fn setting(key: &str, value: &str, place: &Place) -> Setting {
@@ -122,6 +116,14 @@ pub(super) fn plugin(kind: SectionKind, node: &Node) -> Result<Section, ConfigEr
             (_, Value::Scalar { text, .. }) => {
                 section.settings.push(setting(&key.text, text, &key.place));
             }
+            (name, Value::List(items)) if MAP_LISTS.contains(&name) => {
+                for item in items {
+                    let json = json(item, &|text, _| text.into()).to_string();
+                    section
+                        .settings
+                        .push(setting(&key.text, &json, &item.place));
+                }
+            }
             (_, Value::List(items)) => {
                 for item in items {
                     let text = text(item)?;
@@ -181,7 +183,7 @@ fn processor(signal: Signal, node: &Node) -> Result<Processor, ConfigError> {
                 }
             }
             _ => {
-                let json = json(value).to_string();
+                let json = json(value, &typed).to_string();
                 processor
                     .settings
                     .push(setting(&key.text, &json, &key.place));
@@ -191,25 +193,30 @@ fn processor(signal: Signal, node: &Node) -> Result<Processor, ConfigError> {
     Ok(processor)
 }
 
-/// Nested options of a processor travel as JSON text.
-fn json(node: &Node) -> serde_json::Value {
+/// Nested options travel as JSON text; `scalar` makes of a text what it is, by whether it is plain.
+fn json(node: &Node, scalar: &dyn Fn(&str, bool) -> serde_json::Value) -> serde_json::Value {
     match &node.value {
-        Value::Scalar { text, plain: true } => match text.as_str() {
-            "" | "null" => serde_json::Value::Null,
-            "true" => true.into(),
-            "false" => false.into(),
-            word => match (word.parse::<i64>(), word.parse::<f64>()) {
-                (Ok(n), _) => n.into(),
-                (_, Ok(x)) if x.is_finite() => x.into(),
-                _ => word.into(),
-            },
-        },
-        Value::Scalar { text, .. } => text.as_str().into(),
-        Value::List(items) => items.iter().map(json).collect(),
+        Value::Scalar { .. } if node.is_null() => serde_json::Value::Null,
+        Value::Scalar { text, plain } => scalar(text, *plain),
+        Value::List(items) => items.iter().map(|item| json(item, scalar)).collect(),
         Value::Map(pairs) => pairs
             .iter()
-            .map(|(k, v)| (k.text.clone(), json(v)))
+            .map(|(k, v)| (k.text.clone(), json(v, scalar)))
             .collect(),
+    }
+}
+
+/// What a scalar of a processor's option is.
+fn typed(text: &str, plain: bool) -> serde_json::Value {
+    match text {
+        "true" if plain => true.into(),
+        "false" if plain => false.into(),
+        word if plain => match (word.parse::<i64>(), word.parse::<f64>()) {
+            (Ok(n), _) => n.into(),
+            (_, Ok(x)) if x.is_finite() => x.into(),
+            _ => word.into(),
+        },
+        word => word.into(),
     }
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{ConfigError, Place};
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
@@ -15,14 +16,14 @@ const MAX_NODES: usize = 1 << 20;
 
 /// One value and where it stands.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct Node {
+pub struct Node {
     pub place: Place,
     pub value: Value,
 }
 
 /// What a node holds.
 #[derive(Debug, Clone)]
-pub(in crate::config) enum Value {
+pub enum Value {
     Scalar {
         text: String,
         /// Written without quotes: `1` may be a number, `"1"` is not.
@@ -34,7 +35,7 @@ pub(in crate::config) enum Value {
 
 /// A map's key and where it stands.
 #[derive(Debug, Clone)]
-pub(in crate::config) struct Key {
+pub struct Key {
     pub place: Place,
     pub text: String,
     /// Came by `<<`: a key written in the map itself replaces it.
@@ -43,6 +44,7 @@ pub(in crate::config) struct Key {
 
 impl Node {
     /// What it is, for messages.
+    #[must_use]
     pub fn kind(&self) -> &'static str {
         match &self.value {
             Value::Scalar { .. } => "a value",
@@ -52,11 +54,87 @@ impl Node {
     }
 
     /// An error at this node.
+    #[must_use]
     pub fn error(&self, message: impl Into<String>) -> ConfigError {
         ConfigError::new(&self.place, message)
     }
 
+    /// The text of a scalar.
+    ///
+    /// # Errors
+    /// When it is a list or a map.
+    pub fn text(&self) -> Result<&str, ConfigError> {
+        match &self.value {
+            Value::Scalar { text, .. } => Ok(text),
+            _ => Err(self.error(format!("expected a value, found {}", self.kind()))),
+        }
+    }
+
+    /// The pairs of a map.
+    ///
+    /// # Errors
+    /// When it is a value or a list.
+    pub fn pairs(&self) -> Result<&[(Key, Self)], ConfigError> {
+        match &self.value {
+            Value::Map(pairs) => Ok(pairs),
+            _ => Err(self.error(format!("expected a map, found {}", self.kind()))),
+        }
+    }
+
+    /// The items of a list.
+    ///
+    /// # Errors
+    /// When it is a value or a map.
+    pub fn items(&self) -> Result<&[Self], ConfigError> {
+        match &self.value {
+            Value::List(items) => Ok(items),
+            _ => Err(self.error(format!("expected a list, found {}", self.kind()))),
+        }
+    }
+
+    /// The pairs of a map that may hold each of `keys` once; what holds nothing (`key:`) is left out.
+    ///
+    /// # Errors
+    /// When it is no map, or a key is unknown or there twice.
+    pub fn checked_pairs(&self, keys: &[&str]) -> Result<Vec<(&str, &Self)>, ConfigError> {
+        let mut found: Vec<(&str, &Self)> = Vec::new();
+        for (key, value) in self.pairs()? {
+            if !keys.contains(&key.text.as_str()) {
+                let hint = did_you_mean(&key.text, keys.iter().copied());
+                let message = format!("unknown key '{}'{hint}", key.text);
+                return Err(ConfigError::new(&key.place, message));
+            }
+            if found.iter().any(|(name, _)| *name == key.text) {
+                let message = format!("'{}' is set twice; remove one", key.text);
+                return Err(ConfigError::new(&key.place, message));
+            }
+            found.push((&key.text, value));
+        }
+        found.retain(|(_, value)| !value.is_null());
+        Ok(found)
+    }
+
+    /// Whether nothing was written, or `null`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        let is_word = |text: &str| matches!(text, "" | "~" | "null" | "Null" | "NULL");
+        matches!(&self.value, Value::Scalar { text, plain: true } if is_word(text))
+    }
+
+    fn move_to(&mut self, place: &Place) {
+        self.place = place.clone();
+        match &mut self.value {
+            Value::Scalar { .. } => {}
+            Value::List(items) => items.iter_mut().for_each(|item| item.move_to(place)),
+            Value::Map(pairs) => pairs.iter_mut().for_each(|(key, value)| {
+                key.place = place.clone();
+                value.move_to(place);
+            }),
+        }
+    }
+
     /// Whether nothing was written: `inputs:` and no more.
+    #[must_use]
     pub fn is_empty(&self) -> bool {
         matches!(&self.value, Value::Scalar { text, plain: true } if text.is_empty())
     }
@@ -79,8 +157,27 @@ struct Open {
     key: Option<Key>,
 }
 
-/// Reads all documents of a file; each must be empty or a map.
-pub(super) fn parse(
+/// Reads one value that stands in a setting; messages name the setting's place.
+///
+/// # Errors
+/// When the text is not YAML, or not one value.
+pub fn parse_setting(text: &str, place: &Place) -> Result<Node, ConfigError> {
+    let at_place = |e: ConfigError| ConfigError::new(place, e.message);
+    let mut roots = parse("", text.as_bytes(), &mut Vec::new()).map_err(at_place)?;
+    match (roots.pop(), roots.is_empty()) {
+        (Some(mut root), true) => {
+            root.move_to(place);
+            Ok(root)
+        }
+        _ => Err(ConfigError::new(place, "one value must stand here")),
+    }
+}
+
+/// Reads all documents of a file.
+///
+/// # Errors
+/// When it is not UTF-8, not YAML, or too large.
+pub fn parse(
     file: &str,
     bytes: &[u8],
     warnings: &mut Vec<ConfigError>,
