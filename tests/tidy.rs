@@ -68,11 +68,13 @@ const BANNED: &[(&str, &[&str], &str)] = &[
     ),
 ];
 
-/// The only files that may hold unsafe code: one call each of adjtimex(2), ioctl(2) and madvise(2),
-/// for which there is no safe form.
+/// The only files that may hold unsafe code: one call each of adjtimex(2), ioctl(2) (of btrfs and of
+/// ethtool), perf_event_open(2) and madvise(2), for which there is no safe form.
 const UNSAFE_FILES: &[&str] = &[
     "agent/src/collectors/adjtimex.rs",
+    "agent/src/collectors/btrfs_ioctl.rs",
     "agent/src/collectors/ethtool_ioctl.rs",
+    "agent/src/collectors/perf_event.rs",
     "agent/src/resident.rs",
 ];
 

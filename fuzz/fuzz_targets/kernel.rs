@@ -1,10 +1,13 @@
-//! Any bytes as every file of the kernel and as an rtnetlink answer: values or an error.
+//! Any bytes as every file of the kernel, as a netlink answer, and as what daemons of the node answer
+//! (D-Bus, NTP, XML-RPC): values or an error.
 #![no_main]
 
 use kansoku_parsers::kernel::{
     cgroup, cpu_list, diskstats, human_bytes, link, loadavg, meminfo, mountinfo, mountstats,
     net_dev, netlink, nl80211, pid_limits, pid_stat, pressure, rtnetlink, scan, stat, udev, uptime,
 };
+
+use kansoku_parsers::wire::{dbus, ntp, xml_rpc};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let mut out = stat::Stat::default();
@@ -57,5 +60,12 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     let _ = cgroup::scalar::parse(bytes);
     if let Some(n) = scan::number(bytes) {
         assert!(scan::decimal(bytes).is_some_and(|d| d == n as f64));
+    }
+    if let Ok(Some((_, n_bytes))) = dbus::parse(bytes) {
+        assert!(n_bytes <= bytes.len());
+    }
+    let _ = ntp::parse(bytes).map(|answer| answer.is_valid());
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = xml_rpc::structs(text);
     }
 });

@@ -52,6 +52,11 @@ const DIFFERENCES: &[(&str, Difference, &str)] = &[
         Difference::OursOnly,
         "since 1.9",
     ),
+    (
+        "node_filesystem_purgeable_bytes",
+        Difference::OursOnly,
+        "since 1.9",
+    ),
     ("node_cpu_online", Difference::OursOnly, "since 1.9"),
     (
         "node_disk_info",

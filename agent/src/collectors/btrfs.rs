@@ -1,15 +1,20 @@
 //! Mounted btrfs file systems: how they are laid out, how full they are, and what commits cost.
 //!
-//! Everything is sysfs's. What only the ioctls for root tell (unused bytes per device, and the
-//! label with the device's own id) is left out, as node_exporter does where it is not root.
+//! Most of it is sysfs's. As root the ioctls tell more of the devices (bytes that no chunk uses, errors,
+//! the device's own id); as another user, devices have their size only, as in node_exporter.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use kansoku_model::MetricBatch;
+use kansoku_parsers::kernel::mountinfo::{mounts, unescape};
 use kansoku_parsers::kernel::scan::decimal;
 
+use super::btrfs_ioctl::{Device, N_ERRORS, devices};
 use super::desc::Desc;
+use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec, Tier, sysfs};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -80,29 +85,77 @@ const DEVICE_SIZE: Desc = Desc::gauge(
     "node_btrfs_device_size_bytes",
     "Size of a device that is part of the filesystem.",
 );
+const DEVICE_UNUSED: Desc = Desc::gauge(
+    "node_btrfs_device_unused_bytes",
+    "Unused bytes unused on a device that is part of the filesystem.",
+);
+const DEVICE_ERRORS: Desc = Desc::counter(
+    "node_btrfs_device_errors_total",
+    "Errors reported for the device",
+);
+/// In the order of the kernel.
+const ERRORS: [&str; N_ERRORS] = ["write", "read", "flush", "corruption", "generation"];
 const SECTOR_BYTES: f64 = 512.0;
 
 struct Btrfs {
     folder: PathBuf,
+    rootfs: PathBuf,
+    /// Of process 1, and of ourselves where that is hidden.
+    mounts: [KernelFile; 2],
+    buf: Vec<u8>,
 }
 
 impl Btrfs {
     fn new(spec: &NodeSpec) -> Self {
         Self {
             folder: spec.sys("fs/btrfs"),
+            rootfs: spec.rootfs.clone(),
+            mounts: ["1/mountinfo", "self/mountinfo"].map(|file| KernelFile::new(spec.proc(file))),
+            buf: Vec::new(),
         }
+    }
+
+    /// Devices of the mounted file systems by id, of those that tell.
+    fn devices(&mut self) -> BTreeMap<String, Vec<Device>> {
+        let mut found = BTreeMap::new();
+        let buf = &mut self.buf;
+        if !self.mounts.iter_mut().any(|file| file.read_if_there(buf)) {
+            return found;
+        }
+        let mut seen = BTreeSet::new();
+        for mount in mounts(buf).flatten().filter(|m| m.fs_type == b"btrfs") {
+            if seen.contains(mount.source) {
+                continue;
+            }
+            let path = unescape(mount.mount_point);
+            let below = path.strip_prefix(b"/").unwrap_or(&path);
+            let place = self.rootfs.join(std::ffi::OsStr::from_bytes(below));
+            // Another mount of the same file system may tell; none does where we are not root.
+            if let Ok((id, devices)) = devices(&place) {
+                seen.insert(mount.source);
+                found.insert(id, devices);
+            }
+        }
+        found
     }
 }
 
 impl Collector for Btrfs {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         // Without btrfs the collector succeeds and says nothing, as upstream.
-        let names = sysfs::names(&self.folder).unwrap_or_default();
-        for name in names.iter().filter(|name| name.contains('-')) {
+        let mut names = sysfs::names(&self.folder).unwrap_or_default();
+        names.retain(|name| name.contains('-'));
+        let devices = match names.is_empty() {
+            true => BTreeMap::new(),
+            false => self.devices(),
+        };
+        for name in &names {
             let folder = self.folder.join(name);
             let uuid = sysfs::read_optional(&folder.join("metadata_uuid"))?;
             let uuid = uuid.filter(|uuid| !uuid.is_empty());
-            collect_filesystem(out, &folder, ("uuid", uuid.as_deref().unwrap_or(name)))?;
+            let uuid = uuid.as_deref().unwrap_or(name);
+            let devices = devices.get(&uuid.replace('-', ""));
+            collect_filesystem(out, &folder, ("uuid", uuid), devices.map(Vec::as_slice))?;
         }
         Ok(())
     }
@@ -112,6 +165,7 @@ fn collect_filesystem(
     out: &mut MetricBatch,
     folder: &Path,
     uuid: (&str, &str),
+    told: Option<&[Device]>,
 ) -> anyhow::Result<()> {
     let label = sysfs::read_optional(&folder.join("label"))?.unwrap_or_default();
     INFO.sample(out, &[uuid, ("label", &label)], 1.0);
@@ -142,11 +196,33 @@ fn collect_filesystem(
             devices.len(),
         )?;
     }
+    if let Some(devices) = told {
+        collect_devices(out, uuid, devices);
+        return Ok(());
+    }
     for device in &devices {
         let sectors = bytes(&folder.join("devices").join(device).join("size"))?;
         DEVICE_SIZE.sample(out, &[uuid, ("device", device)], sectors * SECTOR_BYTES);
     }
     Ok(())
+}
+
+/// What the ioctls tell.
+fn collect_devices(out: &mut MetricBatch, uuid: (&str, &str), devices: &[Device]) {
+    for device in devices {
+        let labels = [
+            uuid,
+            ("device", device.name.as_str()),
+            ("btrfs_dev_uuid", &device.uuid),
+        ];
+        let unused = device.size_bytes.saturating_sub(device.used_bytes);
+        DEVICE_SIZE.sample(out, &labels, device.size_bytes as f64);
+        DEVICE_UNUSED.sample(out, &labels, unused as f64);
+        for (kind, n) in ERRORS.iter().zip(device.errors) {
+            let [uuid, name, id] = labels;
+            DEVICE_ERRORS.sample(out, &[("type", *kind), uuid, name, id], n as f64);
+        }
+    }
 }
 
 /// A kind of block groups: its reserve, and what each layout of it has.

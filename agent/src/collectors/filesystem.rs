@@ -80,6 +80,8 @@ const MOUNT_INFO: Desc = Desc::gauge(
     "Filesystem mount information.",
 );
 
+/// Of macOS; node_exporter gives 0 on Linux.
+const PURGEABLE: f64 = 0.0;
 /// Mounts that are looked at: a node has a few per pod volume. More are left out.
 const MAX_MOUNTS: usize = 4096;
 
@@ -208,7 +210,7 @@ impl Collector for Filesystem {
 struct Families {
     device_error: FamilyId,
     read_only: FamilyId,
-    sizes: [FamilyId; 5],
+    sizes: [FamilyId; 6],
 }
 
 impl Families {
@@ -234,6 +236,10 @@ impl Families {
                 gauge(
                     "node_filesystem_files_free",
                     "Filesystem total free file nodes.",
+                ),
+                gauge(
+                    "node_filesystem_purgeable_bytes",
+                    "Filesystem space available including purgeable space (MacOS specific).",
                 ),
             ],
         }
@@ -264,6 +270,7 @@ impl Families {
                 s.available_bytes,
                 s.files,
                 s.files_free,
+                PURGEABLE,
             ];
             for (family, value) in self.sizes.into_iter().zip(values) {
                 out.sample(family, &labels, value);

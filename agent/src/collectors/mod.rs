@@ -11,6 +11,7 @@ mod bcache;
 mod bcachefs;
 mod bonding;
 mod btrfs;
+mod btrfs_ioctl;
 mod buddyinfo;
 pub mod cgroup_files;
 pub mod cgroup_identity;
@@ -80,6 +81,9 @@ mod open_files;
 mod os;
 mod pci_ids;
 mod pcidevice;
+mod perf;
+mod perf_event;
+mod perf_events;
 mod powersupplyclass;
 mod pressure;
 mod processes;
@@ -95,6 +99,7 @@ mod softirqs;
 mod softnet;
 mod stat;
 pub mod statfs;
+mod supervisord;
 mod swap;
 mod sysctl;
 mod sysfs;
@@ -120,6 +125,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use kansoku_model::MetricBatch;
+use nix::sys::statfs::{PROC_SUPER_MAGIC, statfs};
 
 use flags::{Flag, Flags};
 
@@ -247,6 +253,7 @@ pub const COLLECTORS: &[Entry] = &[
     nvmesubsystem::ENTRY,
     os::ENTRY,
     pcidevice::ENTRY,
+    perf::ENTRY,
     powersupplyclass::ENTRY,
     pressure::ENTRY,
     processes::ENTRY,
@@ -260,6 +267,7 @@ pub const COLLECTORS: &[Entry] = &[
     softirqs::ENTRY,
     softnet::ENTRY,
     stat::ENTRY,
+    supervisord::ENTRY,
     swap::ENTRY,
     sysctl::ENTRY,
     systemd::ENTRY,
@@ -306,15 +314,34 @@ impl NodeSpec {
         self.sysfs.join(name)
     }
 
-    /// A file below the `net` folder of the node's own network: that of process 1, or, where that
-    /// cannot be read, of the process that asks.
+    /// A file below the `net` folder of the node's own network, which is that of process 1. A copy of
+    /// a procfs, as tests have, may have `net` alone.
     #[must_use]
     pub fn proc_net(&self, name: &str) -> PathBuf {
         let node = self.procfs.join("1/net").join(name);
-        if node.exists() {
+        if node.exists() || self.is_kernels_procfs() {
             return node;
         }
         self.procfs.join("net").join(name)
+    }
+
+    /// Refuses a procfs that does not show the network of process 1. Its own `net` is that of
+    /// whoever asks, so that a pod's numbers would pass for the node's.
+    ///
+    /// # Errors
+    /// With the cure.
+    pub fn check_procfs(&self) -> anyhow::Result<()> {
+        anyhow::ensure!(
+            !self.is_kernels_procfs() || self.procfs.join("1/net/dev").exists(),
+            "{0}/1/net cannot be read, so collectors of the network have no data: {0} must show the node's process 1 (hostPID: true, or --path.procfs at the node's /proc), and a mount with hidepid must let this user in (gid=)",
+            self.procfs.display()
+        );
+        Ok(())
+    }
+
+    /// Whether `path.procfs` is a procfs, and not a copy.
+    fn is_kernels_procfs(&self) -> bool {
+        statfs(&self.procfs).is_ok_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC)
     }
 }
 

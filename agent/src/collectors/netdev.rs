@@ -278,7 +278,7 @@ fn alias(folder: &Path, device: &str) -> Option<String> {
 }
 
 /// Whether process 1 has our network namespace.
-fn is_our_network(procfs: &Path) -> bool {
+pub(super) fn is_our_network(procfs: &Path) -> bool {
     let node = network_of(procfs, "1");
     node.is_some() && node == network_of(Path::new("/proc"), "self")
 }

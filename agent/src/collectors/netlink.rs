@@ -78,6 +78,7 @@ pub(super) fn interface_names(buf: &mut Vec<u8>) -> anyhow::Result<BTreeMap<u32,
 /// # Errors
 /// When process 1 of `path.procfs` is known to live in another network.
 pub(super) fn check_network(spec: &NodeSpec) -> anyhow::Result<()> {
+    spec.check_procfs()?;
     let node = netdev::network_of(&spec.procfs, "1");
     anyhow::ensure!(
         node.is_none() || node == netdev::network_of(Path::new("/proc"), "self"),

@@ -27,6 +27,14 @@ pub struct NodeCollectors {
     background: Vec<Background>,
 }
 
+/// A collection under way.
+pub struct Round {
+    due: Due,
+    start: Instant,
+    /// What the samples are appended to, before there are any.
+    empty: MetricBatch,
+}
+
 struct Chosen {
     entry: &'static Entry,
     /// Whether the last reading failed: only changes are reported, not every failure.
@@ -81,10 +89,16 @@ impl NodeCollectors {
         Self::of(spec, chosen)
     }
 
-    fn of(spec: &NodeSpec, chosen: impl Iterator<Item = &'static Entry>) -> anyhow::Result<Self> {
+    pub(crate) fn of(
+        spec: &NodeSpec,
+        chosen: impl Iterator<Item = &'static Entry>,
+    ) -> anyhow::Result<Self> {
         let chosen: Vec<&Entry> = chosen.collect();
         let mut spec = spec.clone();
         spec.chosen = chosen.iter().map(|entry| entry.name).collect();
+        if let Err(error) = spec.check_procfs() {
+            log::warn("collectors", format_args!("{error:#}"));
+        }
         let (mut fresh, mut background) = (Vec::new(), Vec::new());
         for (at, entry) in chosen.iter().enumerate() {
             let collector = (entry.build)(&spec)?;
@@ -121,6 +135,12 @@ impl NodeCollectors {
 
     /// Appends the samples of all collectors that `is_due` wants.
     pub fn collect(&mut self, is_due: impl Fn(&str) -> bool, out: &mut MetricBatch) {
+        let round = self.begin(is_due, out);
+        self.finish(&round, None, out);
+    }
+
+    /// Asks the collectors that `is_due` wants; [`Self::finish`] gives their samples.
+    pub fn begin(&mut self, is_due: impl Fn(&str) -> bool, out: &mut MetricBatch) -> Round {
         let due: Due = self.chosen.iter().map(|c| is_due(c.entry.name)).collect();
         let start = Instant::now();
         for background in &mut self.background {
@@ -129,20 +149,43 @@ impl NodeCollectors {
             background.take(start, &mut self.chosen[at]);
             background.ask(&due);
         }
-        self.collect_fresh(&due, out);
+        let mut empty = MetricBatch::new(out.tag.clone(), out.resource.clone(), out.time_ms);
+        empty.source = out.source;
+        if let Some(worker) = &mut self.fresh {
+            worker.ask(&due, out);
+        }
+        Round { due, start, empty }
+    }
+
+    /// Waits until then; whether [`Self::finish`] will not have to wait.
+    pub fn is_done_by(&self, round: &Round, until: Instant) -> bool {
+        self.fresh.iter().all(|worker| worker.is_answered_by(until))
+            && self.background.iter().all(|background| {
+                let is_due = round.due[background.worker.members[0]];
+                let patience_ends = round.start + background.patience;
+                !is_due
+                    || background.worker.is_answered_by(until.min(patience_ends))
+                    || patience_ends <= until
+            })
+    }
+
+    /// Appends the samples of the collectors that were asked. With a limit, what has not come by
+    /// then is left out as if it hung.
+    pub fn finish(&mut self, round: &Round, limit: Option<Instant>, out: &mut MetricBatch) {
+        self.finish_fresh(round, limit, out);
         for background in &mut self.background {
             let at = background.worker.members[0];
-            if due[at] {
-                background.collect(&mut self.chosen[at], start, out);
+            if round.due[at] {
+                background.collect(&mut self.chosen[at], round.start, limit, out);
             }
         }
-        self.report(&due, out);
+        self.report(&round.due, out);
         build_info(out);
     }
 
-    fn collect_fresh(&mut self, due: &Due, out: &mut MetricBatch) {
-        // Once for all, and once more without the one that hangs.
-        for _ in 0..2 {
+    fn finish_fresh(&mut self, round: &Round, limit: Option<Instant>, out: &mut MetricBatch) {
+        // What was asked at the beginning, and once more without the one that hangs.
+        for is_first in [true, false] {
             let Some(worker) = &mut self.fresh else {
                 return;
             };
@@ -150,31 +193,39 @@ impl NodeCollectors {
                 .members
                 .iter()
                 .map(|at| self.chosen[*at].entry.deadline);
-            let until = Instant::now() + deadlines.max().unwrap_or_default();
-            let mut empty = MetricBatch::new(out.tag.clone(), out.resource.clone(), out.time_ms);
-            empty.source = out.source;
-            worker.ask(due, out);
-            if let Some(Answer { batch, outcomes }) = worker.answer(until) {
+            let mut patience = deadlines.max().unwrap_or_default();
+            let mut start = round.start;
+            if let (true, Some(limit)) = (is_first, limit) {
+                // Half of the time is kept for the others.
+                patience = patience.min(limit.saturating_duration_since(start) / 2);
+            }
+            if !is_first {
+                start = Instant::now();
+                if let Some(limit) = limit {
+                    patience = patience.min(limit.saturating_duration_since(start));
+                }
+                worker.ask(&round.due, out);
+            }
+            if let Some(Answer { batch, outcomes }) = worker.answer(start + patience) {
                 *out = batch;
                 for outcome in outcomes {
                     self.chosen[outcome.at].note(outcome);
                 }
                 return;
             }
-            *out = empty;
-            self.leave_the_stuck_one();
+            *out = round.empty.clone();
+            self.leave_the_stuck_one(patience);
         }
     }
 
     /// Gives the collector that hangs the collection thread, and the others a new one.
-    fn leave_the_stuck_one(&mut self) {
+    fn leave_the_stuck_one(&mut self, patience: Duration) {
         let Some(mut worker) = self.fresh.take() else {
             return;
         };
         let (stuck, others) = worker.give_up();
         self.background.push(Background::new(worker));
-        let deadline = self.chosen[stuck].entry.deadline;
-        self.chosen[stuck].note(late(stuck, deadline));
+        self.chosen[stuck].note(late(stuck, patience));
         let build = |at: usize| Some((at, (self.chosen[at].entry.build)(&self.spec).ok()?));
         let collectors: Vec<(usize, Box<dyn Collector>)> =
             others.into_iter().filter_map(build).collect();
@@ -229,8 +280,15 @@ impl Background {
     }
 
     /// Appends what is newest, waiting a moment for what is under way.
-    fn collect(&mut self, chosen: &mut Chosen, start: Instant, out: &mut MetricBatch) {
-        self.take(start + self.patience, chosen);
+    fn collect(
+        &mut self,
+        chosen: &mut Chosen,
+        start: Instant,
+        limit: Option<Instant>,
+        out: &mut MetricBatch,
+    ) {
+        let until = start + self.patience;
+        self.take(limit.map_or(until, |limit| until.min(limit)), chosen);
         self.patience = PATIENCE;
         if self
             .worker
@@ -245,13 +303,13 @@ impl Background {
 }
 
 /// The outcome of a collector that has not answered.
-fn late(at: usize, deadline: Duration) -> Outcome {
+fn late(at: usize, patience: Duration) -> Outcome {
     Outcome {
         at,
-        duration: deadline,
+        duration: patience,
         result: Err(anyhow::anyhow!(
-            "no answer within {} s",
-            deadline.as_secs_f64()
+            "no answer within {:.1} s",
+            patience.as_secs_f64()
         )),
     }
 }
@@ -291,6 +349,7 @@ fn build_info(out: &mut MetricBatch) {
         ("goos", std::env::consts::OS),
         ("goversion", ""),
         ("revision", ""),
+        ("tags", ""),
         ("version", env!("CARGO_PKG_VERSION")),
     ];
     out.sample(family, &labels, 1.0);

@@ -133,6 +133,23 @@ impl Worker {
         self.asked
     }
 
+    /// Waits for the answer without taking it; whether nothing is under way any more.
+    pub fn is_answered_by(&self, until: Instant) -> bool {
+        if self.asked.is_none() {
+            return true;
+        }
+        let mut handover = self.shared.lock();
+        while handover.answer.is_none() {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return false;
+            }
+            let waited = self.shared.answered.wait_timeout(handover, left);
+            handover = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        true
+    }
+
     /// The answer, once it is there.
     pub fn answer(&mut self, until: Instant) -> Option<Answer> {
         self.asked?;

@@ -1,8 +1,7 @@
 //! node_exporter's own command line: its flags, read as its library (kingpin) reads them.
 //!
 //! A flag is long and has its value behind `=` or in the next argument; a switch has none and is
-//! turned off as `--no-NAME`; `@FILE` stands for the lines of a file. A flag that node_exporter has
-//! and that cannot work here is an error with its reason, never silently taken.
+//! turned off as `--no-NAME`; `@FILE` stands for the lines of a file.
 
 use std::collections::BTreeMap;
 
@@ -42,15 +41,18 @@ const GOMAXPROCS: Flag = Flag::text(
     "1",
     "Accepted: collecting uses one thread whatever it is.",
 );
-const SYSTEMD_SOCKET: Flag = Flag::switch(
+pub(super) const SYSTEMD_SOCKET: Flag = Flag::switch(
     "web.systemd-socket",
     false,
-    "Use systemd socket activation listeners instead of port listeners (not supported here).",
+    "Use systemd socket activation listeners instead of port listeners (Linux only).",
 );
-pub(super) const LISTEN: Flag = Flag::list(
-    "web.listen-address",
-    "Addresses on which to expose metrics and web interface. Repeatable for multiple addresses. Examples: `:9100` or `[::1]:9100` (default :9100)",
-);
+pub(super) const LISTEN: Flag = Flag {
+    default: ":9100",
+    ..Flag::list(
+        "web.listen-address",
+        "Addresses on which to expose metrics and web interface. Repeatable for multiple addresses. Examples: `:9100` or `[::1]:9100`",
+    )
+};
 pub(super) const CONFIG_FILE: Flag = Flag::text(
     "web.config.file",
     "",
@@ -196,12 +198,6 @@ impl Reader {
 
     fn finish(self) -> Result<Invocation, String> {
         let flags = self.flags;
-        if flags.is_on(&SYSTEMD_SOCKET) {
-            return Err(
-                "--web.systemd-socket is not supported: give the address with --web.listen-address"
-                    .to_owned(),
-            );
-        }
         let mistake = |error: anyhow::Error| format!("{error:#}");
         let max_requests = flags.number(&MAX_REQUESTS).map_err(mistake)?;
         flags.number(&GOMAXPROCS).map_err(mistake)?;
@@ -360,10 +356,6 @@ mod tests {
             (
                 "--web.max-requests=x",
                 "--web.max-requests is 'x', but must be a whole number",
-            ),
-            (
-                "--web.systemd-socket",
-                "--web.systemd-socket is not supported",
             ),
             (
                 "@/no/such/file",

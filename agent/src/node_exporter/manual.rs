@@ -52,6 +52,9 @@ fn form(flag: &Flag) -> String {
         FlagKind::Switch if flag.name == "version" => "    --version".to_owned(),
         FlagKind::Switch => format!("    --[no-]{}", flag.name),
         FlagKind::Text => format!("    --{}={:?}", flag.name, flag.default),
+        FlagKind::List if !flag.default.is_empty() => {
+            format!("    --{}={} ...", flag.name, flag.default)
+        }
         FlagKind::List => {
             let value = flag.name.rsplit(['.', '-']).next().unwrap_or("value");
             format!("    --{}={} ...", flag.name, value.to_uppercase())

@@ -1,19 +1,25 @@
 //! One answer of the metrics path: which collectors were asked for, and their samples as text.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use kansoku_model::MetricBatch;
+use tokio::sync::Mutex;
 
 use super::own_metrics::OwnMetrics;
 use crate::collectors::COLLECTORS;
-use crate::collectors::node::NodeCollectors;
+use crate::collectors::node::{NodeCollectors, Round};
 use crate::exposition;
+
+/// How long a scrape may hold up the runtime's thread. Most take less, and handing them to another
+/// thread would cost more than most collectors; what takes longer is waited for elsewhere.
+const INLINE: Duration = Duration::from_millis(10);
 
 /// The collectors and what is said of the scrapes of them.
 pub(super) struct Scraper {
     /// Held while collecting: one scrape at a time, the others wait.
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
     names: BTreeSet<&'static str>,
     /// `None` with `--web.disable-exporter-metrics`.
     pub own: Option<Arc<OwnMetrics>>,
@@ -40,12 +46,12 @@ impl Scraper {
         Self {
             names: collectors.names().collect(),
             own,
-            state: Mutex::new(State {
+            state: Arc::new(Mutex::new(State {
                 collectors,
                 batch: MetricBatch::default(),
                 own: MetricBatch::default(),
                 n_bytes: 0,
-            }),
+            })),
         }
     }
 
@@ -92,29 +98,50 @@ impl Scraper {
         )
     }
 
-    /// Collects and writes. Blocks while files are read.
-    pub fn scrape(&self, wanted: &Wanted) -> Vec<u8> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let State {
-            collectors,
-            batch,
-            own,
-            n_bytes,
-        } = &mut *state;
-        batch.clear();
+    /// Collects and writes. What is not there by `limit` is left out; `None` when others were
+    /// scraped all the while.
+    pub async fn scrape(&self, wanted: &Wanted, limit: Option<Instant>) -> Option<Vec<u8>> {
+        let turn = self.state.clone().lock_owned();
+        let mut state = match limit {
+            None => turn.await,
+            Some(limit) => tokio::time::timeout_at(limit.into(), turn).await.ok()?,
+        };
+        let round = state.begin(wanted);
+        let own = self.own.clone();
+        if state.collectors.is_done_by(&round, Instant::now() + INLINE) {
+            return Some(state.finish(&round, limit, own.as_deref()));
+        }
+        let waiting =
+            tokio::task::spawn_blocking(move || state.finish(&round, limit, own.as_deref()));
+        waiting.await.ok()
+    }
+}
+
+impl State {
+    fn begin(&mut self, wanted: &Wanted) -> Round {
+        self.batch.clear();
         let is_due = |name: &str| match wanted {
             Wanted::All => true,
             Wanted::These(names) => names.contains(name),
         };
-        collectors.collect(is_due, batch);
-        own.clear();
-        if let Some(counters) = &self.own {
-            counters.write(own);
+        self.collectors.begin(is_due, &mut self.batch)
+    }
+
+    fn finish(
+        &mut self,
+        round: &Round,
+        limit: Option<Instant>,
+        counters: Option<&OwnMetrics>,
+    ) -> Vec<u8> {
+        self.collectors.finish(round, limit, &mut self.batch);
+        self.own.clear();
+        if let Some(counters) = counters {
+            counters.write(&mut self.own);
         }
-        let mut out = Vec::with_capacity(*n_bytes + *n_bytes / 8);
-        let n_duplicates = exposition::write(&mut out, &[batch, own]);
-        *n_bytes = out.len();
-        if let Some(counters) = &self.own {
+        let mut out = Vec::with_capacity(self.n_bytes + self.n_bytes / 8);
+        let n_duplicates = exposition::write(&mut out, &[&self.batch, &self.own]);
+        self.n_bytes = out.len();
+        if let Some(counters) = counters {
             counters.left_out(n_duplicates);
         }
         out
@@ -146,8 +173,8 @@ mod tests {
     use super::*;
     use crate::collectors::NodeSpec;
 
-    #[test]
-    fn queries_choose_collectors() {
+    #[tokio::test]
+    async fn queries_choose_collectors() {
         let collectors = NodeCollectors::new(&NodeSpec::default(), &["loadavg", "stat", "uname"]);
         let scraper = Scraper::new(collectors.expect("valid flags"), None);
         let these = |names: &[&'static str]| Ok(Wanted::These(names.iter().copied().collect()));
@@ -182,8 +209,8 @@ mod tests {
         ] {
             assert_eq!(scraper.wanted(query), wanted, "{query}");
         }
-        let text = scraper.scrape(&Wanted::These(["stat"].into()));
-        let text = String::from_utf8(text).expect("text");
+        let text = scraper.scrape(&Wanted::These(["stat"].into()), None).await;
+        let text = String::from_utf8(text.expect("nobody else scrapes")).expect("text");
         assert!(
             text.contains("node_boot_time_seconds ") && !text.contains("node_load1"),
             "{text}"

@@ -11,12 +11,13 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE,
 };
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -25,7 +26,7 @@ use tokio_rustls::TlsAcceptor;
 use super::COMPONENT;
 use super::auth::Passwords;
 use super::command_line::{
-    CONFIG_FILE, DISABLE_EXPORTER_METRICS, Invocation, LISTEN, TELEMETRY_PATH,
+    CONFIG_FILE, DISABLE_EXPORTER_METRICS, Invocation, LISTEN, SYSTEMD_SOCKET, TELEMETRY_PATH,
 };
 use super::own_metrics::OwnMetrics;
 use super::rate_limit::RateLimit;
@@ -47,7 +48,12 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 64;
 /// How long to wait when no connection can be accepted, for want of descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-const DEFAULT_ADDRESS: &str = ":9100";
+/// What Prometheus sends its `scrape_timeout` in, as seconds.
+const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
+/// Taken off it for the way of the answer.
+const TRANSFER_TIME: Duration = Duration::from_millis(500);
+/// More than any collector takes.
+const MAX_SCRAPE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What all requests share.
 struct Shared {
@@ -102,12 +108,13 @@ pub(super) fn serve(invocation: Invocation, collectors: NodeCollectors) -> anyho
         .build()
         .context("failed to start the runtime")?;
     let flags = &invocation.spec.flags;
-    let given = flags.list(&LISTEN);
-    let default = [DEFAULT_ADDRESS.to_owned()];
-    let addresses = if given.is_empty() { &default } else { given };
     let shared = Arc::new(Shared::new(&invocation, collectors)?);
     runtime.block_on(async {
-        for at in start(&shared, addresses).await? {
+        let listeners = match flags.is_on(&SYSTEMD_SOCKET) {
+            true => activated()?,
+            false => bind(flags.list(&LISTEN)).await?,
+        };
+        for at in start(&shared, listeners)? {
             let tls = match shared.config().tls {
                 Some(_) => " with TLS",
                 None => "",
@@ -124,16 +131,51 @@ pub(super) fn serve(invocation: Invocation, collectors: NodeCollectors) -> anyho
     })
 }
 
-/// Listens on every address and answers for as long as the runtime lives; gives the addresses.
-async fn start(shared: &Arc<Shared>, addresses: &[String]) -> anyhow::Result<Vec<SocketAddr>> {
+/// Answers on every listener for as long as the runtime lives; gives their addresses.
+fn start(shared: &Arc<Shared>, listeners: Vec<TcpListener>) -> anyhow::Result<Vec<SocketAddr>> {
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     let mut bound = Vec::new();
-    for address in addresses {
-        let listener = listen(address).await?;
+    for listener in listeners {
         bound.push(listener.local_addr()?);
         tokio::spawn(accept(listener, shared.clone(), room.clone()));
     }
     Ok(bound)
+}
+
+/// The sockets that systemd opened for us.
+fn activated() -> anyhow::Result<Vec<TcpListener>> {
+    let mut given = ListenFd::from_env();
+    let mut listeners = Vec::new();
+    for at in 0..given.len() {
+        let taken = given.take_tcp_listener(at);
+        let Some(listener) =
+            taken.context("--web.systemd-socket: a socket that systemd gave is no TCP listener")?
+        else {
+            continue;
+        };
+        listener.set_nonblocking(true)?;
+        listeners.push(TcpListener::from_std(listener)?);
+    }
+    anyhow::ensure!(
+        !listeners.is_empty(),
+        "--web.systemd-socket: systemd gave no socket; start the service with its .socket unit"
+    );
+    Ok(listeners)
+}
+
+/// Listens on the addresses, or where node_exporter does by default.
+async fn bind(addresses: &[String]) -> anyhow::Result<Vec<TcpListener>> {
+    let default = [LISTEN.default.to_owned()];
+    let addresses = if addresses.is_empty() {
+        &default
+    } else {
+        addresses
+    };
+    let mut listeners = Vec::new();
+    for address in addresses {
+        listeners.push(listen(address).await?);
+    }
+    Ok(listeners)
 }
 
 /// Go's address form: `:9100` is every address, v6 and v4.
@@ -240,7 +282,7 @@ async fn guarded(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<F
     {
         plain(StatusCode::TOO_MANY_REQUESTS, "Too Many Requests\n")
     } else if is_let_in(&shared, &config, request).await {
-        answer(&shared, request)
+        answer(&shared, request).await
     } else {
         let mut response = plain(StatusCode::UNAUTHORIZED, "Unauthorized\n");
         let basic = HeaderValue::from_static("Basic");
@@ -265,10 +307,10 @@ async fn is_let_in(shared: &Arc<Shared>, config: &WebConfig, request: &Request<I
     judging.await.unwrap_or(false)
 }
 
-fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let path = request.uri().path();
     if path == shared.telemetry_path {
-        let response = metrics(shared, request);
+        let response = metrics(shared, request).await;
         shared.own.answered(response.status().as_u16());
         return response;
     }
@@ -279,7 +321,7 @@ fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>>
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
     let in_flight = InFlight::new(shared.own.clone());
     let max = shared.max_requests;
     if max > 0 && in_flight.n > max as u64 {
@@ -294,9 +336,12 @@ fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>
         Err(message) => return plain(StatusCode::BAD_REQUEST, message),
     };
     let coding = Coding::wanted(request.headers());
-    // The runtime has one thread and scrapes come one after the other: handing this to another
-    // thread would cost more than most collectors, and it takes no longer than their deadline.
-    let (body, coding) = coding.pack(shared.scraper.scrape(&wanted));
+    let limit = scrape_timeout(request.headers()).map(|timeout| Instant::now() + timeout);
+    let Some(body) = shared.scraper.scrape(&wanted, limit).await else {
+        let body = "Other scrapes took all the time of this one, try again later.\n";
+        return plain(StatusCode::SERVICE_UNAVAILABLE, body);
+    };
+    let (body, coding) = coding.pack(body);
     let mut response = text(StatusCode::OK, exposition::CONTENT_TYPE, body);
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -304,6 +349,15 @@ fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
     }
     response
+}
+
+/// How long the answer may take for Prometheus, which says when it gives up, to get it.
+fn scrape_timeout(headers: &HeaderMap) -> Option<Duration> {
+    let text = headers.get(SCRAPE_TIMEOUT)?.to_str().ok()?;
+    let seconds: f64 = text.trim().parse().ok()?;
+    let all = Duration::try_from_secs_f64(seconds).ok()?;
+    let all = all.min(MAX_SCRAPE_TIMEOUT);
+    Some(all.saturating_sub(TRANSFER_TIME).max(all / 2))
 }
 
 /// A scrape being served.

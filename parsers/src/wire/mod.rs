@@ -19,6 +19,7 @@ pub mod records;
 pub mod remote_write;
 pub mod snappy;
 pub mod syslog;
+pub mod xml_rpc;
 
 /// Why a body is not what it should be, and where.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -20,8 +20,9 @@ async fn server(flags: &[&str]) -> SocketAddr {
     let collectors = NodeCollectors::new(&invocation.spec, &["loadavg", "uname"]);
     let shared = Shared::new(&invocation, collectors.expect("valid flags"));
     let shared = Arc::new(shared.expect("a valid web configuration"));
-    let addresses = start(&shared, &["127.0.0.1:0".to_owned()]).await;
-    addresses.expect("a free port")[0]
+    let listeners = bind(&["127.0.0.1:0".to_owned()]).await;
+    let addresses = start(&shared, listeners.expect("a free port"));
+    addresses.expect("an address")[0]
 }
 
 async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, head: &str) -> String {
@@ -182,4 +183,75 @@ async fn addresses_are_go_s() {
     ] {
         assert_eq!(listen(address).await.is_ok(), is_good, "{address}");
     }
+}
+
+/// Held while a collector is to hang.
+static GATE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+struct Hangs;
+
+impl crate::collectors::Collector for Hangs {
+    fn collect(&mut self, _: &mut kansoku_model::MetricBatch) -> anyhow::Result<()> {
+        drop(GATE.blocking_lock());
+        Ok(())
+    }
+}
+
+static HANGING: [crate::collectors::Entry; 1] = [crate::collectors::Entry {
+    name: "hangs",
+    deadline: Duration::from_secs(60),
+    build: |_| Ok(Box::new(Hangs)),
+    ..crate::collectors::Entry::DEFAULT
+}];
+
+#[tokio::test]
+async fn a_scrape_that_hangs_holds_up_nothing_else_and_ends_in_time() {
+    let Ok(CommandLine::Run(invocation)) = parse([]) else {
+        panic!("no flags are valid flags");
+    };
+    let collectors = NodeCollectors::of(&invocation.spec, HANGING.iter());
+    let shared = Shared::new(&invocation, collectors.expect("valid flags"));
+    let shared = Arc::new(shared.expect("a valid web configuration"));
+    let listeners = bind(&["127.0.0.1:0".to_owned()]).await;
+    let addresses = start(&shared, listeners.expect("a free port")).expect("an address");
+    let held = GATE.lock().await;
+    let began = Instant::now();
+    let head = "/metrics HTTP/1.1\r\nX-Prometheus-Scrape-Timeout-Seconds: 5";
+    let mut scrape = std::pin::pin!(get(addresses[0], head));
+    let page = async {
+        for _ in 0..3 {
+            let page = get(addresses[0], "/ HTTP/1.1").await;
+            assert!(page.contains("Node Exporter"), "{page}");
+        }
+    };
+    tokio::select! {
+        biased;
+        answer = &mut scrape => panic!("the scrape did not hang: {answer}"),
+        () = page => {}
+    }
+    let answer = scrape.await;
+    drop(held);
+    assert!(began.elapsed() < HANGING[0].deadline);
+    assert!(
+        answer.contains("node_scrape_collector_success{collector=\"hangs\"} 0"),
+        "{answer}"
+    );
+}
+
+#[test]
+fn scrape_timeouts_leave_time_for_the_way() {
+    for (value, milliseconds) in [
+        ("10", Some(9500)),
+        ("0.8", Some(400)),
+        ("1e9", Some(3_599_500)),
+        ("-1", None),
+        ("nan", None),
+        ("x", None),
+    ] {
+        let mut headers = HeaderMap::new();
+        headers.insert(SCRAPE_TIMEOUT, HeaderValue::from_static(value));
+        let expected = milliseconds.map(Duration::from_millis);
+        assert_eq!(scrape_timeout(&headers), expected, "{value}");
+    }
+    assert_eq!(scrape_timeout(&HeaderMap::new()), None);
 }
