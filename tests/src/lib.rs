@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod aggregator;
+pub mod drop_in;
 pub mod elasticsearch;
 pub mod http;
 pub mod log_writer;

@@ -2,9 +2,7 @@
 //! that test's flags: the whole exposition against a golden file. `UPDATE=1` rewrites it.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 /// Families whose values are this machine's or this moment's.
 const UNSTABLE: [&str; 8] = [
@@ -37,41 +35,12 @@ fn unpacked() -> tempfile::TempDir {
     folder
 }
 
-/// Starts the program in the folder and scrapes it once.
-fn exposition(folder: &Path) -> String {
-    let flags = read(&fixtures().join("flags.txt"));
-    let flags = flags.lines().filter(|line| !line.starts_with('#'));
-    let mut command = Command::new(kansoku_tests::binary("kansoku-agent"));
-    command
-        .current_dir(folder)
-        .arg("node-exporter")
-        .args(flags)
-        .arg("--web.listen-address=127.0.0.1:0")
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the program starts");
-    let mut log = BufReader::new(child.stderr.take().expect("standard error is a pipe"));
-    let mut seen = String::new();
-    let port: u16 = loop {
-        let mut line = String::new();
-        let n = log.read_line(&mut line).expect("the log is text");
-        seen.push_str(&line);
-        assert_ne!(n, 0, "the program ended: {seen}");
-        if let Some((_, rest)) = line.split_once("listening on ") {
-            let port = rest.trim().trim_matches('"').rsplit(':').next();
-            break port.and_then(|p| p.parse().ok()).expect("a port");
-        }
-    };
-    let reply = kansoku_tests::http::get(port, "/metrics");
-    child.kill().expect("the program runs");
-    child.wait().expect("the program ends");
-    reply.expect("an answer").text()
-}
-
 #[test]
 fn trees_give_what_the_golden_file_says() {
     let folder = unpacked();
-    let text = exposition(folder.path());
+    let flags = read(&fixtures().join("flags.txt"));
+    let flags = flags.lines().filter(|line| !line.starts_with('#'));
+    let text = kansoku_tests::drop_in::exposition(folder.path(), flags);
     let is_stable = |line: &&str| {
         let name = line
             .strip_prefix("# HELP ")
