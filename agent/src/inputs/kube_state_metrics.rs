@@ -401,7 +401,7 @@ mod tests {
                 "jobs/b?"
             ]
         );
-        assert_eq!(watched(&[("scope", "cluster")]).len(), 21);
+        assert_eq!(watched(&[("scope", "cluster")]).len(), 32);
     }
 
     #[test]

@@ -35,12 +35,17 @@ const WATCH_GRACE: Duration = Duration::from_secs(20);
 const SILENCE: Duration = Duration::from_secs(900);
 /// After the first failure; then twice as long each time.
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 1 } else { 800 });
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const LONGEST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 2 } else { 30_000 });
 
 /// The version, or the place in a list, is too old.
 #[derive(Debug, thiserror::Error)]
 #[error("the API has forgotten the version to go on from")]
 struct Gone;
+
+/// An older API, or one without this group.
+#[derive(Debug, thiserror::Error)]
+#[error("the API does not have it ({0})")]
+struct Absent(String);
 
 /// Fills a table for as long as the task lives.
 pub async fn follow(client: Client, table: Arc<Table>) {
@@ -80,8 +85,13 @@ impl Follower {
                 Some(version)
             }
             Err(failure) => {
-                let failed = &self.table.status.n_failed_lists;
-                failed.fetch_add(1, Ordering::Relaxed);
+                // What is not there is no failure: kube-state-metrics' own alert would fire for ever.
+                if failure.is::<Absent>() {
+                    self.pause = LONGEST_PAUSE;
+                } else {
+                    let failed = &self.table.status.n_failed_lists;
+                    failed.fetch_add(1, Ordering::Relaxed);
+                }
                 self.bad("list", &failure).await;
                 None
             }
@@ -219,6 +229,9 @@ impl Follower {
         let refusal = collect(response.into_body(), MAX_REFUSAL_BYTES).await?;
         let refusal: serde_json::Value = serde_json::from_slice(&refusal).unwrap_or_default();
         let message = refusal["message"].as_str().unwrap_or("no reason given");
+        if status == hyper::StatusCode::NOT_FOUND {
+            return Err(Absent(message.to_owned()).into());
+        }
         Err(anyhow::anyhow!("{status}: {message}"))
     }
 

@@ -29,6 +29,14 @@ pub struct Object {
     /// Of a Secret.
     #[serde(rename = "type")]
     pub kind: String,
+    /// Of a RoleBinding or ClusterRoleBinding.
+    pub role_ref: Value,
+    /// Of a webhook configuration.
+    pub webhooks: Value,
+    /// Of a ServiceAccount, as are the next two.
+    pub secrets: Value,
+    pub image_pull_secrets: Value,
+    pub automount_service_account_token: Option<bool>,
 }
 
 /// What objects of all kinds have.

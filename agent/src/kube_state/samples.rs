@@ -278,27 +278,35 @@ impl Sink<'_> {
         }
     }
 
-    /// The labels that `metric_labels_allowlist` lets through, as one sample.
-    pub fn labels(&mut self, object: &Object) {
+    /// The labels that `metric_labels_allowlist` lets through, as one sample; `others` are names and
+    /// values of labels that it has besides.
+    pub fn labels(&mut self, object: &Object, others: &[&str]) {
         let (plan, labels) = (self.plan, &object.metadata.labels);
         if !plan.labels.is_empty() {
-            self.pairs("label", plan.labels.pick(labels.as_ref()));
+            self.pairs("label", plan.labels.pick(labels.as_ref()), others);
         }
     }
 
-    /// The annotations that `metric_annotations_allowlist` lets through, as one sample.
-    pub fn annotations(&mut self, object: &Object) {
+    /// The annotations that `metric_annotations_allowlist` lets through, as one sample, with `others`.
+    pub fn annotations(&mut self, object: &Object, others: &[&str]) {
         let (plan, annotations) = (self.plan, &object.metadata.annotations);
         if !plan.annotations.is_empty() {
-            self.pairs("annotation", plan.annotations.pick(annotations.as_ref()));
+            let picked = plan.annotations.pick(annotations.as_ref());
+            self.pairs("annotation", picked, others);
         }
     }
 
-    /// Kubernetes' pairs as a sample's labels.
-    pub fn pairs<'p>(&mut self, prefix: &str, pairs: impl Iterator<Item = (&'p str, &'p str)>) {
+    /// Kubernetes' pairs as a sample's labels, behind the names and values in `others`.
+    pub fn pairs<'p>(
+        &mut self,
+        prefix: &str,
+        pairs: impl Iterator<Item = (&'p str, &'p str)>,
+        others: &[&str],
+    ) {
         let pairs = label_names(prefix, pairs);
-        let both: Vec<&str> = pairs.iter().flat_map(|(n, v)| [n.as_str(), *v]).collect();
-        self.sample(&both, 1.0);
+        let pairs = pairs.iter().flat_map(|(n, v)| [n.as_str(), *v]);
+        let all: Vec<&str> = others.iter().copied().chain(pairs).collect();
+        self.sample(&all, 1.0);
     }
 
     fn value(&mut self, value: &str) {

@@ -63,12 +63,13 @@ fn lists() -> BTreeMap<String, String> {
     let mut lists: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for item in object::list(&all["items"]) {
         let kind = object::text(&item["kind"]).to_lowercase();
-        let ending = match kind.as_str() {
-            "endpoints" => "",
-            kind if kind.ends_with('s') => "es",
-            _ => "s",
+        let resource = match kind.as_str() {
+            "endpoints" => kind,
+            kind if kind.ends_with('s') => format!("{kind}es"),
+            kind if kind.ends_with("policy") => kind.replace("policy", "policies"),
+            kind => format!("{kind}s"),
         };
-        lists.entry(kind + ending).or_default().push(item.clone());
+        lists.entry(resource).or_default().push(item.clone());
     }
     let page = |(resource, items): (String, Vec<Value>)| {
         let rows: Vec<Value> = items
@@ -157,10 +158,8 @@ fn every_family_of_the_fixture_has_samples_and_none_comes_twice() {
     assert!(without.is_empty(), "no sample of {without:?}");
     for kind in kinds::ALL {
         for family in kind.families() {
-            let of_kind = family
-                .name
-                .strip_prefix("kube_")
-                .is_some_and(|n| kind.resource.starts_with(n.split('_').next().unwrap_or(n)));
+            let named = family.name.split('_').nth(1).unwrap_or_default();
+            let of_kind = kind.resource.starts_with(named.trim_end_matches('y'));
             assert!(of_kind, "{} of {}", family.name, kind.resource);
             if let LabelNames::Fixed(labels) = family.labels {
                 let labels: Vec<_> = kind.base_labels().chain(labels.iter().copied()).collect();

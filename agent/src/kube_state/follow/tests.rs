@@ -124,6 +124,11 @@ async fn the_table_follows_the_api_whatever_it_does() {
     play(
         &table,
         vec![
+            // What an older API does not have is no failure.
+            Step {
+                status: "404 Not Found",
+                ..step("limit=100", &[], refusal.clone())
+            },
             Step {
                 status: "500 Internal Server Error",
                 ..step("limit=100", &[], refusal.clone())

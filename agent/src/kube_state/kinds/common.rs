@@ -21,11 +21,11 @@ pub const STABLE_DELETED: &str = "[STABLE] Unix deletion timestamp";
 pub const OWNER: &[&str] = &["owner_kind", "owner_name", "owner_is_controller"];
 
 pub fn labels(object: &Object, out: &mut Sink<'_>) {
-    out.labels(object);
+    out.labels(object, &[]);
 }
 
 pub fn annotations(object: &Object, out: &mut Sink<'_>) {
-    out.annotations(object);
+    out.annotations(object, &[]);
 }
 
 pub fn created(object: &Object, out: &mut Sink<'_>) {

@@ -206,7 +206,7 @@ const FAMILIES: &[Family] = &[
         "Describes the Pod nodeSelectors.",
         |pod, out| {
             let selectors = members(&pod.spec["nodeSelector"]).map(|(k, v)| (k, text(v)));
-            out.pairs("nodeselector", selectors);
+            out.pairs("nodeselector", selectors, &[]);
         },
     )
     .opt_in(),
