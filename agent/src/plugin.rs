@@ -71,6 +71,8 @@ pub trait Filter: Send + Sync {
 pub struct Environment {
     /// The node's name: `NODE_NAME` (downward API), else the host's.
     pub host_name: Arc<str>,
+    /// The agent's own pod.
+    pub own_pod: OwnPod,
     /// Parsers by name, from the parsers files and the built-in ones.
     pub parsers: Arc<Catalogue<kansoku_parsers::line::Parser>>,
     /// Multiline parsers by name in lower case; see [`crate::config::find_multiline`].
@@ -88,10 +90,18 @@ pub struct Environment {
     pub kube_state: Arc<crate::kube_state::Shown>,
 }
 
+/// The pod that the agent runs in, by `POD_NAMESPACE` and `POD_NAME` (downward API); empty outside of one.
+#[derive(Debug, Default, Clone)]
+pub struct OwnPod {
+    pub namespace: Arc<str>,
+    pub name: Arc<str>,
+}
+
 impl Default for Environment {
     fn default() -> Self {
         Self {
             host_name: Arc::default(),
+            own_pod: OwnPod::default(),
             parsers: Arc::default(),
             multilines: Arc::default(),
             multiline_limit_bytes: kansoku_parsers::line::multiline::DEFAULT_LIMIT_BYTES,

@@ -77,6 +77,7 @@ impl<'a> Builder<'a> {
             },
             environment: Environment {
                 host_name: host_name.into(),
+                own_pod: files::own_pod(),
                 parsers: Arc::new(parsers.lines),
                 multilines: Arc::new(parsers.multilines),
                 multiline_limit_bytes: service.multiline_limit_bytes,

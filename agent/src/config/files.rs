@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use kansoku_parsers::config::Loaded;
 
+use crate::plugin::OwnPod;
+
 /// A configuration file larger than this is something else.
 const MAX_FILE_BYTES: u64 = 64 << 20;
 
@@ -109,6 +111,16 @@ pub fn host_name() -> String {
     match std::env::var("NODE_NAME") {
         Ok(name) if !name.is_empty() => name,
         _ => system_host_name(),
+    }
+}
+
+/// The agent's pod, as the downward API tells it.
+#[must_use]
+pub fn own_pod() -> OwnPod {
+    let text = |name| std::env::var(name).unwrap_or_default().into();
+    OwnPod {
+        namespace: text("POD_NAMESPACE"),
+        name: text("POD_NAME"),
     }
 }
 

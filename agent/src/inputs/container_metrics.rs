@@ -8,7 +8,7 @@ use kansoku_model::{ConfigError, MetricBatch, RecordBatch, Resource, Settings};
 
 use super::node_paths::{PROCFS, SYSFS};
 use super::staleness::Staleness;
-use super::target_labels::target_labels;
+use super::target_labels::{target_labels, up};
 use super::ticker::{self, Ticker};
 use crate::collectors::container::{ContainerCollector, ContainerSpec, KERNEL_LOG};
 use crate::kubernetes::RuntimePlace;
@@ -133,6 +133,7 @@ impl Input for ContainerMetrics {
             let now_s = u64::try_from(tick.now_ms / 1000).unwrap_or(0);
             self.collector.collect(now_s, &mut batch);
             staleness.mark(&mut batch);
+            up(&mut batch);
             if link.send(RecordBatch::Metrics(batch), None).is_err() {
                 break;
             }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Resource, Settings};
 
-use super::net::resource;
+use super::target_labels::{exporter, target_labels, up};
 use super::ticker::{self, Ticker, unix_ms};
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
@@ -28,10 +28,20 @@ pub const PLUGIN: InputPlugin = Plugin {
             "off",
             "collect at the start, too, and not only when the first interval is over",
         ),
+        OptionSpec::new(
+            "add_label",
+            OptionKind::Pair,
+            "",
+            "a label for every series; replaces job, instance, node, namespace or pod",
+        )
+        .repeated(),
     ],
     example: "[INPUT]\n    Name             fluentbit_metrics\n    Tag              internal_metrics\n    Scrape_Interval  2\n",
     build,
 };
+
+/// What Fluent Bit's chart calls itself in a scraper's labels.
+const JOB: &str = "fluent-bit";
 
 /// When the process started, or nearly: a reload builds inputs anew, and does not change it.
 static START_MS: LazyLock<u64> = LazyLock::new(unix_ms);
@@ -50,7 +60,10 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
         interval: ticker::interval(s, "scrape_interval", 2.0)?,
         on_start: s.bool("scrape_on_start", false)?,
         host_name: environment.host_name.clone(),
-        resource: resource(environment),
+        resource: Arc::new(Resource {
+            labels: target_labels(&exporter(JOB, environment), s)?.labels,
+            ..Resource::of_host(&environment.host_name)
+        }),
     }))
 }
 
@@ -74,6 +87,7 @@ impl Input for Own {
             batch.resource = self.resource.clone();
             batch.time_ms = tick.now_ms;
             batch.source = tick.source;
+            up(&mut batch);
             if link.send(RecordBatch::Metrics(batch), None).is_err() {
                 return Ok(());
             }
@@ -105,6 +119,12 @@ mod tests {
             names.into_iter().any(|n| n == "fluentbit_uptime"),
             "an agent is up"
         );
+        let series = batch.points().iter().map(|p| batch.series_of(p));
+        let up = series.filter(|s| s.get("__name__") == Some("up"));
+        let jobs: Vec<_> = up
+            .map(|s| s.get("job").unwrap_or_default().to_owned())
+            .collect();
+        assert_eq!(jobs, [JOB]);
         running.stop();
     }
 }

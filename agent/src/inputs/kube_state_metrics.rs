@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use super::kube_options;
 use super::staleness::STALE;
-use super::target_labels::target_labels;
+use super::target_labels::{target_labels, up};
 use super::ticker::{self, Ticker, random_source};
 use crate::kube_state::{
     Asked, Cursor, Plan, Scope, Shown, Table, follow, selection, write_status,
@@ -330,6 +330,7 @@ impl Sender {
             }
         }
         write_status(tables, &mut batch);
+        up(&mut batch);
         self.send_one(batch)
     }
 

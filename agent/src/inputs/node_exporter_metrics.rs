@@ -4,10 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::plugin::{OptionKind, OptionSpec};
-use kansoku_model::{ConfigError, MetricBatch, RecordBatch, Resource, Settings};
+use kansoku_model::{ConfigError, MetricBatch, Resource, Settings};
+use kansoku_parsers::wire::records::Stream;
 
+use super::net::{new_stream, stamp};
 use super::node_paths::{PROCFS, SYSFS};
-use super::target_labels::target_labels;
+use super::staleness::Staleness;
+use super::target_labels::{exporter, target_labels, up};
 use super::ticker::Ticker;
 use crate::collectors::flags::{Flag, Flags};
 use crate::collectors::node::{NodeCollectors, defaults, find};
@@ -145,7 +148,7 @@ pub const PLUGIN: InputPlugin = InputPlugin {
             "add_label",
             OptionKind::Pair,
             "",
-            "a label for every series; replaces job, instance or node",
+            "a label for every series; replaces job, instance, node, namespace or pod",
         )
         .repeated(),
         interval("collector.arp.scrape_interval"),
@@ -331,34 +334,46 @@ pub fn collector_names(settings: &Settings) -> Result<Vec<&'static str>, ConfigE
 
 struct NodeExporterMetrics {
     collectors: NodeCollectors,
-    names: Vec<&'static str>,
-    /// One per name.
-    intervals: Vec<Duration>,
+    /// By interval.
+    groups: Vec<Group>,
     resource: Arc<Resource>,
     host_name: Arc<str>,
+}
+
+/// Collectors that read together. What one group lacks is gone; what another has is not due.
+struct Group {
+    interval: Duration,
+    names: Vec<&'static str>,
+    staleness: Staleness,
+    stream: Stream,
 }
 
 impl NodeExporterMetrics {
     fn new(settings: &Settings, environment: &Environment) -> Result<Self, ConfigError> {
         let names = collector_names(settings)?;
         let every_s = super::ticker::interval(settings, "scrape_interval", INTERVAL_S)?;
-        let intervals = names
-            .iter()
-            .map(|name| {
-                let key = format!("collector.{name}.scrape_interval");
-                super::ticker::interval(settings, &key, every_s.as_secs_f64())
-            })
-            .collect::<Result<_, _>>()?;
-        let node = &environment.host_name;
-        let labels = [("job", "node-exporter"), ("instance", node), ("node", node)];
+        let mut groups: Vec<Group> = Vec::new();
+        for name in &names {
+            let key = format!("collector.{name}.scrape_interval");
+            let interval = super::ticker::interval(settings, &key, every_s.as_secs_f64())?;
+            match groups.iter_mut().find(|g| g.interval == interval) {
+                Some(group) => group.names.push(name),
+                None => groups.push(Group {
+                    interval,
+                    names: vec![name],
+                    staleness: Staleness::default(),
+                    stream: new_stream(),
+                }),
+            }
+        }
+        let labels = exporter("node-exporter", environment);
         let collectors = NodeCollectors::new(&spec(settings)?, &names);
         Ok(Self {
             collectors: collectors
                 .map_err(|error| ConfigError::new(&settings.place, format!("{error:#}")))?,
-            names,
-            intervals,
+            groups,
             resource: Arc::new(target_labels(&labels, settings)?),
-            host_name: node.clone(),
+            host_name: environment.host_name.clone(),
         })
     }
 }
@@ -368,19 +383,26 @@ impl Input for NodeExporterMetrics {
         false
     }
 
-    fn run(mut self: Box<Self>, link: Link) -> anyhow::Result<()> {
-        let mut ticker = Ticker::new(&self.host_name, &self.intervals);
+    fn run(self: Box<Self>, link: Link) -> anyhow::Result<()> {
+        let Self {
+            mut collectors,
+            mut groups,
+            resource,
+            host_name,
+        } = *self;
+        let intervals: Vec<_> = groups.iter().map(|g| g.interval).collect();
+        let mut ticker = Ticker::new(&host_name, &intervals);
         while let Some(tick) = ticker.wait(&link.stop) {
-            let mut batch = MetricBatch::new(link.tag.clone(), self.resource.clone(), tick.now_ms);
-            batch.source = tick.source;
-            let names = &self.names;
-            let is_due = |name: &str| {
-                let at = names.iter().position(|n| *n == name);
-                at.is_some_and(|at| tick.is_due[at])
-            };
-            self.collectors.collect(is_due, &mut batch);
-            if link.send(RecordBatch::Metrics(batch), None).is_err() {
-                break;
+            let due = groups.iter_mut().zip(&tick.is_due);
+            for (group, _) in due.filter(|(_, is_due)| **is_due) {
+                let mut batch = MetricBatch::new(link.tag.clone(), resource.clone(), tick.now_ms);
+                collectors.collect(|name| group.names.contains(&name), &mut batch);
+                group.staleness.mark(&mut batch);
+                up(&mut batch);
+                let batch = stamp(batch, &mut group.stream);
+                if link.send(batch, None).is_err() {
+                    return Ok(());
+                }
             }
         }
         Ok(())
@@ -389,8 +411,11 @@ impl Input for NodeExporterMetrics {
 
 #[cfg(test)]
 mod tests {
+    use super::super::net::testing;
+    use super::super::staleness::STALE;
     use super::*;
     use crate::collectors::COLLECTORS;
+    use kansoku_model::RecordBatch;
 
     fn error(pairs: &[(&str, &str)]) -> String {
         let settings = Settings::of("node_exporter_metrics", pairs);
@@ -443,6 +468,59 @@ mod tests {
             bad.contains("'netdev.ignore_device_regex' is no valid pattern"),
             "{bad}"
         );
+    }
+
+    /// A textfile goes away: its series end at the next tick, those of collectors with another interval
+    /// do not.
+    #[test]
+    fn series_that_are_gone_are_ended() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("a.prom");
+        std::fs::write(&file, "backup_age_seconds 7\n").expect("written");
+        let mut settings = Settings::of(
+            "node_exporter_metrics",
+            &[
+                ("metrics", "textfile,time"),
+                ("scrape_interval", "0.1"),
+                ("collector.time.scrape_interval", "3600"),
+            ],
+        );
+        let textfiles = folder.path().to_string_lossy();
+        let textfiles = [("collector.textfile.path", &*textfiles)];
+        let more = Settings::of("node_exporter_metrics", &textfiles).settings;
+        settings.settings.extend(more);
+        let environment = Environment {
+            host_name: "n1".into(),
+            ..Environment::default()
+        };
+        let input = NodeExporterMetrics::new(&settings, &environment).expect("valid");
+        let running = testing::start(Box::new(input), "node");
+        let mut seen: Vec<(String, bool)> = Vec::new();
+        let mut until = |wanted: (&str, bool)| {
+            testing::until(|| {
+                for batch in running.captured.take() {
+                    let RecordBatch::Metrics(batch) = &*batch else {
+                        panic!("metrics")
+                    };
+                    for point in batch.points() {
+                        let series = batch.series_of(point);
+                        assert_eq!(series.get("job"), Some("node-exporter"));
+                        let name = series.get("__name__").unwrap_or_default().to_owned();
+                        seen.push((name, point.value.to_bits() == STALE.to_bits()));
+                    }
+                }
+                seen.contains(&(wanted.0.to_owned(), wanted.1))
+                    .then_some(())
+            });
+        };
+        until(("backup_age_seconds", false));
+        std::fs::remove_file(&file).expect("removed");
+        until(("backup_age_seconds", true));
+        running.stop();
+        let has = |name: &str, is_stale| seen.contains(&(name.to_owned(), is_stale));
+        assert!(has("node_time_seconds", false) && has("up", false));
+        assert!(!has("node_time_seconds", true), "not due, and not gone");
+        assert!(!has("up", true));
     }
 
     #[test]

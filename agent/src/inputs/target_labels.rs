@@ -1,7 +1,27 @@
 //! The labels that a scraper would have added to a target: pushed series need them, or the usual
 //! rules and dashboards find nothing.
 
-use kansoku_model::{ConfigError, Labels, Resource, Settings};
+use kansoku_model::{ConfigError, Labels, MetricBatch, MetricKind, Resource, Settings};
+
+use crate::plugin::Environment;
+
+/// The labels of an exporter's pod on its node, as kube-prometheus names them: rules find the node by
+/// `instance` and by the pod (`namespace`, `pod`) that measures it.
+#[must_use]
+pub fn exporter<'a>(job: &'a str, environment: &'a Environment) -> Vec<(&'a str, &'a str)> {
+    let (node, pod) = (&*environment.host_name, &environment.own_pod);
+    let mut labels = vec![("job", job), ("instance", node), ("node", node)];
+    let own = [("namespace", &*pod.namespace), ("pod", &*pod.name)];
+    labels.extend(own.into_iter().filter(|(_, value)| !value.is_empty()));
+    labels
+}
+
+/// What a scraper says of a target that answered; alerts count targets by it.
+pub fn up(batch: &mut MetricBatch) {
+    let help = "1 if the scrape succeeded, 0 if not.";
+    let family = batch.family("up", MetricKind::Gauge, help);
+    batch.sample(family, &[], 1.0);
+}
 
 /// A resource with `defaults`, and the settings' `add_label` in their place or beside them.
 ///
@@ -43,6 +63,24 @@ fn is_label_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plugin::OwnPod;
+
+    #[test]
+    fn an_exporter_in_no_pod_has_no_labels_of_one() {
+        let mut environment = Environment {
+            host_name: "n1".into(),
+            ..Environment::default()
+        };
+        let outside = [("job", "node-exporter"), ("instance", "n1"), ("node", "n1")];
+        assert_eq!(exporter("node-exporter", &environment), outside);
+        environment.own_pod = OwnPod {
+            namespace: "monitoring".into(),
+            name: "agent-x".into(),
+        };
+        let pod = [("namespace", "monitoring"), ("pod", "agent-x")];
+        let inside = exporter("node-exporter", &environment);
+        assert_eq!(inside, [&outside[..], &pod].concat());
+    }
 
     #[test]
     fn settings_replace_and_add() {
