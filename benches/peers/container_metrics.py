@@ -86,6 +86,24 @@ def of_pods(series):
     return {key: value for key, value in series.items() if dict(key[1]).get("namespace") == NAMESPACE}
 
 
+def by_pod(pods, restarts, most, our_kinds, mine, yours):
+    """A row for each pod; numbers are of its containers, theirs and ours."""
+    print("| pod | class | restarts | series | same label set | CPU s | working set KiB | throttled periods | OOM kills |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for pod, status in sorted(pods.items()):
+        keys = [k for k in yours if dict(k[1]).get("pod") == pod and k[0] in our_kinds]
+        same = [k for k in keys if k in mine]
+
+        def both(name, unit, digits):
+            of = [k for k in same if k[0] == name and dict(k[1]).get("container")]
+            sums = [sum(side[k] for k in of) / unit for side in (yours, mine)]
+            return " / ".join(f"{number:.{digits}f}" for number in sums) if of else "-"
+
+        kills = sum(value for (p, container, _), value in most.items() if p == pod and container)
+        print(f"| {pod} | {status.get('qosClass')} | {restarts[pod]} | {len(keys)} | {len(same)} | {both('container_cpu_usage_seconds_total', 1, 2)} | "
+              f"{both('container_memory_working_set_bytes', 1024, 0)} | {both('container_cpu_cfs_throttled_periods_total', 1, 0)} | {kills:.0f} |")
+
+
 def main():
     kubectl("apply", "-f", "-", stdin=manifest())
     for _ in range(90):
@@ -102,8 +120,8 @@ def main():
                 l = dict(labels)
                 most[l["pod"], l["container"], l["id"][-12:]] = max(most[l["pod"], l["container"], l["id"][-12:]], value)
     (ours, our_kinds), (theirs, their_kinds), (after, _) = read()
-    restarts = {p["metadata"]["name"]: sum(c["restartCount"] for c in p["status"].get("containerStatuses", [])) for p in
-                json.loads(kubectl("get", "pods", "-n", NAMESPACE, "-o", "json"))["items"]}
+    pods = {p["metadata"]["name"]: p["status"] for p in json.loads(kubectl("get", "pods", "-n", NAMESPACE, "-o", "json"))["items"]}
+    restarts = {name: sum(c["restartCount"] for c in status.get("containerStatuses", [])) for name, status in pods.items()}
     print("restarts:", {n: c for n, c in restarts.items() if c})
     print("kills told of by us:", {"/".join(k[:2]): sum(v for kk, v in most.items() if kk[:2] == k[:2]) for k, v in most.items() if v and k[1]})
     print("families of theirs that we lack:", sorted(set(their_kinds) - set(our_kinds)))
@@ -134,6 +152,8 @@ def main():
     print(f"{'family':52} {'theirs':>7} {'equal':>6} {'more':>5} {'off':>4}  largest gap")
     for row in table:
         print("%-52s %7d %6d %5d %4d  %g" % row)
+    if "--markdown" in sys.argv:
+        by_pod(pods, restarts, most, our_kinds, mine, yours)
     for title, left, right in (("only theirs", yours, mine), ("only ours", mine, yours)):
         rest = [k for k in left if k not in right and k[0] in their_kinds and k[0] in our_kinds]
         print(f"{title}: {len(rest)}")
