@@ -3,7 +3,8 @@
 //! Every request has a deadline. A refused login or a missing path is a mistake that an operator can
 //! mend, so the data waits for it (retry); only what says "this body is bad" is final.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
@@ -15,7 +16,7 @@ use hyper::header::{
     USER_AGENT,
 };
 use hyper::{Method, Request, StatusCode, Uri};
-use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings, joined};
+use kansoku_model::{ConfigError, OptionKind, OptionSpec, RecordBatch, Settings, joined};
 
 use crate::aws::AwsLogin;
 use crate::net::{self, Net, authority};
@@ -82,6 +83,11 @@ const ANSWER_MAX_BYTES: usize = 64 << 10;
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// Body buffers that are kept for the next requests; a worker needs one or two.
 const BUFFERS_KEPT: usize = 2;
+/// How large bodies may be before they are compressed, where the batches allow it: a body is memory beside
+/// the batches that it is made of, and what labels and annotations add to short records is several times them.
+const BODY_WANTED_BYTES: u64 = 3 << 18;
+/// Batches for one request, between these.
+const REQUEST_BYTES: std::ops::RangeInclusive<u64> = 128 << 10..=1 << 20;
 /// A buffer that grew beyond this is not kept.
 const BUFFER_KEPT_MAX_BYTES: usize = 4 << 20;
 
@@ -108,6 +114,8 @@ pub struct HttpClient {
     pub answer_max_bytes: usize,
     /// Buffers of requests that are over. Held only to push and pop.
     buffers: Mutex<Vec<Vec<u8>>>,
+    /// Bytes of body for 1024 bytes of batches, as it was lately.
+    expansion: AtomicU64,
 }
 
 /// Stands in requests for a host that is none; connecting to that fails before.
@@ -178,6 +186,7 @@ impl HttpClient {
             tells_answers: settings.bool("log_response_payload", true)?,
             answer_max_bytes: ANSWER_MAX_BYTES,
             buffers: Mutex::default(),
+            expansion: AtomicU64::new(1024),
         })
     }
 
@@ -218,6 +227,24 @@ impl HttpClient {
         if buffers.len() < BUFFERS_KEPT {
             buffers.push(buffer);
         }
+    }
+
+    /// Learns from a body how much larger than its batches bodies are here.
+    pub fn note_body(&self, batches: &[Arc<RecordBatch>], body_bytes: usize) {
+        let batch_bytes: usize = batches.iter().map(|b| b.size_bytes()).sum();
+        let now = (body_bytes as u64).saturating_mul(1024) / (batch_bytes as u64).max(1);
+        let before = self.expansion.load(Ordering::Relaxed);
+        // Large at once, small step by step.
+        let next = now.max((before * 7 + now) / 8);
+        self.expansion.store(next, Ordering::Relaxed);
+    }
+
+    /// Bytes of batches for one request, see [`Output::max_request_bytes`](crate::Output::max_request_bytes).
+    #[must_use]
+    pub fn request_bytes(&self) -> usize {
+        let expansion = self.expansion.load(Ordering::Relaxed).max(1);
+        let wanted = BODY_WANTED_BYTES * 1024 / expansion;
+        wanted.clamp(*REQUEST_BYTES.start(), *REQUEST_BYTES.end()) as usize
     }
 
     /// Sends `body` and says what the answer means.

@@ -249,6 +249,7 @@ impl Node {
                 self.bulk.write(&mut body, batch, now, &mut skip);
             }
         }
+        self.client.note_body(request.batches, body.len());
         if self.trace_output {
             use std::io::Write;
             let _ = std::io::stdout().lock().write_all(&body);
@@ -368,6 +369,12 @@ fn with_skipped(outcome: Outcome, skipped: Vec<RecordRef>) -> Outcome {
 }
 
 impl Output for Es {
+    fn max_request_bytes(&self) -> usize {
+        // Nodes that were not asked yet know nothing.
+        let learned = self.nodes.iter().map(|node| node.client.request_bytes());
+        learned.min().unwrap_or(1 << 20)
+    }
+
     fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let node = &self.nodes[turn % self.nodes.len()];

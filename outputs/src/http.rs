@@ -205,6 +205,7 @@ impl Http {
             None => self.format.write_batches(&mut body, logs(batches)),
             Some(gelf) => write_gelf(&mut body, gelf, batches, refused),
         }
+        self.client.note_body(batches, body.len());
         self.packed(body)
     }
 
@@ -386,9 +387,8 @@ impl Output for Http {
         })
     }
 
-    /// Half of what is usual: rendered with the pod's metadata, a record is several times as long.
     fn max_request_bytes(&self) -> usize {
-        512 << 10
+        self.client.request_bytes().min(512 << 10)
     }
 
     fn takes(&self, batch: &RecordBatch) -> bool {

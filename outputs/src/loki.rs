@@ -416,6 +416,9 @@ impl Loki {
             self.streams.write(&mut body, batch, is_in);
         }
         body.extend_from_slice(b"]}");
+        if group.is_none() {
+            self.client.note_body(batches, body.len());
+        }
         if self.compression == Compression::None {
             return body;
         }
@@ -506,6 +509,10 @@ impl Loki {
 }
 
 impl Output for Loki {
+    fn max_request_bytes(&self) -> usize {
+        self.client.request_bytes()
+    }
+
     fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
         Box::pin(async move {
             if let Some(key) = &self.tenant_key {

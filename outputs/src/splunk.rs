@@ -325,6 +325,10 @@ impl Splunk {
 }
 
 impl Output for Splunk {
+    fn max_request_bytes(&self) -> usize {
+        self.client.request_bytes()
+    }
+
     fn send<'a>(&'a self, request: Request<'a>) -> SendFuture<'a> {
         Box::pin(async move {
             let mut body = self.client.buffer();
@@ -335,6 +339,7 @@ impl Output for Splunk {
                 }
             }
             self.events.unicode.apply(&mut body, 0);
+            self.client.note_body(request.batches, body.len());
             if self.compression != Compression::None {
                 let into = self.client.buffer();
                 body = self

@@ -122,7 +122,6 @@ enum Verdict {
 
 impl Sender {
     pub(super) async fn run(self) {
-        let max_bytes = self.output.max_request_bytes();
         let let_go = |n: usize| {
             log::warn(
                 &self.component(),
@@ -131,7 +130,11 @@ impl Sender {
                 ),
             );
         };
-        while let Some(items) = self.queue.next_group(max_bytes, let_go).await {
+        // What is best for the output may change with what it has seen.
+        while let Some(items) = (self.queue)
+            .next_group(self.output.max_request_bytes(), let_go)
+            .await
+        {
             let parts = items.into_iter().map(|Item { batch, ticket }| Part {
                 batch,
                 share: Arc::new(ticket),

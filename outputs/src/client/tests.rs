@@ -122,3 +122,28 @@ fn a_host_that_is_none_is_told_and_never_reached() {
         assert!(connected.is_err());
     }
 }
+
+#[test]
+fn requests_shrink_where_bodies_outgrow_their_batches() {
+    let settings = Settings::of("http", &[]);
+    let client = HttpClient::build(&settings, &OutputEnvironment::default(), 80).expect("valid");
+    let mut batch = kansoku_model::LogBatch::new("t".into(), Arc::default(), Vec::new());
+    batch.push(0, kansoku_model::Position::at(1));
+    batch.set_text("log", 0, &[b'x'; 100_000]);
+    let batches = [Arc::new(RecordBatch::Logs(batch))];
+    let size = batches[0].size_bytes();
+    assert_eq!(
+        client.request_bytes() as u64,
+        BODY_WANTED_BYTES,
+        "nothing is known yet"
+    );
+    client.note_body(&batches, size * 3);
+    let third = client.request_bytes() as u64;
+    assert!(third.abs_diff(BODY_WANTED_BYTES / 3) < 1024, "{third}");
+    client.note_body(&batches, size * 1000);
+    assert_eq!(client.request_bytes() as u64, *REQUEST_BYTES.start());
+    for _ in 0..200 {
+        client.note_body(&batches, size / 2);
+    }
+    assert_eq!(client.request_bytes() as u64, *REQUEST_BYTES.end());
+}
