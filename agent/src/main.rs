@@ -7,12 +7,14 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use kansoku_agent::command_line::{self, CommandLine, Invocation};
-use kansoku_agent::{lifecycle, log, state};
+use kansoku_agent::{lifecycle, log, resident, state};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // First of all: starting touches much of the program.
+    resident::release_program_pages();
     if std::env::args().nth(1).as_deref() == Some("node-exporter") {
         return kansoku_agent::node_exporter::main(std::env::args().skip(2));
     }
