@@ -28,6 +28,7 @@ pub mod plugin;
 pub mod processors;
 pub mod resident;
 pub mod schema;
+mod scrape_timeout;
 pub mod server;
 pub mod spill;
 pub mod state;

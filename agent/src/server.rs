@@ -36,7 +36,7 @@ use crate::control::{Control, NoReload, ReloadAnswer};
 use crate::inputs::unix_ms;
 use crate::kube_state::Shown;
 use crate::pipeline::Metrics;
-use crate::{exposition, filters, inputs, log};
+use crate::{exposition, filters, inputs, log, scrape_timeout};
 
 use health::Health;
 pub(crate) use own_metrics::{OwnMetrics, process};
@@ -270,10 +270,11 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
         let shown = shared.current.read();
         shown.unwrap_or_else(PoisonError::into_inner).clone()
     };
+    let limit = scrape_timeout::limit(request.headers());
     let answer = match path {
-        "/metrics" => collected(&current, Part::All).await,
-        "/metrics/cadvisor" => collected(&current, Part::Cadvisor).await,
-        "/metrics/resource" => collected(&current, Part::Resource).await,
+        "/metrics" => collected(&current, Part::All, limit).await,
+        "/metrics/cadvisor" => collected(&current, Part::Cadvisor, limit).await,
+        "/metrics/resource" => collected(&current, Part::Resource, limit).await,
         "/metrics/kube-state" => kube_state(&current).await,
         "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
         _ => shown(&current, path),
@@ -405,14 +406,14 @@ fn plugins() -> Answer {
     }))
 }
 
-/// Node, containers and the agent itself, read now.
-async fn collected(shared: &Current, part: Part) -> Answer {
+/// Node, containers and the agent itself, read now; node collectors that hang are left out by the limit.
+async fn collected(shared: &Current, part: Part, limit: Option<Instant>) -> Answer {
     let own = (part == Part::All).then(|| shared.own.batch());
     let mut targets = shared.targets.clone().lock_owned().await;
     // Reading files blocks, for about a millisecond, so it does not belong on a runtime's thread.
     let collecting = tokio::task::spawn_blocking(move || {
         let mut body = Vec::new();
-        let batch = targets.collect(part);
+        let batch = targets.collect(part, limit);
         let batches: Vec<_> = std::iter::once(batch).chain(&own).collect();
         let n_duplicates = exposition::write(&mut body, &batches);
         (body, n_duplicates)

@@ -8,7 +8,7 @@ use kansoku_parsers::kernel::net_stat;
 
 use super::fields::{Fields, Named};
 use super::kernel_file::KernelFile;
-use super::{Collector, Entry, NodeSpec, sysfs};
+use super::{Collector, Entry, NodeSpec, OrNoData, sysfs};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "lnstat",
@@ -38,7 +38,7 @@ impl Lnstat {
 
 impl Collector for Lnstat {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
-        let names = sysfs::names(&self.folder).unwrap_or_default();
+        let names = sysfs::names(&self.folder).or_no_data("there is no net/stat")?;
         self.files.retain(|name, _| names.contains(name));
         for name in names {
             let path = self.folder.join(&name);

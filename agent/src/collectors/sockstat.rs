@@ -7,7 +7,7 @@ use nix::unistd::{SysconfVar, sysconf};
 
 use super::fields::{Fields, Named};
 use super::kernel_file::KernelFile;
-use super::{Collector, Entry, NodeSpec};
+use super::{Collector, Entry, NoData, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "sockstat",
@@ -44,11 +44,13 @@ impl Sockstat {
 impl Collector for Sockstat {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         self.fields.rewind();
+        let mut is_there = false;
         for file in &mut self.files {
             // A kernel without IPv6 has no sockstat6.
             if !file.read_if_there(&mut self.buf) {
                 continue;
             }
+            is_there = true;
             for line in lines(&self.buf) {
                 let mut words = words(line);
                 let protocol = words
@@ -71,7 +73,10 @@ impl Collector for Sockstat {
                 }
             }
         }
-        Ok(())
+        match is_there {
+            true => Ok(()),
+            false => Err(NoData("there is no net/sockstat").into()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue, VARY, WWW_AUTHENTICATE,
+    AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
 };
 use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
@@ -34,7 +34,7 @@ use super::scrape::Scraper;
 use super::web_config::{Watched, WebConfig};
 use crate::collectors::node::NodeCollectors;
 use crate::content_coding::Coding;
-use crate::{exposition, log};
+use crate::{exposition, log, scrape_timeout};
 
 /// Connections at a time; more wait to be accepted.
 const MAX_CONNECTIONS: usize = 128;
@@ -48,12 +48,6 @@ const HANDSHAKE_PATIENCE: Duration = Duration::from_secs(10);
 const MAX_STREAMS: u32 = 64;
 /// How long to wait when no connection can be accepted, for want of descriptors mostly.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
-/// What Prometheus sends its `scrape_timeout` in, as seconds.
-const SCRAPE_TIMEOUT: &str = "x-prometheus-scrape-timeout-seconds";
-/// Taken off it for the way of the answer.
-const TRANSFER_TIME: Duration = Duration::from_millis(500);
-/// More than any collector takes.
-const MAX_SCRAPE_TIMEOUT: Duration = Duration::from_secs(3600);
 
 /// What all requests share.
 struct Shared {
@@ -336,7 +330,7 @@ async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<
         Err(message) => return plain(StatusCode::BAD_REQUEST, message),
     };
     let coding = Coding::wanted(request.headers());
-    let limit = scrape_timeout(request.headers()).map(|timeout| Instant::now() + timeout);
+    let limit = scrape_timeout::limit(request.headers());
     let Some(body) = shared.scraper.scrape(&wanted, limit).await else {
         let body = "Other scrapes took all the time of this one, try again later.\n";
         return plain(StatusCode::SERVICE_UNAVAILABLE, body);
@@ -349,15 +343,6 @@ async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
     }
     response
-}
-
-/// How long the answer may take for Prometheus, which says when it gives up, to get it.
-fn scrape_timeout(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(SCRAPE_TIMEOUT)?.to_str().ok()?;
-    let seconds: f64 = text.trim().parse().ok()?;
-    let all = Duration::try_from_secs_f64(seconds).ok()?;
-    let all = all.min(MAX_SCRAPE_TIMEOUT);
-    Some(all.saturating_sub(TRANSFER_TIME).max(all / 2))
 }
 
 /// A scrape being served.

@@ -1,6 +1,7 @@
 //! What a scrape of `/metrics` reads besides the agent's own counters: the node and its containers.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use kansoku_model::{ConfigError, MetricBatch, MetricKind, Place, Settings};
 
@@ -101,11 +102,12 @@ impl Targets {
         self.batch.sample(family, &[], 1.0);
     }
 
-    /// Reads what is asked for, now.
-    pub(super) fn collect(&mut self, part: Part) -> &MetricBatch {
+    /// Reads what is asked for, now; what node collectors do not have by the limit is left out.
+    pub(super) fn collect(&mut self, part: Part, limit: Option<Instant>) -> &MetricBatch {
         self.batch.clear();
         if part == Part::All {
-            self.node.collect(|_| true, &mut self.batch);
+            let round = self.node.begin(|_| true, &mut self.batch);
+            self.node.finish(&round, limit, &mut self.batch);
         }
         if let Some(containers) = &mut self.containers {
             let now_s = crate::inputs::unix_ms() / 1000;

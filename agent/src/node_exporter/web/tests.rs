@@ -237,21 +237,3 @@ async fn a_scrape_that_hangs_holds_up_nothing_else_and_ends_in_time() {
         "{answer}"
     );
 }
-
-#[test]
-fn scrape_timeouts_leave_time_for_the_way() {
-    for (value, milliseconds) in [
-        ("10", Some(9500)),
-        ("0.8", Some(400)),
-        ("1e9", Some(3_599_500)),
-        ("-1", None),
-        ("nan", None),
-        ("x", None),
-    ] {
-        let mut headers = HeaderMap::new();
-        headers.insert(SCRAPE_TIMEOUT, HeaderValue::from_static(value));
-        let expected = milliseconds.map(Duration::from_millis);
-        assert_eq!(scrape_timeout(&headers), expected, "{value}");
-    }
-    assert_eq!(scrape_timeout(&HeaderMap::new()), None);
-}
