@@ -124,7 +124,7 @@ fn an_output_without_room_declines_and_delays_nobody() {
         let told = told.clone();
         Arc::new(move |set: OutputSet| told.lock().unwrap().push((n, set)))
     };
-    let text = "x".repeat(1 << 20);
+    let text = "x".repeat(1 << 19);
     let (first, dead) = (OutputSet::one(0), OutputSet::one(1));
     let mut wanted = link.outputs();
     let mut declined_at = None;
