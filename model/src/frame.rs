@@ -18,6 +18,8 @@
 //! text is a varint length and its bytes. Decoding any bytes ends in a batch or an error, never in
 //! a panic, and never allocates more than a small multiple of [`MAX_PAYLOAD_BYTES`].
 
+mod histograms;
+
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread::LocalKey;
@@ -501,6 +503,9 @@ fn encode_metrics(b: &MetricBatch, w: &mut Vec<u8>) {
     for p in b.points() {
         w.extend_from_slice(&p.value.to_bits().to_le_bytes());
     }
+    if !b.histograms().is_empty() {
+        histograms::put(w, b);
+    }
 }
 
 fn decode_metrics(payload: &[u8], source: Source) -> Result<MetricBatch, FrameError> {
@@ -565,6 +570,9 @@ fn decode_metrics(payload: &[u8], source: Source) -> Result<MetricBatch, FrameEr
     for mut point in points {
         point.value = f64::from_bits(r.u64()?);
         batch.push(point);
+    }
+    if r.at < payload.len() {
+        histograms::read(&mut r, &mut batch, n_families)?;
     }
     r.end()?;
     Ok(batch)
@@ -776,6 +784,8 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::histogram::{Counts, NativeHistogram, Span};
+    use crate::metric::HistogramPoint;
 
     fn logs() -> LogBatch {
         let resource = Resource {
@@ -835,6 +845,45 @@ mod tests {
                 value: f64::from_bits(0x7ff0_0000_0000_0002),
             });
         }
+        for (counts, time_ms) in [
+            (
+                Counts::Integer {
+                    count: 9,
+                    zero: 1,
+                    negative: vec![1],
+                    positive: vec![4, -3],
+                },
+                None,
+            ),
+            (
+                Counts::Float {
+                    count: 2.5,
+                    zero: 0.5,
+                    negative: vec![1.0],
+                    positive: vec![0.5, 0.5],
+                },
+                Some(5),
+            ),
+        ] {
+            let span = |offset, length| Span { offset, length };
+            let histogram = NativeHistogram {
+                schema: -4,
+                zero_threshold: 0.001,
+                sum: f64::from_bits(0x7ff0_0000_0000_0002),
+                negative_spans: vec![span(-7, 1)],
+                positive_spans: vec![span(0, 1), span(3, 1)],
+                counts,
+                is_gauge: time_ms.is_none(),
+            };
+            let point = Point {
+                family: f,
+                suffix: Suffix::None,
+                labels,
+                time_ms,
+                value: histogram.count(),
+            };
+            b.push_histogram(HistogramPoint { point, histogram });
+        }
         b
     }
 
@@ -870,6 +919,10 @@ mod tests {
                         b.family_of(p).kind
                     )
                 })
+                .chain(b.histograms().iter().map(|h| {
+                    let (series, time_ms) = (b.series_of(&h.point), b.time_of(&h.point));
+                    format!("{series} {time_ms} {:?}\n", h.histogram)
+                }))
                 .collect(),
         }
     }

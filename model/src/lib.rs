@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod frame;
+pub mod histogram;
 pub mod json;
 pub mod labels;
 pub mod log;

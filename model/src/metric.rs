@@ -2,13 +2,18 @@
 //!
 //! A collector appends to it without allocating per sample: all text lies in one arena.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::histogram::NativeHistogram;
 use crate::{Resource, Slice, Source};
+
+/// Prometheus' staleness marker, the value that ends a series.
+pub const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// The type of a metric family, as Prometheus' exposition names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,6 +88,14 @@ pub struct Point {
     pub value: f64,
 }
 
+/// One native histogram of one series.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HistogramPoint {
+    /// Where it belongs; its suffix is none and its value the number of observations.
+    pub point: Point,
+    pub histogram: NativeHistogram,
+}
+
 /// Takes a number that is a hash already.
 #[derive(Debug, Clone, Copy, Default)]
 struct AsItIs(u64);
@@ -119,6 +132,8 @@ pub struct MetricBatch {
     by_name: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
     pairs: Vec<(Slice, Slice)>,
     points: Vec<Point>,
+    /// Apart from the points: they are rare, and a point stays small.
+    histograms: Vec<HistogramPoint>,
 }
 
 impl MetricBatch {
@@ -140,6 +155,7 @@ impl MetricBatch {
         self.by_name.clear();
         self.pairs.clear();
         self.points.clear();
+        self.histograms.clear();
     }
 
     /// Starts a family, or finds the one that has this name already.
@@ -233,6 +249,77 @@ impl MetricBatch {
         self.points.push(point);
     }
 
+    /// Adds a native histogram whose label set is in this batch already.
+    ///
+    /// # Panics
+    /// When the family or the labels are not of this batch.
+    pub fn push_histogram(&mut self, histogram: HistogramPoint) {
+        let point = &histogram.point;
+        assert!((point.family.0 as usize) < self.families.len(), "family");
+        let end = point.labels.0 as usize + point.labels.1 as usize;
+        assert!(end <= self.pairs.len(), "labels");
+        self.histograms.push(histogram);
+    }
+
+    /// All native histograms in order of arrival.
+    #[must_use]
+    pub fn histograms(&self) -> &[HistogramPoint] {
+        &self.histograms
+    }
+
+    /// All points, and then all native histograms with theirs.
+    pub fn samples(&self) -> impl Iterator<Item = (&Point, Option<&NativeHistogram>)> {
+        let histograms = self.histograms.iter();
+        let histograms = histograms.map(|h| (&h.point, Some(&h.histogram)));
+        self.points.iter().map(|p| (p, None)).chain(histograms)
+    }
+
+    /// Adds a point, or a native histogram.
+    ///
+    /// # Panics
+    /// When the family or the labels are not of this batch.
+    pub fn push_sample(&mut self, point: Point, histogram: Option<NativeHistogram>) {
+        match histogram {
+            None => self.push(point),
+            Some(histogram) => self.push_histogram(HistogramPoint { point, histogram }),
+        }
+    }
+
+    /// The batch with classic histograms (`_bucket`, `_sum`, `_count`) in place of native ones, for readers that know
+    /// no others.
+    #[must_use]
+    pub fn with_classic_histograms(&self) -> Cow<'_, Self> {
+        if self.histograms.is_empty() {
+            return Cow::Borrowed(self);
+        }
+        let mut batch = self.clone();
+        for HistogramPoint { point, histogram } in std::mem::take(&mut batch.histograms) {
+            let is_end = histogram.sum.to_bits() == STALE_BITS;
+            let shown = |value: f64| if is_end { histogram.sum } else { value };
+            let put = |batch: &mut Self, suffix, labels, value: f64| {
+                batch.push(Point {
+                    suffix,
+                    labels,
+                    value: shown(value),
+                    ..point
+                });
+            };
+            let total = (f64::INFINITY, histogram.count());
+            for (bound, count) in histogram.classic_buckets().into_iter().chain([total]) {
+                let bound = match bound.is_infinite() {
+                    true => "+Inf".to_owned(),
+                    false => bound.to_string(),
+                };
+                let own = self.labels_of(&point);
+                let labels = batch.label_set(own.chain([("le", bound.as_str())]));
+                put(&mut batch, Suffix::Bucket, labels, count);
+            }
+            put(&mut batch, Suffix::Sum, point.labels, histogram.sum);
+            put(&mut batch, Suffix::Count, point.labels, histogram.count());
+        }
+        Cow::Owned(batch)
+    }
+
     fn store(&mut self, text: &str) -> Slice {
         let start = u32::try_from(self.text.len()).expect("metric text stays below 4 GiB");
         self.text.push_str(text);
@@ -271,7 +358,9 @@ impl MetricBatch {
 
     /// Takes the times of their own from all points.
     pub fn forget_times(&mut self) {
-        self.points.iter_mut().for_each(|p| p.time_ms = None);
+        let of_histograms = self.histograms.iter_mut().map(|h| &mut h.point);
+        let all = self.points.iter_mut().chain(of_histograms);
+        all.for_each(|p| p.time_ms = None);
     }
 
     /// All points in order of arrival.
@@ -315,7 +404,15 @@ impl MetricBatch {
     /// Bytes of memory held, roughly.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
-        self.text.len() + self.pairs.len() * 16 + self.points.len() * 48 + self.families.len() * 24
+        self.text.len()
+            + self.pairs.len() * 16
+            + self.points.len() * 48
+            + self.families.len() * 24
+            + self
+                .histograms
+                .iter()
+                .map(|h| h.histogram.size_bytes())
+                .sum::<usize>()
     }
 
     /// Appends all families and points of `other` (its resource labels are not carried over).
@@ -332,6 +429,19 @@ impl MetricBatch {
                     family: id,
                     labels,
                     ..*point
+                });
+            }
+            let own = other.histograms.iter();
+            for one in own.filter(|h| h.point.family.0 as usize == index) {
+                let labels = self.label_set(other.labels_of(&one.point));
+                let point = Point {
+                    family: id,
+                    labels,
+                    ..one.point
+                };
+                self.push_histogram(HistogramPoint {
+                    point,
+                    histogram: one.histogram.clone(),
                 });
             }
         }
@@ -363,5 +473,72 @@ mod tests {
             ])
         );
         assert_eq!((b.time_of(&p), p.value), (7, 1.5));
+    }
+
+    #[test]
+    fn native_histograms_can_be_shown_as_classic_ones() {
+        use crate::histogram::{Counts, Span};
+        let mut b = MetricBatch::new("m".into(), Arc::default(), 7);
+        let family = b.family("h", MetricKind::Histogram, "");
+        let labels = b.label_set([("a", "1")]);
+        let mut histogram = NativeHistogram {
+            positive_spans: vec![Span {
+                offset: 1,
+                length: 2,
+            }],
+            counts: Counts::Integer {
+                count: 5,
+                zero: 0,
+                negative: Vec::new(),
+                positive: vec![2, 1],
+            },
+            ..NativeHistogram::empty(9.0)
+        };
+        let point = Point {
+            family,
+            suffix: Suffix::None,
+            labels,
+            time_ms: None,
+            value: 5.0,
+        };
+        let lines = |b: &MetricBatch| -> Vec<String> {
+            let shown = b.with_classic_histograms();
+            let line = |p: &Point| format!("{} {}", shown.series_of(p), p.value);
+            shown.points().iter().map(line).collect()
+        };
+        b.push_histogram(HistogramPoint {
+            point,
+            histogram: histogram.clone(),
+        });
+        let expected = [
+            r#"{__name__="h_bucket", a="1", le="2"} 2"#,
+            r#"{__name__="h_bucket", a="1", le="4"} 5"#,
+            r#"{__name__="h_bucket", a="1", le="+Inf"} 5"#,
+            r#"{__name__="h_sum", a="1"} 9"#,
+            r#"{__name__="h_count", a="1"} 5"#,
+        ];
+        assert_eq!(lines(&b), expected);
+        let mut copy = MetricBatch::default();
+        copy.extend(&b);
+        assert_eq!(lines(&copy), expected);
+        b.clear();
+        assert!(lines(&b).is_empty());
+        histogram.sum = f64::from_bits(STALE_BITS);
+        let family = b.family("h", MetricKind::Histogram, "");
+        let labels = b.label_set([]);
+        let point = Point {
+            family,
+            labels,
+            ..point
+        };
+        b.push_histogram(HistogramPoint { point, histogram });
+        let shown = b.with_classic_histograms();
+        assert_eq!(shown.points().len(), 5);
+        assert!(
+            shown
+                .points()
+                .iter()
+                .all(|p| p.value.to_bits() == STALE_BITS)
+        );
     }
 }

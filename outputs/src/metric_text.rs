@@ -5,6 +5,7 @@ use kansoku_model::MetricBatch;
 
 /// Appends all samples of a batch.
 pub fn write(out: &mut Vec<u8>, batch: &MetricBatch) {
+    let batch = &*batch.with_classic_histograms();
     for point in batch.points() {
         let time = Timestamp::from_millisecond(batch.time_of(point)).unwrap_or_default();
         let family = batch.family_of(point);

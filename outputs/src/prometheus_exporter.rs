@@ -125,6 +125,7 @@ impl Table {
     /// Takes in a batch; how many series found no room.
     fn take(&mut self, batch: &MetricBatch, added: &[(String, String)], now: Instant) -> usize {
         let mut refused = 0;
+        let batch = &*batch.with_classic_histograms();
         for point in batch.points() {
             let of = batch.family_of(point);
             let name = batch.text(of.name);

@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use kansoku_model::histogram::{Counts, NativeHistogram, Span};
+use kansoku_model::metric::HistogramPoint;
 use kansoku_model::{
     ConfigError, Labels, MetricBatch, MetricKind, OptionKind, OptionSpec, Plugin, RecordBatch,
     Settings, joined,
@@ -130,6 +132,73 @@ fn write_series(out: &mut Vec<u8>, batch: &MetricBatch, added: &[(String, String
             });
         });
     }
+    for HistogramPoint { point, histogram } in batch.histograms() {
+        let labels = with_added(batch.series_of(point), added);
+        proto::message(out, 1, |out| {
+            for (name, value) in &labels {
+                proto::message(out, 1, |out| {
+                    proto::bytes(out, 1, name.as_bytes());
+                    proto::bytes(out, 2, value.as_bytes());
+                });
+            }
+            let time_ms = batch.time_of(point);
+            proto::message(out, 4, |out| write_histogram(out, histogram, time_ms));
+        });
+    }
+}
+
+/// A `prometheus.Histogram`.
+fn write_histogram(out: &mut Vec<u8>, histogram: &NativeHistogram, time_ms: i64) {
+    const GAUGE: u64 = 3;
+    let zigzag = |n: i64| ((n << 1) ^ (n >> 63)).cast_unsigned();
+    let spans = |out: &mut Vec<u8>, field, spans: &[Span]| {
+        for span in spans {
+            proto::message(out, field, |out| {
+                proto::int(out, 1, zigzag(i64::from(span.offset)));
+                proto::int(out, 2, u64::from(span.length));
+            });
+        }
+    };
+    let differences = |out: &mut Vec<u8>, field, all: &[i64]| {
+        if !all.is_empty() {
+            proto::message(out, field, |out| {
+                all.iter().for_each(|d| proto::varint(out, zigzag(*d)));
+            });
+        }
+    };
+    let counts = |out: &mut Vec<u8>, field, all: &[f64]| {
+        if !all.is_empty() {
+            proto::message(out, field, |out| {
+                all.iter()
+                    .for_each(|c| out.extend_from_slice(&c.to_le_bytes()));
+            });
+        }
+    };
+    match &histogram.counts {
+        Counts::Integer { count, .. } => proto::int(out, 1, *count),
+        Counts::Float { count, .. } => proto::double(out, 2, *count),
+    }
+    proto::double(out, 3, histogram.sum);
+    proto::int(out, 4, zigzag(i64::from(histogram.schema)));
+    proto::double(out, 5, histogram.zero_threshold);
+    match &histogram.counts {
+        Counts::Integer { zero, .. } => proto::int(out, 6, *zero),
+        Counts::Float { zero, .. } => proto::double(out, 7, *zero),
+    }
+    spans(out, 8, &histogram.negative_spans);
+    match &histogram.counts {
+        Counts::Integer { negative, .. } => differences(out, 9, negative),
+        Counts::Float { negative, .. } => counts(out, 10, negative),
+    }
+    spans(out, 11, &histogram.positive_spans);
+    match &histogram.counts {
+        Counts::Integer { positive, .. } => differences(out, 12, positive),
+        Counts::Float { positive, .. } => counts(out, 13, positive),
+    }
+    if histogram.is_gauge {
+        proto::int(out, 14, GAUGE);
+    }
+    proto::int(out, 15, time_ms.cast_unsigned());
 }
 
 fn write_metadata<'a>(out: &mut Vec<u8>, batch: &'a MetricBatch, told: &mut HashSet<&'a str>) {
@@ -212,6 +281,26 @@ mod tests {
         expected.extend_from_slice(b"\x12\x0c\x09\0\0\0\0\0\0\xf0\x3f\x10\xe8\x07");
         expected[1] = (expected.len() - 2) as u8;
         assert_eq!(out, expected);
+        out.clear();
+        let (histogram, mut b) = (NativeHistogram::empty(2.0), b);
+        let family = b.family("h", MetricKind::Histogram, "");
+        let labels = b.label_set([]);
+        let point = kansoku_model::metric::Point {
+            family,
+            labels,
+            ..b.points()[0]
+        };
+        b.push_histogram(HistogramPoint { point, histogram });
+        b.retain(|_| false);
+        write_series(&mut out, &b, &[]);
+        let mut expected =
+            b"\x0a\x00\x0a\x0d\x0a\x08__name__\x12\x01h\x22\x1b\x08\x00\x19".to_vec();
+        expected.extend_from_slice(&2f64.to_le_bytes());
+        expected.extend_from_slice(b"\x20\x00\x29\0\0\0\0\0\0\0\0\x30\x00\x78\xe8\x07");
+        expected[1] = (expected.len() - 2) as u8;
+        assert_eq!(out, expected);
+        let mut b = MetricBatch::new("m".into(), Arc::default(), 1000);
+        b.family("up", MetricKind::Gauge, "h");
         out.clear();
         write_metadata(&mut out, &b, &mut HashSet::new());
         assert_eq!(out, b"\x1a\x09\x08\x02\x12\x02up\x22\x01h");

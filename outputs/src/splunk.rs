@@ -303,6 +303,7 @@ fn write_field(out: &mut Vec<u8>, batch: &LogBatch, accessor: &Accessor, row: us
 
 impl Splunk {
     fn write_metrics(&self, out: &mut Vec<u8>, batch: &MetricBatch) {
+        let batch = &*batch.with_classic_histograms();
         for point in batch.points().iter().filter(|p| p.value.is_finite()) {
             out.extend_from_slice(self.of_metrics.as_bytes());
             out.extend_from_slice(b",\"time\":");

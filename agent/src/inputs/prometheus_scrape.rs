@@ -9,15 +9,17 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kansoku_model::plugin::Setting;
+use hyper::header::HeaderValue;
+use kansoku_model::plugin::{Setting, did_you_mean};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, Settings, joined};
 use kansoku_outputs::client;
 use kansoku_outputs::{OutputEnvironment, net};
 use kansoku_parsers::config::yaml::tree::parse_setting;
+use kansoku_parsers::wire::prometheus_protobuf::Histograms;
 
 use super::kube_options;
 use super::net::buffer_size;
-use super::scrape::fetch::{self, Form};
+use super::scrape::fetch::{self, Form, PROTOCOLS};
 use super::scrape::label_set::LabelSet;
 use super::scrape::pods;
 use super::scrape::relabel::rules;
@@ -72,6 +74,24 @@ const OWN: &[OptionSpec] = &[
         OptionKind::Bool,
         "on",
         "ask for pages in gzip",
+    ),
+    OptionSpec::new(
+        "scrape_protocols",
+        OptionKind::List,
+        "",
+        "forms to ask for, the best first: PrometheusProto, OpenMetricsText1.0.0, OpenMetricsText0.0.1, PrometheusText1.0.0, PrometheusText0.0.4. Default all texts in this order",
+    ),
+    OptionSpec::new(
+        "scrape_native_histograms",
+        OptionKind::Bool,
+        "off",
+        "take native histograms, for which PrometheusProto is asked for first; outputs other than kansoku and prometheus_remote_write, and queries, see them as classic ones",
+    ),
+    OptionSpec::new(
+        "always_scrape_classic_histograms",
+        OptionKind::Bool,
+        "off",
+        "of a histogram that is native and classic take both",
     ),
     OptionSpec::new(
         "job_name",
@@ -249,6 +269,11 @@ fn build(s: &Settings, environment: &Environment) -> Result<Box<dyn Input>, Conf
                 limit => usize::try_from(limit).unwrap_or(usize::MAX),
             },
             wants_compression: s.bool("enable_compression", true)?,
+            accept: accept(s)?,
+            histograms: Histograms {
+                native: s.bool("scrape_native_histograms", false)?,
+                always_classic: s.bool("always_scrape_classic_histograms", false)?,
+            },
         },
         fixed: fixed(s, has_pods)?,
         target_limit: limit(s, "target_limit")?,
@@ -298,6 +323,26 @@ fn limit(s: &Settings, key: &str) -> Result<usize, ConfigError> {
         let place = s.get(key).map_or(&s.place, |k| &k.place);
         ConfigError::new(place, format!("'{key}' must not be negative"))
     })
+}
+
+fn accept(s: &Settings) -> Result<HeaderValue, ConfigError> {
+    let mut wanted = Vec::new();
+    for word in s.list("scrape_protocols") {
+        let found = PROTOCOLS.iter().find(|(name, _)| *name == word);
+        let (_, media_type) = found.ok_or_else(|| {
+            let place = s.get("scrape_protocols").map_or(&s.place, |k| &k.place);
+            let hint = did_you_mean(word, PROTOCOLS.iter().map(|(name, _)| *name));
+            ConfigError::new(place, format!("unknown protocol '{word}'{hint}"))
+        })?;
+        wanted.push(*media_type);
+    }
+    if wanted.is_empty() {
+        let is_native = s.bool("scrape_native_histograms", false)?;
+        let all = PROTOCOLS.iter().skip(usize::from(!is_native));
+        wanted.extend(all.map(|(_, media_type)| *media_type));
+    }
+    wanted.truncate(PROTOCOLS.len());
+    Ok(fetch::accept(&wanted))
 }
 
 fn handling(s: &Settings) -> Result<Handling, ConfigError> {

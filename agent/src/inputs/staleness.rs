@@ -8,11 +8,12 @@ use std::collections::HashSet;
 use std::hash::{BuildHasherDefault, Hasher};
 
 use kansoku_model::MetricBatch;
-use kansoku_model::metric::Point;
+use kansoku_model::histogram::NativeHistogram;
+use kansoku_model::metric::{Point, STALE_BITS};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The value that ends a series.
-pub const STALE: f64 = f64::from_bits(0x7ff0_0000_0000_0002);
+pub const STALE: f64 = f64::from_bits(STALE_BITS);
 
 /// What was pushed last.
 #[derive(Default)]
@@ -35,26 +36,26 @@ impl Staleness {
     /// Appends markers for the series of the batch before that are not in `batch`; how many of
     /// `batch` were not in the one before.
     pub fn mark(&mut self, batch: &mut MetricBatch) -> usize {
-        let mut n_new = batch.points().len();
+        let mut n_new = batch.points().len() + batch.histograms().len();
         self.series.clear();
         self.labels.clear();
         let families = batch.families().iter();
         let families: Vec<u64> = families
             .map(|f| xxh3_64(batch.text(f.name).as_bytes()))
             .collect();
-        for point in batch.points() {
+        for (point, _) in batch.samples() {
             let name = families[point.family.0 as usize];
             let series = series(batch, point, name, &mut self.labels);
             self.series.push(series);
         }
         self.set.clear();
-        let all = batch.points().iter().zip(&self.series);
-        let own = all.filter(|(p, _)| p.time_ms.is_none());
+        let all = batch.samples().zip(&self.series);
+        let own = all.filter(|((p, _), _)| p.time_ms.is_none());
         self.set.extend(own.map(|(_, series)| *series));
         let before = std::mem::replace(&mut self.before, batch.clone());
         let before_series = std::mem::replace(&mut self.before_series, self.series.clone());
-        let points = before.points().iter().zip(before_series);
-        for (point, series) in points.filter(|(p, _)| p.time_ms.is_none()) {
+        let samples = before.samples().zip(before_series);
+        for ((point, histogram), series) in samples.filter(|((p, _), _)| p.time_ms.is_none()) {
             if self.set.contains(&series) {
                 n_new = n_new.saturating_sub(1);
                 continue;
@@ -63,12 +64,17 @@ impl Staleness {
             let (name, help) = (before.text(family.name), before.text(family.help));
             let family = batch.family(name, family.kind, help);
             let labels = batch.label_set(before.labels_of(point));
-            batch.push(Point {
+            let point = Point {
                 family,
                 labels,
                 value: STALE,
                 ..*point
+            };
+            let histogram = histogram.map(|histogram| NativeHistogram {
+                sum: STALE,
+                ..histogram.clone()
             });
+            batch.push_sample(point, histogram);
         }
         n_new
     }
@@ -186,6 +192,33 @@ mod tests {
         staleness.mark(&mut none);
         assert_eq!(none.points().len(), 3);
         assert!(none.points().iter().all(|p| p.value.is_nan()));
+    }
+
+    #[test]
+    fn a_native_histogram_ends_by_its_sum() {
+        let mut first = MetricBatch::default();
+        let family = first.family("h", kansoku_model::MetricKind::Histogram, "");
+        let labels = first.label_set([("pod", "x")]);
+        let point = Point {
+            family,
+            suffix: kansoku_model::Suffix::None,
+            labels,
+            time_ms: None,
+            value: 0.0,
+        };
+        let histogram = NativeHistogram::empty(1.0);
+        first.push_sample(point, Some(histogram));
+        let mut staleness = Staleness::default();
+        assert_eq!(staleness.mark(&mut first), 1);
+        assert_eq!(staleness.mark(&mut first.clone()), 0);
+        let mut second = MetricBatch::default();
+        assert_eq!(staleness.mark(&mut second), 0);
+        let [ended] = second.histograms() else {
+            panic!("one histogram ends");
+        };
+        assert_eq!(ended.histogram.sum.to_bits(), STALE_BITS);
+        let series = second.series_of(&ended.point);
+        assert_eq!(series, first.series_of(&first.histograms()[0].point));
     }
 
     #[test]

@@ -40,7 +40,14 @@ fn rewrite(
             Some(out.new_family(&name, f.kind, batch.text(f.help)))
         })
         .collect();
-    for point in batch.points() {
+    let histograms = batch.histograms().iter();
+    let of_histograms = histograms.map(|h| (&h.point, Some(&h.histogram)));
+    let all = batch
+        .points()
+        .iter()
+        .map(|p| (p, None))
+        .chain(of_histograms);
+    for (point, histogram) in all {
         let Some(family) = families[point.family.0 as usize] else {
             continue;
         };
@@ -52,11 +59,12 @@ fn rewrite(
             continue;
         }
         let labels = out.label_set(pairs.iter().map(|(n, v)| (n.as_str(), v.as_str())));
-        out.push(Point {
+        let point = Point {
             family,
             labels,
             ..*point
-        });
+        };
+        out.push_sample(point, histogram.cloned());
     }
     *batch = out;
 }

@@ -15,6 +15,7 @@ const CUMULATIVE: u64 = 2;
 
 /// Appends a batch as one `ResourceMetrics`.
 pub fn write(out: &mut Vec<u8>, batch: &MetricBatch, added: &[(String, String)]) {
+    let batch = &*batch.with_classic_histograms();
     let mut by_family: Vec<Vec<&Point>> = vec![Vec::new(); batch.families().len()];
     for point in batch.points() {
         by_family[point.family.0 as usize].push(point);

@@ -22,6 +22,7 @@ pub mod netstat;
 pub mod nl80211;
 pub mod pid_limits;
 pub mod pid_stat;
+pub mod pid_status;
 pub mod pressure;
 pub mod rpc;
 pub mod rtnetlink;

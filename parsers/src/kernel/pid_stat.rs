@@ -9,6 +9,11 @@ use super::scan::{number, text, words};
 pub struct PidStat<'a> {
     /// The program's name, cut to 15 bytes by the kernel.
     pub command: &'a str,
+    /// A letter: running, sleeping, ...
+    pub state: u8,
+    pub parent: u64,
+    pub minor_faults: u64,
+    pub major_faults: u64,
     pub user_ticks: u64,
     pub system_ticks: u64,
     pub threads: u64,
@@ -33,7 +38,8 @@ pub fn parse(bytes: &[u8]) -> Result<PidStat<'_>, Malformed> {
     let command = bytes.get(open + 1..close).and_then(text).ok_or(malformed)?;
     // Field 3 of proc(5) is the first after the bracket.
     let mut words = words(&bytes[close + 1..]);
-    let mut next = 3;
+    let state = words.next().and_then(|w| w.first()).ok_or(malformed)?;
+    let mut next = 4;
     let mut field = |wanted: usize| {
         let word = words.nth(wanted - next);
         next = wanted + 1;
@@ -41,6 +47,10 @@ pub fn parse(bytes: &[u8]) -> Result<PidStat<'_>, Malformed> {
     };
     Ok(PidStat {
         command,
+        state: *state,
+        parent: field(4)?,
+        minor_faults: field(10)?,
+        major_faults: field(12)?,
         user_ticks: field(14)?,
         system_ticks: field(15)?,
         threads: field(20)?,
@@ -59,6 +69,8 @@ mod tests {
         let sample = b"7 (a) b (c) S 1 7 7 0 -1 4194560 1 2 3 4 55 66 0 0 20 0 3 0 1234 5678 90 18446744073709551615 1\n";
         let got = parse(sample).expect("sample parses");
         assert_eq!(got.command, "a) b (c");
+        assert_eq!((got.state, got.parent), (b'S', 1));
+        assert_eq!((got.minor_faults, got.major_faults), (1, 3));
         assert_eq!((got.user_ticks, got.system_ticks, got.threads), (55, 66, 3));
         assert_eq!(
             (got.start_ticks, got.virtual_bytes, got.resident_pages),

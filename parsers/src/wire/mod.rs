@@ -3,8 +3,10 @@
 //! Not here: HTTP. A decoder takes the request's body and gives batches, or says at which byte it
 //! stopped and what stood there. Texts are borrowed from the body until they are in a batch.
 
+pub mod certificate;
 pub mod compressed;
 pub mod dbus;
+pub mod dns;
 pub mod forward;
 pub mod json_stream;
 pub mod loki_json;
@@ -13,6 +15,7 @@ pub mod loki_push;
 pub mod msgpack;
 pub mod ntp;
 pub mod otlp;
+pub mod prometheus_protobuf;
 pub mod prometheus_text;
 pub mod protobuf;
 pub mod records;

@@ -63,6 +63,20 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// The next message of a stream in which each stands behind its length; `None` at the end.
+    ///
+    /// # Errors
+    /// When a length reaches past the end.
+    pub fn next_delimited(&mut self) -> Result<Option<Self>, WireError> {
+        if self.at >= self.bytes.len() {
+            return Ok(None);
+        }
+        let len = self.varint()?;
+        let base = self.base + self.at;
+        let bytes = self.take(len)?;
+        Ok(Some(Self { bytes, at: 0, base }))
+    }
+
     fn varint(&mut self) -> Result<u64, WireError> {
         let start = self.at;
         let (mut n, mut shift) = (0u64, 0u32);
@@ -150,6 +164,38 @@ impl<'a> Field<'a> {
                 "protobuf: other type where a whole number must stand",
             )),
         }
+    }
+
+    /// Each of the whole numbers of a repeated field, packed or one by one.
+    ///
+    /// # Errors
+    /// When it holds something else.
+    pub fn varints(self, with: &mut dyn FnMut(u64)) -> Result<(), WireError> {
+        if let Self::Varint(n) = self {
+            with(n);
+            return Ok(());
+        }
+        let mut packed = self.message()?;
+        while packed.at < packed.bytes.len() {
+            with(packed.varint()?);
+        }
+        Ok(())
+    }
+
+    /// Each of the doubles of a repeated field, packed or one by one.
+    ///
+    /// # Errors
+    /// When it holds something else.
+    pub fn doubles(self, with: &mut dyn FnMut(f64)) -> Result<(), WireError> {
+        if let Self::Fixed64(bits) = self {
+            with(f64::from_bits(bits));
+            return Ok(());
+        }
+        let mut packed = self.message()?;
+        while packed.at < packed.bytes.len() {
+            with(f64::from_bits(u64::from_le_bytes(packed.array()?)));
+        }
+        Ok(())
     }
 
     /// The field as a `double`.

@@ -44,6 +44,8 @@ pub struct HeadSeries {
 impl HeadSeries {
     /// Adds all points and returns the memory they take.
     pub fn apply(&mut self, batch: &MetricBatch) -> usize {
+        // Queries know classic histograms only.
+        let batch = &*batch.with_classic_histograms();
         let mut grown = batch.points().len() * SAMPLE_BYTES;
         let mut spelling = Vec::with_capacity(256);
         for point in batch.points() {

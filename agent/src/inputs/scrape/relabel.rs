@@ -258,7 +258,7 @@ fn uppercase(text: &str) -> String {
 
 /// Go's `Regexp.Expand`: `$1`, `$name`, `${name}` and `$$`; a group that is not there is empty, a `$` with
 /// nothing behind it stays.
-fn expand(template: &str, groups: &Captures<'_>) -> String {
+pub(crate) fn expand(template: &str, groups: &Captures<'_>) -> String {
     let mut out = String::new();
     let mut rest = template;
     while let Some(at) = rest.find('$') {

@@ -3,6 +3,7 @@
 //! Source: Prometheus, `scrape/scrape.go` (`mutateSampleLabels`, `verifyLabelLimits`). A page that breaks a limit gives no samples at
 //! all, as there: `up` is 0, and what is told says which limit it was.
 
+use kansoku_model::histogram::NativeHistogram;
 use kansoku_model::labels::METRIC_NAME;
 use kansoku_model::metric::Point;
 use kansoku_model::{FamilyId, Labels, MetricBatch, MetricKind, Suffix};
@@ -46,7 +47,7 @@ impl Handling {
         }
         let resource = page.resource.clone();
         let target = &resource.labels;
-        let n_scraped = page.points().len();
+        let n_scraped = page.points().len() + page.histograms().len();
         if !self.must_look_at_each(&page, target) {
             let failure = (self.sample_limit > 0 && n_scraped > self.sample_limit)
                 .then(|| self.too_many(n_scraped));
@@ -67,7 +68,7 @@ impl Handling {
             failure: None,
         };
         let mut labels = LabelSet::default();
-        for point in page.points() {
+        for (point, histogram) in page.samples() {
             self.label(&page, point, target, &mut labels);
             if !relabel(&self.rules, &mut labels) || labels.len() == 0 {
                 continue;
@@ -78,7 +79,7 @@ impl Handling {
             }
             taken.n_relabelled += 1;
             if self.sample_limit == 0 || taken.n_relabelled <= self.sample_limit {
-                put(&mut taken.batch, &page, point, target, &labels);
+                put(&mut taken.batch, &page, (point, histogram), target, &labels);
             }
         }
         if taken.failure.is_none()
@@ -105,7 +106,7 @@ impl Handling {
         };
         has_limits
             || !self.rules.is_empty()
-            || (!self.honor_labels && page.points().iter().any(is_own))
+            || (!self.honor_labels && page.samples().any(|(point, _)| is_own(point)))
     }
 
     /// The labels of a point with its target's, and its name.
@@ -188,7 +189,7 @@ fn shown(text: &str) -> &str {
 fn put(
     batch: &mut MetricBatch,
     page: &MetricBatch,
-    point: &Point,
+    (point, histogram): (&Point, Option<&NativeHistogram>),
     target: &Labels,
     labels: &LabelSet,
 ) {
@@ -202,12 +203,13 @@ fn put(
         .filter(|(name, _)| labels.get(name).is_empty())
         .map(|(name, _)| (name, ""));
     let labels = batch.label_set(own.chain(emptied));
-    batch.push(Point {
+    let point = Point {
         family,
         suffix,
         labels,
         ..*point
-    });
+    };
+    batch.push_sample(point, histogram.cloned());
 }
 
 /// The family of a point; one that got another name stands for itself.
@@ -223,6 +225,8 @@ fn family(
         return (batch.family(name, family.kind, help), point.suffix);
     }
     let kind = match family.kind {
+        // A native histogram stays one.
+        MetricKind::Histogram if point.suffix == Suffix::None => MetricKind::Histogram,
         MetricKind::Histogram | MetricKind::Summary => MetricKind::Unknown,
         kind => kind,
     };

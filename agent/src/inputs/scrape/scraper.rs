@@ -29,7 +29,7 @@ const PODS_EVERY_MS: u64 = 5000;
 ///
 /// # Errors
 /// When there is no thread or no runtime to be had.
-pub fn run(scrape: Scrape, link: Link) -> anyhow::Result<()> {
+pub(in crate::inputs) fn run(scrape: Scrape, link: Link) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -209,8 +209,10 @@ impl Scraper {
             ..Scraped::default()
         };
         let resource = watched.resource.clone();
-        let read = page
-            .and_then(|(kind, body)| fetch::read(&kind, &body, tag.clone(), resource, tick.now_ms));
+        let histograms = self.scrape.form.histograms;
+        let read = page.and_then(|answer| {
+            fetch::read(&answer, histograms, tag.clone(), resource, tick.now_ms)
+        });
         let taken = read.map(|page| (self.scrape.handling.take(page.batch), page.refused));
         let (batch, failure): (Option<MetricBatch>, Option<String>) = match taken {
             Err(why) => (None, Some(why)),
