@@ -304,3 +304,35 @@ impl TailReader {
         self.0.read(turn_bytes, last)
     }
 }
+
+/// blackbox_exporter's configuration: how many modules it has.
+///
+/// # Errors
+/// The first mistake.
+pub fn blackbox_config(bytes: &[u8]) -> Result<usize, String> {
+    let config = crate::blackbox::config::Config::parse("f", bytes);
+    config.map(|c| c.modules.len()).map_err(|e| e.to_string())
+}
+
+/// process-exporter's configuration: how many rules it has.
+///
+/// # Errors
+/// The first mistake.
+pub fn process_names(bytes: &[u8]) -> Result<usize, String> {
+    let names = crate::inputs::processes::names::Names::parse("f", bytes);
+    names.map(|n| n.len()).map_err(|e| e.to_string())
+}
+
+/// A relabelling rule applied to a few labels: how many are left.
+///
+/// # Errors
+/// Why it is none.
+pub fn relabel_rule(bytes: &[u8]) -> Result<usize, String> {
+    use crate::inputs::scrape::relabel::{relabel, rules};
+    let text = String::from_utf8_lossy(bytes);
+    let settings = Settings::of("x", &[("relabel_configs", &text)]);
+    let rules = rules(&settings, "relabel_configs").map_err(|e| e.to_string())?;
+    let pairs = [("__address__", "h:1"), ("a", "b c"), ("é", "観")];
+    let mut labels = pairs.into_iter().collect();
+    Ok(usize::from(relabel(&rules, &mut labels)) * labels.len())
+}

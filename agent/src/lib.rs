@@ -3,6 +3,7 @@
 //! Threads for bytes, tokio for sockets: inputs, parsing and filtering run on plain threads; the
 //! outputs, the HTTP server and the Kubernetes watch run on one small tokio runtime.
 
+mod blackbox;
 pub mod collectors;
 pub mod command_line;
 pub mod config;

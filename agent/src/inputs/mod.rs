@@ -1,5 +1,6 @@
 //! Inputs produce record batches, each on its own thread.
 
+pub mod blackbox;
 pub mod container_metrics;
 pub mod dummy;
 pub mod elasticsearch;
@@ -17,9 +18,11 @@ pub mod node_exporter_metrics;
 mod node_paths;
 pub mod opentelemetry;
 pub mod periodic;
+pub mod process_exporter_metrics;
+pub(crate) mod processes;
 pub mod prometheus_remote_write;
 pub mod prometheus_scrape;
-mod scrape;
+pub(crate) mod scrape;
 mod staleness;
 pub mod statsd;
 pub mod stdin;
@@ -46,6 +49,8 @@ pub const ALL: &[&InputPlugin] = &[
     &http::PLUGIN,
     &fluentbit_metrics::PLUGIN,
     &prometheus_scrape::PLUGIN,
+    &process_exporter_metrics::PLUGIN,
+    &blackbox::PLUGIN,
     &opentelemetry::PLUGIN,
     &prometheus_remote_write::PLUGIN,
     &syslog::PLUGIN,
