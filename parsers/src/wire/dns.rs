@@ -3,8 +3,8 @@
 //! Source: RFC 1035, 3597. Records of types that are not known here are shown as RFC 3597 says. The rule: an answer is read to its end
 //! or refused, and a name's pointers only lead backwards.
 
+use core::net::{Ipv4Addr, Ipv6Addr};
 use std::fmt::Write;
-use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Names and numbers of record types.
 pub const TYPES: &[(&str, u16)] = &[
