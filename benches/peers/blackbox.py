@@ -22,8 +22,8 @@ from agent import AGENT, free_port
 PEER = os.environ.get("BLACKBOX_EXPORTER", "prometheus-blackbox-exporter")
 folder = tempfile.mkdtemp()
 # Newer than Debian's 0.23.
-NEWER = {"probe_tls_cipher_info", "probe_failed_due_to_bytes"}
-# Labels that are newer.
+NEWER = {"probe_tls_cipher_info", "probe_failed_due_to_bytes", "probe_timeout_seconds"}
+NEWER_LABELS = re.compile(r',serialnumber="[^"]*"')
 MOVING = re.compile("duration_seconds|lookup_time|probe_timeout")
 
 
@@ -221,6 +221,7 @@ def probe(port, module, target):
             described.setdefault(line.split(" ")[2], []).append(line)
         elif line:
             name, value = line.rsplit(" ", 1)
+            name = NEWER_LABELS.sub("", name)
             samples[name] = float(value)
     return samples, described
 

@@ -62,9 +62,7 @@ pub async fn probe(
     } else {
         format!("http://{target}")
     };
-    for phase in ["resolve", "connect", "tls", "processing", "transfer"] {
-        report.add_phase(DURATION, phase, 0.0);
-    }
+    report.add_phase(DURATION, "resolve", 0.0);
     match follow(module, &url, host_header, report).await {
         Ok(is_success) => is_success,
         Err(why) => {
@@ -184,6 +182,10 @@ async fn exchange(
         return Err(format!("no address of {host} to probe"));
     };
     report.add_phase(DURATION, "resolve", seconds);
+    // Without an address there is nothing else to time.
+    for phase in ["connect", "tls", "processing", "transfer"] {
+        report.add_phase(DURATION, phase, 0.0);
+    }
     let begin = Instant::now();
     let stream = connect(ip, port, None).await;
     let stream = stream.map_err(|e| format!("cannot connect to {ip}:{port}: {e}"))?;
