@@ -195,7 +195,7 @@ pub const OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "mem_limit",
         OptionKind::Size,
-        "2359296",
+        "2097152",
         "bytes of records in memory, over all inputs and outputs",
     ),
     OptionSpec::new(

@@ -14,7 +14,7 @@ use crate::plugin::{Filter, Input};
 pub const DEFAULT_MEM_BUF_LIMIT_BYTES: u64 = 8 << 20;
 
 /// Bytes of all batches in memory together when SERVICE `mem_limit` is not set.
-pub const DEFAULT_MEM_LIMIT_BYTES: u64 = 9 << 18;
+pub const DEFAULT_MEM_LIMIT_BYTES: u64 = 2 << 20;
 
 /// An input and how it joins the pipeline.
 pub struct InputSpec {
