@@ -6,10 +6,10 @@
 //! their own are written with one.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::io::Write;
 
 use kansoku_model::metric::{Family, Point};
+use kansoku_model::prehashed::Prehashed;
 use kansoku_model::{MetricBatch, MetricKind};
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -142,7 +142,7 @@ pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
     }
     // Parts of one name stay in the order in which they came.
     parts.sort_by(|a, b| a.name.cmp(b.name));
-    let mut seen: HashSet<Hashed, BuildHasherDefault<AsItIs>> = HashSet::default();
+    let mut seen: HashSet<u128, Prehashed> = HashSet::default();
     let mut labels: Vec<SharedLabels> = batches.iter().map(|b| SharedLabels::of(b)).collect();
     let mut pairs = Vec::new();
     let mut n_duplicates = 0;
@@ -158,7 +158,7 @@ pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
                 out.extend_from_slice(part.name.as_bytes());
                 out.extend_from_slice(point.suffix.as_str().as_bytes());
                 labels[part.batch_at].write(out, part.batch, point, &mut pairs);
-                if is_alone || seen.insert(Hashed(xxh3_128(&out[start..]))) {
+                if is_alone || seen.insert(xxh3_128(&out[start..])) {
                     out.push(b' ');
                     write_value(out, point.value);
                     if let Some(time_ms) = point.time_ms {
@@ -225,34 +225,6 @@ fn write_escaped<const N: usize>(out: &mut Vec<u8>, text: &str, special: &[u8; N
             byte if special.contains(&byte) => out.extend_from_slice(&[b'\\', byte]),
             byte => out.push(byte),
         }
-    }
-}
-
-/// A hash that needs no hashing.
-#[derive(PartialEq, Eq)]
-struct Hashed(u128);
-
-impl Hash for Hashed {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        state.write_u64(self.0 as u64);
-    }
-}
-
-/// Takes what [`Hashed`] gives.
-#[derive(Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        debug_assert!(false, "only Hashed is hashed");
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
     }
 }
 

@@ -11,6 +11,7 @@ pub mod labels;
 pub mod log;
 pub mod metric;
 pub mod plugin;
+pub mod prehashed;
 pub mod resource;
 pub mod select;
 pub mod source;

@@ -4,12 +4,12 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::histogram::NativeHistogram;
+use crate::prehashed::Prehashed;
 use crate::{Resource, Slice, Source};
 
 /// Prometheus' staleness marker, the value that ends a series.
@@ -96,24 +96,6 @@ pub struct HistogramPoint {
     pub histogram: NativeHistogram,
 }
 
-/// Takes a number that is a hash already.
-#[derive(Debug, Clone, Copy, Default)]
-struct AsItIs(u64);
-
-impl Hasher for AsItIs {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = xxh3_64(bytes);
-    }
-
-    fn write_u64(&mut self, hash: u64) {
-        self.0 = hash;
-    }
-}
-
 /// Samples of one source taken together.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct MetricBatch {
@@ -129,7 +111,7 @@ pub struct MetricBatch {
     text: String,
     families: Vec<Family>,
     /// The newest family by the hash of its name.
-    by_name: HashMap<u64, u32, BuildHasherDefault<AsItIs>>,
+    by_name: HashMap<u64, u32, Prehashed>,
     pairs: Vec<(Slice, Slice)>,
     points: Vec<Point>,
     /// Apart from the points: they are rare, and a point stays small.

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use hyper::Method;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use kansoku_model::histogram::{Counts, NativeHistogram, Span};
-use kansoku_model::metric::HistogramPoint;
 use kansoku_model::{
     ConfigError, Labels, MetricBatch, MetricKind, OptionKind, OptionSpec, Plugin, RecordBatch,
     Settings, joined,
@@ -117,8 +116,9 @@ pub(crate) fn metrics(batches: &[Arc<RecordBatch>]) -> impl Iterator<Item = &Met
 }
 
 fn write_series(out: &mut Vec<u8>, batch: &MetricBatch, added: &[(String, String)]) {
-    for point in batch.points() {
+    for (point, histogram) in batch.samples() {
         let labels = with_added(batch.series_of(point), added);
+        let time_ms = batch.time_of(point);
         proto::message(out, 1, |out| {
             for (name, value) in &labels {
                 proto::message(out, 1, |out| {
@@ -126,23 +126,15 @@ fn write_series(out: &mut Vec<u8>, batch: &MetricBatch, added: &[(String, String
                     proto::bytes(out, 2, value.as_bytes());
                 });
             }
-            proto::message(out, 2, |out| {
-                proto::double(out, 1, point.value);
-                proto::int(out, 2, batch.time_of(point) as u64);
-            });
-        });
-    }
-    for HistogramPoint { point, histogram } in batch.histograms() {
-        let labels = with_added(batch.series_of(point), added);
-        proto::message(out, 1, |out| {
-            for (name, value) in &labels {
-                proto::message(out, 1, |out| {
-                    proto::bytes(out, 1, name.as_bytes());
-                    proto::bytes(out, 2, value.as_bytes());
-                });
+            match histogram {
+                None => proto::message(out, 2, |out| {
+                    proto::double(out, 1, point.value);
+                    proto::int(out, 2, time_ms as u64);
+                }),
+                Some(histogram) => {
+                    proto::message(out, 4, |out| write_histogram(out, histogram, time_ms));
+                }
             }
-            let time_ms = batch.time_of(point);
-            proto::message(out, 4, |out| write_histogram(out, histogram, time_ms));
         });
     }
 }
@@ -265,6 +257,7 @@ impl Output for RemoteWrite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kansoku_model::metric::HistogramPoint;
 
     #[test]
     fn series_are_sorted_labels_and_a_sample() {

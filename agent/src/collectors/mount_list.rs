@@ -53,16 +53,13 @@ impl MountList {
     /// # Errors
     /// When it cannot be read.
     pub fn read(&mut self) -> io::Result<Mounts<'_>> {
-        if self.has_changed() {
+        let is_new = self.has_changed();
+        if is_new {
             self.read_again()?;
-            return Ok(Mounts {
-                text: &self.text,
-                is_new: true,
-            });
         }
         Ok(Mounts {
             text: &self.text,
-            is_new: false,
+            is_new,
         })
     }
 

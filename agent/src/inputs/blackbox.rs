@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, RecordBatch, Resource, Settings};
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::staleness::Staleness;
+use super::stop_notice::stop_notice;
 use super::target_labels::target_labels;
 use super::ticker::{self, Tick, Ticker, unix_ms};
 use crate::blackbox::config::Config;
@@ -169,16 +169,7 @@ impl Input for Blackbox {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        // The runtime cannot wait for the link's channel.
-        let stopped = Arc::new(Notify::new());
-        let (stop, notify) = (link.stop.clone(), stopped.clone());
-        std::thread::Builder::new()
-            .name("blackbox-stop".to_owned())
-            .spawn(move || {
-                // Closed, never sent to.
-                let _ = stop.recv();
-                notify.notify_one();
-            })?;
+        let stopped = stop_notice(&link, "blackbox-stop")?;
         let result = runtime.block_on(async {
             tokio::select! {
                 () = stopped.notified() => Ok(()),

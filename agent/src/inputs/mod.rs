@@ -26,6 +26,7 @@ pub(crate) mod scrape;
 mod staleness;
 pub mod statsd;
 pub mod stdin;
+mod stop_notice;
 pub mod syslog;
 pub mod systemd;
 pub mod tail;

@@ -5,11 +5,11 @@
 //! and the scrape loop, which likewise leaves out samples that bring their own time.
 
 use std::collections::HashSet;
-use std::hash::{BuildHasherDefault, Hasher};
 
 use kansoku_model::MetricBatch;
 use kansoku_model::histogram::NativeHistogram;
 use kansoku_model::metric::{Point, STALE_BITS};
+use kansoku_model::prehashed::Prehashed;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The value that ends a series.
@@ -21,10 +21,6 @@ pub struct Staleness {
     before: MetricBatch,
     /// The series of its points.
     before_series: Vec<u64>,
-    /// Kept for their memory.
-    series: Vec<u64>,
-    set: HashSet<u64, BuildHasherDefault<Hashed>>,
-    labels: Vec<u64>,
 }
 
 impl Staleness {
@@ -37,26 +33,25 @@ impl Staleness {
     /// `batch` were not in the one before.
     pub fn mark(&mut self, batch: &mut MetricBatch) -> usize {
         let mut n_new = batch.points().len() + batch.histograms().len();
-        self.series.clear();
-        self.labels.clear();
         let families = batch.families().iter();
         let families: Vec<u64> = families
             .map(|f| xxh3_64(batch.text(f.name).as_bytes()))
             .collect();
-        for (point, _) in batch.samples() {
-            let name = families[point.family.0 as usize];
-            let series = series(batch, point, name, &mut self.labels);
-            self.series.push(series);
-        }
-        self.set.clear();
-        let all = batch.samples().zip(&self.series);
-        let own = all.filter(|((p, _), _)| p.time_ms.is_none());
-        self.set.extend(own.map(|(_, series)| *series));
+        let mut labels = Vec::new();
+        let all: Vec<u64> = batch
+            .samples()
+            .map(|(point, _)| series(batch, point, families[point.family.0 as usize], &mut labels))
+            .collect();
+        let own = batch
+            .samples()
+            .zip(&all)
+            .filter(|((p, _), _)| p.time_ms.is_none());
+        let present: HashSet<u64, Prehashed> = own.map(|(_, series)| *series).collect();
         let before = std::mem::replace(&mut self.before, batch.clone());
-        let before_series = std::mem::replace(&mut self.before_series, self.series.clone());
+        let before_series = std::mem::replace(&mut self.before_series, all);
         let samples = before.samples().zip(before_series);
         for ((point, histogram), series) in samples.filter(|((p, _), _)| p.time_ms.is_none()) {
-            if self.set.contains(&series) {
+            if present.contains(&series) {
                 n_new = n_new.saturating_sub(1);
                 continue;
             }
@@ -109,26 +104,6 @@ fn series(batch: &MetricBatch, point: &Point, name: u64, known: &mut Vec<u64>) -
         *part = number.to_le_bytes();
     }
     xxh3_64(&all)
-}
-
-/// For numbers that are hashes already.
-#[derive(Default)]
-struct Hashed(u64);
-
-impl Hasher for Hashed {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-
-    fn write_u64(&mut self, n: u64) {
-        self.0 = n;
-    }
 }
 
 #[cfg(test)]

@@ -4,11 +4,9 @@
 //! those of a staleness marker: no computation yields them and no sample in a vector has them.
 
 use kansoku_model::Labels;
+use kansoku_model::metric::STALE_BITS;
 
 use super::ast::Extension;
-
-/// The bits of a staleness marker.
-const STALE_BITS: u64 = 0x7ff0_0000_0000_0002;
 
 /// "No sample at this step."
 pub(crate) const ABSENT: f64 = f64::from_bits(STALE_BITS);

@@ -1,16 +1,15 @@
 //! The loop of `prometheus_scrape`: targets come and go, each is scraped at its own time, one thread does it all.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kansoku_model::{MetricBatch, RecordBatch};
 use kansoku_outputs::OutputEnvironment;
 use kansoku_outputs::client::HttpClient;
-use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::super::prometheus_scrape::{PodChoice, Scrape};
+use super::super::stop_notice::stop_notice;
 use super::super::ticker::{Tick, Ticker, unix_ms};
 use super::fetch;
 use super::target::Target;
@@ -33,16 +32,7 @@ pub(in crate::inputs) fn run(scrape: Scrape, link: Link) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    // The runtime cannot wait for the link's channel.
-    let stopped = Arc::new(Notify::new());
-    let (stop, notify) = (link.stop.clone(), stopped.clone());
-    std::thread::Builder::new()
-        .name("scrape-stop".to_owned())
-        .spawn(move || {
-            // Closed, never sent to.
-            let _ = stop.recv();
-            notify.notify_one();
-        })?;
+    let stopped = stop_notice(&link, "scrape-stop")?;
     let mut scraper = Scraper {
         scrape,
         link,

@@ -6,15 +6,13 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use kansoku_model::metric::Point;
+use kansoku_model::metric::{Point, STALE_BITS};
 use kansoku_model::{FamilyId, MetricBatch, MetricKind, Resource, Suffix};
 
 use super::super::protobuf::{Field, Message};
 use super::super::{Refused, WireError};
 use super::{any, each_scope, fixed64, shared_resource};
 
-/// Prometheus' mark for "this series has ended".
-const STALE: u64 = 0x7ff0_0000_0000_0002;
 /// A point's flag for "no value".
 const NO_VALUE: i64 = 1;
 const CUMULATIVE: i64 = 2;
@@ -152,7 +150,7 @@ impl<'a> Decoder<'a, '_> {
         let own = raw.labels.iter().map(|(n, v)| (n.as_str(), v.as_str()));
         let labels = self.batch.label_set(own.chain(extra));
         let value = if raw.is_stale {
-            f64::from_bits(STALE)
+            f64::from_bits(STALE_BITS)
         } else {
             value
         };
