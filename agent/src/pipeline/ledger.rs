@@ -21,7 +21,7 @@ pub(super) struct Ledger {
     share_bytes: u64,
     /// Taken for a few instructions by the inputs' threads and by whoever acknowledges.
     state: Mutex<State>,
-    /// Rung when bytes come back and when the ledger closes.
+    /// Rung when a waiting input may go on and when the ledger closes.
     changed: Condvar,
 }
 
@@ -31,6 +31,8 @@ struct State {
     inputs: Vec<Account>,
     /// Bytes in each output's queue.
     outputs: Vec<u64>,
+    /// The inputs that sleep until there is room, with the outputs they want to send to.
+    waiting: Vec<(usize, OutputSet)>,
     closed: bool,
 }
 
@@ -105,10 +107,13 @@ impl Ledger {
         bytes: u64,
     ) -> Option<Charge> {
         let full = |s: &mut State| !s.closed && !s.has_room(self, input, outputs);
-        let mut state = self
-            .changed
-            .wait_while(self.lock(), full)
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
+        if full(&mut state) {
+            state.waiting.push((input, outputs));
+            state = (self.changed.wait_while(state, full)).unwrap_or_else(PoisonError::into_inner);
+            let own = (state.waiting.iter()).position(|w| *w == (input, outputs));
+            own.map(|at| state.waiting.swap_remove(at));
+        }
         if state.closed {
             return None;
         }
@@ -130,6 +135,19 @@ impl Ledger {
             ledger: self.clone(),
             input,
             bytes,
+        }
+    }
+
+    /// Takes bytes out of the books and rings when somebody has waited for that: a bell that
+    /// nobody hears costs a system call too.
+    fn give_back(&self, settle: impl FnOnce(&mut State)) {
+        let mut state = self.lock();
+        settle(&mut state);
+        let waiting = state.waiting.iter();
+        let mut may_go_on = waiting.map(|&(input, outputs)| state.has_room(self, input, outputs));
+        if may_go_on.any(|may| may) {
+            drop(state);
+            self.changed.notify_all();
         }
     }
 
@@ -181,15 +199,14 @@ pub(super) struct Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        let mut state = self.ledger.lock();
-        state.used_bytes = state.used_bytes.saturating_sub(self.bytes);
-        if let Some(input) = self.input {
-            let account = &mut state.inputs[input];
-            account.used_bytes = account.used_bytes.saturating_sub(self.bytes);
-            account.n_batches = account.n_batches.saturating_sub(1);
-        }
-        drop(state);
-        self.ledger.changed.notify_all();
+        self.ledger.give_back(|state| {
+            state.used_bytes = state.used_bytes.saturating_sub(self.bytes);
+            if let Some(input) = self.input {
+                let account = &mut state.inputs[input];
+                account.used_bytes = account.used_bytes.saturating_sub(self.bytes);
+                account.n_batches = account.n_batches.saturating_sub(1);
+            }
+        });
     }
 }
 
@@ -203,11 +220,10 @@ pub(super) struct OutputCharge {
 
 impl Drop for OutputCharge {
     fn drop(&mut self) {
-        let mut state = self.ledger.lock();
-        let queued = &mut state.outputs[self.output];
-        *queued = queued.saturating_sub(self.bytes);
-        drop(state);
-        self.ledger.changed.notify_all();
+        self.ledger.give_back(|state| {
+            let queued = &mut state.outputs[self.output];
+            *queued = queued.saturating_sub(self.bytes);
+        });
     }
 }
 
