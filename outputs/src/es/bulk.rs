@@ -395,14 +395,16 @@ impl<'a> Heads<'a> {
             Index::Plain(date) | Index::Logstash { date, .. } => second.div_euclid(date.step),
             Index::Record(_) => 0,
         };
-        self.name.clear();
+        let mut is_known = self.step == Some(step);
         if let Some(record) = &self.record {
+            self.name.clear();
             record.write(&mut self.name, row);
             if !is_safe(&self.name) {
                 self.name.clear();
             }
+            is_known &= self.name == self.known;
         }
-        if self.step != Some(step) || self.name != self.known {
+        if !is_known {
             self.step = Some(step);
             self.known.clone_from(&self.name);
             self.make(second);
