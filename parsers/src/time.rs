@@ -80,6 +80,7 @@ pub struct TimeFormat {
     steps: Vec<Step>,
     /// The format of CRI and docker, which has a reader of its own.
     is_rfc3339: bool,
+    is_coarse: bool,
     has_year: bool,
     has_month: bool,
     has_day: bool,
@@ -125,6 +126,7 @@ impl TimeFormat {
         let has_day_of_year = has(Number::DayOfYear);
         Ok(Self {
             is_rfc3339: format == "%Y-%m-%dT%H:%M:%S.%L%z",
+            is_coarse: has_year && !steps.contains(&Step::Fraction),
             has_year,
             has_month: steps.contains(&Step::MonthName) || has(Number::Month) || has_day_of_year,
             has_day: has(Number::Day) || has_day_of_year,
@@ -132,10 +134,16 @@ impl TimeFormat {
         })
     }
 
-    /// Whether the text alone says which time it is; otherwise it depends on now.
+    /// Whether neighbouring lines are likely to have one text, which alone says which time it is.
     #[must_use]
-    pub fn is_absolute(&self) -> bool {
-        self.has_year
+    pub fn is_coarse(&self) -> bool {
+        self.is_coarse
+    }
+
+    /// Whether every time that [`rfc3339_ns`] reads is read as that does.
+    #[must_use]
+    pub fn is_rfc3339(&self) -> bool {
+        self.is_rfc3339
     }
 
     /// Reads a time and returns Unix nanoseconds. Every part of the format must be there when

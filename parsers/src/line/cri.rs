@@ -2,8 +2,12 @@
 //!
 //! Splitting only: a line is cut into ranges of itself and nothing is copied. Joining partial lines
 //! (flag `P`) into records is the tail input's work. A line that is not CRI gives `None`.
+//!
+//! Fluent Bit's stock parser `cri` is a regular expression for the same lines, and much used; a
+//! [`CriPattern`] is a parser of that form, which cuts nearly all lines as fast.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use crate::time;
 
@@ -61,6 +65,47 @@ pub fn split(line: &[u8]) -> Option<CriLine> {
         partial,
         log: log_start..line.len(),
     })
+}
+
+/// A pattern `^(?<time>[^ ]+) (?<stream>stdout|stderr) (?<logtag>[^ ]*) (?<message>.*)$`, whatever its
+/// groups are called, whose first group is a record's time.
+#[derive(Debug)]
+pub struct CriPattern {
+    /// What the fields are called, in the order of the line.
+    pub names: [Arc<str>; 4],
+    /// Whether the time is a field, too.
+    pub keeps_time: bool,
+    /// Whether a text that is empty is no field.
+    pub skips_empty: bool,
+}
+
+impl CriPattern {
+    /// What the groups of such a pattern are called; none when it is another.
+    pub(super) fn names_of(pattern: &str) -> Option<[Arc<str>; 4]> {
+        let rest = pattern.strip_prefix("^(?<")?;
+        let (time, rest) = rest.split_once(">[^ ]+) (?<")?;
+        let (stream, rest) = rest.split_once(">stdout|stderr) (?<")?;
+        let (flag, rest) = rest.split_once(">[^ ]*) (?<")?;
+        let names = [time, stream, flag, rest.strip_suffix(">.*)$")?];
+        let is_name = |name: &str| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let is_first = |(i, name): (usize, &&str)| !names[..i].contains(name);
+        let is_form = names.iter().all(|n| is_name(n)) && names.iter().enumerate().all(is_first);
+        is_form.then(|| names.map(Arc::from))
+    }
+
+    /// The fields of a line without a newline, as the pattern gives them, and its time in Unix
+    /// nanoseconds. `None` for lines that the pattern itself has to look at.
+    #[must_use]
+    pub fn cut(&self, line: &[u8]) -> Option<([Option<Range<usize>>; 4], i64)> {
+        let cut = split(line)?;
+        // The pattern wants the blank, and takes further flags for a part of the first.
+        if cut.flag.end == line.len() || cut.log.start != cut.flag.end + 1 {
+            return None;
+        }
+        let time = Some(cut.time).filter(|_| self.keeps_time);
+        let log = Some(cut.log).filter(|text| !(text.is_empty() && self.skips_empty));
+        Some(([time, Some(cut.stream), Some(cut.flag), log], cut.time_ns))
+    }
 }
 
 /// `2026-11-21T09:00:00.123456789+00:00 ` with some room.
@@ -124,6 +169,25 @@ mod tests {
                 (stream, partial, log),
                 "{line}"
             );
+        }
+    }
+
+    #[test]
+    fn the_stock_pattern_is_known_by_its_form() {
+        let stock = "^(?<time>[^ ]+) (?<stream>stdout|stderr) (?<logtag>[^ ]*) (?<message>.*)$";
+        let names = CriPattern::names_of(stock).expect("stock");
+        assert_eq!(
+            names.map(|n| n.to_string()),
+            ["time", "stream", "logtag", "message"]
+        );
+        for other in [
+            stock.replace("[^ ]+", ".+"),
+            stock.replace("message", "time"),
+            stock.replace("logtag", "log tag"),
+            stock.replace(".*)$", ".*)"),
+            stock.replace("stderr)", "stderr|x)"),
+        ] {
+            assert!(CriPattern::names_of(&other).is_none(), "{other}");
         }
     }
 

@@ -9,7 +9,7 @@ use kansoku_model::ConfigError;
 use kansoku_model::plugin::Setting;
 
 use super::json;
-use super::parsed::{FieldValue, Parsed, Span};
+use super::parsed::{FieldValue, Name, Parsed, Span};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Decoder {
@@ -109,7 +109,7 @@ fn apply_one(rule: &DecodeRule, line: &[u8], parsed: &mut Parsed) -> bool {
     else {
         return false;
     };
-    let FieldValue::Text(span) = parsed.fields[at].value.clone() else {
+    let FieldValue::Text(span) = parsed.fields[at].value else {
         return false;
     };
     match rule.decoder {
@@ -120,7 +120,7 @@ fn apply_one(rule: &DecodeRule, line: &[u8], parsed: &mut Parsed) -> bool {
                 Decoder::MysqlQuoted => escapes::mysql(&text, &mut parsed.own),
                 decoder => escapes::c(&text, decoder == Decoder::EscapedUtf8, &mut parsed.own),
             }
-            let span = Span::Own(start..parsed.own.len());
+            let span = Span::own(start..parsed.own.len());
             parsed.fields[at].value = FieldValue::Text(span);
             true
         }
@@ -145,19 +145,15 @@ fn apply_one(rule: &DecodeRule, line: &[u8], parsed: &mut Parsed) -> bool {
             parsed.own.extend_from_slice(&text);
             let base_own = parsed.own.len();
             parsed.own.extend_from_slice(&inner.own);
-            let shift = |span: &Span| match span {
-                Span::Line(r) => Span::Own(base + r.start..base + r.end),
-                Span::Own(r) => Span::Own(base_own + r.start..base_own + r.end),
-            };
             for field in inner.fields {
-                let name = match &field.name {
-                    super::parsed::Name::Span(span) => super::parsed::Name::Span(shift(span)),
-                    known @ super::parsed::Name::Known(_) => known.clone(),
+                let name = match field.name {
+                    Name::Span(span) => Name::Span(span.moved(base, base_own)),
+                    known @ Name::Known(_) => known,
                 };
-                let value = match &field.value {
-                    FieldValue::Text(span) => FieldValue::Text(shift(span)),
-                    FieldValue::Json(span) => FieldValue::Json(shift(span)),
-                    other => other.clone(),
+                let value = match field.value {
+                    FieldValue::Text(span) => FieldValue::Text(span.moved(base, base_own)),
+                    FieldValue::Json(span) => FieldValue::Json(span.moved(base, base_own)),
+                    other => other,
                 };
                 parsed.push(name, value);
             }

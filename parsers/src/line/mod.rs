@@ -24,6 +24,7 @@ pub use decode::DecodeRule;
 pub use parsed::{MAX_COLUMNS, Parsed};
 
 use crate::time::{self, TimeFormat, Zone};
+use cri::CriPattern;
 use parsed::{FieldValue, KnownNames, Name, Span};
 use pattern::Pattern;
 
@@ -127,6 +128,10 @@ pub struct Parser {
     name: String,
     format: Format,
     time: Option<Time>,
+    /// The group of a pattern that is the record's time, when nothing else can change its text.
+    time_group: Option<usize>,
+    /// For a pattern that is the stock one for CRI lines.
+    cri: Option<CriPattern>,
     types: Vec<(String, Type)>,
     decode: Vec<DecodeRule>,
 }
@@ -198,17 +203,38 @@ impl Parser {
             "docker" => (Format::Json, time_format("%Y-%m-%dT%H:%M:%S.%L%z")),
             _ => (Format::Json, time_format("")),
         };
-        let decode = (s.settings.iter())
+        let decode: Vec<_> = (s.settings.iter())
             .filter(|k| k.key.starts_with("decode_field"))
             .map(DecodeRule::of)
             .collect::<Result<_, _>>()?;
+        let time = if time_format.is_empty() {
+            None
+        } else {
+            Some(Time::new(s, &time_format, zones)?)
+        };
+        let time_group = match (&format, &time) {
+            (Format::Regex(format), Some(time)) if decode.is_empty() => {
+                format.only_group(&time.key)
+            }
+            _ => None,
+        };
+        let cri = match (&format, &time) {
+            (Format::Regex(format), Some(time)) if decode.is_empty() && types.is_empty() => {
+                CriPattern::names_of(format.pattern.text())
+                    .filter(|names| time.format.is_rfc3339() && *names[0] == *time.key)
+                    .map(|names| CriPattern {
+                        names,
+                        keeps_time: time.keep,
+                        skips_empty: format.skip_empty,
+                    })
+            }
+            _ => None,
+        };
         Ok(Self {
             name,
-            time: if time_format.is_empty() {
-                None
-            } else {
-                Some(Time::new(s, &time_format, zones)?)
-            },
+            time,
+            time_group,
+            cri,
             types,
             format,
             decode,
@@ -219,6 +245,13 @@ impl Parser {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// What the parser is when it is the stock pattern for CRI lines: each line that this cuts,
+    /// [`parse`](Self::parse) cuts in the same way.
+    #[must_use]
+    pub fn cri(&self) -> Option<&CriPattern> {
+        self.cri.as_ref()
     }
 
     /// The pattern of a parser that has one.
@@ -236,7 +269,7 @@ impl Parser {
         parsed.clear();
         let fits = match &self.format {
             Format::Json => parsed.push_json(line),
-            Format::Regex(format) => self.parse_regex(format, line, parsed),
+            Format::Regex(format) => self.parse_regex(format, line, now_ns, parsed),
             Format::Ltsv => self.parse_ltsv(line, parsed),
             Format::Logfmt { bare_keys } => self.parse_logfmt(*bare_keys, line, parsed),
             Format::Cri => parse_cri(line, parsed),
@@ -247,7 +280,7 @@ impl Parser {
         if !self.decode.is_empty() {
             decode::apply(&self.decode, line, parsed);
         }
-        if let Some(time) = &self.time {
+        if let (Some(time), None) = (&self.time, self.time_group) {
             // Fluent Bit keeps a JSON time that it cannot read and drops any other, even with
             // `Time_Keep on`; here that keeps it.
             let keep_failed = matches!(self.format, Format::Json);
@@ -256,25 +289,42 @@ impl Parser {
         true
     }
 
-    fn parse_regex(&self, format: &RegexFormat, line: &[u8], parsed: &mut Parsed) -> bool {
+    fn parse_regex(
+        &self,
+        format: &RegexFormat,
+        line: &[u8],
+        now_ns: i64,
+        parsed: &mut Parsed,
+    ) -> bool {
         if !format.pattern.find_groups(line, &mut parsed.groups) {
             return false;
         }
         parsed.set_known(&format.names);
-        for (name, group) in format.groups.iter().enumerate() {
+        let mut has_any = false;
+        for (name, group) in (0..).zip(&format.groups) {
             let Some((start, end)) = parsed.groups.get(group.index) else {
                 continue;
             };
             if start == end && format.skip_empty {
                 continue;
             }
-            match group.kind {
-                Some(kind) => push_typed(name, kind, line, start..end, parsed),
-                None => parsed.push(Name::Known(name), FieldValue::Text(Span::Line(start..end))),
+            has_any = true;
+            match (group.kind, &self.time) {
+                (Some(kind), _) => push_typed(name, kind, line, start..end, parsed),
+                (None, time) => {
+                    let time = time.as_ref();
+                    if let Some(time) = time.filter(|_| self.time_group == Some(group.index)) {
+                        time.read(&line[start..end], now_ns, parsed);
+                        if !time.keep {
+                            continue;
+                        }
+                    }
+                    parsed.push(Name::Known(name), FieldValue::Text(Span::line(start..end)));
+                }
             }
         }
         // A match without any field would leave an empty record.
-        !parsed.is_empty()
+        has_any
     }
 
     fn parse_ltsv(&self, line: &[u8], parsed: &mut Parsed) -> bool {
@@ -287,8 +337,8 @@ impl Parser {
             };
             let key = start..start + colon;
             let name = String::from_utf8_lossy(&line[key.clone()]);
-            let value = self.typed(&name, line, Span::Line(start + colon + 1..end), parsed);
-            parsed.push(Name::Span(Span::Line(key)), value);
+            let value = self.typed(&name, line, Span::line(start + colon + 1..end), parsed);
+            parsed.push(Name::Span(Span::line(key)), value);
             if parsed.len() == json::MAX_FIELDS {
                 break;
             }
@@ -309,12 +359,12 @@ impl Parser {
                     let span = if escaped {
                         parsed.unescaped(&line[range])
                     } else {
-                        Span::Line(range)
+                        Span::line(range)
                     };
                     self.typed(&name, line, span, parsed)
                 }
             };
-            parsed.push(Name::Span(Span::Line(key)), value);
+            parsed.push(Name::Span(Span::line(key)), value);
             fits && parsed.len() < json::MAX_FIELDS
         });
         fits && !parsed.is_empty()
@@ -331,8 +381,8 @@ impl Parser {
 
 /// Apart from the plain texts of [`Parser::parse_regex`]: so their fields are made where they will lie.
 #[inline(never)]
-fn push_typed(name: usize, kind: Type, line: &[u8], range: Range<usize>, parsed: &mut Parsed) {
-    let value = typed(kind, line, Span::Line(range), parsed);
+fn push_typed(name: u32, kind: Type, line: &[u8], range: Range<usize>, parsed: &mut Parsed) {
+    let value = typed(kind, line, Span::line(range), parsed);
     parsed.push(Name::Known(name), value);
 }
 
@@ -376,14 +426,23 @@ fn parse_cri(line: &[u8], parsed: &mut Parsed) -> bool {
     });
     parsed.set_known(&NAMES);
     let texts = [cut.time, cut.stream, cut.flag, cut.log];
-    for (name, range) in texts.into_iter().enumerate() {
-        parsed.push(Name::Known(name), FieldValue::Text(Span::Line(range)));
+    for (name, range) in (0..).zip(texts) {
+        parsed.push(Name::Known(name), FieldValue::Text(Span::line(range)));
     }
     parsed.time_ns = Some(cut.time_ns);
     true
 }
 
 impl RegexFormat {
+    /// The group that alone gives the text of a name.
+    fn only_group(&self, name: &str) -> Option<usize> {
+        let mut with_name = (self.names.iter().zip(&self.groups)).filter(|(n, _)| ***n == *name);
+        match (with_name.next(), with_name.next()) {
+            (Some((_, group)), None) if group.kind.is_none() => Some(group.index),
+            _ => None,
+        }
+    }
+
     fn new(s: &Settings, types: &[(String, Type)]) -> Result<Self, ConfigError> {
         let pattern = s.required("regex")?;
         let place = s.get("regex").map_or(&s.place, |r| &r.place);
@@ -466,10 +525,14 @@ impl Time {
         else {
             return;
         };
-        let mut last = std::mem::take(&mut parsed.last_time);
         let number;
+        let mut own = Vec::new();
         let text = match &parsed.fields[at].value {
-            FieldValue::Text(span) => parsed.bytes(line, span),
+            FieldValue::Text(Span::Line(extent)) => &line[extent.range()],
+            FieldValue::Text(span) => {
+                own.extend_from_slice(parsed.bytes(line, span));
+                &own
+            }
             FieldValue::Int(i) => {
                 number = i.to_string();
                 number.as_bytes()
@@ -480,24 +543,7 @@ impl Time {
             }
             _ => b"",
         };
-        // Neighbouring lines of a log that counts in seconds have one time.
-        let of = std::ptr::from_ref(self) as usize;
-        let time_ns = if last.of == of && last.text == text {
-            Some(last.ns)
-        } else {
-            let time_ns = self.format.parse(text, &self.zone, now_ns, self.strict);
-            if let Some(ns) = time_ns
-                && self.format.is_absolute()
-            {
-                (last.of, last.ns) = (of, ns);
-                last.text.clear();
-                last.text.extend_from_slice(text);
-            }
-            time_ns
-        };
-        parsed.last_time = last;
-        parsed.time_ns = time_ns;
-        parsed.time_failed = parsed.time_ns.is_none();
+        self.read(text, now_ns, parsed);
         let keep = if parsed.time_failed {
             keep_failed || self.keep
         } else {
@@ -506,6 +552,28 @@ impl Time {
         if !keep {
             parsed.fields.remove(at);
         }
+    }
+
+    /// Takes the record's time from its text.
+    fn read(&self, text: &[u8], now_ns: i64, parsed: &mut Parsed) {
+        let read = || self.format.parse(text, &self.zone, now_ns, self.strict);
+        let last = &mut parsed.last_time;
+        let of = std::ptr::from_ref(self) as usize;
+        let time_ns = if !self.format.is_coarse() {
+            read()
+        } else if last.of == of && last.text == text {
+            Some(last.ns)
+        } else {
+            let time_ns = read();
+            if let Some(ns) = time_ns {
+                (last.of, last.ns) = (of, ns);
+                last.text.clear();
+                last.text.extend_from_slice(text);
+            }
+            time_ns
+        };
+        parsed.time_ns = time_ns;
+        parsed.time_failed = time_ns.is_none();
     }
 }
 

@@ -15,21 +15,74 @@ use kansoku_model::{LogBatch, Slice, Value};
 /// lines whose every key is new would otherwise multiply. Lines beyond it stay unparsed.
 pub const MAX_COLUMNS: usize = 512;
 
-/// Bytes of the line, or of [`Parsed::own`].
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Span {
-    Line(Range<usize>),
-    Own(Range<usize>),
+/// A range of fewer than 4 GiB, like all text of a batch: a field of a line is 32 bytes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Extent {
+    start: u32,
+    end: u32,
 }
 
-#[derive(Debug, Clone)]
+impl Extent {
+    pub(super) fn range(self) -> Range<usize> {
+        self.start as usize..self.end as usize
+    }
+
+    /// The same bytes where they lie in an arena.
+    fn slice(self, base: u32) -> Slice {
+        Slice {
+            start: base + self.start,
+            len: self.end - self.start,
+        }
+    }
+}
+
+impl From<Range<usize>> for Extent {
+    #[inline(always)]
+    fn from(range: Range<usize>) -> Self {
+        debug_assert!(range.end <= u32::MAX as usize);
+        Self {
+            start: range.start as u32,
+            end: range.end as u32,
+        }
+    }
+}
+
+/// Bytes of the line, or of [`Parsed::own`].
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) enum Span {
+    Line(Extent),
+    Own(Extent),
+}
+
+impl Span {
+    #[inline(always)]
+    pub(super) fn line(range: Range<usize>) -> Self {
+        Self::Line(range.into())
+    }
+
+    pub(super) fn own(range: Range<usize>) -> Self {
+        Self::Own(range.into())
+    }
+
+    /// The same bytes when what was a line lies at `line` of [`Parsed::own`], and what was `own` at `own`.
+    pub(super) fn moved(self, line: usize, own: usize) -> Self {
+        let (base, extent) = match self {
+            Self::Line(extent) => (line, extent),
+            Self::Own(extent) => (own, extent),
+        };
+        let range = extent.range();
+        Self::own(base + range.start..base + range.end)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
 pub(super) enum Name {
     /// One of [`Parsed::known`].
-    Known(usize),
+    Known(u32),
     Span(Span),
 }
 
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum FieldValue {
     Null,
     Bool(bool),
@@ -40,7 +93,7 @@ pub(super) enum FieldValue {
     Json(Span),
 }
 
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Field {
     pub name: Name,
     pub value: FieldValue,
@@ -117,9 +170,9 @@ impl Parsed {
         }
     }
 
-    fn known_name(&self, index: usize) -> &Arc<str> {
+    fn known_name(&self, index: u32) -> &Arc<str> {
         let known = self.known.as_ref().expect("set before the fields");
-        &known[index]
+        &known[index as usize]
     }
 
     #[inline(always)]
@@ -129,8 +182,8 @@ impl Parsed {
 
     pub(super) fn bytes<'a>(&'a self, line: &'a [u8], span: &Span) -> &'a [u8] {
         match span {
-            Span::Line(range) => &line[range.clone()],
-            Span::Own(range) => &self.own[range.clone()],
+            Span::Line(extent) => &line[extent.range()],
+            Span::Own(extent) => &self.own[extent.range()],
         }
     }
 
@@ -145,21 +198,21 @@ impl Parsed {
     pub(super) fn unescaped(&mut self, text: &[u8]) -> Span {
         let start = self.own.len();
         json::unescape(text, &mut self.own);
-        Span::Own(start..self.own.len())
+        Span::own(start..self.own.len())
     }
 
     /// A whole number above `i64::MAX`, with all its digits.
     fn large(&mut self, number: u64) -> FieldValue {
         let start = self.own.len();
         self.own.extend_from_slice(number.to_string().as_bytes());
-        FieldValue::Json(Span::Own(start..self.own.len()))
+        FieldValue::Json(Span::own(start..self.own.len()))
     }
 
     /// A nested value of the line, as it stands when every reader of JSON will take it.
     pub(super) fn nested(&mut self, line: &[u8], range: Range<usize>) -> FieldValue {
         let text = &line[range.clone()];
         if std::str::from_utf8(text).is_ok() && json::lone_surrogate(text, 0).is_none() {
-            return FieldValue::Json(Span::Line(range));
+            return FieldValue::Json(Span::line(range));
         }
         self.readable_json(text)
     }
@@ -176,7 +229,7 @@ impl Parsed {
             copy[at + 2..at + 6].copy_from_slice(b"fffd");
             from = at + 6;
         }
-        FieldValue::Json(Span::Own(start..self.own.len()))
+        FieldValue::Json(Span::own(start..self.own.len()))
     }
 
     /// Adds every field of the JSON object `line[at..]`; false when it is none.
@@ -188,7 +241,7 @@ impl Parsed {
                 let name = if field.key_escaped {
                     self.unescaped(&line[field.key])
                 } else {
-                    Span::Line(field.key)
+                    Span::line(field.key)
                 };
                 let value = match field.value {
                     Item::Null => FieldValue::Null,
@@ -200,7 +253,7 @@ impl Parsed {
                         range,
                         escaped: true,
                     } => FieldValue::Text(self.unescaped(&line[range])),
-                    Item::Text { range, .. } => FieldValue::Text(Span::Line(range)),
+                    Item::Text { range, .. } => FieldValue::Text(Span::line(range)),
                     Item::Nested(range) => self.nested(line, range),
                 };
                 self.push(Name::Span(name), value);
@@ -227,10 +280,10 @@ impl Parsed {
             }
             let cut = before - text.len();
             if cut > 0
-                && let FieldValue::Text(Span::Line(range) | Span::Own(range)) =
+                && let FieldValue::Text(Span::Line(extent) | Span::Own(extent)) =
                     &mut self.fields[i].value
             {
-                range.end -= cut;
+                extent.end -= cut as u32;
             }
         }
     }
@@ -247,15 +300,9 @@ impl Parsed {
         } else {
             batch.store(&self.own).start
         };
-        let slice = |span: &Span| {
-            let (base, range) = match span {
-                Span::Line(range) => (line.start, range),
-                Span::Own(range) => (own_at, range),
-            };
-            Slice {
-                start: base + range.start as u32,
-                len: (range.end - range.start) as u32,
-            }
+        let slice = |span: &Span| match span {
+            Span::Line(extent) => extent.slice(line.start),
+            Span::Own(extent) => extent.slice(own_at),
         };
         for (field, column) in self.fields.iter().zip(&self.columns) {
             let value = match &field.value {
@@ -331,8 +378,8 @@ impl Parsed {
                 Name::Span(span) => {
                     self.name.clear();
                     let bytes = match span {
-                        Span::Line(range) => &batch.bytes(line)[range.clone()],
-                        Span::Own(range) => &self.own[range.clone()],
+                        Span::Line(extent) => &batch.bytes(line)[extent.range()],
+                        Span::Own(extent) => &self.own[extent.range()],
                     };
                     self.name.push_str(&String::from_utf8_lossy(bytes));
                     batch.column_index_or_insert(&self.name)

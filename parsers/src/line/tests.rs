@@ -355,3 +355,55 @@ fn no_bytes_panic() {
         }
     }
 }
+
+#[test]
+fn what_the_stock_cri_pattern_cuts_is_what_it_finds() {
+    let stock = "^(?<time>[^ ]+) (?<stream>stdout|stderr) (?<logtag>[^ ]*) (?<message>.*)$";
+    let texts = ["", " ", "x", "two words ", "\u{e9} \t\"\\", "F more"];
+    let times = [
+        "2026-11-21T09:00:00.123456789Z",
+        "2026-11-21T09:00:00Z",
+        "2026-11-21T09:00:00.5+02:00",
+        "2026-11-21 09:00:00",
+        "now",
+        "",
+    ];
+    let flags = ["F", "P", "F:x", "", "X"];
+    let streams = ["stdout", "stderr", "stdin"];
+    let mut n_cut = 0;
+    for (keep, skip) in [("on", "on"), ("off", "on"), ("on", "off")] {
+        let parser = parser(&[
+            ("format", "regex"),
+            ("regex", stock),
+            ("time_key", "time"),
+            ("time_format", "%Y-%m-%dT%H:%M:%S.%L%z"),
+            ("time_keep", keep),
+            ("skip_empty_values", skip),
+        ])
+        .expect("parser");
+        let cri = parser.cri().expect("the stock pattern");
+        let mut parsed = Parsed::default();
+        let mut lines = Vec::new();
+        for (time, flag) in times.iter().flat_map(|t| flags.map(|f| (t, f))) {
+            lines.push(format!("{time} stdout {flag}"));
+            for (stream, text) in streams.iter().flat_map(|s| texts.map(|t| (s, t))) {
+                lines.push(format!("{time} {stream} {flag} {text}"));
+            }
+        }
+        for line in lines {
+            let Some((cut, time_ns)) = cri.cut(line.as_bytes()) else {
+                continue;
+            };
+            n_cut += 1;
+            assert!(parser.parse(line.as_bytes(), NOW, &mut parsed), "{line}");
+            assert_eq!(parsed.time_ns, Some(time_ns), "{line}");
+            let by_pattern = cri
+                .names
+                .each_ref()
+                .map(|name| parsed.text(line.as_bytes(), name));
+            let by_cut = cut.map(|range| range.map(|r| &line.as_bytes()[r]));
+            assert_eq!(by_cut, by_pattern, "{line}");
+        }
+    }
+    assert_eq!(n_cut, 3 * 3 * 2 * 2 * 6);
+}

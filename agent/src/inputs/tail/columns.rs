@@ -56,6 +56,8 @@ pub(super) struct Columns {
     /// time, stream, `_p`, log; for docker log, stream, time.
     cri: Option<[usize; 4]>,
     docker: Option<[usize; 3]>,
+    /// The fields of a [`CriPattern`](kansoku_parsers::line::cri::CriPattern).
+    fields: [Option<usize>; 4],
     path: Option<(usize, Value)>,
     offset: Option<usize>,
     /// `stdout`, `stderr`, `F`, `P`.
@@ -210,6 +212,23 @@ impl Columns {
         plain: &PlainLine<'_>,
         parsed: &mut Parsed,
     ) {
+        let cri = rules.parser.as_ref().and_then(|parser| parser.cri());
+        if let Some(pattern) = cri
+            && let Some((ranges, time_ns)) = pattern.cut(plain.line)
+        {
+            let row = self.record(logs, time_ns, plain.position, plain.start);
+            for (field, range) in ranges.into_iter().enumerate() {
+                let Some(range) = range else { continue };
+                let column = *self.fields[field]
+                    .get_or_insert_with(|| logs.column_index_or_share(&pattern.names[field]));
+                let text = Slice {
+                    start: plain.text.start + range.start as u32,
+                    len: range.len() as u32,
+                };
+                logs.set(column, row, Value::Text(text));
+            }
+            return;
+        }
         let row = self.record(logs, plain.now_ns, plain.position, plain.start);
         if let Some(parser) = &rules.parser
             && parser.parse(plain.line, plain.now_ns, parsed)
