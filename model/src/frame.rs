@@ -219,8 +219,18 @@ fn with_kept<T>(
     kept: &'static LocalKey<RefCell<Vec<u8>>>,
     work: impl FnOnce(&mut Vec<u8>) -> T,
 ) -> T {
+    with_used(kept, |buffer| {
+        buffer.clear();
+        work(buffer)
+    })
+}
+
+/// Runs `work` on the buffer as the thread's last work left it.
+fn with_used<T>(
+    kept: &'static LocalKey<RefCell<Vec<u8>>>,
+    work: impl FnOnce(&mut Vec<u8>) -> T,
+) -> T {
     let mut buffer = kept.take();
-    buffer.clear();
     let result = work(&mut buffer);
     if buffer.capacity() <= KEPT_BYTES {
         kept.set(buffer);
@@ -271,9 +281,12 @@ fn finish(
 
 /// Appends `payload` as an LZ4 block.
 fn compress_lz4(payload: &[u8], out: &mut Vec<u8>) {
-    with_kept(&COMPRESSED, |compressed| {
+    // What is in the buffer will be written over: zeros there would be work for nothing.
+    with_used(&COMPRESSED, |compressed| {
         let bound = lz4_flex::block::get_maximum_output_size(payload.len());
-        compressed.resize(bound, 0);
+        if compressed.len() < bound {
+            compressed.resize(bound, 0);
+        }
         let n = lz4_flex::block::compress_into(payload, compressed);
         let n = n.expect("the bound is enough for any bytes");
         out.extend_from_slice(&compressed[..n]);
@@ -362,7 +375,7 @@ fn put_column(w: &mut Vec<u8>, b: &LogBatch, values: &[Value]) {
     let same = values.len() > 1
         && values[1..].iter().all(|v| match (v, &values[0]) {
             (Value::Text(x), Value::Text(y)) | (Value::Json(x), Value::Json(y)) => {
-                b.bytes(*x) == b.bytes(*y)
+                x == y || b.bytes(*x) == b.bytes(*y)
             }
             (x, y) => x == y,
         });
