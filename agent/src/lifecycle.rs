@@ -26,8 +26,6 @@ use crate::server::{self, Server, ServerSpec, Targets};
 use crate::state;
 
 const COMPONENT: &str = "agent";
-/// Sockets only, bytes have their own threads: two are enough to overlap compression and waiting.
-const RUNTIME_THREADS: usize = 2;
 /// How long after the start, and then how often, program pages are given back that are not in use:
 /// soon at first, as files to catch up with take memory at once.
 const FIRST_RELEASE: Duration = Duration::from_millis(20);
@@ -100,6 +98,13 @@ fn open_log(service: &Service) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Sockets only, bytes have their own threads. Requests that may be under way at once can be made on
+/// two; a single one would only wander from one thread to the other.
+fn runtime_threads(pipeline: &PipelineSpec) -> usize {
+    let n_requests: usize = pipeline.outputs.iter().map(|o| o.workers).sum();
+    n_requests.clamp(1, 2)
+}
+
 /// Runs the pipeline to its end, through all reloads.
 ///
 /// # Errors
@@ -108,7 +113,7 @@ pub fn run(configuration: Configuration, invocation: &Invocation) -> anyhow::Res
     open_log(&configuration.service)?;
     descriptors::raise_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(RUNTIME_THREADS)
+        .worker_threads(runtime_threads(&configuration.pipeline))
         .thread_name("runtime")
         .enable_all()
         .build()
