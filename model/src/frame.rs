@@ -19,11 +19,13 @@
 //! a panic, and never allocates more than a small multiple of [`MAX_PAYLOAD_BYTES`].
 
 mod histograms;
+mod time_texts;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
+use self::time_texts::TimeTexts;
 use crate::metric::Point;
 use crate::{
     Column, FamilyId, KubernetesMetadata, Labels, LogBatch, MetricBatch, MetricKind, Position,
@@ -330,6 +332,7 @@ fn u64_at(b: &[u8], at: usize) -> u64 {
 const COLUMN_TEXTS: u8 = 0; // every value is text: lengths, then all bytes
 const COLUMN_SAME: u8 = 1; // every value is the same: one tagged value
 const COLUMN_TAGGED: u8 = 2; // one tagged value per record
+const COLUMN_TIMES: u8 = 3; // every value is the record's time as text: digits after the point, suffix
 
 /// tag, resource, record count, times (first, then differences, zigzag), positions (offset
 /// differences; then 0, or 1 and all ordinals), column count, columns (name, layout, values), and
@@ -382,6 +385,10 @@ fn put_column(w: &mut Vec<u8>, b: &LogBatch, values: &[Value]) {
     if same {
         w.push(COLUMN_SAME);
         put_value(w, b, values[0]);
+    } else if let Some(form) = texts.then(|| form_of(b, values)).flatten() {
+        w.push(COLUMN_TIMES);
+        w.push(form.n_digits as u8);
+        put_text(w, form.suffix());
     } else if texts {
         w.push(COLUMN_TEXTS);
         let slices = || {
@@ -396,6 +403,18 @@ fn put_column(w: &mut Vec<u8>, b: &LogBatch, values: &[Value]) {
         w.push(COLUMN_TAGGED);
         values.iter().for_each(|v| put_value(w, b, *v));
     }
+}
+
+/// The form in which all of these texts are their records' times.
+fn form_of(b: &LogBatch, values: &[Value]) -> Option<TimeTexts> {
+    let text = |value: &Value| match value {
+        Value::Text(slice) => Some(b.bytes(*slice)),
+        _ => None,
+    };
+    let mut form = TimeTexts::of(text(values.first()?)?)?;
+    let fits = values.len() * form.len() <= MAX_PAYLOAD_BYTES;
+    let mut rows = values.iter().zip(b.times());
+    (fits && rows.all(|(value, time)| text(value) == form.text(*time))).then_some(form)
 }
 
 fn put_value(w: &mut Vec<u8>, b: &LogBatch, value: Value) {
@@ -422,7 +441,7 @@ fn put_value(w: &mut Vec<u8>, b: &LogBatch, value: Value) {
     }
 }
 
-fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError> {
+fn decode_logs(mut payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError> {
     let mut r = Reader {
         bytes: &payload,
         at: 0,
@@ -448,6 +467,8 @@ fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError>
         }
     }
     let mut columns = Vec::new();
+    // Texts that follow from the times lie behind the payload.
+    let mut made = Vec::new();
     for _ in 0..r.count(2)? {
         let name: Arc<str> = r.str()?.into();
         // A damaged count of columns must not multiply with the count of records.
@@ -456,15 +477,16 @@ fn decode_logs(payload: Vec<u8>, source: Source) -> Result<LogBatch, FrameError>
         }
         columns.push(Column {
             name,
-            values: r.column(n)?,
+            values: r.column(&times, &mut made)?,
         });
     }
     let metadata = if r.at < payload.len() {
-        r.column(n)?
+        r.column(&times, &mut made)?
     } else {
         Vec::new()
     };
     r.end()?;
+    payload.append(&mut made);
     let mut batch = LogBatch::new(tag, Arc::new(resource), payload);
     batch.source = source;
     batch.kubernetes_is_column = kubernetes_is_column;
@@ -764,7 +786,10 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn column(&mut self, n: usize) -> Result<Vec<Value>, FrameError> {
+    /// A value for each of the records with these times; texts that the payload does not hold are
+    /// appended to `made`.
+    fn column(&mut self, times: &[i64], made: &mut Vec<u8>) -> Result<Vec<Value>, FrameError> {
+        let n = times.len();
         match self.byte()? {
             COLUMN_SAME => Ok(vec![self.value()?; n]),
             COLUMN_TAGGED => (0..n).map(|_| self.value()).collect(),
@@ -780,6 +805,23 @@ impl<'a> Reader<'a> {
                     Ok(Value::Text(Slice { start, len }))
                 };
                 lens.into_iter().map(text).collect()
+            }
+            COLUMN_TIMES => {
+                let damaged = FrameError::Damaged("no times as text");
+                let n_digits = usize::from(self.byte()?);
+                let mut form = TimeTexts::new(n_digits, self.text()?).ok_or(damaged.clone())?;
+                if made.len() + n * form.len() > MAX_PAYLOAD_BYTES {
+                    return Err(damaged);
+                }
+                let base = self.bytes.len();
+                let text = |time: &i64| {
+                    let text = form.text(*time).ok_or_else(|| damaged.clone())?;
+                    let start = (base + made.len()) as u32;
+                    made.extend_from_slice(text);
+                    let len = text.len() as u32;
+                    Ok(Value::Text(Slice { start, len }))
+                };
+                times.iter().map(text).collect()
             }
             _ => Err(FrameError::Damaged("unknown column layout")),
         }
@@ -811,6 +853,7 @@ mod tests {
             }),
         };
         let mut b = LogBatch::new("kube.x".into(), Arc::new(resource), Vec::new());
+        let mut form = TimeTexts::of(b"2023-11-14T22:13:20.000000000+02:00").expect("a form");
         for i in 0..200u64 {
             let row = b.push(
                 1_700_000_000_000_000_000 - i as i64,
@@ -820,6 +863,9 @@ mod tests {
                 },
             );
             b.set_text("stream", row, b"stdout");
+            let text = form.text(b.times()[row]).expect("a time").to_owned();
+            b.set_text("time", row, &text);
+            b.set_text("almost", row, if i == 9 { b"no time" } else { &text });
             b.set_text("log", row, format!("line {i} \u{89b3}").as_bytes());
             if i % 3 == 0 {
                 let at = b.column_index_or_insert("n");
@@ -963,6 +1009,14 @@ mod tests {
     }
 
     #[test]
+    fn texts_that_follow_from_the_times_are_not_stored() {
+        let payload = payload_of(|w| encode_logs(&logs(), w));
+        let start = b"2023-11-15T00:13:";
+        let n_stored = payload.windows(start.len()).filter(|w| w == start).count();
+        assert_eq!(n_stored, 199, "of the column with another text");
+    }
+
+    #[test]
     fn payloads_with_a_right_checksum_that_do_not_decompress_are_damage() {
         for flags in [FLAG_ZSTD, FLAG_LZ4, FLAG_LZ4 | FLAG_ZSTD, 0x80] {
             for len in [0, 10, MAX_PAYLOAD_BYTES as u32] {
@@ -1020,7 +1074,7 @@ mod tests {
                     bad[at] ^= mask;
                     let mut bytes = Vec::new();
                     finish(
-                        Compression::Zstd,
+                        Compression::None,
                         kind,
                         &Source::default(),
                         &bad,
