@@ -25,7 +25,10 @@ struct World {
 
 impl World {
     fn new() -> Self {
-        let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(1)
+            .enable_all()
+            .build();
         let runtime = runtime.expect("a runtime");
         let cgroups = ContainerSpec {
             cgroup_root: "/no/such/tree".into(),

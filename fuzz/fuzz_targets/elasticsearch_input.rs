@@ -23,5 +23,7 @@ libfuzzer_sys::fuzz_target!(|body: &[u8]| {
     let n_records: usize = batches.iter().map(kansoku_model::LogBatch::len).sum();
     assert_eq!(n_records, n_taken);
     // By tag each batch is a source of its own.
-    batches.iter().for_each(|batch| check(std::slice::from_ref(batch)));
+    batches
+        .iter()
+        .for_each(|batch| check(std::slice::from_ref(batch)));
 });

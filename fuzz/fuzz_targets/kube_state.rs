@@ -17,7 +17,10 @@ fn series(batch: &MetricBatch) -> BTreeSet<Labels> {
         for (name, _) in batch.labels_of(point) {
             let is_letter = |c: char| c.is_ascii_alphabetic() || c == '_';
             assert!(name.starts_with(is_letter), "{name}");
-            assert!(name.chars().all(|c| is_letter(c) || c.is_ascii_digit()), "{name}");
+            assert!(
+                name.chars().all(|c| is_letter(c) || c.is_ascii_digit()),
+                "{name}"
+            );
         }
         batch.series_of(point)
     };
@@ -36,7 +39,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     };
     if let Some(quantity) = Quantity::parse(text) {
         let (whole, milli) = (quantity.whole().abs(), quantity.milli().abs());
-        assert!(milli <= whole && whole < milli + 1.0 || whole > 1e15, "{milli} {whole}");
+        assert!(
+            milli <= whole && whole < milli + 1.0 || whole > 1e15,
+            "{milli} {whole}"
+        );
     }
     for zone in [None, Some("Europe/Berlin")] {
         assert!(next_time(text, zone, NOW_S).is_none_or(|next_s| next_s > NOW_S));

@@ -11,7 +11,10 @@ thread_local! {
 libfuzzer_sys::fuzz_target!(|answer: &[u8]| {
     match RUNTIME.with(|runtime| runtime.block_on(behind_proxy(answer))) {
         Ok(rest) => {
-            let end = answer.windows(4).position(|w| w == b"\r\n\r\n").expect("an end");
+            let end = answer
+                .windows(4)
+                .position(|w| w == b"\r\n\r\n")
+                .expect("an end");
             assert_eq!(rest, answer[end + 4..]);
             let line = answer.split(|b| *b == b'\n').next().unwrap_or_default();
             assert!(line.contains(&b'2'));

@@ -10,7 +10,10 @@ use kansoku_fuzz::{batch_of, check, fields};
 use kansoku_model::{LogBatch, Settings};
 
 fn run(query: &str, batch: &LogBatch) -> Option<LogBatch> {
-    let sql = processors::ALL.iter().find(|p| p.name == "sql").expect("a processor");
+    let sql = processors::ALL
+        .iter()
+        .find(|p| p.name == "sql")
+        .expect("a processor");
     let settings = Settings::of("sql", &[("query", query)]);
     match (sql.build)(&settings, &Environment::default()) {
         Ok(filter) => {
