@@ -1,4 +1,4 @@
-//! Keeps the program's own code out of the process's memory while it is not in use.
+//! Keeps out of the process's memory what is not in use: the program's own code, and freed blocks.
 //!
 //! Reading the configuration and building the plugins runs through a large part of the program once,
 //! and the kernel maps sixteen pages for each one that is touched (`fault_around_bytes`). Those pages
@@ -79,6 +79,15 @@ fn can_be_released(map: &MemoryMap) -> bool {
         .iter()
         .map(|kind| map.extension.map.get(*kind).copied().unwrap_or(u64::MAX));
     is_constant && changed.fold(0, u64::saturating_add) == 0
+}
+
+/// Gives the kernel what this thread has freed, and what others have freed of its memory. The allocator
+/// does so ten milliseconds after something was freed, but only when it is called: a thread that then
+/// sleeps until its next turn keeps all of it.
+#[allow(unsafe_code)]
+pub fn give_back_freed() {
+    // SAFETY: may be called by any thread at any time; it touches no block that is in use.
+    unsafe { libmimalloc_sys::mi_collect(true) };
 }
 
 #[allow(unsafe_code)]

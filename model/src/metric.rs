@@ -220,6 +220,23 @@ impl MetricBatch {
         self.points.reserve(other.points.len());
     }
 
+    /// Makes room for so many more points.
+    pub fn reserve_points(&mut self, n: usize) {
+        self.points.reserve(n);
+    }
+
+    /// A copy of the families and label sets alone, in no more memory than they need.
+    #[must_use]
+    pub fn without_points(&self) -> Self {
+        Self {
+            text: self.text.clone(),
+            families: self.families.clone(),
+            by_name: self.by_name.clone(),
+            pairs: self.pairs.clone(),
+            ..Self::default()
+        }
+    }
+
     /// Adds a point whose label set is in this batch already.
     ///
     /// # Panics

@@ -6,73 +6,134 @@
 
 use std::collections::HashSet;
 
-use kansoku_model::MetricBatch;
 use kansoku_model::histogram::NativeHistogram;
 use kansoku_model::metric::{Point, STALE_BITS};
 use kansoku_model::prehashed::Prehashed;
+use kansoku_model::{FamilyId, MetricBatch, Suffix};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 /// The value that ends a series.
 pub const STALE: f64 = f64::from_bits(STALE_BITS);
 
-/// What was pushed last.
+/// What was pushed last. Between two ticks of a large node this is most of what the input holds, so
+/// of a sample it keeps no more than its marker will need.
 #[derive(Default)]
 pub struct Staleness {
+    /// Families and label sets, without points.
     before: MetricBatch,
-    /// The series of its points.
-    before_series: Vec<u64>,
+    /// The samples without a time of their own; those of native histograms come last.
+    ends: Vec<End>,
+    /// The series of those samples, as one number each.
+    series: Vec<u64>,
+    /// The last of them.
+    histograms: Vec<NativeHistogram>,
+    /// How many there were with those that have a time of their own.
+    n_samples: usize,
+}
+
+/// What ends a series, but for the value.
+struct End {
+    family: FamilyId,
+    suffix: Suffix,
+    labels: (u32, u32),
 }
 
 impl Staleness {
     /// An empty batch with room for as much as the one before had.
     pub fn make_room(&self, batch: &mut MetricBatch) {
         batch.reserve_like(&self.before);
+        batch.reserve_points(self.n_samples);
     }
 
     /// Appends markers for the series of the batch before that are not in `batch`; how many of
     /// `batch` were not in the one before.
     pub fn mark(&mut self, batch: &mut MetricBatch) -> usize {
-        let mut n_new = batch.points().len() + batch.histograms().len();
+        let n_samples = batch.points().len() + batch.histograms().len();
+        let Some(series) = self.if_changed(batch) else {
+            self.histograms = own_histograms(batch);
+            self.n_samples = n_samples;
+            return n_samples - self.series.len();
+        };
+        let present: HashSet<u64, Prehashed> = series.iter().copied().collect();
+        let next = Self {
+            before: batch.without_points(),
+            ends: own(batch).map(|(point, _)| End::of(point)).collect(),
+            series,
+            histograms: own_histograms(batch),
+            n_samples,
+        };
+        let n_known = std::mem::replace(self, next).end_all_but(&present, batch);
+        n_samples.saturating_sub(n_known)
+    }
+
+    /// The series of the batch in order, unless they are those of the batch before: what is collected
+    /// from the same things comes in the same order.
+    fn if_changed(&self, batch: &MetricBatch) -> Option<Vec<u64>> {
         let families = batch.families().iter();
         let families: Vec<u64> = families
             .map(|f| xxh3_64(batch.text(f.name).as_bytes()))
             .collect();
         let mut labels = Vec::new();
-        let all: Vec<u64> = batch
-            .samples()
-            .map(|(point, _)| series(batch, point, families[point.family.0 as usize], &mut labels))
-            .collect();
-        let own = batch
-            .samples()
-            .zip(&all)
-            .filter(|((p, _), _)| p.time_ms.is_none());
-        let present: HashSet<u64, Prehashed> = own.map(|(_, series)| *series).collect();
-        let before = std::mem::replace(&mut self.before, batch.clone());
-        let before_series = std::mem::replace(&mut self.before_series, all);
-        let samples = before.samples().zip(before_series);
-        for ((point, histogram), series) in samples.filter(|((p, _), _)| p.time_ms.is_none()) {
-            if present.contains(&series) {
-                n_new = n_new.saturating_sub(1);
+        let mut all =
+            own(batch).map(|(p, _)| series(batch, p, families[p.family.0 as usize], &mut labels));
+        for (at, known) in self.series.iter().enumerate() {
+            let now = all.next();
+            if now != Some(*known) {
+                let same = self.series[..at].iter().copied();
+                return Some(same.chain(now).chain(all).collect());
+            }
+        }
+        let more: Vec<u64> = all.collect();
+        (!more.is_empty()).then(|| [&self.series[..], &more].concat())
+    }
+
+    /// Appends a marker for each series that is not present; how many are.
+    fn end_all_but(self, present: &HashSet<u64, Prehashed>, batch: &mut MetricBatch) -> usize {
+        let mut n_present = 0;
+        let n_points = self.ends.len() - self.histograms.len();
+        for (at, (end, series)) in self.ends.iter().zip(&self.series).enumerate() {
+            if present.contains(series) {
+                n_present += 1;
                 continue;
             }
-            let family = before.family_of(point);
-            let (name, help) = (before.text(family.name), before.text(family.help));
-            let family = batch.family(name, family.kind, help);
-            let labels = batch.label_set(before.labels_of(point));
+            let family = &self.before.families()[end.family.0 as usize];
+            let (name, help) = (self.before.text(family.name), self.before.text(family.help));
             let point = Point {
-                family,
-                labels,
+                family: batch.family(name, family.kind, help),
+                suffix: end.suffix,
+                labels: batch.label_set(self.before.pairs_of(end.labels)),
+                time_ms: None,
                 value: STALE,
-                ..*point
             };
-            let histogram = histogram.map(|histogram| NativeHistogram {
+            let histogram = at.checked_sub(n_points).map(|at| NativeHistogram {
                 sum: STALE,
-                ..histogram.clone()
+                ..self.histograms[at].clone()
             });
             batch.push_sample(point, histogram);
         }
-        n_new
+        n_present
     }
+}
+
+impl End {
+    fn of(point: &Point) -> Self {
+        Self {
+            family: point.family,
+            suffix: point.suffix,
+            labels: point.labels,
+        }
+    }
+}
+
+/// The samples that have no time of their own.
+fn own(batch: &MetricBatch) -> impl Iterator<Item = (&Point, Option<&NativeHistogram>)> {
+    batch.samples().filter(|(point, _)| point.time_ms.is_none())
+}
+
+fn own_histograms(batch: &MetricBatch) -> Vec<NativeHistogram> {
+    let all = batch.histograms().iter();
+    let own = all.filter(|h| h.point.time_ms.is_none());
+    own.map(|h| h.histogram.clone()).collect()
 }
 
 /// Name and labels in one number; equal sets in another order are other series, which no collector
@@ -116,7 +177,7 @@ mod tests {
         let usage = batch.family("usage_bytes", Gauge, "Bytes.");
         for pod in pods {
             let labels = batch.label_set([("pod", *pod), ("zone", "a")]);
-            let suffix = kansoku_model::Suffix::None;
+            let suffix = Suffix::None;
             batch.push(Point {
                 family: usage,
                 suffix,
@@ -176,7 +237,7 @@ mod tests {
         let labels = first.label_set([("pod", "x")]);
         let point = Point {
             family,
-            suffix: kansoku_model::Suffix::None,
+            suffix: Suffix::None,
             labels,
             time_ms: None,
             value: 0.0,

@@ -11,8 +11,13 @@ use crossbeam_channel::{Receiver, RecvTimeoutError};
 use kansoku_model::{ConfigError, Position, Settings, Source, SourceId};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::resident;
+
 /// The shortest interval: below it the collecting itself would be most of what is seen.
 pub const MIN_INTERVAL: Duration = Duration::from_millis(100);
+
+/// After so long the batch of a tick is sent, as a rule, and its memory is free.
+const SENT_AFTER: Duration = Duration::from_secs(1);
 
 /// Several intervals that share a phase.
 pub struct Ticker {
@@ -52,6 +57,7 @@ impl Ticker {
 
     /// Waits for the next tick. `None` means that the agent stops.
     pub fn wait(&mut self, stop: &Receiver<()>) -> Option<Tick> {
+        let mut is_tidy = false;
         loop {
             let now_ms = unix_ms();
             if let Some(tick) = self.tick_at(now_ms) {
@@ -60,8 +66,16 @@ impl Ticker {
                     _ => None,
                 };
             }
-            let wait = Duration::from_millis(self.wait_ms(now_ms));
+            let mut wait = Duration::from_millis(self.wait_ms(now_ms));
+            let is_pause = !is_tidy && wait >= 2 * SENT_AFTER;
+            if is_pause {
+                wait = SENT_AFTER;
+            }
             match stop.recv_timeout(wait) {
+                Err(RecvTimeoutError::Timeout) if is_pause => {
+                    resident::give_back_freed();
+                    is_tidy = true;
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Ok(()) | Err(RecvTimeoutError::Disconnected) => return None,
             }
