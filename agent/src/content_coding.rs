@@ -1,6 +1,6 @@
 //! How the body of an HTTP answer is compressed, by what the request says it takes.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use hyper::HeaderMap;
 use hyper::header::ACCEPT_ENCODING;
@@ -51,26 +51,76 @@ impl Coding {
         }
     }
 
-    /// The body as it is sent, at the lowest level: a scrape repeats itself so much that more gains
-    /// little. What cannot be compressed is sent as it is.
+    /// A body as it is sent. What cannot be compressed is sent as it is.
     pub(crate) fn pack(self, body: Vec<u8>) -> (Vec<u8>, Self) {
-        let packed = match self {
-            Self::Identity => None,
-            Self::Gzip => gzip(&body).ok(),
-            Self::Zstd => zstd::bulk::compress(&body, 1).ok(),
+        let Ok(mut packer) = Packer::new(self) else {
+            return (body, Self::Identity);
         };
-        match packed {
-            Some(packed) => (packed, self),
-            None => (body, Self::Identity),
+        if matches!(packer, Packer::Identity) {
+            return (body, self);
+        }
+        let mut packed = Vec::with_capacity(body.len() / 4);
+        let done = packer.pack(&body, &mut packed);
+        match done.and_then(|()| packer.finish(&mut packed)) {
+            Ok(()) => (packed, self),
+            Err(_) => (body, Self::Identity),
         }
     }
 }
 
-fn gzip(body: &[u8]) -> std::io::Result<Vec<u8>> {
-    let out = Vec::with_capacity(body.len() / 4);
-    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::fast());
-    encoder.write_all(body)?;
-    encoder.finish()
+/// Compresses a body that comes in pieces, at the lowest level: a scrape repeats itself so much that
+/// more gains little.
+pub(crate) enum Packer {
+    Identity,
+    Gzip(flate2::write::GzEncoder<Vec<u8>>),
+    Zstd(zstd::stream::write::Encoder<'static, Vec<u8>>),
+}
+
+impl Packer {
+    /// # Errors
+    /// When there is no memory for the coding.
+    pub(crate) fn new(coding: Coding) -> io::Result<Self> {
+        Ok(match coding {
+            Coding::Identity => Self::Identity,
+            Coding::Gzip => Self::Gzip(flate2::write::GzEncoder::new(
+                Vec::new(),
+                flate2::Compression::fast(),
+            )),
+            Coding::Zstd => Self::Zstd(zstd::stream::write::Encoder::new(Vec::new(), 1)?),
+        })
+    }
+
+    /// Appends to `out` what can be sent after the piece.
+    ///
+    /// # Errors
+    /// When the coder fails, which it does for want of memory alone.
+    pub(crate) fn pack(&mut self, piece: &[u8], out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Identity => out.extend_from_slice(piece),
+            Self::Gzip(encoder) => {
+                encoder.write_all(piece)?;
+                out.append(encoder.get_mut());
+            }
+            Self::Zstd(encoder) => {
+                encoder.write_all(piece)?;
+                out.append(encoder.get_mut());
+            }
+        }
+        Ok(())
+    }
+
+    /// Appends the end.
+    ///
+    /// # Errors
+    /// As in [`Self::pack`].
+    pub(crate) fn finish(self, out: &mut Vec<u8>) -> io::Result<()> {
+        match self {
+            Self::Identity => {}
+            Self::Gzip(encoder) => out.append(&mut encoder.finish()?),
+            Self::Zstd(encoder) => out.append(&mut encoder.finish()?),
+        }
+        Ok(())
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! are left out, because whoever scrapes adds the target's labels. Only points that have a time of
 //! their own are written with one.
 
+use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::io::Write;
 
@@ -17,16 +18,6 @@ use xxhash_rust::xxh3::xxh3_128;
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 const WRITES: &str = "writing to memory cannot fail";
-
-/// A family of a batch, and which of the points in [`Order::points`] are its.
-struct Part<'a> {
-    name: &'a str,
-    batch: &'a MetricBatch,
-    /// Which of the batches it is of.
-    batch_at: usize,
-    family: &'a Family,
-    points: &'a [u32],
-}
 
 /// Label sets that several points of a batch share, as they stand in the exposition: all families of a
 /// container have the same labels.
@@ -117,48 +108,82 @@ impl Order {
         Self { points, starts }
     }
 
+    fn n_families(&self) -> usize {
+        self.starts.len() - 1
+    }
+
     fn of_family(&self, index: usize) -> &[u32] {
         &self.points[self.starts[index] as usize..self.starts[index + 1] as usize]
     }
 }
 
-/// Appends all batches as one exposition and returns the number of duplicate series left out.
-pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
-    let orders: Vec<Order> = batches.iter().map(|batch| Order::of(batch)).collect();
-    let mut parts: Vec<Part<'_>> = Vec::new();
-    for (batch_at, (batch, order)) in batches.iter().zip(&orders).enumerate() {
-        for (index, family) in batch.families().iter().enumerate() {
-            let points = order.of_family(index);
-            if !points.is_empty() {
-                parts.push(Part {
-                    name: batch.text(family.name),
-                    batch,
-                    batch_at,
-                    family,
-                    points,
-                });
-            }
+/// Batches on their way to text, a piece at a time: the text of a large node takes several times the
+/// memory of its samples.
+pub struct Exposition<B> {
+    batches: Vec<B>,
+    orders: Vec<Order>,
+    labels: Vec<SharedLabels>,
+    /// Families that have points, by batch and place in it, in order of their names.
+    parts: Vec<(u32, u32)>,
+    /// The part that is written, and the next of its points.
+    at: (usize, usize),
+    /// The series of the family that is written.
+    seen: HashSet<u128, Prehashed>,
+    n_duplicates: u64,
+}
+
+impl<B: Borrow<MetricBatch>> Exposition<B> {
+    /// One exposition of all batches.
+    pub fn new(batches: Vec<B>) -> Self {
+        let orders: Vec<Order> = batches.iter().map(|b| Order::of(b.borrow())).collect();
+        let mut parts: Vec<(u32, u32)> = Vec::new();
+        for (batch, order) in orders.iter().enumerate() {
+            let families = 0..order.n_families();
+            let full = families.filter(|family| !order.of_family(*family).is_empty());
+            parts.extend(full.map(|family| (batch as u32, family as u32)));
+        }
+        // Parts of one name stay in the order in which they came.
+        parts.sort_by_key(|part| name_of(&batches, *part));
+        Self {
+            orders,
+            labels: batches
+                .iter()
+                .map(|b| SharedLabels::of(b.borrow()))
+                .collect(),
+            batches,
+            parts,
+            at: (0, 0),
+            seen: HashSet::default(),
+            n_duplicates: 0,
         }
     }
-    // Parts of one name stay in the order in which they came.
-    parts.sort_by(|a, b| a.name.cmp(b.name));
-    let mut seen: HashSet<u128, Prehashed> = HashSet::default();
-    let mut labels: Vec<SharedLabels> = batches.iter().map(|b| SharedLabels::of(b)).collect();
-    let mut pairs = Vec::new();
-    let mut n_duplicates = 0;
-    for same_name in parts.chunk_by(|a, b| a.name == b.name) {
-        let first = &same_name[0];
-        write_header(out, first.name, first.batch, first.family);
-        let is_alone = same_name.len() == 1 && first.points.len() == 1;
-        seen.clear();
-        for part in same_name {
-            for index in part.points {
-                let point = &part.batch.points()[*index as usize];
+
+    /// Appends lines until `out` has that many bytes; `false` when there are no more.
+    pub fn write_some(&mut self, out: &mut Vec<u8>, n_bytes: usize) -> bool {
+        let mut pairs = Vec::new();
+        while let Some(&part) = self.parts.get(self.at.0) {
+            let batch: &MetricBatch = self.batches[part.0 as usize].borrow();
+            let family = &batch.families()[part.1 as usize];
+            let name = batch.text(family.name);
+            let other = |at: Option<usize>| at.and_then(|at| self.parts.get(at));
+            let is_same = |part: &(u32, u32)| name_of(&self.batches, *part) == name;
+            let is_first = !other(self.at.0.checked_sub(1)).is_some_and(is_same);
+            if self.at.1 == 0 && is_first {
+                write_header(out, name, batch, family);
+                self.seen.clear();
+            }
+            let points = self.orders[part.0 as usize].of_family(part.1 as usize);
+            let is_only = is_first && !other(Some(self.at.0 + 1)).is_some_and(is_same);
+            let is_alone = is_only && points.len() == 1;
+            let labels = &mut self.labels[part.0 as usize];
+            for index in &points[self.at.1..] {
+                self.at.1 += 1;
+                let point = &batch.points()[*index as usize];
                 let start = out.len();
-                out.extend_from_slice(part.name.as_bytes());
+                out.extend_from_slice(name.as_bytes());
                 out.extend_from_slice(point.suffix.as_str().as_bytes());
-                labels[part.batch_at].write(out, part.batch, point, &mut pairs);
-                if is_alone || seen.insert(xxh3_128(&out[start..])) {
+                labels.write(out, batch, point, &mut pairs);
+                if is_alone || self.seen.insert(xxh3_128(&out[start..])) {
                     out.push(b' ');
                     write_value(out, point.value);
                     if let Some(time_ms) = point.time_ms {
@@ -167,12 +192,33 @@ pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
                     out.push(b'\n');
                 } else {
                     out.truncate(start);
-                    n_duplicates += 1;
+                    self.n_duplicates += 1;
+                }
+                if out.len() >= n_bytes {
+                    return true;
                 }
             }
+            self.at = (self.at.0 + 1, 0);
         }
+        false
     }
-    n_duplicates
+
+    /// The batches again, and the number of duplicate series that were left out.
+    pub fn into_batches(self) -> (Vec<B>, u64) {
+        (self.batches, self.n_duplicates)
+    }
+}
+
+fn name_of<B: Borrow<MetricBatch>>(batches: &[B], (batch, family): (u32, u32)) -> &str {
+    let batch: &MetricBatch = batches[batch as usize].borrow();
+    batch.text(batch.families()[family as usize].name)
+}
+
+/// Appends all batches as one exposition and returns the number of duplicate series left out.
+pub fn write(out: &mut Vec<u8>, batches: &[&MetricBatch]) -> u64 {
+    let mut exposition = Exposition::new(batches.to_vec());
+    exposition.write_some(out, usize::MAX);
+    exposition.n_duplicates
 }
 
 fn write_header(out: &mut Vec<u8>, name: &str, batch: &MetricBatch, family: &Family) {
@@ -365,6 +411,37 @@ mod tests {
         expected.extend(of("three").into_iter().chain(of("two")));
         assert_eq!(series, expected);
         assert_eq!(n_duplicates, 4);
+    }
+
+    #[test]
+    fn pieces_make_up_the_whole() {
+        let mut batches = [MetricBatch::default(), MetricBatch::default()];
+        for batch in &mut batches {
+            for name in ["b", "a", "empty", "c"] {
+                let family = batch.family(name, MetricKind::Gauge, "Some.");
+                for n in (0..9).filter(|_| name != "empty") {
+                    let label = (n % 8).to_string();
+                    batch.sample(family, &[("n", &label)], f64::from(n));
+                }
+            }
+        }
+        let mut whole = Vec::new();
+        let n_duplicates = write(&mut whole, &[&batches[0], &batches[1]]);
+        assert_eq!(n_duplicates, 30);
+        for n_bytes in [1, 7, 100, whole.len() - 1, whole.len(), 1 << 20] {
+            let mut exposition = Exposition::new(batches.to_vec());
+            let (mut all, mut piece) = (Vec::new(), Vec::new());
+            loop {
+                piece.clear();
+                let is_more = exposition.write_some(&mut piece, n_bytes);
+                all.extend_from_slice(&piece);
+                if !is_more {
+                    break;
+                }
+            }
+            assert!(all == whole, "{n_bytes}");
+            assert_eq!(exposition.into_batches().1, n_duplicates);
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ pub mod kubernetes;
 pub mod lifecycle;
 pub mod log;
 pub mod manual;
+mod metrics_body;
 pub mod node_exporter;
 pub mod offsets;
 mod otel_part;

@@ -15,8 +15,6 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY};
 use hyper::server::conn::http1;
@@ -35,8 +33,9 @@ use crate::content_coding::Coding;
 use crate::control::{Control, NoReload, ReloadAnswer};
 use crate::inputs::unix_ms;
 use crate::kube_state::Shown;
+use crate::metrics_body::{Body, Done};
 use crate::pipeline::Metrics;
-use crate::{exposition, filters, inputs, log, scrape_timeout};
+use crate::{exposition, filters, inputs, log, resident, scrape_timeout};
 
 use health::Health;
 pub(crate) use own_metrics::{OwnMetrics, process};
@@ -250,7 +249,7 @@ impl Answer {
     }
 }
 
-async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     let path = path.strip_suffix('/').unwrap_or(path);
     if path == "/api/v2/reload" && [Method::POST, Method::PUT].contains(request.method()) {
@@ -271,15 +270,16 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
         shown.unwrap_or_else(PoisonError::into_inner).clone()
     };
     let limit = scrape_timeout::limit(request.headers());
-    let answer = match path {
-        "/metrics" => collected(&current, Part::All, limit).await,
-        "/metrics/cadvisor" => collected(&current, Part::Cadvisor, limit).await,
-        "/metrics/resource" => collected(&current, Part::Resource, limit).await,
-        "/metrics/kube-state" => kube_state(&current).await,
-        "/api/v1/uptime" => uptime(shared.start.elapsed().as_secs()),
-        _ => shown(&current, path),
+    let coding = Coding::wanted(request.headers());
+    let part = match path {
+        "/metrics" => Part::All,
+        "/metrics/cadvisor" => Part::Cadvisor,
+        "/metrics/resource" => Part::Resource,
+        "/metrics/kube-state" => return respond(kube_state(&current).await, coding),
+        "/api/v1/uptime" => return respond(uptime(shared.start.elapsed().as_secs()), coding),
+        _ => return respond(shown(&current, path), coding),
     };
-    respond(answer, Coding::wanted(request.headers()))
+    collected(current, part, limit, coding).await
 }
 
 /// The answers that need no waiting.
@@ -347,12 +347,21 @@ async fn reload(control: &Control) -> Answer {
     }
 }
 
-fn respond(answer: Answer, coding: Coding) -> Response<Full<Bytes>> {
+fn respond(answer: Answer, coding: Coding) -> Response<Body> {
     let (body, coding) = coding.pack(answer.body);
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = answer.status;
+    response(answer.status, answer.content_type, body.into(), coding)
+}
+
+fn response(
+    status: StatusCode,
+    content_type: &'static str,
+    body: Body,
+    coding: Coding,
+) -> Response<Body> {
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(answer.content_type));
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
     if let Some(name) = coding.name() {
         headers.insert(CONTENT_ENCODING, HeaderValue::from_static(name));
@@ -407,18 +416,37 @@ fn plugins() -> Answer {
 }
 
 /// Node, containers and the agent itself, read now; node collectors that hang are left out by the limit.
-async fn collected(shared: &Current, part: Part, limit: Option<Instant>) -> Answer {
+async fn collected(
+    shared: Arc<Current>,
+    part: Part,
+    limit: Option<Instant>,
+    coding: Coding,
+) -> Response<Body> {
     let own = (part == Part::All).then(|| shared.own.batch());
     let mut targets = shared.targets.clone().lock_owned().await;
     // Reading files blocks, for about a millisecond, so it does not belong on a runtime's thread.
     let collecting = tokio::task::spawn_blocking(move || {
-        let mut body = Vec::new();
         let batch = targets.collect(part, limit);
-        let batches: Vec<_> = std::iter::once(batch).chain(&own).collect();
-        let n_duplicates = exposition::write(&mut body, &batches);
-        (body, n_duplicates)
+        let done = shared.clone();
+        let done: Done = Box::new(move |batches, n_duplicates| {
+            done.own.duplicate_series.add(n_duplicates);
+            // Who scrapes meanwhile has a batch of its own.
+            if let (Some(batch), Ok(mut targets)) =
+                (batches.into_iter().next(), done.targets.try_lock())
+            {
+                targets.take_back(batch);
+            }
+        });
+        let batches = std::iter::once(batch).chain(own).collect();
+        drop(targets);
+        let answer = Body::of_metrics(batches, coding, done);
+        resident::give_back_freed();
+        answer
     });
-    exposed(shared, collecting.await)
+    match collecting.await {
+        Ok((body, coding)) => response(StatusCode::OK, exposition::CONTENT_TYPE, body, coding),
+        Err(error) => respond(failed(&error), Coding::Identity),
+    }
 }
 
 /// The objects of the cluster that inputs keep.
@@ -435,25 +463,20 @@ async fn kube_state(shared: &Current) -> Answer {
             StatusCode::NOT_FOUND,
             "no kube_state_metrics input is configured, or it has not reached the API yet\n",
         ),
-        Ok((body, Some(n_duplicates))) => exposed(shared, Ok((body, n_duplicates))),
-        Err(error) => exposed(shared, Err(error)),
-    }
-}
-
-fn exposed(shared: &Current, collected: Result<(Vec<u8>, u64), JoinError>) -> Answer {
-    match collected {
-        Ok((body, n_duplicates)) => {
+        Ok((body, Some(n_duplicates))) => {
             shared.own.duplicate_series.add(n_duplicates);
             Answer::exposition(body)
         }
-        Err(error) => {
-            log::error("http_server", format!("failed to collect metrics: {error}"));
-            Answer::text(
-                StatusCode::INTERNAL_SERVER_ERROR,
-                "failed to collect metrics\n",
-            )
-        }
+        Err(error) => failed(&error),
     }
+}
+
+fn failed(error: &JoinError) -> Answer {
+    log::error("http_server", format!("failed to collect metrics: {error}"));
+    Answer::text(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "failed to collect metrics\n",
+    )
 }
 
 #[cfg(test)]

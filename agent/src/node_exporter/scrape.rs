@@ -10,7 +10,8 @@ use tokio::sync::Mutex;
 use super::own_metrics::OwnMetrics;
 use crate::collectors::COLLECTORS;
 use crate::collectors::node::{NodeCollectors, Round};
-use crate::exposition;
+use crate::content_coding::Coding;
+use crate::metrics_body::{Body, Done};
 
 /// How long a scrape may hold up the runtime's thread. Most take less, and handing them to another
 /// thread would cost more than most collectors; what takes longer is waited for elsewhere.
@@ -27,11 +28,9 @@ pub(super) struct Scraper {
 
 struct State {
     collectors: NodeCollectors,
-    /// Reused from scrape to scrape.
+    /// Reused from scrape to scrape; empty while an answer is being sent.
     batch: MetricBatch,
     own: MetricBatch,
-    /// How large the last answer was.
-    n_bytes: usize,
 }
 
 /// The collectors that a request wants.
@@ -50,7 +49,6 @@ impl Scraper {
                 collectors,
                 batch: MetricBatch::default(),
                 own: MetricBatch::default(),
-                n_bytes: 0,
             })),
         }
     }
@@ -98,9 +96,14 @@ impl Scraper {
         )
     }
 
-    /// Collects and writes. What is not there by `limit` is left out; `None` when others were
-    /// scraped all the while.
-    pub async fn scrape(&self, wanted: &Wanted, limit: Option<Instant>) -> Option<Vec<u8>> {
+    /// Collects and writes; with the coding that is used. What is not there by `limit` is left out;
+    /// `None` when others were scraped all the while.
+    pub async fn scrape(
+        &self,
+        wanted: &Wanted,
+        limit: Option<Instant>,
+        coding: Coding,
+    ) -> Option<(Body, Coding)> {
         let turn = self.state.clone().lock_owned();
         let mut state = match limit {
             None => turn.await,
@@ -108,12 +111,30 @@ impl Scraper {
         };
         let round = state.begin(wanted);
         let own = self.own.clone();
-        if state.collectors.is_done_by(&round, Instant::now() + INLINE) {
-            return Some(state.finish(&round, limit, own.as_deref()));
-        }
-        let waiting =
-            tokio::task::spawn_blocking(move || state.finish(&round, limit, own.as_deref()));
-        waiting.await.ok()
+        let soon = Instant::now() + INLINE;
+        let batches = if state.collectors.is_done_by(&round, soon) {
+            let batches = state.finish(&round, limit, own.as_deref());
+            drop(state);
+            batches
+        } else {
+            let own = own.clone();
+            let waiting =
+                tokio::task::spawn_blocking(move || state.finish(&round, limit, own.as_deref()));
+            waiting.await.ok()?
+        };
+        let shared = self.state.clone();
+        let done: Done = Box::new(move |batches, n_duplicates| {
+            if let Some(counters) = own {
+                counters.left_out(n_duplicates);
+            }
+            // Who scrapes meanwhile has batches of its own.
+            if let (Ok([batch, own]), Ok(mut state)) =
+                (<[MetricBatch; 2]>::try_from(batches), shared.try_lock())
+            {
+                (state.batch, state.own) = (batch, own);
+            }
+        });
+        Some(Body::of_metrics(batches, coding, done))
     }
 }
 
@@ -132,19 +153,16 @@ impl State {
         round: &Round,
         limit: Option<Instant>,
         counters: Option<&OwnMetrics>,
-    ) -> Vec<u8> {
+    ) -> Vec<MetricBatch> {
         self.collectors.finish(round, limit, &mut self.batch);
         self.own.clear();
         if let Some(counters) = counters {
             counters.write(&mut self.own);
         }
-        let mut out = Vec::with_capacity(self.n_bytes + self.n_bytes / 8);
-        let n_duplicates = exposition::write(&mut out, &[&self.batch, &self.own]);
-        self.n_bytes = out.len();
-        if let Some(counters) = counters {
-            counters.left_out(n_duplicates);
-        }
-        out
+        vec![
+            std::mem::take(&mut self.batch),
+            std::mem::take(&mut self.own),
+        ]
     }
 }
 
@@ -209,8 +227,12 @@ mod tests {
         ] {
             assert_eq!(scraper.wanted(query), wanted, "{query}");
         }
-        let text = scraper.scrape(&Wanted::These(["stat"].into()), None).await;
-        let text = String::from_utf8(text.expect("nobody else scrapes")).expect("text");
+        let wanted = Wanted::These(["stat"].into());
+        let scraped = scraper.scrape(&wanted, None, Coding::Identity).await;
+        let Some((Body::Whole(text), Coding::Identity)) = scraped else {
+            panic!("nobody else scrapes, and it is short");
+        };
+        let text = std::str::from_utf8(&text).expect("text");
         assert!(
             text.contains("node_boot_time_seconds ") && !text.contains("node_load1"),
             "{text}"

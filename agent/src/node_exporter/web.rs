@@ -7,8 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use bytes::Bytes;
-use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
     AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue, VARY, WWW_AUTHENTICATE,
@@ -34,6 +32,7 @@ use super::scrape::Scraper;
 use super::web_config::{Watched, WebConfig};
 use crate::collectors::node::NodeCollectors;
 use crate::content_coding::Coding;
+use crate::metrics_body::Body;
 use crate::{exposition, log, scrape_timeout};
 
 /// Connections at a time; more wait to be accepted.
@@ -258,8 +257,7 @@ where
 
 fn service(
     shared: Arc<Shared>,
-) -> impl Service<Request<Incoming>, Response = Response<Full<Bytes>>, Error = Infallible, Future: Send>
-{
+) -> impl Service<Request<Incoming>, Response = Response<Body>, Error = Infallible, Future: Send> {
     service_fn(move |request: Request<Incoming>| {
         let shared = shared.clone();
         async move { Ok(guarded(shared, &request).await) }
@@ -267,7 +265,7 @@ fn service(
 }
 
 /// Answers whom the web configuration lets in.
-async fn guarded(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn guarded(shared: Arc<Shared>, request: &Request<Incoming>) -> Response<Body> {
     let config = shared.config();
     let limit = &shared.rate_limit;
     let mut response = if limit
@@ -301,7 +299,7 @@ async fn is_let_in(shared: &Arc<Shared>, config: &WebConfig, request: &Request<I
     judging.await.unwrap_or(false)
 }
 
-async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Body> {
     let path = request.uri().path();
     if path == shared.telemetry_path {
         let response = metrics(shared, request).await;
@@ -315,7 +313,7 @@ async fn answer(shared: &Shared, request: &Request<Incoming>) -> Response<Full<B
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }
 
-async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<Bytes>> {
+async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Body> {
     let in_flight = InFlight::new(shared.own.clone());
     let max = shared.max_requests;
     if max > 0 && in_flight.n > max as u64 {
@@ -331,11 +329,10 @@ async fn metrics(shared: &Shared, request: &Request<Incoming>) -> Response<Full<
     };
     let coding = Coding::wanted(request.headers());
     let limit = scrape_timeout::limit(request.headers());
-    let Some(body) = shared.scraper.scrape(&wanted, limit).await else {
+    let Some((body, coding)) = shared.scraper.scrape(&wanted, limit, coding).await else {
         let body = "Other scrapes took all the time of this one, try again later.\n";
         return plain(StatusCode::SERVICE_UNAVAILABLE, body);
     };
-    let (body, coding) = coding.pack(body);
     let mut response = text(StatusCode::OK, exposition::CONTENT_TYPE, body);
     let headers = response.headers_mut();
     headers.insert(VARY, HeaderValue::from_static("Accept-Encoding"));
@@ -365,16 +362,12 @@ impl Drop for InFlight {
     }
 }
 
-fn plain(status: StatusCode, body: impl Into<Vec<u8>>) -> Response<Full<Bytes>> {
+fn plain(status: StatusCode, body: impl Into<Body>) -> Response<Body> {
     text(status, "text/plain; charset=utf-8", body)
 }
 
-fn text(
-    status: StatusCode,
-    content_type: &'static str,
-    body: impl Into<Vec<u8>>,
-) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(Bytes::from(body.into())));
+fn text(status: StatusCode, content_type: &'static str, body: impl Into<Body>) -> Response<Body> {
+    let mut response = Response::new(body.into());
     *response.status_mut() = status;
     let content_type = HeaderValue::from_static(content_type);
     response.headers_mut().insert(CONTENT_TYPE, content_type);

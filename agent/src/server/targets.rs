@@ -28,7 +28,7 @@ pub struct Targets {
     node: NodeCollectors,
     /// `None` on a machine without cgroups.
     containers: Option<ContainerCollector>,
-    /// Reused from scrape to scrape.
+    /// Reused from scrape to scrape; empty while an answer is being sent.
     batch: MetricBatch,
 }
 
@@ -102,9 +102,14 @@ impl Targets {
         self.batch.sample(family, &[], 1.0);
     }
 
+    /// Takes a batch that [`Self::collect`] gave, for its memory.
+    pub(super) fn take_back(&mut self, mut batch: MetricBatch) {
+        batch.clear();
+        self.batch = batch;
+    }
+
     /// Reads what is asked for, now; what node collectors do not have by the limit is left out.
-    pub(super) fn collect(&mut self, part: Part, limit: Option<Instant>) -> &MetricBatch {
-        self.batch.clear();
+    pub(super) fn collect(&mut self, part: Part, limit: Option<Instant>) -> MetricBatch {
         if part == Part::All {
             let round = self.node.begin(|_| true, &mut self.batch);
             self.node.finish(&round, limit, &mut self.batch);
@@ -118,6 +123,6 @@ impl Targets {
         } else if part != Part::All {
             self.no_containers(part);
         }
-        &self.batch
+        std::mem::take(&mut self.batch)
     }
 }
