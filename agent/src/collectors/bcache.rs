@@ -11,10 +11,13 @@ use super::desc::Desc;
 use super::flags::Flag;
 use super::{Collector, Entry, NodeSpec, sysfs};
 
+const DEVICES: &str = "fs/bcache";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "bcache",
     about: "cache sets of bcache",
     tier: super::Tier::Background,
+    devices: Some(DEVICES),
     flags: &[PRIORITY],
     build: |spec| Ok(Box::new(Bcache::new(spec))),
     ..Entry::DEFAULT
@@ -243,7 +246,7 @@ struct Bcache {
 impl Bcache {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            folder: spec.sys("fs/bcache"),
+            folder: spec.sys(DEVICES),
             has_priority: spec.flags.is_on(&PRIORITY),
         }
     }

@@ -12,10 +12,13 @@ use super::fields::{Fields, Named};
 use super::metric_name::sanitized;
 use super::{Collector, Entry, NoData, NodeSpec, OrNoData, Tier, sysfs};
 
+const DEVICES: &str = "fs/bcachefs";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "bcachefs",
     about: "bcachefs file systems",
     tier: Tier::Background,
+    devices: Some(DEVICES),
     build: |spec| Ok(Box::new(Bcachefs::new(spec))),
     ..Entry::DEFAULT
 };
@@ -69,7 +72,7 @@ struct Bcachefs {
 impl Bcachefs {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            folder: spec.sys("fs/bcachefs"),
+            folder: spec.sys(DEVICES),
             counters: Fields::default(),
         }
     }

@@ -17,10 +17,13 @@ use super::desc::Desc;
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec, Tier, sysfs};
 
+const DEVICES: &str = "fs/btrfs";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "btrfs",
     about: "btrfs file systems",
     tier: Tier::Background,
+    devices: Some(DEVICES),
     build: |spec| Ok(Box::new(Btrfs::new(spec))),
     ..Entry::DEFAULT
 };
@@ -108,7 +111,7 @@ struct Btrfs {
 impl Btrfs {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            folder: spec.sys("fs/btrfs"),
+            folder: spec.sys(DEVICES),
             rootfs: spec.rootfs.clone(),
             mounts: ["1/mountinfo", "self/mountinfo"].map(|file| KernelFile::new(spec.proc(file))),
             buf: Vec::new(),

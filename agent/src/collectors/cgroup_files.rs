@@ -146,13 +146,14 @@ impl CgroupFiles {
         }
     }
 
-    /// Reads what the cgroup has used into `out`.
-    pub fn usage(&mut self, buf: &mut Vec<u8>, out: &mut Usage) {
+    /// Reads what the cgroup has used into `out`; what a quota has slowed down only if `has_quota`, else it
+    /// stays as it was.
+    pub fn usage(&mut self, buf: &mut Vec<u8>, has_quota: bool, out: &mut Usage) {
         let hot = &mut self.hot;
         out.cpu = if self.is_v2 {
             hot.v2_cpu(buf)
         } else {
-            hot.v1_cpu(buf)
+            hot.v1_cpu(buf, has_quota, out.cpu)
         };
         out.memory = if self.is_v2 {
             hot.v2_memory(buf, self.is_root)
@@ -271,17 +272,19 @@ impl CgroupFiles {
 }
 
 impl Hot {
-    fn v1_cpu(&mut self, buf: &mut Vec<u8>) -> Option<Cpu> {
+    fn v1_cpu(&mut self, buf: &mut Vec<u8>, has_quota: bool, before: Option<Cpu>) -> Option<Cpu> {
         let mut cpu = Cpu {
             usage_s: number(&mut self.cpu_usage, buf)? as f64 / 1e9,
-            ..Cpu::default()
+            ..before.unwrap_or_default()
         };
-        if read(&mut self.cpu_split, buf) {
+        // The kernel makes the two of the same time, counted in nanoseconds: none of it, no change.
+        let is_same = before.is_some_and(|before| before.usage_s == cpu.usage_s);
+        if !is_same && read(&mut self.cpu_split, buf) {
             let [user, system] = keyed::values(buf, ["user", "system"]);
             cpu.user_s = user.unwrap_or(0) as f64 / TICKS_PER_SECOND;
             cpu.system_s = system.unwrap_or(0) as f64 / TICKS_PER_SECOND;
         }
-        if read(&mut self.cpu_throttling, buf) {
+        if has_quota && read(&mut self.cpu_throttling, buf) {
             let keys = [
                 "nr_periods",
                 "nr_throttled",

@@ -91,11 +91,11 @@ struct Conntrack {
 
 impl Conntrack {
     fn new(spec: &NodeSpec) -> Self {
-        let sysctl = |name: &str| KernelFile::new(spec.proc("sys/net/netfilter").join(name));
+        let sysctl = |name: &str| KernelFile::whole(spec.proc("sys/net/netfilter").join(name));
         Self {
             count: sysctl("nf_conntrack_count"),
             max: sysctl("nf_conntrack_max"),
-            stat: KernelFile::new(spec.proc_net("stat/nf_conntrack")),
+            stat: KernelFile::whole(spec.proc_net("stat/nf_conntrack")),
             buf: Vec::new(),
         }
     }

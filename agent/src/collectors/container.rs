@@ -118,7 +118,7 @@ impl ContainerCollector {
             machine: Machine::default(),
             limits_in: 0,
             devices: HashMap::new(),
-            diskstats: KernelFile::new(spec.procfs.join("diskstats")),
+            diskstats: KernelFile::whole(spec.procfs.join("diskstats")),
             filesystems: RootFilesystems::new(&spec.procfs, &spec.rootfs),
             oom_kills: OomKills::new(&spec.kernel_log),
             buf: Vec::new(),
@@ -343,8 +343,12 @@ impl Cgroup {
     ) {
         let reading = &mut self.reading;
         reading.now_s = now_s;
-        self.files.usage(buf, &mut reading.usage);
-        if std::mem::take(&mut self.is_new) || is_limits_turn {
+        let is_limits_turn = std::mem::take(&mut self.is_new) || is_limits_turn;
+        // Without a quota nothing is slowed down; a new one is seen with the limits.
+        let quota = reading.limits.cpu.and_then(|cpu| cpu.quota_us);
+        let has_quota = quota.is_some() || is_limits_turn;
+        self.files.usage(buf, has_quota, &mut reading.usage);
+        if is_limits_turn {
             reading.limits = self.files.limits(buf);
         }
         reading.throttled_ratio = reading.usage.cpu.and_then(|cpu| {
@@ -382,7 +386,7 @@ impl Cgroup {
         if is_limits_turn || is_new_process {
             let mut open_files = None;
             if let Some(pid) = pid
-                && KernelFile::new(spec.procfs.join(format!("{pid}/limits"))).read_if_there(buf)
+                && KernelFile::whole(spec.procfs.join(format!("{pid}/limits"))).read_if_there(buf)
             {
                 open_files = pid_limits::open_files(buf);
             }
@@ -408,14 +412,14 @@ impl Process {
         let own = network_of(&spec.procfs, &number.to_string());
         let is_node_network = own == network_of(&spec.procfs, "1");
         let is_sandbox = sandbox.unwrap_or_else(|| {
-            KernelFile::new(folder.join("stat")).read_if_there(buf)
+            KernelFile::whole(folder.join("stat")).read_if_there(buf)
                 && pid_stat::parse(buf).is_ok_and(|s| s.command == SANDBOX_COMMAND)
         });
         let is_shown = is_root || is_sandbox && !is_node_network;
         Self {
             pid,
             sandbox,
-            net_dev: is_shown.then(|| KernelFile::new(folder.join("net/dev"))),
+            net_dev: is_shown.then(|| KernelFile::whole(folder.join("net/dev"))),
         }
     }
 }

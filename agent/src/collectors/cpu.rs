@@ -71,7 +71,7 @@ struct Throttle {
 impl Cpu {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         Ok(Self {
-            file: KernelFile::new(spec.procfs.join("stat")),
+            file: KernelFile::whole(spec.procfs.join("stat")),
             info: Info::new(spec)?,
             with_guest_time: spec.flags.is_on(&GUEST_TIME),
             online: online(&spec.sysfs.join("devices/system/cpu")),
@@ -199,7 +199,7 @@ fn throttles(folder: &Path) -> Vec<Throttle> {
             if path.exists() {
                 found
                     .entry((package.clone(), core))
-                    .or_insert_with(|| KernelFile::new(path));
+                    .or_insert_with(|| KernelFile::whole(path));
             }
         }
     }
@@ -226,12 +226,12 @@ fn online(folder: &Path) -> Option<(KernelFile, Vec<u64>)> {
             .ok()
     };
     let all = folders.iter().filter_map(number).collect();
-    Some((KernelFile::new(folder.join("online")), all))
+    Some((KernelFile::whole(folder.join("online")), all))
 }
 
 fn isolated(path: &Path) -> Vec<u64> {
     let mut buf = Vec::new();
-    KernelFile::new(path).read_if_there(&mut buf);
+    KernelFile::whole(path).read_if_there(&mut buf);
     cpu_list::cpus(&buf).collect()
 }
 

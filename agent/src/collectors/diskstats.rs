@@ -183,7 +183,7 @@ struct Diskstats {
 impl Diskstats {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         Ok(Self {
-            file: KernelFile::new(spec.procfs.join("diskstats")),
+            file: KernelFile::whole(spec.procfs.join("diskstats")),
             udev_data: spec.udev_data.clone(),
             block: spec.sys("block"),
             rotational: HashMap::new(),
@@ -207,7 +207,7 @@ impl Collector for Diskstats {
             write!(self.path, "b{}:{}", disk.major, disk.minor)?;
             let path = self.udev_data.join(&self.path);
             // Opened anew each time: udev replaces the file when it learns more.
-            if !KernelFile::new(path).read_if_there(&mut self.udev) {
+            if !KernelFile::whole(path).read_if_there(&mut self.udev) {
                 self.udev.clear();
             }
             let is_rotational = is_rotational(&mut self.rotational, &self.block, disk.name);

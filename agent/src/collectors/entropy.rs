@@ -26,8 +26,8 @@ impl Entropy {
     fn new(spec: &NodeSpec) -> Self {
         let folder = spec.proc("sys/kernel/random");
         Self {
-            available: KernelFile::new(folder.join("entropy_avail")),
-            pool_size: KernelFile::new(folder.join("poolsize")),
+            available: KernelFile::whole(folder.join("entropy_avail")),
+            pool_size: KernelFile::whole(folder.join("poolsize")),
             buf: Vec::new(),
         }
     }

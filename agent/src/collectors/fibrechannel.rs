@@ -7,10 +7,13 @@ use kansoku_model::MetricBatch;
 use super::desc::Desc;
 use super::{Collector, Entry, NodeSpec, OrNoData, Tier, sysfs};
 
+const DEVICES: &str = "class/fc_host";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "fibrechannel",
     about: "Fibre Channel ports",
     tier: Tier::Background,
+    devices: Some(DEVICES),
     build: |spec| Ok(Box::new(FibreChannel::new(spec))),
     ..Entry::DEFAULT
 };
@@ -142,7 +145,7 @@ struct FibreChannel {
 impl FibreChannel {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            class: spec.sys("class/fc_host"),
+            class: spec.sys(DEVICES),
         }
     }
 }

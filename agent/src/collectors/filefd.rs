@@ -31,7 +31,7 @@ struct Filefd {
 impl Filefd {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            file: KernelFile::new(spec.proc("sys/fs/file-nr")),
+            file: KernelFile::whole(spec.proc("sys/fs/file-nr")),
             buf: Vec::new(),
         }
     }

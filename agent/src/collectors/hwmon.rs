@@ -13,10 +13,13 @@ use super::desc::Desc;
 use super::flags::{Flag, NameFilter};
 use super::{Collector, Entry, NodeSpec, OrNoData, Tier, sysfs};
 
+const DEVICES: &str = "class/hwmon";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "hwmon",
     about: "sensors of the hardware monitors",
     tier: Tier::Background,
+    devices: Some(DEVICES),
     flags: &[CHIP_INCLUDE, CHIP_EXCLUDE, SENSOR_INCLUDE, SENSOR_EXCLUDE],
     build: |spec| Ok(Box::new(Hwmon::new(spec)?)),
     ..Entry::DEFAULT
@@ -101,7 +104,7 @@ type Properties = BTreeMap<String, String>;
 impl Hwmon {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         Ok(Self {
-            class: spec.sys("class/hwmon"),
+            class: spec.sys(DEVICES),
             chips: spec.flags.filter(&CHIP_INCLUDE, &CHIP_EXCLUDE)?,
             sensors: spec.flags.filter(&SENSOR_INCLUDE, &SENSOR_EXCLUDE)?,
         })

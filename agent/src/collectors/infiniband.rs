@@ -10,10 +10,13 @@ use super::flags::{Flag, NameFilter};
 use super::infiniband_counters::COUNTERS;
 use super::{Collector, Entry, NodeSpec, OrNoData, Tier, sysfs};
 
+const DEVICES: &str = "class/infiniband";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "infiniband",
     about: "InfiniBand ports",
     tier: Tier::Background,
+    devices: Some(DEVICES),
     flags: &[INCLUDE, EXCLUDE],
     build: |spec| Ok(Box::new(Infiniband::new(spec)?)),
     ..Entry::DEFAULT
@@ -61,7 +64,7 @@ struct Infiniband {
 impl Infiniband {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         Ok(Self {
-            class: spec.sys("class/infiniband"),
+            class: spec.sys(DEVICES),
             filter: spec.flags.filter(&INCLUDE, &EXCLUDE)?,
         })
     }

@@ -26,7 +26,7 @@ struct KernelHung {
 impl KernelHung {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            file: KernelFile::new(spec.proc("sys/kernel/hung_task_detect_count")),
+            file: KernelFile::whole(spec.proc("sys/kernel/hung_task_detect_count")),
             buf: Vec::new(),
         }
     }

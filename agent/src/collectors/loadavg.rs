@@ -27,7 +27,7 @@ struct Loadavg {
 impl Loadavg {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            file: KernelFile::new(spec.procfs.join("loadavg")),
+            file: KernelFile::whole(spec.procfs.join("loadavg")),
             buf: Vec::new(),
         }
     }

@@ -23,7 +23,7 @@ struct Meminfo {
 impl Meminfo {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            file: KernelFile::new(spec.proc("meminfo")),
+            file: KernelFile::whole(spec.proc("meminfo")),
             fields: Fields::default(),
             buf: Vec::new(),
         }

@@ -66,7 +66,7 @@ mod mountstats_families;
 mod net_addresses;
 mod netclass;
 pub(crate) mod netdev;
-mod netlink;
+pub mod netlink;
 mod netstat;
 mod network_route;
 mod nfs;
@@ -187,6 +187,9 @@ pub struct Entry {
     pub is_default: bool,
     pub tier: Tier,
     pub deadline: Duration,
+    /// The folder of sysfs with an entry for each device that a background collector reads. While it
+    /// has none, there is nothing to wait for, and no thread.
+    pub devices: Option<&'static str>,
     pub flags: &'static [Flag],
     /// Reads the flags and finds the files.
     pub build: fn(&NodeSpec) -> anyhow::Result<Box<dyn Collector>>,
@@ -200,6 +203,7 @@ impl Entry {
         is_default: true,
         tier: Tier::Fresh,
         deadline: DEADLINE,
+        devices: None,
         flags: &[],
         build: |_| anyhow::bail!("a collector without a constructor"),
     };
@@ -299,6 +303,8 @@ pub struct NodeSpec {
     pub flags: Flags,
     /// The names of the collectors that run, which a few look at; filled when they are built.
     pub chosen: Vec<&'static str>,
+    /// What collectors of the same scrape have asked the kernel; made when they are built.
+    pub links: netlink::Links,
 }
 
 impl NodeSpec {
@@ -354,6 +360,7 @@ impl Default for NodeSpec {
             udev_data: "/run/udev/data".into(),
             flags: Flags::default(),
             chosen: Vec::new(),
+            links: netlink::Links::default(),
         }
     }
 }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
-use super::kernel_file::read_all;
+use super::kernel_file::{FIRST_READ_BYTES, read_all};
 
 /// For what no event is seen of.
 const READ_AFTER: Duration = Duration::from_secs(60);
@@ -81,14 +81,14 @@ impl MountList {
     fn read_again(&mut self) -> io::Result<()> {
         // The process that the list is of may have ended: then the file is opened anew.
         if let Some(file) = &self.watched
-            && read_all(file, 0, &mut self.text).is_ok()
+            && read_all(file, FIRST_READ_BYTES, 0, &mut self.text).is_ok()
         {
             self.read_at = Some(Instant::now());
             return Ok(());
         }
         self.watched = None;
         let file = File::open(&self.path)?;
-        read_all(&file, 0, &mut self.text)?;
+        read_all(&file, FIRST_READ_BYTES, 0, &mut self.text)?;
         if fstatfs(&file).is_ok_and(|s| s.filesystem_type() == PROC_SUPER_MAGIC) {
             self.watched = Some(file);
         }

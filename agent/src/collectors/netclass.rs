@@ -7,17 +7,17 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use kansoku_model::{MetricBatch, MetricKind};
-use kansoku_parsers::kernel::link::{GET_LINK, HEADER_BYTES, Link, NEW_LINK};
-use kansoku_parsers::kernel::netlink::dump_request;
-use nix::sys::socket::SockProtocol;
+use kansoku_parsers::kernel::link::Link;
 use regex::bytes::Regex;
 
 use super::desc::Desc;
 use super::flags::Flag;
 use super::kernel_file::KernelFile;
-use super::{Collector, Entry, NodeSpec, OrNoData, netlink, sysfs};
+use super::netlink::{self, Links};
+use super::{Collector, Entry, NodeSpec, OrNoData, sysfs};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "netclass",
@@ -150,6 +150,8 @@ struct Netclass {
     has_stats: bool,
     /// Whether a dump shows what `class` shows.
     is_own_network: bool,
+    /// For the counters of the same interfaces.
+    links: Links,
     interfaces: BTreeMap<String, Interface>,
     buf: Vec<u8>,
 }
@@ -179,6 +181,7 @@ impl Netclass {
             has_netlink_series,
             has_stats: has_netlink_series && spec.flags.is_on(&WITH_STATS),
             is_own_network,
+            links: spec.links.clone(),
             interfaces: BTreeMap::new(),
             buf,
         })
@@ -339,11 +342,14 @@ impl Collector for Netclass {
         if !self.is_own_network {
             return self.collect_files(out);
         }
-        for link in &links(&mut self.buf)? {
+        let asked = Instant::now();
+        let links = netlink::links(&mut self.buf)?;
+        for link in &links {
             if !self.is_ignored(&link.name) {
                 self.collect_link(out, link)?;
             }
         }
+        self.links.leave(asked, links);
         self.interfaces
             .retain(|_, interface| std::mem::take(&mut interface.is_seen));
         Ok(())
@@ -359,28 +365,16 @@ impl Interface {
             address_assign_type: number("addr_assign_type")?,
             name_assign_type: number("name_assign_type")?,
             device_id: number("dev_id")?,
-            speed: KernelFile::new(folder.join("speed")),
-            duplex: KernelFile::new(folder.join("duplex")),
+            speed: KernelFile::whole(folder.join("speed")),
+            duplex: KernelFile::whole(folder.join("duplex")),
             is_seen: false,
         })
     }
 }
 
-/// All interfaces of our own network.
-fn links(buf: &mut Vec<u8>) -> anyhow::Result<Vec<Link>> {
-    let mut links = Vec::new();
-    let request = dump_request(GET_LINK, &[0; HEADER_BYTES]);
-    netlink::ask(SockProtocol::NetlinkRoute, &request, buf, |message| {
-        if message.kind == NEW_LINK {
-            links.extend(Link::parse(message.body));
-        }
-    })?;
-    Ok(links)
-}
-
 /// Whether sysfs shows the interfaces of our own network: the same names, numbers and addresses.
 fn is_own_network(class: &Path, buf: &mut Vec<u8>) -> bool {
-    let Ok(links) = links(buf) else {
+    let Ok(links) = netlink::links(buf) else {
         return false;
     };
     let folders = sysfs::names(class).unwrap_or_default();

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use kansoku_model::metric::Point;
 use kansoku_model::{FamilyId, MetricBatch, MetricKind, Suffix};
+use kansoku_parsers::kernel::link;
 use kansoku_parsers::kernel::net_dev::{self, N_VALUES};
 use kansoku_parsers::kernel::rtnetlink::{self, Counters, N_COUNTERS};
 use nix::sys::socket::{
@@ -21,6 +22,7 @@ use nix::sys::time::{TimeVal, TimeValLike};
 
 use super::flags::{Flag, NameFilter};
 use super::kernel_file::{KernelFile, read_word};
+use super::netlink::Links;
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -146,6 +148,8 @@ struct Netdev {
     aliases: Option<PathBuf>,
     /// Whether addresses are wanted, and are the node's.
     addresses: Option<bool>,
+    /// What the collector of their properties has asked for.
+    links: Links,
     buf: Vec<u8>,
 }
 
@@ -192,6 +196,7 @@ impl Netdev {
             filter: flags.either_filter(&INCLUDE, &EXCLUDE)?,
             aliases: with_aliases.then(|| spec.sys("class/net")),
             addresses: flags.is_on(&ADDRESS_INFO).then_some(is_ours),
+            links: spec.links.clone(),
             buf: Vec::new(),
         })
     }
@@ -250,9 +255,15 @@ impl Collector for Netdev {
             }
         };
         match &mut self.source {
-            Source::Netlink => dump(&mut self.buf, |device, counters| {
-                sample(device, &counters.0);
-            })?,
+            Source::Netlink => match self.links.take() {
+                Some(links) => {
+                    let counted = links.iter().filter(|link| !link.counters.is_empty());
+                    counted.for_each(|link| sample(&link.name, &link.counters));
+                }
+                None => dump(&mut self.buf, |device, counters| {
+                    sample(device, &counters.0);
+                })?,
+            },
             Source::File(file) => {
                 file.read(&mut self.buf)?;
                 for interface in net_dev::interfaces(&self.buf) {
@@ -296,7 +307,7 @@ fn dump(buf: &mut Vec<u8>, mut each: impl FnMut(&str, Counters)) -> anyhow::Resu
     const FAILED: &str = "failed to ask the kernel for network interfaces";
     let socket = open().context(FAILED)?;
     let fd = socket.as_raw_fd();
-    send(fd, &rtnetlink::request(), MsgFlags::empty()).context(FAILED)?;
+    send(fd, &link::request(), MsgFlags::empty()).context(FAILED)?;
     buf.resize(DATAGRAM_BYTES, 0);
     for _ in 0..MAX_DATAGRAMS {
         let n = recv(fd, buf, MsgFlags::empty()).context(FAILED)?;

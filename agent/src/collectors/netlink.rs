@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use kansoku_parsers::kernel::link::{self, Link};
+use kansoku_parsers::kernel::link::{self, Link, NEW_LINK};
 use kansoku_parsers::kernel::netlink::{self, Message};
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket,
@@ -22,6 +24,8 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 const MAX_DATAGRAMS: usize = 1 << 16;
 /// The kernel answers at once; a lost answer must not hang the scrape.
 const PATIENCE_MS: i64 = 1000;
+/// Collectors of one scrape that follow each other on one thread are no further apart.
+const LINKS_LAST: Duration = Duration::from_millis(50);
 
 /// Sends the request and calls `each` with every message of the answer.
 ///
@@ -57,19 +61,54 @@ pub(super) fn ask(
     anyhow::bail!("the kernel's answer over netlink does not end");
 }
 
+/// The interfaces that one collector has asked for, for the next one in the same scrape: the answer for
+/// a node of a hundred pods costs the kernel half a millisecond.
+#[derive(Debug, Clone, Default)]
+pub struct Links {
+    /// When they were asked for; taken by who uses them, so that they serve once. Held for moments.
+    last: Arc<Mutex<Option<(Instant, Vec<Link>)>>>,
+}
+
+impl Links {
+    /// Leaves interfaces that were asked for at that time.
+    pub(super) fn leave(&self, asked: Instant, links: Vec<Link>) {
+        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, links));
+    }
+
+    /// What was left a moment ago.
+    pub(super) fn take(&self) -> Option<Vec<Link>> {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (asked, links) = last.take()?;
+        (asked.elapsed() <= LINKS_LAST).then_some(links)
+    }
+}
+
+/// All interfaces of our own network.
+///
+/// # Errors
+/// Those of [`ask`].
+pub(super) fn links(buf: &mut Vec<u8>) -> anyhow::Result<Vec<Link>> {
+    let mut links = Vec::new();
+    ask(
+        SockProtocol::NetlinkRoute,
+        &link::request(),
+        buf,
+        |message| {
+            if message.kind == NEW_LINK {
+                links.extend(Link::parse(message.body));
+            }
+        },
+    )?;
+    Ok(links)
+}
+
 /// The numbers and names of the interfaces of our own network.
 ///
 /// # Errors
 /// Those of [`ask`].
 pub(super) fn interface_names(buf: &mut Vec<u8>) -> anyhow::Result<BTreeMap<u32, String>> {
-    let mut names = BTreeMap::new();
-    let request = netlink::dump_request(link::GET_LINK, &[0; link::HEADER_BYTES]);
-    ask(SockProtocol::NetlinkRoute, &request, buf, |message| {
-        if let Some(link) = Link::parse(message.body) {
-            names.insert(link.index, link.name);
-        }
-    })?;
-    Ok(names)
+    let named = links(buf)?.into_iter().map(|link| (link.index, link.name));
+    Ok(named.collect())
 }
 
 /// Refuses to tell the numbers of another network than the node's: what only a socket knows cannot

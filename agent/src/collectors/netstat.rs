@@ -40,7 +40,7 @@ struct Given {
 
 impl Netstat {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
-        let file = |name: &str| KernelFile::new(spec.proc_net(name));
+        let file = |name: &str| KernelFile::whole(spec.proc_net(name));
         Ok(Self {
             netstat: file("netstat"),
             snmp: file("snmp"),

@@ -1,15 +1,18 @@
 //! All chosen node collectors together, with what node_exporter says of each: success and duration.
 //!
 //! Fresh collectors share one collection thread, whose samples are waited for; background ones have
-//! threads of their own, whose last samples serve where new ones are late. A collector of the first
+//! threads of their own, once there is a device, whose last samples serve where new ones are late. A collector of the first
 //! kind that hangs becomes one of the second, and the rest go on without it on a new thread.
 
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
 use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{MetricBatch, MetricKind};
 
-use super::worker::{Answer, Due, Outcome, Worker};
+use super::netlink::Links;
+use super::worker::{self, Answer, Due, Outcome, Worker};
 use super::{COLLECTORS, Collector, Entry, NoData, NodeSpec, Tier};
 use crate::log;
 
@@ -25,6 +28,7 @@ pub struct NodeCollectors {
     /// Every chosen collector of the fresh tier; `None` when there is none.
     fresh: Option<Worker>,
     background: Vec<Background>,
+    dormant: Vec<Dormant>,
 }
 
 /// A collection under way.
@@ -53,6 +57,15 @@ struct Background {
     patience: Duration,
     /// Memory of the samples before those.
     spare: MetricBatch,
+}
+
+/// A background collector without a device to read: it is asked here, for it has nothing to wait for.
+struct Dormant {
+    /// Its place in the list of chosen collectors.
+    at: usize,
+    /// Where its devices would be.
+    folder: PathBuf,
+    collector: Box<dyn Collector>,
 }
 
 /// The entry of [`COLLECTORS`] called `name`.
@@ -96,13 +109,22 @@ impl NodeCollectors {
         let chosen: Vec<&Entry> = chosen.collect();
         let mut spec = spec.clone();
         spec.chosen = chosen.iter().map(|entry| entry.name).collect();
+        spec.links = Links::default();
         if let Err(error) = spec.check_procfs() {
             log::warn("collectors", format_args!("{error:#}"));
         }
-        let (mut fresh, mut background) = (Vec::new(), Vec::new());
+        let (mut fresh, mut background, mut dormant) = (Vec::new(), Vec::new(), Vec::new());
         for (at, entry) in chosen.iter().enumerate() {
             let collector = (entry.build)(&spec)?;
             match entry.tier {
+                Tier::Background if entry.devices.is_some_and(|d| !has_devices(&spec.sys(d))) => {
+                    let folder = spec.sys(entry.devices.unwrap_or_default());
+                    dormant.push(Dormant {
+                        at,
+                        folder,
+                        collector,
+                    });
+                }
                 Tier::Background if !collector.is_light() => {
                     let worker = Worker::start(entry.name, vec![(at, collector)])?;
                     background.push(Background::new(worker));
@@ -125,6 +147,7 @@ impl NodeCollectors {
             chosen: chosen.collect(),
             fresh: worker,
             background,
+            dormant,
         })
     }
 
@@ -143,6 +166,7 @@ impl NodeCollectors {
     pub fn begin(&mut self, is_due: impl Fn(&str) -> bool, out: &mut MetricBatch) -> Round {
         let due: Due = self.chosen.iter().map(|c| is_due(c.entry.name)).collect();
         let start = Instant::now();
+        self.wake();
         for background in &mut self.background {
             // What came too late for the last scrape is better than nothing for this one.
             let at = background.worker.members[0];
@@ -155,6 +179,21 @@ impl NodeCollectors {
             worker.ask(&due, out);
         }
         Round { due, start, empty }
+    }
+
+    /// Gives the collectors whose devices have come a thread each.
+    fn wake(&mut self) {
+        let awake = self.dormant.extract_if(.., |d| has_devices(&d.folder));
+        for Dormant { at, collector, .. } in awake {
+            match Worker::start(self.chosen[at].entry.name, vec![(at, collector)]) {
+                Ok(worker) => self.background.push(Background::new(worker)),
+                Err(error) => self.chosen[at].note(Outcome {
+                    at,
+                    duration: Duration::ZERO,
+                    result: Err(error).context("failed to start a thread"),
+                }),
+            }
+        }
     }
 
     /// Waits until then; whether [`Self::finish`] will not have to wait.
@@ -173,6 +212,10 @@ impl NodeCollectors {
     /// then is left out as if it hung.
     pub fn finish(&mut self, round: &Round, limit: Option<Instant>, out: &mut MetricBatch) {
         self.finish_fresh(round, limit, out);
+        for dormant in self.dormant.iter_mut().filter(|d| round.due[d.at]) {
+            let outcome = worker::collect(dormant.at, &mut *dormant.collector, out);
+            self.chosen[dormant.at].note(outcome);
+        }
         for background in &mut self.background {
             let at = background.worker.members[0];
             if round.due[at] {
@@ -300,6 +343,12 @@ impl Background {
         }
         out.extend(&self.last);
     }
+}
+
+/// Whether there is anything in a folder of sysfs but `features`, which modules make without devices.
+fn has_devices(folder: &Path) -> bool {
+    let entries = std::fs::read_dir(folder).into_iter().flatten();
+    entries.flatten().any(|e| e.file_name() != "features")
 }
 
 /// The outcome of a collector that has not answered.

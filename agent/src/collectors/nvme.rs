@@ -7,11 +7,14 @@ use kansoku_model::MetricBatch;
 use super::desc::Desc;
 use super::{Collector, Entry, NodeSpec, OrNoData, Tier, sysfs};
 
+const DEVICES: &str = "class/nvme";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "nvme",
     about: "NVMe controllers and namespaces",
     // `nuse` asks the device.
     tier: Tier::Background,
+    devices: Some(DEVICES),
     build: |spec| Ok(Box::new(Nvme::new(spec))),
     ..Entry::DEFAULT
 };
@@ -48,7 +51,7 @@ struct Nvme {
 impl Nvme {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            class: spec.sys("class/nvme"),
+            class: spec.sys(DEVICES),
         }
     }
 }

@@ -93,7 +93,8 @@ fn read(path: &std::path::Path) -> anyhow::Result<Option<String>> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error).with_context(failed),
     };
-    let mut text = String::new();
+    // With room for all of it, it is read at once.
+    let mut text = String::with_capacity(4096);
     file.take(MAX_BYTES)
         .read_to_string(&mut text)
         .with_context(failed)?;

@@ -10,10 +10,13 @@ use super::desc::Desc;
 use super::flags::Flag;
 use super::{Collector, Entry, NodeSpec, OrNoData, Tier, sysfs};
 
+const DEVICES: &str = "class/power_supply";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "powersupplyclass",
     about: "batteries and other power supplies",
     tier: Tier::Background,
+    devices: Some(DEVICES),
     flags: &[IGNORED],
     build: |spec| Ok(Box::new(PowerSupplyClass::new(spec)?)),
     ..Entry::DEFAULT
@@ -369,7 +372,7 @@ struct PowerSupplyClass {
 impl PowerSupplyClass {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         Ok(Self {
-            class: spec.sys("class/power_supply"),
+            class: spec.sys(DEVICES),
             ignored: spec.flags.pattern(&IGNORED)?,
         })
     }

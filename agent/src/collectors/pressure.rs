@@ -65,7 +65,8 @@ struct Pressure {
 impl Pressure {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            files: RESOURCES.map(|(name, _, _)| KernelFile::new(spec.proc("pressure").join(name))),
+            files: RESOURCES
+                .map(|(name, _, _)| KernelFile::whole(spec.proc("pressure").join(name))),
             buf: Vec::new(),
         }
     }

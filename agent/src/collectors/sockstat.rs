@@ -33,7 +33,7 @@ impl Sockstat {
     fn new(spec: &NodeSpec) -> Self {
         let page_bytes = sysconf(SysconfVar::PAGE_SIZE).ok().flatten();
         Self {
-            files: ["sockstat", "sockstat6"].map(|name| KernelFile::new(spec.proc_net(name))),
+            files: ["sockstat", "sockstat6"].map(|name| KernelFile::whole(spec.proc_net(name))),
             fields: Fields::default(),
             page_bytes: page_bytes.unwrap_or(4096) as f64,
             buf: Vec::new(),

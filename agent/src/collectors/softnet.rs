@@ -75,7 +75,7 @@ struct Softnet {
 impl Softnet {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            file: KernelFile::new(spec.proc_net("softnet_stat")),
+            file: KernelFile::whole(spec.proc_net("softnet_stat")),
             buf: Vec::new(),
         }
     }

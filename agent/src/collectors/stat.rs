@@ -34,7 +34,7 @@ impl Counters {
     fn new(spec: &NodeSpec) -> Self {
         Self {
             with_softirqs: spec.flags.is_on(&SOFTIRQ),
-            file: KernelFile::new(spec.procfs.join("stat")),
+            file: KernelFile::whole(spec.procfs.join("stat")),
             buf: Vec::new(),
             stat: Stat::default(),
         }

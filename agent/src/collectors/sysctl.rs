@@ -77,7 +77,7 @@ impl Value {
             )
         });
         Self {
-            file: KernelFile::new(spec.proc("sys").join(name.replace('.', "/"))),
+            file: KernelFile::whole(spec.proc("sys").join(name.replace('.', "/"))),
             name: name.to_owned(),
             is_number,
             keyed: keyed.collect(),

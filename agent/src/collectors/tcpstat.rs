@@ -68,7 +68,7 @@ impl Tcpstat {
         let node = netdev::network_of(&spec.procfs, "1");
         Self {
             is_own_network: node.is_some() && node == netdev::network_of("/proc".as_ref(), "self"),
-            files: ["tcp", "tcp6"].map(|file| KernelFile::new(spec.proc_net(file))),
+            files: ["tcp", "tcp6"].map(|file| KernelFile::whole(spec.proc_net(file))),
             buf: Vec::new(),
         }
     }

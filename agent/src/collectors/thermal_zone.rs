@@ -7,11 +7,14 @@ use kansoku_model::MetricBatch;
 use super::desc::Desc;
 use super::{Collector, Entry, NodeSpec, Tier, sysfs};
 
+const DEVICES: &str = "class/thermal";
+
 pub(super) const ENTRY: Entry = Entry {
     name: "thermal_zone",
     about: "thermal zones and cooling devices",
     // A temperature may be an ACPI method that takes its time.
     tier: Tier::Background,
+    devices: Some(DEVICES),
     build: |spec| Ok(Box::new(ThermalZone::new(spec))),
     ..Entry::DEFAULT
 };
@@ -33,7 +36,7 @@ struct ThermalZone {
 impl ThermalZone {
     fn new(spec: &NodeSpec) -> Self {
         Self {
-            class: spec.sys("class/thermal"),
+            class: spec.sys(DEVICES),
         }
     }
 }

@@ -45,7 +45,7 @@ impl Time {
 fn source(folder: &Path) -> Option<Source> {
     Some(Source {
         available: read_word(&folder.join("available_clocksource"))?,
-        current: KernelFile::new(folder.join("current_clocksource")),
+        current: KernelFile::whole(folder.join("current_clocksource")),
     })
 }
 

@@ -29,7 +29,7 @@ struct UdpQueues {
 
 impl UdpQueues {
     fn new(spec: &NodeSpec) -> Self {
-        let file = |name: &str| KernelFile::new(spec.proc_net(name));
+        let file = |name: &str| KernelFile::whole(spec.proc_net(name));
         Self {
             files: [("v4", file("udp")), ("v6", file("udp6"))],
             buf: Vec::new(),

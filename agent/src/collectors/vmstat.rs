@@ -35,7 +35,7 @@ struct Vmstat {
 impl Vmstat {
     fn new(spec: &NodeSpec) -> anyhow::Result<Self> {
         Ok(Self {
-            file: KernelFile::new(spec.proc("vmstat")),
+            file: KernelFile::whole(spec.proc("vmstat")),
             pattern: spec.flags.pattern(&FIELDS)?,
             fields: Fields::default(),
             buf: Vec::new(),

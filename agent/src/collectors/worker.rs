@@ -234,14 +234,23 @@ fn answer(
         if shared.is_given_up.load(Ordering::SeqCst) {
             break;
         }
-        let start = Instant::now();
-        // A collector that panics has met a file nobody thought of; the others go on.
-        let result = catch_unwind(AssertUnwindSafe(|| collector.collect(&mut batch)));
-        outcomes.push(Outcome {
-            at: *at,
-            duration: start.elapsed(),
-            result: result.unwrap_or_else(|_| Err(anyhow::anyhow!("the collector panicked"))),
-        });
+        outcomes.push(collect(*at, &mut **collector, &mut batch));
     }
     Answer { batch, outcomes }
+}
+
+/// Runs one collector, here and now.
+pub(super) fn collect(
+    at: usize,
+    collector: &mut dyn Collector,
+    batch: &mut MetricBatch,
+) -> Outcome {
+    let start = Instant::now();
+    // A collector that panics has met a file nobody thought of; the others go on.
+    let result = catch_unwind(AssertUnwindSafe(|| collector.collect(batch)));
+    Outcome {
+        at,
+        duration: start.elapsed(),
+        result: result.unwrap_or_else(|_| Err(anyhow::anyhow!("the collector panicked"))),
+    }
 }

@@ -1,6 +1,6 @@
 //! The agent's own counters under Fluent Bit's names, and what it uses of the machine.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::pid_stat;
@@ -426,12 +426,10 @@ pub(crate) fn process(out: &mut MetricBatch) -> anyhow::Result<()> {
     use nix::sys::resource::{Resource, getrlimit};
     use nix::unistd::{SysconfVar, sysconf};
     let mut buf = Vec::new();
-    KernelFile::new("/proc/self/stat").read(&mut buf)?;
+    KernelFile::whole("/proc/self/stat").read(&mut buf)?;
     let stat = pid_stat::parse(&buf)?;
     let page_bytes = sysconf(SysconfVar::PAGE_SIZE)?.unwrap_or(4096) as f64;
-    let n_descriptors = std::fs::read_dir("/proc/self/fd")?
-        .count()
-        .saturating_sub(1);
+    let n_descriptors = n_descriptors()?;
     let (soft_limit, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
     let cpu_s = (stat.user_ticks + stat.system_ticks) as f64 / TICKS_PER_SECOND;
     let values = [
@@ -470,16 +468,33 @@ pub(crate) fn process(out: &mut MetricBatch) -> anyhow::Result<()> {
         let family = out.family(name, kind, help);
         out.sample(family, &[], value);
     }
-    let start_ticks = stat.start_ticks as f64;
-    KernelFile::new("/proc/stat").read(&mut buf)?;
-    let mut node = kansoku_parsers::kernel::stat::Stat::default();
-    kansoku_parsers::kernel::stat::parse(&buf, &mut node)?;
     let family = out.family(
         "process_start_time_seconds",
         MetricKind::Gauge,
         "Start time of the process since unix epoch in seconds.",
     );
-    let start_s = node.boot_time_s as f64 + start_ticks / TICKS_PER_SECOND;
+    let since_boot_s = stat.start_ticks as f64 / TICKS_PER_SECOND;
+    // The node's boot time moves whenever its clock is set; a process starts once.
+    static START_S: OnceLock<f64> = OnceLock::new();
+    let start_s = match START_S.get() {
+        Some(start_s) => *start_s,
+        None => {
+            KernelFile::new("/proc/stat").read(&mut buf)?;
+            let mut node = kansoku_parsers::kernel::stat::Stat::default();
+            kansoku_parsers::kernel::stat::parse(&buf, &mut node)?;
+            *START_S.get_or_init(|| node.boot_time_s as f64 + since_boot_s)
+        }
+    };
     out.sample(family, &[], start_s);
     Ok(())
+}
+
+/// Open files of this process: the kernel's count, which it gives since Linux 6.2, or a list of them.
+fn n_descriptors() -> std::io::Result<usize> {
+    let folder = "/proc/self/fd";
+    match std::fs::metadata(folder)?.len() {
+        // The list has the descriptor that it is read by.
+        0 => Ok(std::fs::read_dir(folder)?.count().saturating_sub(1)),
+        n => Ok(n as usize),
+    }
 }

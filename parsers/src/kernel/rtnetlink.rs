@@ -7,10 +7,8 @@ use super::scan::text;
 const HEADER_BYTES: usize = 16;
 const LINK_HEADER_BYTES: usize = 16;
 const NEW_LINK: u16 = 16;
-const GET_LINK: u16 = 18;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
-const REQUEST_DUMP: u16 = 0x301;
 const ATTRIBUTE_NAME: u16 = 3;
 const ATTRIBUTE_STATS64: u16 = 23;
 /// The low bits of an attribute's type name it, the two high ones are flags.
@@ -36,17 +34,6 @@ impl Counters {
     pub fn at(&self, index: usize) -> u64 {
         self.0[index]
     }
-}
-
-/// Asks for all interfaces with their counters.
-#[must_use]
-pub fn request() -> [u8; HEADER_BYTES + LINK_HEADER_BYTES] {
-    let mut bytes = [0; HEADER_BYTES + LINK_HEADER_BYTES];
-    let length = bytes.len() as u32;
-    bytes[..4].copy_from_slice(&length.to_ne_bytes());
-    bytes[4..6].copy_from_slice(&GET_LINK.to_ne_bytes());
-    bytes[6..8].copy_from_slice(&REQUEST_DUMP.to_ne_bytes());
-    bytes
 }
 
 /// Calls `each` with the interfaces of one datagram. `true` means that more datagrams follow.
@@ -165,7 +152,6 @@ mod tests {
         bytes.extend(message(DONE, &[0; 4]));
         assert_eq!(parse(&bytes, |_| ()), Ok(false));
         assert!(parse(&message(ERROR, &[1; 4]), |_| ()).is_err());
-        assert_eq!(request()[0], 32);
     }
 
     #[test]

@@ -165,3 +165,32 @@ fn what_hangs_or_panics_hurts_itself_only_and_may_come_back() {
         }
     }
 }
+
+#[test]
+fn a_collector_without_devices_has_no_thread_until_one_comes() {
+    let sysfs = tempfile::tempdir().expect("a temporary folder");
+    let spec = NodeSpec {
+        sysfs: sysfs.path().into(),
+        ..NodeSpec::default()
+    };
+    let mut collectors = NodeCollectors::new(&spec, &["btrfs", "nvme", "thermal_zone"])
+        .expect("the flags are valid");
+    let mut collect = || {
+        let mut out = MetricBatch::default();
+        collectors.collect(|_| true, &mut out);
+        (text(&out), collectors.background.len())
+    };
+    std::fs::create_dir_all(sysfs.path().join("fs/btrfs/features")).expect("folders");
+    let (before, n_threads) = collect();
+    assert_eq!(n_threads, 0);
+    assert_eq!(success(&before, "nvme"), Some('0'));
+    assert_eq!(success(&before, "thermal_zone"), Some('1'));
+    let zone = sysfs.path().join("class/thermal/thermal_zone0");
+    std::fs::create_dir_all(&zone).expect("folders");
+    std::fs::write(zone.join("type"), "acpitz\n").expect("a file");
+    std::fs::write(zone.join("temp"), "42000\n").expect("a file");
+    let (after, n_threads) = collect();
+    assert_eq!(n_threads, 1);
+    let series = "node_thermal_zone_temp{type=\"acpitz\",zone=\"0\"} 42";
+    assert!(after.contains(series), "{after}");
+}
