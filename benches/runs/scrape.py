@@ -79,10 +79,11 @@ def default(agent):
 
 def veths(agent):
     if os.environ.get("SCRAPE_IN_NAMESPACE") != "1":
-        done = subprocess.run(["unshare", "--net", "--mount", "python3", __file__, "veths", "--agent", str(agent)], capture_output=True, text=True,
+        done = subprocess.run(["unshare", "--net", "--mount", "--pid", "--fork", "--mount-proc", "python3", __file__, "veths", "--agent", str(agent)], capture_output=True, text=True,
                               env={**os.environ, "SCRAPE_IN_NAMESPACE": "1"})
         return json.loads(done.stdout)["veths"] if done.returncode == 0 else {"error": done.stderr[-500:]}
-    # A mount of /sys shows the interfaces of the namespace that it was made in; it goes with the namespace of mounts.
+    # A mount of /sys shows the interfaces of the namespace that it was made in; it goes with the namespace of mounts. In a namespace of
+    # processes too, or the node's interfaces would be those of a process 1 that lives in another network.
     subprocess.run("mount -t sysfs sysfs /sys 2>/dev/null; ip link set lo up", shell=True)
     for n in range(55):
         subprocess.run(["ip", "link", "add", f"veth{n}a", "type", "veth", "peer", "name", f"veth{n}b"], check=True)
