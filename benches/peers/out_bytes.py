@@ -4,7 +4,7 @@
 """
 import concurrent.futures, glob, json, os, socket, subprocess, sys, tempfile, threading, time
 
-from agent import AGENT, free_port
+from agent import AGENT
 
 FLUENT_BIT = os.environ.get("FLUENT_BIT", "fluent-bit")
 RECORDS = [
@@ -32,8 +32,7 @@ FILE = {f"file {f}": f"name file\n    file out\n    format {f}" for f in ["out_f
 FILE["file template"] = "name file\n    file out\n    format template\n    template {time} {log} {nope}"
 
 
-def sink(port, got):
-    server = socket.create_server(("127.0.0.1", port))
+def sink(server, got):
     server.settimeout(6)
     try:
         while True:
@@ -49,8 +48,11 @@ def sink(port, got):
 
 
 def run(program, output, is_tcp):
-    folder, port, got = tempfile.mkdtemp(), free_port(), []
-    thread = threading.Thread(target=sink, args=(port, got))
+    folder, got = tempfile.mkdtemp(), []
+    # Open before anybody else can be given the port.
+    server = socket.create_server(("127.0.0.1", 0))
+    port = server.getsockname()[1]
+    thread = threading.Thread(target=sink, args=(server, got))
     if is_tcp:
         thread.start()
     with open(f"{folder}/in.log", "w") as f:
@@ -63,13 +65,20 @@ def run(program, output, is_tcp):
         f.write(f"[SERVICE]\n    flush 0.3\n    parsers_file {folder}/p.conf\n[INPUT]\n    name tail\n    tag t.a\n    path {folder}/in.log\n"
                 f"    read_from_head on\n    parser j\n[OUTPUT]\n    match *\n    {output}\n{where}")
     process = subprocess.Popen([program, "-c", f"{folder}/c.conf"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    time.sleep(2.5)
+    files = lambda: b"".join(open(p, "rb").read() for p in glob.glob(f"{folder}/out"))
+    arrived = lambda: sum(map(len, got)) if is_tcp else len(files())
+    last = -1
+    for _ in range(20):
+        time.sleep(1.5)
+        if arrived() == last > 0:
+            break
+        last = arrived()
     process.terminate()
     process.wait(20)
     if is_tcp:
         thread.join()
         return b"".join(got)
-    return b"".join(open(p, "rb").read() for p in glob.glob(f"{folder}/out"))
+    return files()
 
 
 def both(item):
