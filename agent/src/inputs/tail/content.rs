@@ -91,6 +91,19 @@ impl Content {
         Ok(self.is_gzip() || self.file.metadata()?.len() >= size)
     }
 
+    /// Whether nothing was logged to it; one that cannot be unpacked is not known to be empty.
+    pub(super) fn is_empty(&self) -> io::Result<bool> {
+        if !self.is_gzip() {
+            return Ok(self.file.metadata()?.len() == 0);
+        }
+        Ok(self.ends_at(0)? && self.broken().is_none())
+    }
+
+    /// Whether nothing stands at `offset` or behind it.
+    pub(super) fn ends_at(&self, offset: u64) -> io::Result<bool> {
+        Ok(self.read_full(&mut [0], offset)? == 0)
+    }
+
     /// Reads until `bytes` is full or the file ends.
     pub(super) fn read_full(&self, bytes: &mut [u8], at: u64) -> io::Result<usize> {
         if let Some(gzip) = &self.gzip {

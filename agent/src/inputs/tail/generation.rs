@@ -397,7 +397,7 @@ impl Generation {
 
     /// Whether the file holds nothing now.
     pub(super) fn is_empty(&self) -> bool {
-        self.file.metadata().is_ok_and(|m| m.len() == 0)
+        self.file.is_empty().unwrap_or(false)
     }
 
     /// Tells the kernel that what was read from `begin` on is not read again.

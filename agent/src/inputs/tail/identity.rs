@@ -95,6 +95,12 @@ pub(super) fn holds(file: &Content, checkpoint: &Checkpoint) -> io::Result<bool>
     Ok(print_at(file, at, marker.size as usize)? == marker)
 }
 
+/// Whether anything was ever read of what the checkpoint speaks of: any content fits one that has
+/// seen nothing.
+pub(super) fn says_something(checkpoint: &Checkpoint) -> bool {
+    checkpoint.offset > 0 || checkpoint.head.size > 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

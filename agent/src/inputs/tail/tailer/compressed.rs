@@ -6,10 +6,11 @@
 use std::path::Path;
 
 use super::Tailer;
+use super::opening::own_file;
 use crate::inputs::tail::content::Content;
 use crate::inputs::tail::discover::{Packing, Sibling};
 use crate::inputs::tail::generation::Generation;
-use crate::inputs::tail::identity::{self, FileId};
+use crate::inputs::tail::identity::{self, HEAD_BYTES};
 use crate::log;
 use crate::offsets::Checkpoint;
 
@@ -53,7 +54,11 @@ impl Tailer {
             return;
         }
         self.settled.insert(sibling.id, version);
-        match self.row_of_compressed(Some(name), &file, sibling.id) {
+        if file.is_empty().unwrap_or(false) {
+            // Nothing tells it from others, and there is nothing to read.
+            return;
+        }
+        match self.row_of_compressed(Some(name), &file, sibling) {
             Some(row) if row.finished => self.keep_row(row),
             Some(row) => self.open_rotated(name, sibling, file, row),
             None if sibling.modified_ns >= since_ns => {
@@ -68,12 +73,12 @@ impl Tailer {
 
     /// Whether a packed file that has a name of its own in `path` is a generation that is read, or
     /// was, under another; what is left of it is then read as that one.
-    pub(super) fn is_packed_copy(&mut self, name: &Path, file: &Content, id: FileId) -> bool {
+    pub(super) fn is_packed_copy(&mut self, name: &Path, file: &Content, packed: &Sibling) -> bool {
         if name.with_extension("").exists() || self.is_open_copy(file) {
             // The next look may find it complete, or the other one closed.
             return true;
         }
-        let Some(row) = self.row_of_compressed(None, file, id) else {
+        let Some(row) = self.row_of_compressed(None, file, packed) else {
             return false;
         };
         let finished = row.finished;
@@ -97,33 +102,66 @@ impl Tailer {
         }
     }
 
-    /// Whether this file holds all that was read of an open generation: then that one is read. Its
-    /// first bytes alone would not do, as all generations may begin with the same banner.
+    /// Whether this file is an open generation, compressed: then that one is read. It holds all that
+    /// was read of it, which may be no more than a banner that all files of the log begin with, and
+    /// nothing that is not in the generation's own file.
     fn is_open_copy(&self, file: &Content) -> bool {
-        let alike = |c: &Checkpoint| c.head.size > 0 && identity::holds(file, c).unwrap_or(false);
+        let is_copy = |g: &Generation| {
+            let read = g.read_checkpoint();
+            if read.head.size == 0 || !identity::holds(file, &read).unwrap_or(false) {
+                return false;
+            }
+            let end = match g.file.is_gzip() {
+                false => g.known_size(),
+                true => g.offset(),
+            };
+            let is_known = g.is_intact() && g.file.ends_at(end).unwrap_or(false);
+            !is_known || file.ends_at(end).unwrap_or(true)
+        };
         let mut open = self.generations.values().filter(|g| !g.gone);
-        open.any(|g| alike(&g.read_checkpoint()))
+        open.any(is_copy)
     }
 
-    /// The row of the generation that was compressed, made one of the compressed file.
+    /// The row of the generation that was compressed, made one of the compressed file. Of several
+    /// that fit, as files of a log may begin alike, the one that says most.
     fn row_of_compressed(
         &mut self,
         name: Option<&Path>,
         file: &Content,
-        id: FileId,
+        packed: &Sibling,
     ) -> Option<Checkpoint> {
-        let fits = |r: &Checkpoint| {
+        let listings = &mut self.listings;
+        let mut proof = |r: &Checkpoint| {
             let named = name.is_none_or(|name| r.path == name);
-            named && r.head.size > 0 && identity::holds(file, r).unwrap_or(false)
+            if !named || r.head.size == 0 || !identity::holds(file, r).unwrap_or(false) {
+                return None;
+            }
+            let is_own = r.inode == packed.id.inode;
+            // Another file has what the row speaks of.
+            if !is_own && own_file(r, &listings.siblings(&r.path)).is_some() {
+                return None;
+            }
+            let is_whole = file.ends_at(r.offset).unwrap_or(false);
+            // As much as a short banner can be that all files of the log begin with.
+            if r.finished && !is_whole && (r.head.size as usize) < HEAD_BYTES {
+                return None;
+            }
+            Some((is_own, is_whole, r.head.size, r.offset))
         };
-        let inode = (self.rows.values().flatten())
-            .find(|r| fits(r))
-            .map(|r| r.inode)?;
+        let rows = self.rows.iter().flat_map(|(inode, rows)| {
+            let at = 0..rows.len();
+            at.map(move |at| (*inode, at, &rows[at]))
+        });
+        let fitting = rows.filter_map(|(inode, at, r)| Some((proof(r)?, inode, at)));
+        let ((_, is_whole, ..), inode, at) = fitting.max()?;
         let rows = self.rows.get_mut(&inode)?;
-        let mut row = rows.swap_remove(rows.iter().position(fits)?);
+        let mut row = rows.swap_remove(at);
         if rows.is_empty() {
             self.rows.remove(&inode);
         }
+        // Something was added to it before it was compressed.
+        row.finished &= is_whole;
+        let id = packed.id;
         if row.foreign {
             row.source = identity::new_source().ok()?;
         }

@@ -64,7 +64,7 @@ impl Tailer {
                 }
                 continue;
             }
-            if sibling.modified_ns >= since_ns && !self.is_copy(name, sibling, &file) {
+            if sibling.modified_ns >= since_ns && !self.is_copy(name, sibling, &siblings, &file) {
                 if self.may_be_copy_of_current(name, sibling, &file) {
                     self.undecided.insert(name.to_owned());
                     continue;
@@ -215,13 +215,15 @@ impl Tailer {
                 continue;
             };
             // Its inode may be that of an older generation which is gone.
-            let mine = |r: &Checkpoint| identity::holds(&file, r).unwrap_or(true);
+            let mine = |r: &Checkpoint| {
+                identity::says_something(r) && identity::holds(&file, r).unwrap_or(true)
+            };
             let rows = self.rows.get(&sibling.id.inode);
             if rows.is_some_and(|rows| rows.iter().any(mine)) {
                 self.settled.insert(sibling.id, version);
                 continue;
             }
-            if self.is_copy(name, sibling, &file) {
+            if self.is_copy(name, sibling, &siblings, &file) {
                 continue;
             }
             if self.notice_truncation(name) {
@@ -282,7 +284,7 @@ impl Tailer {
         }
         if file.is_gzip()
             && !self.rows.contains_key(&id.inode)
-            && self.is_packed_copy(name, &file, id)
+            && self.is_packed_copy(name, &file, &Sibling::of(real.to_owned(), metadata))
         {
             return;
         }
@@ -291,7 +293,8 @@ impl Tailer {
             return;
         }
         if let Some(row) = self.take_row(id, &file, name) {
-            if row.finished && row.offset >= metadata.len() && row.rotated {
+            let was_read = identity::says_something(&row) && row.offset >= metadata.len();
+            if row.finished && row.rotated && was_read {
                 self.keep_row(row);
                 return;
             }
@@ -406,16 +409,17 @@ impl Tailer {
         file: &Content,
     ) -> Option<Checkpoint> {
         let own = self.rows.get(&sibling.id.inode);
-        let is_known = own.is_some_and(|rows| rows.iter().any(|r| r.path == name));
+        let mut own = own.into_iter().flatten().filter(|r| r.path == name);
+        let was_read = |r: &Checkpoint| {
+            let says_something = identity::says_something(r) && r.created_ns != SKIPPED_NS;
+            says_something && identity::holds(file, r).unwrap_or(false)
+        };
+        // It is a generation of its own, however like the others.
+        if own.clone().any(was_read) {
+            return None;
+        }
+        let is_known = own.next().is_some();
         let is_copy = |r: &Checkpoint| {
-            let holds = |path: &Path| {
-                Content::open(path).is_ok_and(|o| {
-                    let same_file = o.metadata().is_ok_and(|m| m.ino() == r.inode);
-                    same_file && identity::holds(&o, r).unwrap_or(true)
-                })
-            };
-            let renamed = siblings.iter().filter(|s| s.id.inode == r.inode);
-            let intact = || holds(name) || renamed.map(|s| s.path.as_path()).any(holds);
             r.path == name
                 && r.inode != sibling.id.inode
                 && r.head.size > 0
@@ -423,7 +427,7 @@ impl Tailer {
                 // Many files may begin alike.
                 && (r.offset > 0 || !is_known)
                 && identity::holds(file, r).unwrap_or(false)
-                && !intact()
+                && own_file(r, siblings).is_none()
         };
         let inode = self
             .rows
@@ -442,8 +446,24 @@ impl Tailer {
 
     /// Whether the file is a copy of a generation of `name` that is known under another file. Of the
     /// one that has the name now there may be incomplete ones, see `may_be_copy_of_current`.
-    fn is_copy(&self, name: &Path, sibling: &Sibling, file: &Content) -> bool {
+    fn is_copy(
+        &self,
+        name: &Path,
+        sibling: &Sibling,
+        siblings: &[Sibling],
+        file: &Content,
+    ) -> bool {
         let holds = |c: &Checkpoint| c.head.size > 0 && identity::holds(file, c).unwrap_or(true);
+        let begins = |own: &Content| identity::is_beginning(file, sibling.size, own);
+        // What was read to its end has no more than that, and a file that is still there begins with
+        // its copy: news may well begin with the same banner.
+        let is_of_row = |r: &Checkpoint| {
+            let fits = r.path == name && holds(r);
+            fits && match r.finished {
+                true => r.offset == sibling.size,
+                false => own_file(r, siblings).is_none_or(|own| begins(&own).unwrap_or(true)),
+            }
+        };
         let is_copy_of = |g: &Generation| {
             if !g.is_intact() {
                 return holds(&g.read_checkpoint());
@@ -452,12 +472,10 @@ impl Tailer {
                 let size = g.file.metadata().map(|m| m.len());
                 g.file.is_gzip() || size.is_ok_and(|size| size == sibling.size)
             };
-            let begins = || identity::is_beginning(file, sibling.size, &g.file);
-            g.rotated.is_some() && is_as_long() && begins().unwrap_or(true)
+            g.rotated.is_some() && is_as_long() && begins(&g.file).unwrap_or(true)
         };
-        let mut rows = self.rows.values().flatten().filter(|r| r.path == name);
         let mut open = (self.generations.values()).filter(|g| g.checkpoint.path == name);
-        rows.any(holds) || open.any(is_copy_of)
+        self.rows.values().flatten().any(is_of_row) || open.any(is_copy_of)
     }
 
     /// Whether the generation that has the name turns out to have been truncated: nothing younger
@@ -576,4 +594,15 @@ impl Tailer {
             format_args!("cannot read {}: {error}", path.display()),
         );
     }
+}
+
+/// The file of a row, if it still has a name of its log and holds what the row speaks of.
+pub(super) fn own_file(row: &Checkpoint, siblings: &[Sibling]) -> Option<Content> {
+    let renamed = siblings.iter().filter(|s| s.id.inode == row.inode);
+    let paths = renamed.map(|s| s.path.as_path()).chain([&*row.path]);
+    let mut files = paths.filter_map(|path| Content::open(path).ok());
+    files.find(|file| {
+        let is_same = file.metadata().is_ok_and(|m| m.ino() == row.inode);
+        is_same && identity::holds(file, row).unwrap_or(true)
+    })
 }

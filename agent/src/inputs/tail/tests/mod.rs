@@ -1,6 +1,7 @@
 //! The tail driven by hand: no thread, no events, no waiting. A "crash" drops it with everything
 //! that has not been acknowledged; the store beside it drops repeats as the aggregator does.
 
+mod any_order;
 mod compressed;
 mod delivery;
 mod handing;

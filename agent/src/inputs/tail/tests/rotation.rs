@@ -317,107 +317,82 @@ fn a_file_that_cannot_be_read_for_a_while_is_tried_again() {
     assert_eq!(b.records(), ["2"]);
 }
 
-/// A small generator, so that a failing run can be repeated by its seed.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % n
+#[test]
+fn news_that_begin_like_a_generation_that_was_read_are_no_copy_of_it() {
+    for packs in [false, true] {
+        let mut b = Bench::started(&[]);
+        b.append("a.log", "banner\n");
+        assert_eq!(b.records(), ["banner"]);
+        b.rename("a.log", "a.log.00001");
+        b.append("a.log", "banner\n");
+        assert_eq!(b.records(), ["banner"]);
+        b.crash();
+        b.rename("a.log", "a.log.00002");
+        b.append("a.log.00003", "banner\nnever seen\n");
+        b.append("a.log", "last\n");
+        if packs {
+            b.compress("a.log.00002");
+            b.compress("a.log.00003");
+        }
+        b.start();
+        assert_eq!(b.records(), ["banner", "never seen", "last"], "{packs}");
+        b.crash();
+        b.start();
+        assert_eq!(b.records(), [""; 0], "{packs}");
     }
 }
 
 #[test]
-fn any_order_of_writes_rotations_and_crashes_gives_every_line_once() {
-    for seed in 1..=100_u64 {
-        let mut random = Random(0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed));
-        let mut b = Bench::started(&[("multiline.parser", "cri")]);
-        // Some records are written in two parts, and much may happen between these.
-        let mut rest: Option<()> = None;
-        // What is rotated away before its name was ever seen cannot be asked for.
-        b.append("a.log", "2026-11-21T09:00:00Z stdout F line 0\n");
-        b.look();
-        let (mut n_written, mut n_rotated) = (1, 0);
-        let mut trace = Vec::new();
-        for _ in 0..40 {
-            let action = random.below(10);
-            trace.push(action);
-            match action {
-                0..=2 => {
-                    for _ in 0..=random.below(20) {
-                        let text = match rest.take() {
-                            Some(()) => "F end".to_owned(),
-                            None => {
-                                let number = n_written;
-                                n_written += 1;
-                                if random.below(4) == 0 {
-                                    rest = Some(());
-                                    format!("P line {number}-")
-                                } else {
-                                    format!("F line {number}")
-                                }
-                            }
-                        };
-                        b.append("a.log", format!("2026-11-21T09:00:00Z stdout {text}\n"));
-                    }
-                }
-                3 if b.path("a.log").exists() => {
-                    b.rename("a.log", &format!("a.log.{n_rotated:05}"));
-                    n_rotated += 1;
-                    if rest.is_some() {
-                        // A name without a file for longer than rotate_wait ends what is unfinished.
-                        b.append("a.log", "");
-                    }
-                }
-                4 if b.path("a.log").exists() => {
-                    fs::copy(b.path("a.log"), b.path(&format!("a.log.{n_rotated:05}"))).unwrap();
-                    n_rotated += 1;
-                    File::options()
-                        .write(true)
-                        .open(b.path("a.log"))
-                        .unwrap()
-                        .set_len(0)
-                        .unwrap();
-                }
-                5 => {
-                    b.deliver_and_crash();
-                    b.start();
-                }
-                6 => {
-                    b.crash();
-                    b.start();
-                }
-                7 => b.look(),
-                8 => {
-                    let oldest = (0..n_rotated)
-                        .map(|n| format!("a.log.{n:05}"))
-                        .find(|name| b.path(name).exists());
-                    if let Some(oldest) = oldest {
-                        b.compress(&oldest);
-                    }
-                }
-                _ => b.settle(),
-            }
-        }
-        // A name that never comes back cannot be asked for its generations.
-        let last = rest.map_or_else(|| format!("line {n_written}"), |()| "end".to_owned());
-        b.append("a.log", format!("2026-11-21T09:00:00Z stdout F {last}\n"));
-        n_written += usize::from(rest.is_none());
-        b.settle();
-        let got = b.store.take_records().into_iter();
-        let mut got: Vec<String> = got.map(|r| r.replace("-end", "")).collect();
-        let mut expected: Vec<String> = (0..n_written).map(|n| format!("line {n}")).collect();
-        let mut sorted = got.clone();
-        sorted.sort();
-        expected.sort();
-        assert_eq!(sorted, expected, "seed {seed}: {trace:?}");
-        let number = |r: &String| r.strip_prefix("line ")?.parse::<u64>().ok();
-        got.retain(|r| number(r).is_some());
-        assert!(
-            got.is_sorted_by_key(number),
-            "seed {seed}: {trace:?}: {got:?}"
-        );
+fn what_was_added_to_a_generation_before_it_was_compressed_is_read() {
+    let mut b = Bench::started(&[]);
+    let long = "x".repeat(300);
+    b.append("a.log", format!("{long}\n"));
+    b.settle();
+    b.rename("a.log", "a.log.00001");
+    b.append("a.log", "2\n");
+    assert_eq!(b.records(), [long.as_str(), "2"]);
+    b.crash();
+    b.append("a.log.00001", "late\n");
+    b.compress("a.log.00001");
+    b.start();
+    assert_eq!(b.records(), ["late"]);
+}
+
+#[test]
+fn an_inode_of_which_nothing_was_read_proves_nothing() {
+    let mut b = Bench::started(&[]);
+    b.append("a.log", "");
+    b.settle();
+    b.rename("a.log", "a.log.00001");
+    b.append("a.log", "1\n");
+    assert_eq!(b.records(), ["1"]);
+    b.crash();
+    b.rename("a.log", "a.log.00002");
+    // As when the empty file was deleted and its inode given to the new one.
+    b.rename("a.log.00001", "a.log");
+    b.start();
+    let (tailer, _) = b.running.as_ref().unwrap();
+    assert!(tailer.current(&b.path("a.log")).is_some());
+}
+
+#[test]
+fn a_compressed_file_without_content_is_no_generation() {
+    let mut b = Bench::started(&[("multiline.parser", "cri")]);
+    let part = |flag: &str, text: &str| format!("2026-11-21T09:00:00Z stdout {flag} {text}\n");
+    b.append("a.log", part("P", "begin-"));
+    b.settle();
+    b.rename("a.log", "a.log.00001");
+    b.append("a.log", "");
+    b.look();
+    b.rename("a.log", "a.log.00002");
+    b.compress("a.log.00002");
+    b.append("a.log", part("F", "end"));
+    assert_eq!(b.records(), ["begin-end"]);
+    for _ in 0..2 {
+        b.crash();
+        b.start();
+        assert_eq!(b.records(), [""; 0]);
+        let (tailer, _) = b.running.as_ref().unwrap();
+        assert_eq!(tailer.generations.len(), 1);
     }
 }
