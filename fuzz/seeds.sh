@@ -115,6 +115,18 @@ for pod in "$seeds"/kubernetes_watch/*; do
   printf '}\n{"type":"DELETED","object":{"metadata":{"uid":"u","name":"n","namespace":"s"}}}\n' >> "$pod.line"
   rm "$pod"
 done
+copied certificate fixtures/certificates/*
+copied probe_config fixtures/blackbox/blackbox.yml fixtures/relabel/cases.yaml
+# A name and its address, and one that is not there.
+lines dns_answer <<'ANSWERS'
+\000\007\201\200\000\001\000\001\000\000\000\000\001a\002bc\000\000\001\000\001\300\014\000\001\000\001\000\000\000\074\000\004\177\000\000\001
+\000\007\201\203\000\001\000\000\000\000\000\000\001a\002bc\000\000\001\000\001
+a.example.com
+ANSWERS
+# A gauge of 1.
+lines prometheus_protobuf <<'PAGES'
+\022\012\001m\030\001\042\013\022\011\011\000\000\000\000\000\000\360\077
+PAGES
 lines statsd <<'DATAGRAMS'
 a.b:2|c|@0.1|#t:1,u:2\nbad\ng:-3.5|g\ng:7|g\nt:320|ms|@0.5\nu:765|s\nn:x|c\n
 g:+3|g|#x:y\nu:5|s\nt:1e3|ms
