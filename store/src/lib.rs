@@ -26,6 +26,7 @@ mod samples;
 mod snapshot;
 mod state;
 mod store;
+pub mod template;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

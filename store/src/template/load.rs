@@ -1,0 +1,320 @@
+//! Reading columns and rebuilding lines.
+//!
+//! A loaded column gives any of its values, so that single lines can be rebuilt.
+
+use super::layout::{self, Column, Layout, Templates};
+use super::packed::Plan;
+use super::search::{self, Rows};
+use super::{DAMAGED, Parts, clock, numbers};
+use crate::bytes::{Malformed, Reader};
+use crate::column::ints;
+
+/// Appends the `times.len()` encoded lines to `text`; `ends` gets where each ends. The lines take
+/// exactly `text_bytes`.
+pub fn decode(
+    parts: Parts<'_>,
+    times: &[i64],
+    text_bytes: usize,
+    text: &mut Vec<u8>,
+    ends: &mut Vec<u32>,
+) -> Result<(), Malformed> {
+    let column = layout::read(parts, times.len(), text_bytes)?;
+    let values = Values::load(&column)?;
+    let limit = text.len() + text_bytes;
+    text.reserve(text_bytes);
+    ends.clear();
+    ends.reserve(times.len());
+    for (row, time) in times.iter().enumerate() {
+        values.put(row, *time, text)?;
+        if text.len() > limit {
+            return Err(Malformed("lines are longer than promised"));
+        }
+        ends.push(text.len() as u32);
+    }
+    if text.len() == limit {
+        Ok(())
+    } else {
+        Err(Malformed("lines are shorter than promised"))
+    }
+}
+
+/// As `decode`, but lines that lack one of the needles may be left out: gives the numbers of the
+/// lines that were appended, or `None` for all of them.
+pub fn decode_containing(
+    parts: Parts<'_>,
+    times: &[i64],
+    text_bytes: usize,
+    needles: &[Vec<u8>],
+    text: &mut Vec<u8>,
+    ends: &mut Vec<u32>,
+) -> Result<Option<Vec<u32>>, Malformed> {
+    let column = layout::read(parts, times.len(), text_bytes)?;
+    let mut rows = Rows::All;
+    for needle in needles.iter().filter(|n| !n.is_empty()) {
+        rows = rows.and(search::containing(&column, needle)?);
+    }
+    let rows: Vec<u32> = match rows {
+        Rows::All => return decode(parts, times, text_bytes, text, ends).map(|()| None),
+        Rows::None => Vec::new(),
+        Rows::Some(rows) => {
+            let rows = rows.iter().enumerate().filter(|(_, is_in)| **is_in);
+            rows.map(|(row, _)| row as u32).collect()
+        }
+    };
+    ends.clear();
+    if rows.is_empty() {
+        return Ok(Some(rows));
+    }
+    let values = Values::load_rows(&column, &rows)?;
+    let limit = text.len() + text_bytes;
+    for &row in &rows {
+        values.put(row as usize, times[row as usize], text)?;
+        if text.len() > limit {
+            return Err(Malformed("lines are longer than promised"));
+        }
+        ends.push(text.len() as u32);
+    }
+    Ok(Some(rows))
+}
+
+/// A column that gives its values.
+#[derive(Debug)]
+pub enum Values<'a> {
+    Constant(&'a [u8]),
+    Integers {
+        width: usize,
+        values: Vec<i64>,
+    },
+    Decimals {
+        width: usize,
+        scales: Vec<i64>,
+        mantissas: Vec<i64>,
+    },
+    Times {
+        format: clock::Format,
+        distances: Vec<i64>,
+    },
+    Packed {
+        plan: &'a Plan,
+        data: &'a [u8],
+    },
+    Dictionary {
+        entries: Texts<'a>,
+        codes: Vec<i64>,
+    },
+    Raw(Texts<'a>),
+    Templates {
+        /// Per value its template and its number among the values of it.
+        places: Vec<(u32, u32)>,
+        templates: Vec<Loaded<'a>>,
+        whole: Option<Box<Values<'a>>>,
+    },
+}
+
+/// A template whose columns are loaded.
+#[derive(Debug)]
+pub struct Loaded<'a> {
+    pub pieces: &'a [&'a [u8]],
+    pub columns: Vec<Values<'a>>,
+}
+
+/// Texts one after the other.
+#[derive(Debug)]
+pub struct Texts<'a> {
+    bytes: &'a [u8],
+    ends: Vec<u32>,
+}
+
+impl<'a> Texts<'a> {
+    fn load(lens: &[u8], n: usize, bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let (mut end, mut ends) = (0i64, Vec::with_capacity(n));
+        for len in take_ints(lens, n)? {
+            end = end
+                .checked_add(len)
+                .filter(|e| len >= 0 && *e <= bytes.len() as i64)
+                .ok_or(Malformed("texts are longer than their bytes"))?;
+            ends.push(end as u32);
+        }
+        if end == bytes.len() as i64 {
+            Ok(Self { bytes, ends })
+        } else {
+            Err(Malformed("texts are shorter than their bytes"))
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    pub fn get(&self, at: usize) -> &'a [u8] {
+        let start = at.checked_sub(1).map_or(0, |before| self.ends[before]);
+        &self.bytes[start as usize..self.ends[at] as usize]
+    }
+}
+
+fn take_ints(bytes: &[u8], n: usize) -> Result<Vec<i64>, Malformed> {
+    let mut values = Vec::new();
+    let mut r = Reader::new(bytes);
+    ints::decode(&mut r, n, &mut values)?;
+    r.end()?;
+    Ok(values)
+}
+
+impl<'a> Values<'a> {
+    pub fn load(column: &'a Column<'a>) -> Result<Self, Malformed> {
+        let n = column.n_rows;
+        Ok(match &column.layout {
+            Layout::Constant(value) => Self::Constant(value),
+            Layout::Integers { width, values } => Self::Integers {
+                width: *width,
+                values: take_ints(values, n)?,
+            },
+            Layout::Decimals {
+                width,
+                scales,
+                mantissas,
+            } => Self::Decimals {
+                width: *width,
+                scales: take_ints(scales, n)?,
+                mantissas: take_ints(mantissas, n)?,
+            },
+            Layout::Times { format, distances } => Self::Times {
+                format: *format,
+                distances: take_ints(distances, n)?,
+            },
+            Layout::Packed { plan, data } => Self::Packed { plan, data },
+            Layout::Dictionary {
+                n_entries,
+                lens,
+                texts,
+                codes,
+            } => {
+                let codes = take_ints(codes, n)?;
+                if codes.iter().any(|c| !(0..*n_entries as i64).contains(c)) {
+                    return Err(Malformed("code outside the dictionary"));
+                }
+                Self::Dictionary {
+                    entries: Texts::load(lens, *n_entries, texts)?,
+                    codes,
+                }
+            }
+            Layout::Raw { lens, texts } => Self::Raw(Texts::load(lens, n, texts)?),
+            Layout::Templates(templates) => {
+                Self::load_templates(templates, places(templates, n)?, None)?
+            }
+        })
+    }
+
+    /// Loads what these rows need; no others may be asked for.
+    fn load_rows(column: &'a Column<'a>, rows: &[u32]) -> Result<Self, Malformed> {
+        let Layout::Templates(templates) = &column.layout else {
+            return Self::load(column);
+        };
+        let places = places(templates, column.n_rows)?;
+        let mut is_needed = vec![false; templates.templates.len() + 1];
+        for row in rows {
+            is_needed[places[*row as usize].0 as usize] = true;
+        }
+        Self::load_templates(templates, places, Some(&is_needed))
+    }
+
+    fn load_templates(
+        of: &'a Templates<'a>,
+        places: Vec<(u32, u32)>,
+        is_needed: Option<&[bool]>,
+    ) -> Result<Self, Malformed> {
+        let mut templates = Vec::with_capacity(of.templates.len());
+        for (at, template) in of.templates.iter().enumerate() {
+            let mut columns = Vec::new();
+            if is_needed.is_none_or(|needed| needed[at]) {
+                columns.reserve(template.columns.len());
+                for column in &template.columns {
+                    columns.push(Self::load(column)?);
+                }
+            }
+            templates.push(Loaded {
+                pieces: &template.pieces,
+                columns,
+            });
+        }
+        let whole = of.whole.as_deref().map(Self::load).transpose()?;
+        Ok(Self::Templates {
+            places,
+            templates,
+            whole: whole.map(Box::new),
+        })
+    }
+
+    /// Appends the value of `row`, of an entry of this time.
+    pub fn put(&self, row: usize, entry_ns: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        match self {
+            Self::Constant(value) => out.extend_from_slice(value),
+            Self::Integers { width, values } => numbers::put_integer(out, values[row], *width),
+            Self::Decimals {
+                width,
+                scales,
+                mantissas,
+            } => {
+                if !numbers::put_decimal(out, mantissas[row], scales[row], *width) {
+                    return Err(Malformed("decimal without a point"));
+                }
+            }
+            Self::Times { format, distances } => {
+                if !clock::write(*format, distances[row], entry_ns, out) {
+                    return Err(Malformed("time out of range"));
+                }
+            }
+            Self::Packed { plan, data } => plan.put(data, row, out)?,
+            Self::Dictionary { entries, codes } => {
+                out.extend_from_slice(entries.get(codes[row] as usize));
+            }
+            Self::Raw(texts) => out.extend_from_slice(texts.get(row)),
+            Self::Templates {
+                places,
+                templates,
+                whole,
+            } => {
+                let (template, row) = places[row];
+                match (templates.get(template as usize), whole) {
+                    (Some(template), _) => template.put(row as usize, entry_ns, out)?,
+                    (None, Some(whole)) => whole.put(row as usize, entry_ns, out)?,
+                    (None, None) => return Err(DAMAGED),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Loaded<'_> {
+    fn put(&self, row: usize, entry_ns: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        out.extend_from_slice(self.pieces[0]);
+        for (column, piece) in self.columns.iter().zip(&self.pieces[1..]) {
+            column.put(row, entry_ns, out)?;
+            out.extend_from_slice(piece);
+        }
+        Ok(())
+    }
+}
+
+/// Per value its template (or the number of templates for none) and its number among the template's
+/// values.
+pub fn places(of: &Templates<'_>, n: usize) -> Result<Vec<(u32, u32)>, Malformed> {
+    let mut next = vec![0u32; of.templates.len() + 1];
+    let mut places = Vec::with_capacity(n);
+    for id in take_ints(of.ids, n)? {
+        let count = usize::try_from(id).ok().and_then(|id| next.get_mut(id));
+        let count = count.ok_or(Malformed("unknown template"))?;
+        places.push((id as u32, *count));
+        *count += 1;
+    }
+    let n_whole = of.whole.as_ref().map_or(0, |w| w.n_rows);
+    let promised = of.templates.iter().map(|t| t.n_rows).chain([n_whole]);
+    if promised.zip(&next).all(|(p, n)| p == *n as usize) {
+        Ok(places)
+    } else {
+        Err(Malformed(
+            "another number of lines of a template than promised",
+        ))
+    }
+}
