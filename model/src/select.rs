@@ -153,7 +153,8 @@ pub struct LogSelect {
     /// Unix nanoseconds, excluded.
     pub to_ns: i64,
     pub direction: Direction,
-    /// Literals that every wanted line contains: a block that surely lacks one may be skipped.
+    /// Literals that every wanted line contains: blocks and entries that surely lack one may be left
+    /// out.
     pub needles: Vec<Vec<u8>>,
 }
 
@@ -191,7 +192,8 @@ pub trait LogBlockRef {
     fn labels(&self) -> &Labels;
     /// Time of the oldest and of the newest entry, also of those outside the selected range.
     fn time_range_ns(&self) -> (i64, i64);
-    /// Decodes the entries within the selected time range into `out`, which is cleared first.
+    /// Decodes the entries within the selected time range into `out`, which is cleared first. Those
+    /// that lack one of the selected needles may be left out.
     ///
     /// # Errors
     /// When the block cannot be read.

@@ -1,7 +1,8 @@
-//! A store written by version 1 of the format must open for ever, with the same content.
+//! A store written by an older version of the format must open for ever, with the same content.
 //!
-//! `fixtures/store/v1` holds parts of both signals and a WAL that was not written out. `UPDATE=1`
-//! writes it anew: do that only together with a new version number, under a new name.
+//! `fixtures/store/v1` and `v2` hold parts of both signals and a WAL that was not written out. In
+//! `v2` the log parts have pages of templates. `UPDATE=1` writes the newest anew: do that only
+//! together with a new version number, under a new name.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -17,32 +18,62 @@ use kansoku_store::{Incoming, Options, Store};
 
 const T0_NS: i64 = 1_767_312_000_000_000_000;
 
-fn fixture() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/store/v1")
+/// A fixture, and what its writer was given.
+#[derive(Clone, Copy)]
+struct Version {
+    folder: &'static str,
+    lines_per_batch: u64,
+    line: fn(u64) -> String,
 }
 
-fn log_batch(round: u64) -> RecordBatch {
+const V1: Version = Version {
+    folder: "v1",
+    lines_per_batch: 30,
+    line: |at| format!("line {at} of the request {:x}", at * 0x9e37_79b9),
+};
+const V2: Version = Version {
+    folder: "v2",
+    lines_per_batch: 150,
+    line: |at| {
+        let (ms, id) = (at * 700, at.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let time = format!("{:02}:{:02}.{:03}", ms / 60_000, ms / 1000 % 60, ms % 1000);
+        let path = format!(
+            "/api/v1/{}/{}",
+            ["cart", "users"][at as usize % 2],
+            id >> 44
+        );
+        format!(
+            r#"{{"ts":"2026-01-02T00:{time}Z","n":{at},"path":"{path}","id":"{id:016x}","took":{}.{:02}}} of the request"#,
+            id % 7,
+            id % 89
+        )
+    },
+};
+
+fn fixture(version: Version) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/store");
+    folder.join(version.folder)
+}
+
+fn log_batch(version: Version, round: u64) -> RecordBatch {
+    let n = version.lines_per_batch;
     let resource = Resource {
         labels: Labels::from_pairs([("app", format!("app{}", round % 2)), ("zone", "観".into())]),
         ..Default::default()
     };
     let mut b = LogBatch::new("t".into(), Arc::new(resource), Vec::new());
-    for i in 0..30u64 {
-        let at = round * 30 + i;
+    for i in 0..n {
+        let at = round * n + i;
         let row = b.push(T0_NS + (at * 700_000_001) as i64, Position::at(at + 1));
-        b.set_text(
-            "log",
-            row,
-            format!("line {at} of the request {:x}", at * 0x9e37_79b9).as_bytes(),
-        );
+        b.set_text("log", row, (version.line)(at).as_bytes());
         if i % 3 == 0 {
             b.set_text("level", row, b"warn");
         }
     }
     b.source = Source {
         id: SourceId(77),
-        from: Position::at(round * 30),
-        to: Position::at(round * 30 + 30),
+        from: Position::at(round * n),
+        to: Position::at(round * n + n),
     };
     RecordBatch::Logs(b)
 }
@@ -68,10 +99,10 @@ fn metric_batch(round: i64) -> RecordBatch {
     RecordBatch::Metrics(b)
 }
 
-fn write(path: &Path) {
+fn write(version: Version, path: &Path) {
     let (store, _) = Store::open(Options::new(path)).unwrap();
     for round in 0..8 {
-        for batch in [log_batch(round), metric_batch(round as i64)] {
+        for batch in [log_batch(version, round), metric_batch(round as i64)] {
             store.append(vec![Incoming::Batch(batch)]).unwrap();
         }
         if round % 2 == 1 && round < 7 {
@@ -137,32 +168,55 @@ fn copy(from: &Path, to: &Path) {
 
 #[test]
 fn a_store_of_version_1_opens_with_its_content() {
-    let expected = fixture().with_extension("expected.txt");
+    check(V1);
+}
+
+#[test]
+fn a_store_of_version_2_opens_with_its_content() {
     if std::env::var_os("UPDATE").is_some() {
-        let _ = fs::remove_dir_all(fixture());
-        write(&fixture());
+        let _ = fs::remove_dir_all(fixture(V2));
+        write(V2, &fixture(V2));
         let scratch = tempfile::tempdir().unwrap();
-        copy(&fixture(), scratch.path());
+        copy(&fixture(V2), scratch.path());
         let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
-        fs::write(&expected, dump(&store)).unwrap();
+        let expected = fixture(V2).with_extension("expected.txt");
+        fs::write(expected, dump(&store)).unwrap();
     }
+    check(V2);
+    // The lines alone take 6151 bytes of each part when they are not cut (zstd level 1).
+    let parts = fs::read_dir(fixture(V2).join("parts")).unwrap();
+    let logs = parts.filter_map(|file| {
+        let path = file.unwrap().path();
+        let is_logs = path.extension().is_some_and(|e| e == "logs");
+        is_logs.then(|| fs::read(path).unwrap())
+    });
+    let logs: Vec<Vec<u8>> = logs.collect();
+    assert_eq!(logs.len(), 3);
+    for part in logs {
+        assert_eq!(part[4..8], [2, 0, 0, 0]);
+        assert!(part.len() < 6100, "{}", part.len());
+    }
+}
+
+fn check(version: Version) {
+    let n = version.lines_per_batch;
+    let expected = fixture(version).with_extension("expected.txt");
     let scratch = tempfile::tempdir().unwrap();
-    copy(&fixture(), scratch.path());
+    copy(&fixture(version), scratch.path());
     let (store, recovery) = Store::open(Options::new(scratch.path())).unwrap();
     assert!(
         recovery.damaged.is_empty() && recovery.torn_bytes == 0,
         "{recovery:?}"
     );
-    assert_eq!((recovery.parts, recovery.wal_records), (6, 60 + 6));
+    assert_eq!((recovery.parts, recovery.wal_records), (6, 2 * n + 6));
     let content = dump(&store);
     assert_eq!(content, fs::read_to_string(&expected).unwrap());
-    assert_eq!(content.matches("of the request").count(), 240);
-    // Marks of version 1 still tell a repeat.
+    assert_eq!(content.matches("of the request").count() as u64, 8 * n);
+    // Marks of an older version still tell a repeat.
     for round in [0, 7] {
-        let done = store
-            .append(vec![Incoming::Batch(log_batch(round))])
-            .unwrap();
-        assert_eq!((done.accepted, done.duplicates), (0, 30));
+        let batch = log_batch(version, round);
+        let done = store.append(vec![Incoming::Batch(batch)]).unwrap();
+        assert_eq!((done.accepted, done.duplicates), (0, n));
     }
     // And what this version makes of the old files has the same content.
     store.flush().unwrap();

@@ -4,7 +4,8 @@
 //! verified, and a file without a whole footer is no part.
 //!
 //! ```text
-//! header, 16 bytes:   "KSPT", version (4 bytes, 1), zeros (8)          (integers little-endian)
+//! header, 16 bytes:   "KSPT", version (4 bytes: logs 2 or 1, samples 1), zeros (8)
+//!                                                                    (integers little-endian)
 //! sections:           bytes, each a zstd frame, or plain when stored and raw length are equal
 //! directory:          a section; drawn in `logs.rs` and `samples.rs`
 //! footer, 64 bytes:
@@ -34,7 +35,6 @@ use crate::manifest::{Entry, Signal};
 pub const FOLDER: &str = "parts";
 const MAGIC: &[u8; 4] = b"KSPT";
 const FOOTER_MAGIC: &[u8; 4] = b"KSPF";
-const VERSION: u32 = 1;
 const HEADER_BYTES: u64 = 16;
 const FOOTER_BYTES: u64 = 64;
 /// The largest section, raw: eight times the largest frame. A larger number is damage.
@@ -106,7 +106,7 @@ impl PartWriter {
             .collect::<io::Result<Vec<_>>>()
             .map_err(|e| StoreError::io("compress", &disk.path(&name), &e))?;
         let mut pending = MAGIC.to_vec();
-        put_u32(&mut pending, VERSION);
+        put_u32(&mut pending, newest_version(entry.signal));
         put_u64(&mut pending, 0);
         Ok(Self {
             disk: disk.clone(),
@@ -125,11 +125,20 @@ impl PartWriter {
 
     /// Appends a section, compressed when that makes it smaller.
     pub fn put_packed(&mut self, bytes: &[u8]) -> Result<Section, StoreError> {
+        let packed = self.pack(bytes)?;
+        self.put_smaller(&packed, bytes)
+    }
+
+    /// Compresses bytes as `put_packed` would, and writes nothing.
+    pub fn pack(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
         let path = self.out.path();
-        let packed =
-            pack(&mut self.compressors, bytes).map_err(|e| StoreError::io("compress", path, &e))?;
+        pack(&mut self.compressors, bytes).map_err(|e| StoreError::io("compress", path, &e))
+    }
+
+    /// Appends a section whose compressed bytes are there already.
+    pub fn put_smaller(&mut self, packed: &[u8], bytes: &[u8]) -> Result<Section, StoreError> {
         if packed.len() < bytes.len() {
-            self.put_stored(&packed, bytes.len())
+            self.put_stored(packed, bytes.len())
         } else {
             self.put_plain(bytes)
         }
@@ -203,6 +212,14 @@ pub fn temporary_name(entry: &Entry) -> String {
     entry.file_name() + ".tmp"
 }
 
+/// The version that is written; all versions from 1 to it are read.
+fn newest_version(signal: Signal) -> u32 {
+    match signal {
+        Signal::Logs => 2,
+        Signal::Samples => 1,
+    }
+}
+
 fn signal_byte(signal: Signal) -> u8 {
     match signal {
         Signal::Logs => 1,
@@ -223,6 +240,7 @@ pub struct Shared {
 pub struct PartFile {
     pub entry: Entry,
     pub totals: Totals,
+    pub version: u32,
     input: Input,
     shared: Arc<Shared>,
     /// No manifest names the file any more: remove it when the last query lets go.
@@ -249,7 +267,8 @@ impl PartFile {
         if &header[..4] != MAGIC || &footer[60..] != FOOTER_MAGIC {
             return Err(damaged("not a part of this store"));
         }
-        if header[4..8] != VERSION.to_le_bytes() {
+        let version = u32::from_le_bytes(header[4..8].try_into().expect("four bytes"));
+        if !(1..=newest_version(entry.signal)).contains(&version) {
             return Err(damaged("part of an unknown version; use a newer kansoku"));
         }
         let u32_at =
@@ -279,6 +298,7 @@ impl PartFile {
         let file = Self {
             entry,
             totals,
+            version,
             input,
             shared: Arc::clone(shared),
             is_doomed: AtomicBool::new(false),
@@ -371,12 +391,21 @@ impl PartFile {
 
     /// Reads a section that others will want as well.
     pub fn read_shared(&self, section: &Section) -> Result<Arc<Vec<u8>>, StoreError> {
-        let key = (self.entry.number, section.offset);
+        self.share(section.offset, |bytes| self.read(section, bytes))
+    }
+
+    /// What `read` makes of the section at `offset`, if it is not remembered.
+    pub fn share(
+        &self,
+        offset: u64,
+        read: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
+    ) -> Result<Arc<Vec<u8>>, StoreError> {
+        let key = (self.entry.number, offset);
         if let Some(found) = self.shared.cache.get(key) {
             return Ok(found);
         }
         let mut bytes = Vec::new();
-        self.read(section, &mut bytes)?;
+        read(&mut bytes)?;
         let bytes = Arc::new(bytes);
         self.shared.cache.put(key, &bytes);
         Ok(bytes)

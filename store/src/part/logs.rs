@@ -5,14 +5,16 @@
 //! time, and the entries of a block by time.
 //!
 //! ```text
-//! page: up to four sections
+//! page: sections
 //!   times     per block: length, times as `ints`; length, line lengths as `ints`
-//!   lines     the bytes of all lines, block by block
+//!   lines     the bytes of all lines, block by block, or four sections of templates and columns
+//!             (`lines.rs`)
 //!   metadata  per block: length, then number of columns (varint); each: name (text), values as
 //!             `texts`. No section when no block has any
 //!   filter    trigrams of all lines (`trigrams.rs`). No section when it would not help
 //! directory: number of streams (varint), label bytes of each (text);
-//!   number of pages, each: times, lines, 1 byte (bit 0: metadata, bit 1: filter), those sections;
+//!   number of pages, each: times, 1 byte (bit 0: metadata, bit 1: filter, bit 2: templates), lines,
+//!   the other sections (version 1: times, lines, the byte, the other sections; bit 2 is 0);
 //!   number of blocks, each: stream, page (varints, as differences from the block before), entries,
 //!   bytes of lines, bytes of lines and metadata, oldest time (signed), newest minus oldest (varint)
 //! ```
@@ -23,6 +25,7 @@ use kansoku_model::select::LogBlock;
 use kansoku_model::{Labels, Slice};
 
 use super::file::{PartFile, PartWriter, Section, Totals};
+use super::lines::Lines;
 use super::trigrams;
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader, put_signed, put_text, put_varint};
@@ -31,6 +34,7 @@ use crate::fs::Disk;
 use crate::intern::Interner;
 use crate::manifest::Entry;
 use crate::rows;
+use crate::template::Encoder;
 
 /// Blocks share a page up to this much text; a block this large is a page of its own.
 const PAGE_BYTES: usize = 256 << 10;
@@ -46,7 +50,7 @@ const FILTER_FROM_BYTES: usize = 8 << 10;
 #[derive(Debug, Clone, Copy)]
 struct Page {
     times: Section,
-    lines: Section,
+    lines: Lines,
     metadata: Option<Section>,
     filter: Option<Section>,
 }
@@ -81,6 +85,7 @@ impl Block {
 pub struct LogPartWriter {
     out: PartWriter,
     effort: Effort,
+    encoder: Encoder,
     streams: Vec<Arc<Labels>>,
     pages: Vec<Page>,
     blocks: Vec<Block>,
@@ -93,7 +98,8 @@ pub struct LogPartWriter {
 #[derive(Default)]
 struct OpenPage {
     times: Vec<u8>,
-    lines: Vec<u8>,
+    /// The entries of all its blocks, without metadata.
+    rows: LogBlock,
     metadata: Vec<u8>,
     has_metadata: bool,
     n_blocks: u32,
@@ -101,9 +107,12 @@ struct OpenPage {
 
 impl LogPartWriter {
     pub fn create(disk: &Disk, entry: Entry, effort: Effort) -> Result<Self, StoreError> {
+        let encoder = Encoder::new(effort)
+            .map_err(|e| StoreError::io("compress", &disk.path(&entry.file_name()), &e))?;
         Ok(Self {
             out: PartWriter::create(disk, entry, effort)?,
             effort,
+            encoder,
             streams: Vec::new(),
             pages: Vec::new(),
             blocks: Vec::new(),
@@ -154,7 +163,7 @@ impl LogPartWriter {
         };
         debug_assert!(rows::is_sorted(&rows.times));
         let line_bytes: usize = rows.lines.iter().map(|s| s.len as usize).sum();
-        if self.page.n_blocks > 0 && self.page.lines.len() + line_bytes > PAGE_BYTES {
+        if self.page.n_blocks > 0 && self.page.rows.text.len() + line_bytes > PAGE_BYTES {
             self.end_page()?;
         }
         self.blocks.push(Block {
@@ -162,14 +171,14 @@ impl LogPartWriter {
             page: self.pages.len() as u32,
             slot: self.page.n_blocks,
             n_rows: rows.times.len() as u32,
-            line_start: self.page.lines.len() as u32,
+            line_start: self.page.rows.text.len() as u32,
             line_bytes: line_bytes as u32,
             raw_bytes: rows::raw_bytes(&rows),
             min_ns,
             max_ns,
         });
         self.page.put(&rows, self.effort);
-        if self.page.lines.len() >= PAGE_BYTES {
+        if self.page.rows.text.len() >= PAGE_BYTES {
             self.end_page()?;
         }
         Ok(())
@@ -181,15 +190,15 @@ impl LogPartWriter {
             return Ok(());
         }
         let mut filter = None;
-        if page.lines.len() >= FILTER_FROM_BYTES {
+        if page.rows.text.len() >= FILTER_FROM_BYTES {
             let mut builder = trigrams::Builder::new();
             // Pieces that span two lines do no harm: they only add bits.
-            builder.add(&page.lines);
+            builder.add(&page.rows.text);
             filter = builder.finish();
         }
         self.pages.push(Page {
             times: self.out.put_packed(&page.times)?,
-            lines: self.out.put_packed(&page.lines)?,
+            lines: Lines::write(&mut self.out, &mut self.encoder, &page.rows)?,
             metadata: match page.has_metadata {
                 true => Some(self.out.put_packed(&page.metadata)?),
                 false => None,
@@ -225,8 +234,10 @@ impl LogPartWriter {
         put_varint(&mut out, self.pages.len() as u64);
         for page in &self.pages {
             page.times.put(&mut out);
+            let (metadata, filter) = (page.metadata.is_some(), page.filter.is_some());
+            let templates = page.lines.are_templates();
+            out.push(u8::from(metadata) | u8::from(filter) << 1 | u8::from(templates) << 2);
             page.lines.put(&mut out);
-            out.push(u8::from(page.metadata.is_some()) | u8::from(page.filter.is_some()) << 1);
             page.metadata
                 .iter()
                 .chain(&page.filter)
@@ -257,8 +268,8 @@ impl OpenPage {
         let lens: Vec<i64> = rows.lines.iter().map(|s| i64::from(s.len)).collect();
         ints::encode(&lens, effort, &mut column);
         put_text(&mut self.times, &column);
-        for &line in &rows.lines {
-            self.lines.extend_from_slice(rows.bytes(line));
+        for (&line, time) in rows.lines.iter().zip(&rows.times) {
+            rows::push(&mut self.rows, *time, rows.bytes(line));
         }
         column.clear();
         put_varint(&mut column, rows.metadata.len() as u64);
@@ -283,7 +294,7 @@ pub struct LogIndex {
 }
 
 impl LogIndex {
-    pub fn decode(bytes: &[u8], interner: &Interner) -> Result<Self, Malformed> {
+    pub fn decode(bytes: &[u8], version: u32, interner: &Interner) -> Result<Self, Malformed> {
         let mut r = Reader::new(bytes);
         let streams = (0..r.count(1)?)
             .map(|_| {
@@ -294,7 +305,13 @@ impl LogIndex {
             .collect::<Result<Vec<_>, Malformed>>()?;
         let mut pages = Vec::new();
         for _ in 0..r.count(15)? {
-            let (times, lines, flags) = (Section::take(&mut r)?, Section::take(&mut r)?, r.byte()?);
+            let times = Section::take(&mut r)?;
+            let (lines, flags) = if version == 1 {
+                (Lines::take(&mut r, false)?, r.byte()?)
+            } else {
+                let flags = r.byte()?;
+                (Lines::take(&mut r, flags & 4 != 0)?, flags)
+            };
             let mut section = |bit: u8| -> Result<Option<Section>, Malformed> {
                 if flags & bit == 0 {
                     Ok(None)
@@ -386,9 +403,66 @@ impl LogIndex {
             .map_err(|e| file.damaged(&format!("times of the page at {}: {}", section.offset, e.0)))
     }
 
+    /// The blocks of a page; pages hold runs of blocks.
+    fn blocks_of(&self, page: u32) -> &[Block] {
+        let start = self.blocks.partition_point(|b| b.page < page);
+        let end = self.blocks.partition_point(|b| b.page <= page);
+        &self.blocks[start..end]
+    }
+
+    /// The times of all entries of a page.
+    fn page_times(&self, file: &PartFile, page: u32) -> Result<Vec<i64>, StoreError> {
+        let (mut all, mut times, mut lens) = (Vec::new(), Vec::new(), Vec::new());
+        for block in self.blocks_of(page) {
+            self.read_times(file, block, &mut times, &mut lens)?;
+            all.append(&mut times);
+        }
+        Ok(all)
+    }
+
     /// Whether any block of this one's page has structured metadata.
     pub fn has_metadata(&self, block: &Block) -> bool {
         self.pages[block.page as usize].metadata.is_some()
+    }
+
+    /// Reads the entries of a block into `out`, which is cleared first; those that lack one of the
+    /// needles may be left out.
+    pub fn read_containing(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        needles: &[Vec<u8>],
+        out: &mut LogBlock,
+    ) -> Result<(), StoreError> {
+        let page = &self.pages[block.page as usize];
+        let is_alone = self.blocks_of(block.page).len() == 1;
+        if needles.is_empty() || !page.lines.are_templates() || !is_alone {
+            return self.read(file, block, out);
+        }
+        out.clear();
+        let (mut lens, mut ends) = (Vec::new(), Vec::new());
+        self.read_times(file, block, &mut out.times, &mut lens)?;
+        let rows =
+            page.lines
+                .read_containing(file, &out.times, needles, &mut out.text, &mut ends)?;
+        let Some(rows) = rows else {
+            return self.finish_read(file, block, &lens, out);
+        };
+        let mut start = 0;
+        for end in ends {
+            let len = end - start;
+            out.lines.push(Slice { start, len });
+            start = end;
+        }
+        if !rows.is_empty() {
+            self.add_metadata(file, block, out)?;
+        }
+        let pick = |row: &u32| out.times[*row as usize];
+        out.times = rows.iter().map(pick).collect();
+        for (_, values) in &mut out.metadata {
+            *values = rows.iter().map(|row| values[*row as usize]).collect();
+        }
+        Ok(())
     }
 
     /// Reads all entries of a block into `out`, which is cleared first.
@@ -402,11 +476,14 @@ impl LogIndex {
         let mut lens = Vec::new();
         self.read_times(file, block, &mut out.times, &mut lens)?;
         let page = &self.pages[block.page as usize];
-        let is_alone = block.line_start == 0 && block.line_bytes == page.lines.raw;
+        let is_alone = self.blocks_of(block.page).len() == 1;
         if is_alone {
-            file.read(&page.lines, &mut out.text)?;
+            page.lines.read(file, &out.times, &mut out.text)?;
         } else {
-            let text = file.read_shared(&page.lines)?;
+            let text = file.share(page.lines.offset(), |text| {
+                let times = self.page_times(file, block.page)?;
+                page.lines.read(file, &times, text)
+            })?;
             let lines = text
                 .get(block.line_start as usize..)
                 .and_then(|t| t.get(..block.line_bytes as usize));
@@ -414,8 +491,19 @@ impl LogIndex {
                 lines.ok_or_else(|| file.damaged("lines lie outside their page"))?,
             );
         }
+        self.finish_read(file, block, &lens, out)
+    }
+
+    /// Cuts the text of a block into lines and adds the metadata.
+    fn finish_read(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        lens: &[i64],
+        out: &mut LogBlock,
+    ) -> Result<(), StoreError> {
         let mut start = 0u64;
-        for len in lens {
+        for &len in lens {
             if len < 0 || start + len as u64 > out.text.len() as u64 {
                 return Err(file.damaged("line lengths do not fit the text"));
             }
@@ -425,7 +513,16 @@ impl LogIndex {
             });
             start += len as u64;
         }
-        if let Some(section) = &page.metadata {
+        self.add_metadata(file, block, out)
+    }
+
+    fn add_metadata(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        out: &mut LogBlock,
+    ) -> Result<(), StoreError> {
+        if let Some(section) = &self.pages[block.page as usize].metadata {
             let bytes = file.read_shared(section)?;
             read_metadata(&bytes, block, out).map_err(|e| {
                 file.damaged(&format!(

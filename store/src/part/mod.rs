@@ -4,6 +4,7 @@
 //! pages lie) are in memory while it is open; everything else is read when asked for.
 
 mod file;
+mod lines;
 pub mod logs;
 mod sample_reader;
 pub mod samples;
@@ -38,7 +39,9 @@ impl Part {
     pub fn open(shared: &Arc<Shared>, entry: Entry, labels: &Interner) -> Result<Self, StoreError> {
         let (file, directory) = PartFile::open(shared, entry)?;
         let body = match entry.signal {
-            Signal::Logs => logs::LogIndex::decode(&directory, labels).map(Body::Logs),
+            Signal::Logs => {
+                logs::LogIndex::decode(&directory, file.version, labels).map(Body::Logs)
+            }
             Signal::Samples => samples::SampleIndex::decode(&directory).map(Body::Samples),
         };
         let body = body.map_err(|e| file.damaged(&format!("directory: {}", e.0)))?;

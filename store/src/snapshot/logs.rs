@@ -33,6 +33,8 @@ struct BlockRef<'a> {
     /// The selected range.
     from_ns: i64,
     to_ns: i64,
+    /// What wanted lines contain.
+    needles: &'a [Vec<u8>],
     notes: &'a Notes,
 }
 
@@ -45,7 +47,7 @@ impl LogSource for Snapshot {
             Direction::Forward => blocks.sort_by_key(|b| b.min_ns),
         }
         for block in blocks {
-            if block.lacks(&wanted.needles) {
+            if block.lacks() {
                 continue;
             }
             if visit(&block)?.is_break() {
@@ -57,7 +59,7 @@ impl LogSource for Snapshot {
 }
 
 impl Snapshot {
-    fn log_blocks(&self, wanted: &LogSelect) -> Vec<BlockRef<'_>> {
+    fn log_blocks<'a>(&'a self, wanted: &'a LogSelect) -> Vec<BlockRef<'a>> {
         let mut blocks = Vec::new();
         let mut passes = Passes::new(&wanted.matchers);
         let (from_ns, to_ns) = (wanted.from_ns, wanted.to_ns);
@@ -69,6 +71,7 @@ impl Snapshot {
             place,
             from_ns,
             to_ns,
+            needles: &wanted.needles,
             notes: &self.notes,
         };
         for part in &self.view.parts {
@@ -121,9 +124,9 @@ impl<'a> Passes<'a> {
 }
 
 impl BlockRef<'_> {
-    fn lacks(&self, needles: &[Vec<u8>]) -> bool {
+    fn lacks(&self) -> bool {
         match &self.place {
-            Place::Part { part, index, block } => index.lacks(&part.file, block, needles),
+            Place::Part { part, index, block } => index.lacks(&part.file, block, self.needles),
             Place::Head(_) => false,
         }
     }
@@ -147,7 +150,8 @@ impl LogBlockRef for BlockRef<'_> {
         match &self.place {
             Place::Head(chunk) => chunk.copy_range(self.from_ns, self.to_ns, out),
             Place::Part { part, index, block } => {
-                if let Err(error) = index.read(&part.file, block, out) {
+                let read = index.read_containing(&part.file, block, self.needles, out);
+                if let Err(error) = read {
                     part.file.count_damage(block.place_key());
                     self.notes.note(&error);
                     out.clear();

@@ -220,6 +220,70 @@ fn selection_by_time_labels_and_needles() {
 }
 
 #[test]
+fn lines_with_a_needle_come_out_of_templates_with_their_metadata() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    for round in 0..4u64 {
+        let text = |i: u64| {
+            let id = (round * 3000 + i).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let user = ["ann", "bob", "eve"][i as usize % 3];
+            format!(
+                r#"{{"n":{i},"id":"{id:016x}","path":"/a/{}","user":"{user}","pad":"{}"}}"#,
+                id % 5000,
+                "x".repeat(60)
+            )
+        };
+        let lines: Vec<(i64, String)> = (0..3000)
+            .map(|i| (T0_NS + (round * 3000 + i) as i64 * 1_000_000, text(i)))
+            .collect();
+        let lines: Vec<(i64, &str)> = lines.iter().map(|(t, l)| (*t, l.as_str())).collect();
+        let mut batch = logs(0, "a", 0, &lines);
+        for row in (0..3000).step_by(7) {
+            batch.set_text("level", row, format!("warn{row}").as_bytes());
+        }
+        store.append(log_in(batch)).unwrap();
+        store.flush().unwrap();
+    }
+    let all = entries(&store.snapshot());
+    assert_eq!(all.len(), 12_000);
+    let check = |store: &Store| {
+        for needle in [
+            "\"n\":17,",
+            "user\":\"bob",
+            "9e3779b97f4a7c15",
+            "/a/12",
+            "pad",
+            "no such",
+        ] {
+            let select = |needles: &[&str]| {
+                let wanted = LogSelect {
+                    needles: needles.iter().map(|n| n.as_bytes().to_vec()).collect(),
+                    from_ns: T0_NS + 5_000_000,
+                    ..wanted(Direction::Forward)
+                };
+                entries_of(&store.snapshot(), &wanted)
+            };
+            let holds = |e: &&String| e.contains(needle);
+            let every = select(&[]);
+            let expected: Vec<&String> = every.iter().filter(holds).collect();
+            let found = select(&[needle]);
+            let kept: Vec<&String> = found.iter().filter(holds).collect();
+            assert_eq!(kept, expected, "{needle}");
+            let is_rare = expected.len() < 100;
+            assert!(
+                !is_rare || found.len() < 500,
+                "{needle}: {} lines",
+                found.len()
+            );
+        }
+    };
+    check(&store);
+    while !store.maintain(T0_MS).unwrap().is_idle() {}
+    assert_eq!(store.stats().log_parts, 1);
+    check(&store);
+}
+
+#[test]
 fn names_values_and_series() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());

@@ -1,0 +1,162 @@
+//! The lines of a page of a log part: as templates and columns, or as they are.
+//!
+//! Which of the two is smaller is known only when both are compressed, so plain lines are first
+//! estimated from a sample; templates that do not beat the estimate by far are compared in full. The
+//! rule: a page never takes more than its plain lines would.
+//!
+//! ```text
+//! kind 0, plain:     reference of the bytes of all lines
+//! kind 1, templates: bytes of all lines (varint); references of structure, numbers, texts, packed
+//! ```
+
+use kansoku_model::select::LogBlock;
+
+use super::file::{PartFile, PartWriter, Section};
+use crate::StoreError;
+use crate::bytes::{Malformed, Reader, put_varint};
+use crate::template::{self, Encoder, Parts};
+
+/// Text that tells how well plain lines compress.
+const SAMPLE_BYTES: usize = 256 << 10;
+/// Templates are taken unseen when they take less than this part of the estimate.
+const CLEARLY_SMALLER: f64 = 0.8;
+/// The most text of a page: a block, and a line that made it too large.
+const TEXT_MAX_BYTES: usize = 1 << 30;
+
+/// Where the lines of a page are.
+#[derive(Debug, Clone, Copy)]
+pub enum Lines {
+    Plain(Section),
+    Templates {
+        text_bytes: usize,
+        /// Structure, numbers, texts, packed.
+        sections: [Section; 4],
+    },
+}
+
+impl Lines {
+    /// Names the page in the file.
+    pub fn offset(&self) -> u64 {
+        match self {
+            Self::Plain(section) => section.offset,
+            Self::Templates { sections, .. } => sections[0].offset,
+        }
+    }
+
+    pub fn are_templates(&self) -> bool {
+        matches!(self, Self::Templates { .. })
+    }
+
+    pub fn put(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Plain(section) => section.put(out),
+            Self::Templates {
+                text_bytes,
+                sections,
+            } => {
+                put_varint(out, *text_bytes as u64);
+                sections.iter().for_each(|s| s.put(out));
+            }
+        }
+    }
+
+    pub fn take(r: &mut Reader<'_>, is_templates: bool) -> Result<Self, Malformed> {
+        if !is_templates {
+            return Section::take(r).map(Self::Plain);
+        }
+        let text_bytes = r.varint32()? as usize;
+        if text_bytes > TEXT_MAX_BYTES {
+            return Err(Malformed("page is larger than any may be"));
+        }
+        let mut sections = [Section::default(); 4];
+        for section in &mut sections {
+            *section = Section::take(r)?;
+        }
+        Ok(Self::Templates {
+            text_bytes,
+            sections,
+        })
+    }
+
+    /// Writes the lines of `rows`, whose text holds nothing but them.
+    pub fn write(
+        out: &mut PartWriter,
+        encoder: &mut Encoder,
+        rows: &LogBlock,
+    ) -> Result<Self, StoreError> {
+        let streams = template::encode(encoder, &rows.text, &rows.lines, &rows.times);
+        let raw = [
+            &streams.structure[..],
+            &streams.numbers,
+            &streams.texts,
+            &streams.packed,
+        ];
+        let structure = out.pack(raw[0])?;
+        let texts = out.pack(raw[2])?;
+        let smaller = |packed: &Vec<u8>, raw: &[u8]| packed.len().min(raw.len());
+        let total =
+            smaller(&structure, raw[0]) + raw[1].len() + smaller(&texts, raw[2]) + raw[3].len();
+        let sample = &rows.text[..rows.text.len().min(SAMPLE_BYTES)];
+        let packed_sample = out.pack(sample)?;
+        let ratio = packed_sample.len() as f64 / sample.len().max(1) as f64;
+        if total as f64 > rows.text.len() as f64 * ratio * CLEARLY_SMALLER {
+            let plain = out.pack(&rows.text)?;
+            if plain.len().min(rows.text.len()) <= total {
+                return out.put_smaller(&plain, &rows.text).map(Self::Plain);
+            }
+        }
+        Ok(Self::Templates {
+            text_bytes: rows.text.len(),
+            sections: [
+                out.put_smaller(&structure, raw[0])?,
+                out.put_plain(raw[1])?,
+                out.put_smaller(&texts, raw[2])?,
+                out.put_plain(raw[3])?,
+            ],
+        })
+    }
+
+    /// Reads the text of the page, whose entries have these times, into `text`, which is cleared
+    /// first.
+    pub fn read(
+        &self,
+        file: &PartFile,
+        times: &[i64],
+        text: &mut Vec<u8>,
+    ) -> Result<(), StoreError> {
+        self.read_containing(file, times, &[], text, &mut Vec::new())
+            .map(drop)
+    }
+
+    /// The same, but lines that lack one of the needles may be left out: gives the numbers of the
+    /// lines that were read, each of which ends where `ends` says, or `None` for all of them.
+    pub fn read_containing(
+        &self,
+        file: &PartFile,
+        times: &[i64],
+        needles: &[Vec<u8>],
+        text: &mut Vec<u8>,
+        ends: &mut Vec<u32>,
+    ) -> Result<Option<Vec<u32>>, StoreError> {
+        let (sections, text_bytes) = match self {
+            Self::Plain(section) => return file.read(section, text).map(|()| None),
+            Self::Templates {
+                sections,
+                text_bytes,
+            } => (sections, *text_bytes),
+        };
+        let mut bytes: [Vec<u8>; 4] = Default::default();
+        for (bytes, section) in bytes.iter_mut().zip(sections) {
+            file.read(section, bytes)?;
+        }
+        let parts = Parts {
+            structure: &bytes[0],
+            numbers: &bytes[1],
+            texts: &bytes[2],
+            packed: &bytes[3],
+        };
+        text.clear();
+        template::decode_containing(parts, times, text_bytes, needles, text, ends)
+            .map_err(|e| file.damaged(&format!("lines of the page at {}: {}", self.offset(), e.0)))
+    }
+}
