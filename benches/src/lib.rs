@@ -1,1 +1,3 @@
-//! Benchmarks live in `benches/`; this crate is empty on purpose.
+//! Benchmarks live in `benches/` and `src/bin`; here is what several of the programs share.
+
+pub mod container_logs;
