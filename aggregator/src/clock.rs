@@ -2,6 +2,8 @@
 
 use std::time::SystemTime;
 
+use kansoku_model::calendar::{date_of, days_of};
+
 /// Unix milliseconds.
 #[must_use]
 pub fn now_ms() -> i64 {
@@ -46,8 +48,8 @@ pub fn parse_rfc3339_ns(text: &str) -> Option<i128> {
     marks.then_some(())?;
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
-    let days = days_of(year, month, day);
-    if date_of(days) != (year, month, day) || hour > 23 || minute > 59 || second > 59 {
+    let days = days_of(year, month, day)?;
+    if hour > 23 || minute > 59 || second > 59 {
         return None;
     }
     let (mut at, mut nanos) = (19, 0);
@@ -77,33 +79,6 @@ pub fn parse_rfc3339_ns(text: &str) -> Option<i128> {
     };
     let seconds = days * 86_400 + hour * 3600 + minute * 60 + second - offset;
     Some(i128::from(seconds) * 1_000_000_000 + i128::from(nanos))
-}
-
-/// Year, month and day of a day counted from 1970-01-01, in the proleptic Gregorian calendar.
-/// Years are counted from March, so that the leap day is the last of its year.
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    (era * 400 + year_of_era + i64::from(month <= 2), month, day)
-}
-
-fn days_of(year: i64, month: i64, day: i64) -> i64 {
-    let year = year - i64::from(month <= 2);
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let march_month = (month + 9) % 12;
-    let day_of_year = (153 * march_month + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }
 
 #[cfg(test)]

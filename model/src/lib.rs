@@ -4,6 +4,7 @@
 //! This crate is pure data: it opens no file and no socket and never asks for the time.
 #![forbid(unsafe_code)]
 
+pub mod calendar;
 pub mod frame;
 pub mod histogram;
 pub mod json;

@@ -9,8 +9,9 @@ mod rfc3339;
 use jiff::civil;
 use jiff::tz::TimeZone;
 
+use kansoku_model::calendar::days_of;
 pub use prometheus_duration::prometheus_duration;
-use rfc3339::{NS_PER_SECOND, days_of, fraction, numeric_offset, to_ns};
+use rfc3339::{NS_PER_SECOND, fraction, numeric_offset, to_ns};
 pub use rfc3339::{parse_offset, rfc3339_ns};
 
 const DAY_NS: i64 = 86_400 * NS_PER_SECOND;

@@ -4,6 +4,8 @@
 //! A form is RFC 3339 with a number of digits after the point and an offset. It is used only where it
 //! gives every text of the column back byte for byte.
 
+use crate::calendar::date_of;
+
 const NS_PER_SECOND: i64 = 1_000_000_000;
 /// `2026-11-21T09:00:00`
 const SECONDS_BYTES: usize = 19;
@@ -96,20 +98,7 @@ impl TimeTexts {
 /// `2026-11-21T09:00:00` of a Unix time; `None` when the year has not four digits.
 fn seconds_text(second: i64) -> Option<[u8; SECONDS_BYTES]> {
     let (days, in_day) = (second.div_euclid(86_400), second.rem_euclid(86_400));
-    // Years start in March, so that the leap day is the last; 400 years of them are one cycle.
-    let days = days + 719_468;
-    let (era, day_of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 {
-        from_march + 3
-    } else {
-        from_march - 9
-    };
-    let year = era * 400 + year_of_era + i64::from(month <= 2);
+    let (year, month, day) = date_of(days);
     if !(0..=9999).contains(&year) {
         return None;
     }

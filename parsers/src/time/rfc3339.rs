@@ -2,6 +2,8 @@
 //!
 //! It is the time of every CRI and docker line, so it is read in one straight pass over the digits.
 
+use kansoku_model::calendar::days_of;
+
 pub(super) const NS_PER_SECOND: i64 = 1_000_000_000;
 
 /// Reads `2026-11-21T09:00:00[.123456789](Z|+01:00)`; a blank or `t` may stand for the `T`.
@@ -120,29 +122,6 @@ pub(super) fn numeric_offset(text: &[u8]) -> Option<(i32, usize)> {
 pub fn parse_offset(text: &str) -> Option<i32> {
     let (offset, len) = numeric_offset(text.as_bytes())?;
     (len == text.len()).then_some(offset)
-}
-
-/// Days from 1970-01-01 in the Gregorian calendar.
-pub(super) fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
-    if !(1..=12).contains(&month) || day < 1 || day > days_in_month(year, month) {
-        return None;
-    }
-    // Years start in March, so that the leap day is the last; 400 years are one cycle.
-    let y = year - i64::from(month <= 2);
-    let era = y.div_euclid(400);
-    let year_of_era = y.rem_euclid(400);
-    let day_of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    Some(era * 146_097 + day_of_era - 719_468)
-}
-
-fn days_in_month(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
 }
 
 pub(super) fn to_ns(days: i64, seconds: i64, nanos: i64) -> Option<i64> {

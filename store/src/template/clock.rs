@@ -10,6 +10,8 @@
 //! 2  2026-11-20 00:01:32      4  20/Nov/2026:00:01:32     6  00:01:32 (the day nearest to the entry)
 //! ```
 
+use kansoku_model::calendar::{self, date_of};
+
 /// No time is in a year outside of these, so that nanoseconds fit 64 bits.
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=2200;
 const DAY_S: i64 = 86_400;
@@ -221,35 +223,12 @@ fn date(text: &[u8], year: usize, month: usize, day: usize) -> Option<i64> {
     )
 }
 
-/// Days since 1970-01-01 of a date that exists, after Howard Hinnant's "chrono-compatible low-level
-/// date algorithms".
+/// Days since 1970-01-01 of a date that exists.
 fn days_of(year: i64, month: i64, day: i64) -> Option<i64> {
-    let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let last = match month {
-        2 => 28 + i64::from(is_leap),
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    };
-    if !YEARS.contains(&year) || !(1..=12).contains(&month) || !(1..=last).contains(&day) {
-        return None;
-    }
-    let y = if month <= 2 { year - 1 } else { year };
-    let (era, shifted) = (y / 400, (month + 9) % 12);
-    let day_of_era =
-        (y % 400) * 365 + (y % 400) / 4 - (y % 400) / 100 + (153 * shifted + 2) / 5 + day - 1;
-    Some(era * 146_097 + day_of_era - 719_468)
-}
-
-/// Year, month and day.
-fn date_of(days: i64) -> (i64, i64, i64) {
-    let z = days + 719_468;
-    let (era, doe) = (z.div_euclid(146_097), z.rem_euclid(146_097));
-    let yoe = (doe - doe / 1460 + doe / 36_524 - doe / 146_096) / 365;
-    let doy = doe - (365 * yoe + yoe / 4 - yoe / 100);
-    let mp = (5 * doy + 2) / 153;
-    let month = if mp < 10 { mp + 3 } else { mp - 9 };
-    let year = yoe + era * 400 + i64::from(month <= 2);
-    (year, month, doy - (153 * mp + 2) / 5 + 1)
+    YEARS
+        .contains(&year)
+        .then(|| calendar::days_of(year, month, day))
+        .flatten()
 }
 
 #[cfg(test)]

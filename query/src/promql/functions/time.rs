@@ -1,6 +1,6 @@
 //! Times: of the step, of samples, and the parts of dates in UTC.
 
-use kansoku_model::Labels;
+use kansoku_model::{Labels, calendar};
 
 use super::super::ast::ExprKind;
 use super::super::ast::ValueType::{Scalar, Vector};
@@ -38,7 +38,7 @@ pub(super) const DAY_OF_MONTH: Function =
     });
 pub(super) const DAY_OF_YEAR: Function =
     date("day_of_year", "Day of the year in UTC, from 1.", |d| {
-        let first = days_of(d.year, 1);
+        let first = calendar::days_of(d.year, 1, 1).expect("every year has it");
         (d.days - first + 1) as f64
     });
 pub(super) const DAY_OF_WEEK: Function = date(
@@ -50,14 +50,7 @@ pub(super) const DAY_OF_WEEK: Function = date(
 pub(super) const DAYS_IN_MONTH: Function = date(
     "days_in_month",
     "Number of days of the month in UTC.",
-    |d| {
-        let next = if d.month == 12 {
-            days_of(d.year + 1, 1)
-        } else {
-            days_of(d.year, d.month + 1)
-        };
-        (next - days_of(d.year, d.month)) as f64
-    },
+    |d| calendar::days_in_month(d.year, d.month) as f64,
 );
 pub(super) const HOUR: Function = date("hour", "Hour of the day in UTC.", |d| {
     (d.second_of_day / 3600) as f64
@@ -80,39 +73,18 @@ pub(in super::super) struct Date {
 }
 
 impl Date {
-    /// The proleptic Gregorian date, counted in eras of 400 years that begin in March.
     fn at(seconds: f64) -> Self {
         let seconds = seconds.clamp(-MAX_SECONDS, MAX_SECONDS) as i64;
         let (days, second_of_day) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-        let shifted = days + 719_468;
-        let (era, day_of_era) = (shifted.div_euclid(146_097), shifted.rem_euclid(146_097));
-        let year_of_era =
-            (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-        let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-        let from_march = (5 * day_of_year + 2) / 153;
-        let month = if from_march < 10 {
-            from_march + 3
-        } else {
-            from_march - 9
-        };
+        let (year, month, day) = calendar::date_of(days);
         Self {
-            year: year_of_era + era * 400 + i64::from(month <= 2),
+            year,
             month,
-            day: day_of_year - (153 * from_march + 2) / 5 + 1,
+            day,
             days,
             second_of_day,
         }
     }
-}
-
-/// Days from 1970-01-01 to the first of a month.
-fn days_of(year: i64, month: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
-    let from_march = if month > 2 { month - 3 } else { month + 9 };
-    let day_of_year = (153 * from_march + 2) / 5;
-    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
-    era * 146_097 + day_of_era - 719_468
 }
 
 fn step_seconds(call: &Call<'_, '_>) -> Vec<f64> {
