@@ -27,12 +27,9 @@ impl Extent {
         self.start as usize..self.end as usize
     }
 
-    /// The same bytes where they lie in an arena.
-    fn slice(self, base: u32) -> Slice {
-        Slice {
-            start: base + self.start,
-            len: self.end - self.start,
-        }
+    /// The same bytes where the whole text lies in an arena.
+    fn of(self, text: Slice) -> Slice {
+        text.sub(self.start as usize, self.end as usize)
     }
 }
 
@@ -295,14 +292,14 @@ impl Parsed {
         if !self.find_columns(batch, line) {
             return false;
         }
-        let own_at = if self.own.is_empty() {
-            0
+        let own = if self.own.is_empty() {
+            Slice::default()
         } else {
-            batch.store(&self.own).start
+            batch.store(&self.own)
         };
         let slice = |span: &Span| match span {
-            Span::Line(extent) => extent.slice(line.start),
-            Span::Own(extent) => extent.slice(own_at),
+            Span::Line(extent) => extent.of(line),
+            Span::Own(extent) => extent.of(own),
         };
         for (field, column) in self.fields.iter().zip(&self.columns) {
             let value = match &field.value {

@@ -12,6 +12,8 @@
 
 use kansoku_model::calendar::{self, date_of};
 
+use super::numbers;
+
 /// No time is in a year outside of these, so that nanoseconds fit 64 bits.
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=2200;
 const DAY_S: i64 = 86_400;
@@ -191,18 +193,9 @@ pub fn write(format: Format, distance: i64, entry_ns: i64, out: &mut Vec<u8>) ->
     true
 }
 
-/// Digits only, up to nine of them.
+/// The number that `n` digits are, at most nine.
 fn number(text: &[u8], at: usize, n: usize) -> Option<i64> {
-    let digits = text.get(at..at + n)?;
-    let mut value = 0;
-    for b in digits {
-        let digit = b.wrapping_sub(b'0');
-        if digit > 9 {
-            return None;
-        }
-        value = value * 10 + i64::from(digit);
-    }
-    Some(value)
+    numbers::digits(text.get(at..at + n)?)
 }
 
 fn put(out: &mut Vec<u8>, value: i64, n: usize) {

@@ -57,20 +57,21 @@ impl Default for Width {
     }
 }
 
+/// The number that digits alone are; no more than fit.
+pub fn digits(text: &[u8]) -> Option<i64> {
+    text.iter().try_fold(0, |value, b| {
+        let digit = b.wrapping_sub(b'0');
+        (digit <= 9).then(|| value * 10 + i64::from(digit))
+    })
+}
+
 impl Width {
     fn read(&mut self, text: &[u8]) -> Option<i64> {
         let digits = text.strip_prefix(b"-").unwrap_or(text);
         if digits.is_empty() || digits.len() > DIGITS_MAX {
             return None;
         }
-        let mut value = 0;
-        for b in digits {
-            let digit = b.wrapping_sub(b'0');
-            if digit > 9 {
-                return None;
-            }
-            value = value * 10 + i64::from(digit);
-        }
+        let value = self::digits(digits)?;
         let is_negative = digits.len() < text.len();
         if digits[0] == b'0' && (digits.len() > 1 || is_negative) {
             // One padded width in a column, and no minus zero or padded negative number.

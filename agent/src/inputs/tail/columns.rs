@@ -221,10 +221,7 @@ impl Columns {
                 let Some(range) = range else { continue };
                 let column = *self.fields[field]
                     .get_or_insert_with(|| logs.column_index_or_share(&pattern.names[field]));
-                let text = Slice {
-                    start: plain.text.start + range.start as u32,
-                    len: range.len() as u32,
-                };
+                let text = plain.text.sub(range.start, range.end);
                 logs.set(column, row, Value::Text(text));
             }
             return;
