@@ -196,4 +196,5 @@ def main():
         pathlib.Path(a.out).write_text(json.dumps(results, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -8,6 +8,8 @@ use std::sync::{Arc, Condvar, Mutex};
 
 use kansoku_model::RecordBatch;
 
+use crate::records;
+use crate::references::{Samples, SeriesTable};
 use crate::{Appended, StoreError};
 
 type Answer = Result<Appended, StoreError>;
@@ -19,6 +21,9 @@ pub struct Request {
     pub entries: Vec<u8>,
     /// The same, decoded.
     pub batches: Vec<RecordBatch>,
+    /// WAL entries of `samples`, behind the others.
+    pub sample_entries: Vec<u8>,
+    pub samples: Vec<Samples>,
     answer: Arc<Mutex<Option<Answer>>>,
 }
 
@@ -27,7 +32,32 @@ impl Request {
         Self {
             entries,
             batches,
+            sample_entries: Vec::new(),
+            samples: Vec::new(),
             answer: Arc::default(),
+        }
+    }
+
+    /// The same with samples by reference.
+    pub fn with_samples(mut self, samples: Vec<Samples>) -> Self {
+        let out = &mut self.sample_entries;
+        samples.iter().for_each(|s| records::put_samples(out, s));
+        self.samples = samples;
+        self
+    }
+
+    /// Makes the references those of `table`, which may have become the current one only after the
+    /// samples were collected.
+    pub fn move_to(&mut self, table: &Arc<SeriesTable>) {
+        if self.samples.iter().all(|s| Arc::ptr_eq(&s.table, table)) {
+            return;
+        }
+        self.sample_entries.clear();
+        for samples in &mut self.samples {
+            if !Arc::ptr_eq(&samples.table, table) {
+                samples.move_to(table);
+            }
+            records::put_samples(&mut self.sample_entries, samples);
         }
     }
 

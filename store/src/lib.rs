@@ -20,7 +20,9 @@ mod marks;
 mod merge;
 mod options;
 mod part;
+mod records;
 mod recovery;
+mod references;
 mod rows;
 mod samples;
 mod snapshot;
@@ -35,5 +37,6 @@ mod wal;
 
 pub use error::StoreError;
 pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
+pub use references::{SampleWriter, Samples, SeriesTable};
 pub use snapshot::{MetricMetadata, Snapshot};
 pub use store::{Incoming, Store};

@@ -14,6 +14,7 @@ use crate::manifest::{self, Entry, Manifest};
 use crate::merge;
 use crate::part::Part;
 use crate::recovery::QUARANTINE;
+use crate::references::SeriesTable;
 use crate::state::State;
 use crate::store::{LOCK, Sealed, Store, View};
 use crate::wal;
@@ -111,6 +112,7 @@ impl Store {
         if let Some(now) = now_ms {
             marks.date(now);
         }
+        self.renew_series();
         let state = State {
             marks: marks.clone(),
             metadata: inner.metadata.read().expect(LOCK).clone(),
@@ -124,6 +126,21 @@ impl Store {
             }));
         });
         Ok(())
+    }
+
+    /// Replaces the table of series by an empty one when it is full or mostly of series that the
+    /// active head did not see, so that series that are gone leave. The running segment defines none.
+    fn renew_series(&self) {
+        let inner = &self.inner;
+        let n_used = {
+            let view = inner.view();
+            let series = view.active.series.read().expect(LOCK);
+            series.n_referenced
+        };
+        let mut table = inner.series.lock().expect(LOCK);
+        if table.is_stale(n_used) {
+            *table = Arc::new(SeriesTable::new(inner.options.series_limit_bytes()));
+        }
     }
 
     /// Writes the oldest sealed head out; returns how many parts it became, 0 when there is none.

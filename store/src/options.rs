@@ -54,6 +54,11 @@ impl Options {
         self.head_limit_bytes() * 3
     }
 
+    /// What the table of series that samples refer to may take.
+    pub(crate) fn series_limit_bytes(&self) -> usize {
+        self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 8
+    }
+
     /// What decoded pages and index blocks may take.
     pub(crate) fn cache_limit_bytes(&self) -> usize {
         self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 8
@@ -164,6 +169,7 @@ pub struct Stats {
     pub part_bytes_written: u64,
     /// Parts dropped by retention since opening.
     pub parts_expired: u64,
+    /// Decoded pages and index blocks, and the table of series that samples refer to.
     pub cache_bytes: u64,
     /// Whether writes are refused after a failed write.
     pub poisoned: bool,

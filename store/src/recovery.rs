@@ -7,8 +7,6 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 
-use kansoku_model::FrameError;
-
 use crate::cache::Cache;
 use crate::commit::Queue;
 use crate::fs::Disk;
@@ -16,13 +14,17 @@ use crate::head::Head;
 use crate::intern::Interner;
 use crate::manifest::{self, Manifest};
 use crate::part::{self, Part, Shared};
+use crate::records::Replayed;
+use crate::references::SeriesTable;
 use crate::state::{self, State};
 use crate::store::{Counters, Inner, LOCK, OpenWal, Store, View};
-use crate::wal::{self, Wal};
+use crate::wal::{self, Entry, Wal};
 use crate::{Damage, Options, Recovery, StoreError};
 
 /// Where damaged files are kept for a person to look at.
 pub const QUARANTINE: &str = "quarantine";
+/// The checksum held, so a newer or a broken version wrote this.
+const UNDECODABLE: &str = "an entry does not decode";
 /// A WAL segment is never longer than one group of appends past its limit.
 const SEGMENT_MAX_BYTES: u64 = 8 << 30;
 
@@ -48,6 +50,7 @@ impl Store {
         let segments = list_segments(&disk, manifest.wal_from)?;
         let next_segment = segments.last().map_or(manifest.wal_from, |(n, _)| n + 1);
         let wal = Wal::start(&disk, next_segment)?;
+        let series = SeriesTable::new(options.series_limit_bytes());
         let view = View {
             active: Arc::default(),
             sealed: Vec::new(),
@@ -65,10 +68,12 @@ impl Store {
                 wal: Mutex::new(OpenWal {
                     wal,
                     head_bytes_at_start: 0,
+                    defined: Vec::new(),
                     ended: Vec::new(),
                 }),
                 marks: Mutex::new(state.marks),
                 manifest: Mutex::new(manifest),
+                series: Mutex::new(Arc::new(series)),
                 view: Mutex::new(Arc::new(view)),
                 metadata: Arc::new(RwLock::new(state.metadata)),
                 pressure: (Mutex::new(()), Condvar::new()),
@@ -81,7 +86,7 @@ impl Store {
         Ok((store, recovery))
     }
 
-    /// Brings the WAL back into the head; writes it out between segments when it grows too large.
+    /// Brings the WAL back into heads; writes them out between segments when they grow too large.
     fn replay(
         &self,
         segments: &[(u64, String)],
@@ -99,7 +104,13 @@ impl Store {
             }
             last = Some(*number);
             self.replay_segment(*number, name, recovery)?;
-            if self.wants_flush(None) {
+            let view = self.inner.view();
+            if view.active.bytes() >= self.inner.options.head_limit_bytes() {
+                self.seal_up_to(Some(*number), None)?;
+            }
+            // Heads wait for maintenance unless they are more than they may be: a restart is ready
+            // sooner, and what fitted before it fits now.
+            if view.head_bytes() >= self.inner.options.heads_limit_bytes() {
                 self.seal_up_to(Some(*number), None)?;
                 while self.write_out_one()? > 0 {}
             }
@@ -119,22 +130,36 @@ impl Store {
         };
         let mut marks = inner.marks.lock().expect(LOCK);
         let head: Arc<Head> = Arc::clone(&inner.view().active);
-        let mut undecodable: Vec<FrameError> = Vec::new();
-        let mut records = 0;
-        let mut report = wal::read_segment(&bytes, |frame| match frame.decode() {
-            Ok(mut batch) => {
-                inner.apply(&mut marks, &head, &mut batch);
-                records += batch.n_records() as u64;
+        let mut replayed = Replayed::new(self.series());
+        let (mut undecodable, mut records) = (Vec::new(), 0);
+        let mut report = wal::read_segment(&bytes, |entry| match entry {
+            Entry::Frame(frame) => match frame.decode() {
+                Ok(mut batch) => {
+                    inner.apply(&mut marks, &head, &mut batch);
+                    records += batch.n_records() as u64;
+                }
+                Err(_) => undecodable.push(UNDECODABLE),
+            },
+            Entry::Definitions(body) => {
+                if replayed.define(body).is_err() {
+                    undecodable.push(UNDECODABLE);
+                }
             }
-            Err(e) => undecodable.push(e),
+            Entry::Samples(body) => match replayed.samples(body) {
+                Ok((samples, n_lost)) => {
+                    head.apply_samples(&samples);
+                    records += samples.len() as u64;
+                    if n_lost > 0 {
+                        undecodable.push("samples whose series is not defined");
+                    }
+                }
+                Err(_) => undecodable.push(UNDECODABLE),
+            },
         });
         drop(marks);
-        // The checksum held, so this is a frame that a newer or a broken version wrote.
-        report.damaged.extend(
-            undecodable
-                .iter()
-                .map(|_| (0, 0, "an entry does not decode")),
-        );
+        report
+            .damaged
+            .extend(undecodable.iter().map(|w| (0, 0, *w)));
         recovery.wal_segments += 1;
         recovery.wal_entries += report.entries;
         recovery.wal_records += records;

@@ -17,6 +17,8 @@ use crate::intern::Interner;
 use crate::manifest::Manifest;
 use crate::marks::Marks;
 use crate::part::{Body, Part, Shared};
+use crate::records;
+use crate::references::{Samples, SeriesTable};
 use crate::snapshot::Snapshot;
 use crate::state::{Metadata, State};
 use crate::wal::{self, AppendError, Wal};
@@ -29,6 +31,8 @@ pub enum Incoming<'a> {
     Frame(Frame<'a>),
     /// A batch made in this process.
     Batch(RecordBatch),
+    /// Samples by reference to `Store::series`.
+    Samples(Samples),
 }
 
 /// A head that takes no more data and waits to be written out.
@@ -88,6 +92,9 @@ pub(crate) struct Inner {
     pub marks: Mutex<Marks>,
     /// The files of the store. Held while a new manifest is written.
     pub manifest: Mutex<Manifest>,
+    /// The series that samples refer to. Held only to read or swap the pointer; swapped when a head
+    /// is sealed, so that a head and a segment know the references of one table only.
+    pub series: Mutex<Arc<SeriesTable>>,
     /// Held only to read or swap the pointer.
     pub view: Mutex<Arc<View>>,
     pub metadata: Arc<RwLock<Metadata>>,
@@ -104,6 +111,8 @@ pub(crate) struct Inner {
 pub(crate) struct OpenWal {
     pub wal: Wal,
     pub head_bytes_at_start: usize,
+    /// One bit per series reference: whether the running segment defines it.
+    pub defined: Vec<u64>,
     /// Bytes of the ended segments that are still needed.
     pub ended: Vec<(u64, u64)>,
 }
@@ -134,10 +143,17 @@ impl Store {
     /// refused until a restart.
     pub fn append(&self, incoming: Vec<Incoming<'_>>) -> Result<Appended, StoreError> {
         self.refuse_when_poisoned()?;
-        let (mut entries, mut batches) = (Vec::new(), Vec::new());
+        let (mut entries, mut batches, mut samples) = (Vec::new(), Vec::new(), Vec::new());
         let (mut n_covered, mut duplicates) = (0, 0);
         for one in incoming {
-            let batch = take_in(one, &mut entries)?;
+            let batch = match one {
+                Incoming::Frame(frame) => take_frame(&frame, &mut entries)?,
+                Incoming::Batch(batch) => take_batch(batch, &mut entries)?,
+                Incoming::Samples(new) => {
+                    samples.push(new);
+                    continue;
+                }
+            };
             if batch.source().id.is_some()
                 && self.inner.marks.lock().expect(LOCK).covers(batch.source())
             {
@@ -147,7 +163,7 @@ impl Store {
             }
             batches.push(batch);
         }
-        if n_covered == batches.len() {
+        if n_covered == batches.len() && samples.is_empty() {
             self.inner
                 .counters
                 .duplicates
@@ -158,11 +174,17 @@ impl Store {
             });
         }
         self.wait_for_room()?;
-        self.inner
-            .queue
-            .submit(Request::new(entries, batches), |group, lead| {
-                self.commit(group, lead);
-            })
+        let request = Request::new(entries, batches).with_samples(samples);
+        self.inner.queue.submit(request, |group, lead| {
+            self.commit(group, lead);
+        })
+    }
+
+    /// The table to which samples can refer. Take it anew for each request: it is replaced now and
+    /// then, and samples of an older one cost their labels again.
+    #[must_use]
+    pub fn series(&self) -> Arc<SeriesTable> {
+        Arc::clone(&self.inner.series.lock().expect(LOCK))
     }
 
     /// Blocks until a head wants to be written out or `timeout` has passed. True: there is work now.
@@ -207,7 +229,7 @@ impl Store {
             part_bytes_written: get(&c.part_bytes_written),
             parts_expired: get(&c.parts_expired),
             damaged_blocks: get(&self.inner.shared.damaged_blocks),
-            cache_bytes: self.inner.shared.cache.bytes() as u64,
+            cache_bytes: (self.inner.shared.cache.bytes() + self.series().bytes()) as u64,
             poisoned: self.inner.poison.get().is_some(),
             marks: self.inner.marks.lock().expect(LOCK).len() as u64,
             ..Stats::default()
@@ -283,22 +305,38 @@ impl Store {
     }
 
     /// Writes, syncs and applies a group of requests.
-    fn commit(&self, group: Vec<Request>, lead: Lead<'_>) {
+    fn commit(&self, mut group: Vec<Request>, lead: Lead<'_>) {
         let inner = &self.inner;
-        let fail = |error: &StoreError| group.iter().for_each(|r| r.answer(Err(error.clone())));
         let mut open = inner.wal.lock().expect(LOCK);
         if let Err(error) = self
             .refuse_when_poisoned()
             .and_then(|()| self.end_long_segment(&mut open))
         {
-            return fail(&error);
+            return refuse(&group, &error);
         }
-        match open.wal.append(group.iter().map(|r| &r.entries[..])) {
+        let table = self.series();
+        group.iter_mut().for_each(|r| r.move_to(&table));
+        let new = open.define(group.iter().flat_map(|r| &r.samples));
+        let mut definitions = Vec::new();
+        records::put_definitions(&mut definitions, &table, &new);
+        let entries = || {
+            let own = group
+                .iter()
+                .flat_map(|r| [&r.entries[..], &r.sample_entries]);
+            [&definitions[..]]
+                .into_iter()
+                .chain(own)
+                .filter(|e| !e.is_empty())
+        };
+        match open.wal.append(entries()) {
             Ok(()) => {}
-            Err(AppendError::Refused(error)) => return fail(&error),
-            Err(AppendError::Broken(error)) => return fail(&self.poison(&error)),
+            Err(AppendError::Refused(error)) => {
+                open.undefine(&new);
+                return refuse(&group, &error);
+            }
+            Err(AppendError::Broken(error)) => return refuse(&group, &self.poison(&error)),
         }
-        let bytes: usize = group.iter().map(|r| r.entries.len()).sum();
+        let bytes: usize = entries().map(<[u8]>::len).sum();
         inner
             .counters
             .wal_bytes_written
@@ -314,6 +352,10 @@ impl Store {
             for batch in &mut request.batches {
                 done.duplicates += inner.apply(&mut marks, &head, batch);
                 done.accepted += batch.n_records() as u64;
+            }
+            for samples in &request.samples {
+                head.apply_samples(samples);
+                done.accepted += samples.len() as u64;
             }
             inner
                 .counters
@@ -364,7 +406,31 @@ impl OpenWal {
         self.wal.rotate()?;
         self.ended.push(ended);
         self.head_bytes_at_start = head_bytes;
+        self.defined.clear();
         Ok(())
+    }
+
+    /// The references that the running segment does not define yet, marked as defined.
+    fn define<'a>(&mut self, samples: impl Iterator<Item = &'a Samples>) -> Vec<u32> {
+        let mut new = Vec::new();
+        for &(reference, _) in samples.flat_map(|s| &s.runs) {
+            let (word, bit) = (reference as usize / 64, 1 << (reference % 64));
+            if word >= self.defined.len() {
+                self.defined.resize(word + 1, 0);
+            }
+            if self.defined[word] & bit == 0 {
+                self.defined[word] |= bit;
+                new.push(reference);
+            }
+        }
+        new
+    }
+
+    /// Takes back what `define` marked: its entries were not written.
+    fn undefine(&mut self, references: &[u32]) {
+        for reference in references {
+            self.defined[*reference as usize / 64] &= !(1 << (reference % 64));
+        }
     }
 }
 
@@ -395,20 +461,25 @@ impl Inner {
     }
 }
 
-/// Checks one piece of data, writes its WAL entry, and returns it decoded.
-fn take_in(incoming: Incoming<'_>, entries: &mut Vec<u8>) -> Result<RecordBatch, StoreError> {
-    let invalid = |e: kansoku_model::FrameError| StoreError::Invalid(e.to_string());
-    match incoming {
-        Incoming::Frame(frame) => {
-            let batch = frame.decode().map_err(invalid)?;
-            wal::put_entry(entries, frame.as_bytes());
-            Ok(batch)
-        }
-        Incoming::Batch(batch) => {
-            let mut bytes = Vec::new();
-            frame::encode(&batch, &mut bytes).map_err(invalid)?;
-            wal::put_entry(entries, &bytes);
-            Ok(batch)
-        }
-    }
+fn refuse(group: &[Request], error: &StoreError) {
+    group.iter().for_each(|r| r.answer(Err(error.clone())));
+}
+
+/// Checks a frame, writes its WAL entry, and returns it decoded.
+fn take_frame(frame: &Frame<'_>, entries: &mut Vec<u8>) -> Result<RecordBatch, StoreError> {
+    let batch = frame.decode().map_err(invalid)?;
+    wal::put_entry(entries, frame.as_bytes());
+    Ok(batch)
+}
+
+/// Writes the WAL entry of a batch.
+fn take_batch(batch: RecordBatch, entries: &mut Vec<u8>) -> Result<RecordBatch, StoreError> {
+    let mut bytes = Vec::new();
+    frame::encode(&batch, &mut bytes).map_err(invalid)?;
+    wal::put_entry(entries, &bytes);
+    Ok(batch)
+}
+
+fn invalid(error: kansoku_model::FrameError) -> StoreError {
+    StoreError::Invalid(error.to_string())
 }

@@ -10,7 +10,7 @@ use kansoku_model::{
 };
 
 use crate::fs::{Disk, Fault, Operation};
-use crate::{Incoming, Options};
+use crate::{Incoming, Options, SampleWriter, Samples, SeriesTable};
 
 /// splitmix64: the same numbers in every run.
 pub struct Random(pub u64);
@@ -75,6 +75,20 @@ pub fn samples(source: u128, at: u64, name: &str, time_ms: i64, values: &[f64]) 
         to: Position::at(at + 1),
     };
     b
+}
+
+/// Samples of `m{i="..."}` as `samples` makes them in a batch.
+pub fn by_reference(table: &Arc<SeriesTable>, all: &[(u32, i64, f64)]) -> Samples {
+    let mut writer = SampleWriter::new(table);
+    for (i, time_ms, value) in all {
+        let spelling = i.to_le_bytes();
+        let labels = Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())]);
+        let reference = writer
+            .find(&spelling)
+            .or_else(|| writer.define(&spelling, labels));
+        writer.push(reference.unwrap(), *time_ms, *value);
+    }
+    writer.finish()
 }
 
 pub fn log_in(batch: LogBatch) -> Vec<Incoming<'static>> {

@@ -1,4 +1,5 @@
-//! The write-ahead log: numbered segment files of checksummed entries, each one frame.
+//! The write-ahead log: numbered segment files of checksummed entries, each one frame, or
+//! series and samples by reference (`records.rs`).
 //!
 //! It knows neither marks nor heads. The rule: an entry is acknowledged only after `append`
 //! returned, and then every later reading of the segment gives it back.
@@ -6,12 +7,12 @@
 //! ```text
 //! segment file wal/000000000001.wal
 //!  0  4  magic "KSWL"
-//!  4  4  version, 1
+//!  4  4  version, 2 (1: frames only)
 //!  8  8  segment number                                (integers little-endian)
 //! 16     entries:
-//!          0  4  n, bytes of the frame
-//!          4  4  CRC32C of the 4 bytes before and of the frame
-//!          8  n  a frame (magic "KSF1"), as it was received
+//!          0  4  n, bytes of the body
+//!          4  4  CRC32C of the 4 bytes before and of the body
+//!          8  n  the body: a frame (magic "KSF1") as it was received, or "KSD1" or "KSS1"
 //! ```
 
 use kansoku_model::Frame;
@@ -19,11 +20,14 @@ use kansoku_model::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
 
 use crate::bytes::put_u32;
 use crate::fs::{Disk, Output};
+use crate::records::{DEFINITIONS, SAMPLES};
 use crate::{Damage, StoreError};
 
 pub const FOLDER: &str = "wal";
 const MAGIC: &[u8; 4] = b"KSWL";
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
+/// Segments of these versions are read.
+const VERSIONS: [u32; 2] = [1, VERSION];
 const SEGMENT_HEADER_BYTES: usize = 16;
 const ENTRY_HEADER_BYTES: usize = 8;
 /// The largest frame, so that a damaged length is told from a true one.
@@ -39,16 +43,35 @@ pub fn segment_number(file_name: &str) -> Option<u64> {
     file_name.strip_suffix(".wal")?.parse().ok()
 }
 
-/// Appends the entry of `frame` to `out`.
-pub fn put_entry(out: &mut Vec<u8>, frame: &[u8]) {
-    let len = (frame.len() as u32).to_le_bytes();
+/// Appends the entry with `body` to `out`.
+pub fn put_entry(out: &mut Vec<u8>, body: &[u8]) {
+    let len = (body.len() as u32).to_le_bytes();
     out.extend_from_slice(&len);
-    put_u32(out, entry_checksum(len, frame));
-    out.extend_from_slice(frame);
+    put_u32(out, entry_checksum(len, body));
+    out.extend_from_slice(body);
 }
 
-fn entry_checksum(len: [u8; 4], frame: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&len), frame)
+fn entry_checksum(len: [u8; 4], body: &[u8]) -> u32 {
+    crc32c::crc32c_append(crc32c::crc32c(&len), body)
+}
+
+/// The body of an entry, its checksum verified.
+#[derive(Debug)]
+pub enum Entry<'a> {
+    Frame(Frame<'a>),
+    /// Series for `records::Replayed::define`.
+    Definitions(&'a [u8]),
+    /// Samples for `records::Replayed::samples`.
+    Samples(&'a [u8]),
+}
+
+impl Entry<'_> {
+    fn body_len(&self) -> usize {
+        match self {
+            Self::Frame(frame) => frame.as_bytes().len(),
+            Self::Definitions(body) | Self::Samples(body) => body.len(),
+        }
+    }
 }
 
 /// Why entries were not written.
@@ -148,11 +171,11 @@ impl SegmentReport {
 
 /// Calls `each` with every whole entry of a segment in order. What lies between is reported; the
 /// search for the next whole entry goes on behind it.
-pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Frame<'a>)) -> SegmentReport {
+pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Entry<'a>)) -> SegmentReport {
     let mut report = SegmentReport::default();
     let header_is_good = bytes.len() >= SEGMENT_HEADER_BYTES
         && &bytes[..4] == MAGIC
-        && bytes[4..8] == VERSION.to_le_bytes();
+        && VERSIONS.iter().any(|v| bytes[4..8] == v.to_le_bytes());
     if !header_is_good {
         if bytes.len() < SEGMENT_HEADER_BYTES {
             // A crash while the segment was being started: it can hold no entry.
@@ -165,10 +188,10 @@ pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Frame<'a>)) -> Seg
     }
     let mut at = SEGMENT_HEADER_BYTES;
     while at < bytes.len() {
-        if let Some(frame) = entry_at(bytes, at) {
-            each(frame);
+        if let Some(entry) = entry_at(bytes, at) {
+            at += ENTRY_HEADER_BYTES + entry.body_len();
+            each(entry);
             report.entries += 1;
-            at += ENTRY_HEADER_BYTES + frame.as_bytes().len();
             continue;
         }
         let next = (at + 1..bytes.len()).find(|&next| entry_at(bytes, next).is_some());
@@ -186,24 +209,33 @@ pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Frame<'a>)) -> Seg
 }
 
 /// The whole entry that starts at `at`.
-fn entry_at(bytes: &[u8], at: usize) -> Option<Frame<'_>> {
-    // The frame's magic first: it makes the search through damaged bytes cheap.
-    if bytes.get(at + 8..at + 12)? != b"KSF1" {
+fn entry_at(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
+    // The body's magic first: it makes the search through damaged bytes cheap.
+    let magic: &[u8; 4] = bytes.get(at + 8..at + 12)?.try_into().expect("four bytes");
+    let by_reference = magic == DEFINITIONS || magic == SAMPLES;
+    if !by_reference && magic != b"KSF1" {
         return None;
     }
     let len_bytes: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
     let crc = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four bytes"));
     let len = u32::from_le_bytes(len_bytes) as usize;
-    if !(HEADER_BYTES..=FRAME_MAX_BYTES).contains(&len) {
+    let least = if by_reference { 8 } else { HEADER_BYTES };
+    if !(least..=FRAME_MAX_BYTES).contains(&len) {
         return None;
     }
-    let frame = bytes.get(at + 8..)?.get(..len)?;
-    if entry_checksum(len_bytes, frame) != crc {
+    let body = bytes.get(at + 8..)?.get(..len)?;
+    if entry_checksum(len_bytes, body) != crc {
         return None;
     }
-    Frame::parse(frame)
-        .ok()
-        .filter(|f| f.as_bytes().len() == len)
+    if by_reference {
+        return Some(if magic == SAMPLES {
+            Entry::Samples(body)
+        } else {
+            Entry::Definitions(body)
+        });
+    }
+    let frame = Frame::parse(body).ok()?;
+    (frame.as_bytes().len() == len).then_some(Entry::Frame(frame))
 }
 
 /// Whether the last bytes of a segment are an entry whose end was never written: shorter than they
@@ -249,7 +281,12 @@ mod tests {
 
     fn offsets(bytes: &[u8]) -> (Vec<u64>, SegmentReport) {
         let mut got = Vec::new();
-        let report = read_segment(bytes, |f| got.push(f.source.from.offset));
+        let report = read_segment(bytes, |entry| {
+            got.push(match entry {
+                Entry::Frame(frame) => frame.source.from.offset,
+                Entry::Definitions(body) | Entry::Samples(body) => body.len() as u64,
+            });
+        });
         (got, report)
     }
 

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use hyper::StatusCode;
 use hyper::header::{self, HeaderName, HeaderValue};
-use kansoku_model::RecordBatch;
+use kansoku_model::{Labels, RecordBatch};
 use kansoku_parsers::wire::remote_write;
-use kansoku_store::Incoming;
+use kansoku_store::{Incoming, SampleWriter};
 
 use super::{IngestError, Outcome};
 use crate::app::App;
@@ -46,15 +46,25 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
         coding,
         max_bytes,
         |app, store, body| {
-            let request = remote_write::decode(body, &app.remote_write_limits())
+            let series = store.series();
+            let mut sink = Sink(SampleWriter::new(&series));
+            let request = remote_write::decode_into(body, &app.remote_write_limits(), &mut sink)
                 .map_err(|e| IngestError::Bad(StatusCode::BAD_REQUEST, e.to_string()))?;
             let mut outcome = Outcome {
                 refused: request.refused.count as u64,
                 ..Outcome::default()
             };
             let batch = request.batch;
+            let samples = sink.0.finish();
+            let mut incoming = Vec::with_capacity(2);
             if !batch.points().is_empty() || !batch.families().is_empty() {
-                let appended = store.append(vec![Incoming::Batch(RecordBatch::Metrics(batch))])?;
+                incoming.push(Incoming::Batch(RecordBatch::Metrics(batch)));
+            }
+            if !samples.is_empty() {
+                incoming.push(Incoming::Samples(samples));
+            }
+            if !incoming.is_empty() {
+                let appended = store.append(incoming)?;
                 outcome.accepted = appended.accepted;
                 outcome.duplicates = appended.duplicates;
             }
@@ -70,6 +80,24 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
             }
         },
         Err(reply) => written(reply, 0),
+    }
+}
+
+/// The store's table of series as the decoder sees it.
+struct Sink<'a>(SampleWriter<'a>);
+
+impl remote_write::SeriesSink for Sink<'_> {
+    fn find(&mut self, spelling: &[u8]) -> Option<u32> {
+        self.0.find(spelling)
+    }
+
+    fn define(&mut self, spelling: &[u8], labels: &[(&str, &str)]) -> Option<u32> {
+        let labels = Labels::from_pairs(labels.iter().copied());
+        self.0.define(spelling, labels)
+    }
+
+    fn push(&mut self, series: u32, time_ms: i64, value: f64) {
+        self.0.push(series, time_ms, value);
     }
 }
 

@@ -63,6 +63,18 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Bytes of the message before the next field.
+    #[must_use]
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// The message's bytes `from` a position of it `to` another.
+    #[must_use]
+    pub fn bytes_between(&self, from: usize, to: usize) -> &'a [u8] {
+        self.bytes.get(from..to).unwrap_or_default()
+    }
+
     /// The next message of a stream in which each stands behind its length; `None` at the end.
     ///
     /// # Errors

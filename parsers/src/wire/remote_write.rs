@@ -3,7 +3,8 @@
 //! Not here: remote write 2.0 and native histograms, which the batch cannot hold yet; histograms
 //! are refused by count, never dropped in silence. The one rule: what is valid in a request is
 //! kept and what is not is counted with the reason for the first, so that one bad series does not
-//! take the others away. Only bytes that are no protobuf fail the whole request.
+//! take the others away. A sink that knows the series takes their samples without their labels.
+//! Only bytes that are no protobuf fail the whole request.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -24,10 +25,36 @@ pub struct Limits {
     pub window: Window,
 }
 
+/// A store that knows series by the bytes of their labels, so that those of a known one are neither
+/// decoded nor checked again.
+pub trait SeriesSink {
+    /// The series that was defined with these label bytes.
+    fn find(&mut self, spelling: &[u8]) -> Option<u32>;
+    /// Makes a series known by its label bytes. The labels are sorted, and good. `None`: it will not
+    /// be kept; its samples go into the batch.
+    fn define(&mut self, spelling: &[u8], labels: &[(&str, &str)]) -> Option<u32>;
+    /// Takes a sample of a series that the other two gave.
+    fn push(&mut self, series: u32, time_ms: i64, value: f64);
+}
+
+/// Knows no series: all samples go into the batch.
+#[derive(Debug, Clone, Copy)]
+pub struct NoSeries;
+
+impl SeriesSink for NoSeries {
+    fn find(&mut self, _: &[u8]) -> Option<u32> {
+        None
+    }
+    fn define(&mut self, _: &[u8], _: &[(&str, &str)]) -> Option<u32> {
+        None
+    }
+    fn push(&mut self, _: u32, _: i64, _: f64) {}
+}
+
 /// A decoded request.
 #[derive(Debug)]
 pub struct WriteRequest {
-    /// All samples that were valid, and the metadata as families without points.
+    /// All samples that were valid and that no sink took, and the metadata as families without points.
     pub batch: MetricBatch,
     pub n_samples: usize,
     /// Exemplars, which nothing stores yet.
@@ -41,8 +68,21 @@ pub struct WriteRequest {
 /// # Errors
 /// When it is no protobuf of this shape.
 pub fn decode(body: &[u8], limits: &Limits) -> Result<WriteRequest, WireError> {
+    decode_into(body, limits, &mut NoSeries)
+}
+
+/// Decodes a decompressed body and gives the samples to `sink`, as far as it takes their series.
+///
+/// # Errors
+/// When it is no protobuf of this shape; forget what the sink got then.
+pub fn decode_into(
+    body: &[u8],
+    limits: &Limits,
+    sink: &mut impl SeriesSink,
+) -> Result<WriteRequest, WireError> {
     let mut decoder = Decoder {
         limits,
+        sink,
         families: HashMap::new(),
         labels: Vec::new(),
         samples: Vec::new(),
@@ -73,8 +113,9 @@ fn each<'a>(
     Ok(())
 }
 
-struct Decoder<'a, 'l> {
+struct Decoder<'a, 'l, S> {
     limits: &'l Limits,
+    sink: &'l mut S,
     families: HashMap<&'a str, FamilyId>,
     /// Labels of the series at hand, kept for their memory.
     labels: Vec<(&'a [u8], &'a [u8])>,
@@ -83,7 +124,7 @@ struct Decoder<'a, 'l> {
     request: WriteRequest,
 }
 
-impl<'a> Decoder<'a, '_> {
+impl<'a, S: SeriesSink> Decoder<'a, '_, S> {
     fn metadata(&mut self, field: Field<'a>) -> Result<(), WireError> {
         let (mut kind, mut name, mut help) = (0, "", "");
         let mut message = field.message()?;
@@ -111,19 +152,38 @@ impl<'a> Decoder<'a, '_> {
     }
 
     fn series(&mut self, field: Field<'a>) -> Result<(), WireError> {
-        self.labels.clear();
         self.samples.clear();
         let (mut n_histograms, mut n_exemplars) = (0, 0);
         let mut message = field.message()?;
+        let whole = message.clone();
+        // Where the labels are, and whether nothing else is among them.
+        let (mut spelled, mut is_one_run) = (0..0, true);
+        let mut at = 0;
         while let Some((number, field)) = message.next()? {
             match number {
-                1 => self.labels.push(read_label(field.message()?)?),
+                1 => {
+                    if spelled.is_empty() {
+                        spelled.start = at;
+                    } else {
+                        is_one_run &= spelled.end == at;
+                    }
+                    spelled.end = message.position();
+                }
                 2 => self.samples.push(read_sample(field.message()?)?),
                 3 => n_exemplars += 1,
                 4 => n_histograms += 1,
                 _ => {}
             }
+            at = message.position();
         }
+        let spelling = (is_one_run && n_histograms == 0)
+            .then(|| whole.bytes_between(spelled.start, spelled.end));
+        let known = spelling.and_then(|spelling| self.sink.find(spelling));
+        if let Some(series) = known {
+            self.request.n_exemplars += n_exemplars;
+            return self.give(series, &whole);
+        }
+        self.read_labels(&whole)?;
         let labels = match self.checked_labels() {
             Ok(labels) => labels,
             Err(reason) => {
@@ -141,10 +201,68 @@ impl<'a> Decoder<'a, '_> {
                 )
             });
         }
-        if !self.samples.is_empty() {
-            self.keep(&labels);
+        // A series of refused samples only is not worth a place.
+        let window = self.limits.window;
+        if !self
+            .samples
+            .iter()
+            .any(|(time_ms, _)| window.holds(*time_ms))
+        {
+            self.refuse_outside(&labels);
+            return Ok(());
+        }
+        match spelling.and_then(|spelling| self.sink.define(spelling, &labels)) {
+            Some(series) => self.give(series, &whole)?,
+            None => self.keep(&labels),
         }
         Ok(())
+    }
+
+    fn read_labels(&mut self, series: &Message<'a>) -> Result<(), WireError> {
+        self.labels.clear();
+        let mut message = series.clone();
+        while let Some((number, field)) = message.next()? {
+            if number == 1 {
+                self.labels.push(read_label(field.message()?)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives the samples at hand to the sink.
+    fn give(&mut self, series: u32, message: &Message<'a>) -> Result<(), WireError> {
+        let mut n_given = 0;
+        for &(time_ms, value) in &self.samples {
+            if self.limits.window.holds(time_ms) {
+                self.sink.push(series, time_ms, value);
+                n_given += 1;
+            }
+        }
+        self.request.n_samples += n_given;
+        if n_given < self.samples.len() {
+            self.read_labels(message)?;
+            if let Ok(labels) = self.checked_labels() {
+                self.refuse_outside(&labels);
+            }
+        }
+        Ok(())
+    }
+
+    /// Refuses those of the samples at hand whose times are not taken.
+    fn refuse_outside(&mut self, labels: &[(&str, &str)]) {
+        let window = self.limits.window;
+        for &(time_ms, _) in &self.samples {
+            if !window.holds(time_ms) {
+                self.request.refused.add(1, || {
+                    format!(
+                        "out of bounds: time {time_ms} of {} is not within {} and {}",
+                        describe(labels),
+                        window.oldest_ms,
+                        window.newest_ms
+                    )
+                });
+            }
+        }
     }
 
     /// The labels as sorted text, or why the series is refused.
@@ -198,14 +316,6 @@ impl<'a> Decoder<'a, '_> {
         let set = batch.label_set(pairs);
         for &(time_ms, value) in &self.samples {
             if !self.limits.window.holds(time_ms) {
-                self.request.refused.add(1, || {
-                    format!(
-                        "out of bounds: time {time_ms} of {} is not within {} and {}",
-                        describe(labels),
-                        self.limits.window.oldest_ms,
-                        self.limits.window.newest_ms
-                    )
-                });
                 continue;
             }
             self.request.n_samples += 1;
@@ -217,6 +327,7 @@ impl<'a> Decoder<'a, '_> {
                 value,
             });
         }
+        self.refuse_outside(labels);
     }
 }
 
@@ -319,6 +430,93 @@ mod tests {
         );
         assert_eq!(request.batch.points()[1].value.to_bits(), stale.to_bits());
         assert_eq!((request.n_samples, request.refused.count), (3, 0));
+    }
+
+    /// Keeps all series, or only those that it has room for.
+    struct Table {
+        room: usize,
+        spellings: Vec<(Vec<u8>, String)>,
+        samples: Vec<String>,
+        n_found: usize,
+    }
+
+    impl SeriesSink for Table {
+        fn find(&mut self, spelling: &[u8]) -> Option<u32> {
+            let at = self.spellings.iter().position(|(s, _)| s == spelling)?;
+            self.n_found += 1;
+            Some(at as u32)
+        }
+
+        fn define(&mut self, spelling: &[u8], labels: &[(&str, &str)]) -> Option<u32> {
+            if self.spellings.len() == self.room {
+                return None;
+            }
+            let text = describe(labels);
+            self.spellings.push((spelling.to_vec(), text));
+            Some(self.spellings.len() as u32 - 1)
+        }
+
+        fn push(&mut self, series: u32, time_ms: i64, value: f64) {
+            let labels = &self.spellings[series as usize].1;
+            self.samples.push(format!("{labels} {value} @{time_ms}"));
+        }
+    }
+
+    #[test]
+    fn with_a_sink_the_same_is_kept_and_refused() {
+        let limits = Limits {
+            max_labels: 3,
+            window: Window {
+                oldest_ms: 10,
+                newest_ms: 20,
+            },
+        };
+        let mut body = Vec::new();
+        for time in [9, 15, 16, 21] {
+            // A known one, unsorted; one that is never good; one in bounds now and then.
+            let labels = [(&b"b"[..], &b"1"[..]), (b"__name__", b"up"), (b"a", b"2")];
+            body.extend(series(&labels, &[(time, 1.0), (17, 2.0), (25, 3.0)]));
+            body.extend(series(&[(b"a", b"b")], &[(time, 1.0)]));
+            body.extend(series(&[(b"__name__", b"x"), (b"e", b"")], &[(time, 4.0)]));
+            // Labels behind the samples, and around them: the second has no spelling.
+            write::message(&mut body, 1, |w| {
+                let label = |w: &mut Vec<u8>, name: &[u8]| {
+                    write::message(w, 1, |w| {
+                        write::bytes(w, 1, name);
+                        write::bytes(w, 2, b"v");
+                    });
+                };
+                label(w, b"__name__");
+                write::message(w, 2, |w| {
+                    write::double(w, 1, 5.0);
+                    write::int(w, 2, time);
+                });
+                label(w, b"c");
+            });
+        }
+        let plain = decode(&body, &limits).unwrap();
+        for (room, n_kept) in [(0, 0), (1, 6), (9, 8)] {
+            let mut table = Table {
+                room,
+                spellings: Vec::new(),
+                samples: Vec::new(),
+                n_found: 0,
+            };
+            let request = decode_into(&body, &limits, &mut table).unwrap();
+            assert_eq!(table.samples.len(), n_kept);
+            assert_eq!(table.n_found > 0, room > 0);
+            let mut all = lines(&request);
+            all.extend(table.samples);
+            all.iter_mut()
+                .for_each(|line| *line = line.replace(", e=\"\"", ""));
+            all.sort();
+            let mut expected = lines(&plain);
+            expected.sort();
+            assert_eq!(all, expected);
+            assert_eq!(request.n_samples, plain.n_samples);
+            assert_eq!(request.refused.count, plain.refused.count);
+            assert_eq!(request.refused.first, plain.refused.first);
+        }
     }
 
     #[test]

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 
 use kansoku_model::RecordBatch;
 
+use crate::references::Samples;
+
 pub use logs::{Chunk, HeadLogs};
 pub use series::HeadSeries;
 
@@ -51,6 +53,12 @@ impl Head {
             RecordBatch::Logs(b) => self.logs.write().expect(LOCK).apply(b),
             RecordBatch::Metrics(b) => self.series.write().expect(LOCK).apply(b),
         };
+        self.bytes.fetch_add(grown, Ordering::Relaxed);
+    }
+
+    /// Adds samples by reference. A head knows the references of one table only.
+    pub fn apply_samples(&self, samples: &Samples) {
+        let grown = self.series.write().expect(LOCK).apply_samples(samples);
         self.bytes.fetch_add(grown, Ordering::Relaxed);
     }
 

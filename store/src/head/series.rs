@@ -10,6 +10,7 @@ use kansoku_model::metric::Point;
 use kansoku_model::{Labels, MatchOp, Matcher, MetricBatch};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use crate::references::{Samples, SeriesTable};
 use crate::samples;
 
 /// Memory of a series besides its samples and labels: tables and postings.
@@ -35,6 +36,10 @@ pub struct HeadSeries {
     /// By a 128-bit hash of the label bytes as they came.
     spellings: HashMap<u128, u32>,
     by_labels: HashMap<Arc<Labels>, u32>,
+    /// By reference: the series and one, or 0 for one without samples here.
+    by_reference: Vec<u32>,
+    /// References with samples here.
+    pub n_referenced: usize,
     /// Series by a hash of one label pair: candidates, to be verified.
     postings: HashMap<u64, Vec<u32>>,
     pub series: Vec<OneSeries>,
@@ -54,7 +59,7 @@ impl HeadSeries {
             let id = match self.spellings.get(&key) {
                 Some(id) => *id,
                 None => {
-                    let id = self.series(batch.series_of(point), &mut grown);
+                    let id = self.series(Arc::new(batch.series_of(point)), &mut grown);
                     self.spellings.insert(key, id);
                     grown += SPELLING_BYTES;
                     id
@@ -66,12 +71,47 @@ impl HeadSeries {
         grown
     }
 
-    fn series(&mut self, labels: Labels, grown: &mut usize) -> u32 {
+    /// Adds samples by reference and returns the memory they take.
+    pub fn apply_samples(&mut self, samples: &Samples) -> usize {
+        let mut grown = samples.len() * SAMPLE_BYTES;
+        let mut at = 0;
+        for &(reference, n) in &samples.runs {
+            let id = self.referenced(&samples.table, reference, &mut grown);
+            let rows = at..at + n as usize;
+            at = rows.end;
+            let one = &mut self.series[id as usize];
+            for (time_ms, value) in samples.times[rows.clone()]
+                .iter()
+                .zip(&samples.values[rows])
+            {
+                one.push(*time_ms, *value);
+            }
+        }
+        self.n_samples += samples.len() as u64;
+        grown
+    }
+
+    fn referenced(&mut self, table: &SeriesTable, reference: u32, grown: &mut usize) -> u32 {
+        let at = reference as usize;
+        if let Some(&known) = self.by_reference.get(at)
+            && known > 0
+        {
+            return known - 1;
+        }
+        let id = self.series(table.labels(reference), grown);
+        if self.by_reference.len() <= at {
+            self.by_reference.resize(at + 1, 0);
+        }
+        self.by_reference[at] = id + 1;
+        self.n_referenced += 1;
+        id
+    }
+
+    fn series(&mut self, labels: Arc<Labels>, grown: &mut usize) -> u32 {
         if let Some(id) = self.by_labels.get(&labels) {
             return *id;
         }
         let id = self.series.len() as u32;
-        let labels = Arc::new(labels);
         for (name, value) in labels.iter() {
             self.postings
                 .entry(pair_hash(name, value))

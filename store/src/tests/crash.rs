@@ -4,8 +4,10 @@ use std::fs;
 
 use super::{entries, open, series};
 use crate::fs::{Fault, Operation};
-use crate::testing::{FailOnce, T0_MS, T0_NS, log_in, logs, metric_in, options, samples};
-use crate::{Store, StoreError};
+use crate::testing::{
+    FailOnce, T0_MS, T0_NS, by_reference, log_in, logs, metric_in, options, samples,
+};
+use crate::{Incoming, Store, StoreError};
 
 /// The only WAL segment with entries.
 fn segment(dir: &std::path::Path) -> std::path::PathBuf {
@@ -117,11 +119,17 @@ fn survive(operation: Operation, n: i64, fault: Fault) -> bool {
     let (disk, once) = FailOnce::disk(dir.path(), operation, n, fault);
     let mut acknowledged = Vec::new();
     let line = |i: u64| format!("line {i}");
+    let referenced_ms = |i: u64| T0_MS + 1000 + i as i64;
     let send = |store: &Store, i: u64| {
         let lines = [(T0_NS + i as i64, &*line(i))];
         let sent = store.append(log_in(logs(1, "a", i, &lines)));
         sent.and_then(|_| {
             store.append(metric_in(samples(2, i, "m", T0_MS + i as i64, &[i as f64])))
+        })
+        .and_then(|_| {
+            let own = [(0, referenced_ms(i), i as f64)];
+            let own = by_reference(&store.series(), &own);
+            store.append(vec![Incoming::Samples(own)])
         })
     };
     if let Ok((store, _)) = Store::open_on(disk, options(dir.path())) {
@@ -161,6 +169,13 @@ fn survive(operation: Operation, n: i64, fault: Fault) -> bool {
         assert_eq!(
             found, 1,
             "{operation:?} {n} {fault:?}: line {i} is there {found} times"
+        );
+        let time = referenced_ms(*i).to_string();
+        let samples = series(&store.snapshot()).concat();
+        assert_eq!(
+            samples.matches(&time).count(),
+            1,
+            "{operation:?} {n} {fault:?}: sample {i} in {samples}"
         );
     }
     // A sender that repeats everything since its last acknowledgement makes it whole.

@@ -1,0 +1,279 @@
+//! Series by number: what lets a sample of a known series be taken in for one hash of its label
+//! bytes, without its labels being decoded, checked or written again.
+//!
+//! A table belongs to the heads and WAL segments that were filled while it was the store's current
+//! one. It holds one copy of each label set and the spellings under which senders gave it. The
+//! rule: a reference is never given to another series as long as its table lives.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::{Arc, RwLock, RwLockReadGuard};
+
+use kansoku_model::Labels;
+use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+/// Memory of a series besides its labels: its places in the tables.
+const SERIES_BYTES: usize = 120;
+/// Memory of one spelling.
+const SPELLING_BYTES: usize = 48;
+/// Longer label sets are not kept: whoever sends them does not profit from it.
+const LABELS_MAX_BYTES: usize = 64 << 10;
+/// Samples of one run, so that a WAL entry has a bound.
+const RUN_MAX: u32 = 1 << 16;
+
+const LOCK: &str = "nothing panics while it changes the table of series";
+
+/// The series that samples can refer to.
+#[derive(Debug)]
+pub struct SeriesTable {
+    /// Held for reading while a request is decoded, for writing while a series is added.
+    known: RwLock<Known>,
+    max_bytes: usize,
+    /// Drawn anew for each table: nobody can prepare label sets that meet in one place.
+    seed: u64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    by_spelling: HashMap<u128, u32, Spread>,
+    by_labels: HashMap<Arc<Labels>, u32>,
+    labels: Vec<Arc<Labels>>,
+    bytes: usize,
+}
+
+/// The keys are good hashes already.
+#[derive(Debug, Clone, Copy, Default)]
+struct Spread(u64);
+
+impl BuildHasher for Spread {
+    type Hasher = Self;
+    fn build_hasher(&self) -> Self {
+        *self
+    }
+}
+
+impl Hasher for Spread {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+    fn write_u128(&mut self, n: u128) {
+        self.0 = n as u64;
+    }
+}
+
+impl SeriesTable {
+    /// An empty table that takes new series until it holds `max_bytes`.
+    pub(crate) fn new(max_bytes: usize) -> Self {
+        Self {
+            known: RwLock::default(),
+            max_bytes,
+            seed: RandomState::new().hash_one(0),
+        }
+    }
+
+    fn key(&self, spelling: &[u8]) -> u128 {
+        xxh3_128_with_seed(spelling, self.seed)
+    }
+
+    /// The reference of `labels`, new or not, even beyond the table's bound: for data that has been
+    /// accepted already.
+    pub(crate) fn refer(&self, labels: Labels) -> u32 {
+        let mut known = self.known.write().expect(LOCK);
+        known.refer(labels)
+    }
+
+    /// The labels of a reference of this table.
+    pub(crate) fn labels(&self, reference: u32) -> Arc<Labels> {
+        Arc::clone(&self.known.read().expect(LOCK).labels[reference as usize])
+    }
+
+    /// Whether a new table would serve better than this one, of whose series a head used `n_used`.
+    pub(crate) fn is_stale(&self, n_used: usize) -> bool {
+        let known = self.known.read().expect(LOCK);
+        known.bytes >= self.max_bytes || known.labels.len() > 2 * n_used
+    }
+
+    /// Memory held, roughly.
+    pub(crate) fn bytes(&self) -> usize {
+        self.known.read().expect(LOCK).bytes
+    }
+}
+
+impl Known {
+    fn refer(&mut self, labels: Labels) -> u32 {
+        if let Some(&reference) = self.by_labels.get(&labels) {
+            return reference;
+        }
+        let reference = self.labels.len() as u32;
+        self.bytes += SERIES_BYTES + labels.as_bytes().len();
+        let labels = Arc::new(labels);
+        self.by_labels.insert(Arc::clone(&labels), reference);
+        self.labels.push(labels);
+        reference
+    }
+}
+
+/// Samples of series of one table, in order of arrival.
+#[derive(Debug)]
+pub struct Samples {
+    pub(crate) table: Arc<SeriesTable>,
+    /// Reference and number of samples.
+    pub(crate) runs: Vec<(u32, u32)>,
+    pub(crate) times: Vec<i64>,
+    pub(crate) values: Vec<f64>,
+}
+
+impl Samples {
+    pub(crate) fn new(table: &Arc<SeriesTable>) -> Self {
+        Self {
+            table: Arc::clone(table),
+            runs: Vec::new(),
+            times: Vec::new(),
+            values: Vec::new(),
+        }
+    }
+
+    /// Number of samples.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.times.len()
+    }
+
+    /// Whether there is no sample.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.times.is_empty()
+    }
+
+    /// The same samples by the references of another table.
+    pub(crate) fn move_to(&mut self, table: &Arc<SeriesTable>) {
+        for (reference, _) in &mut self.runs {
+            *reference = table.refer(Labels::clone(&self.table.labels(*reference)));
+        }
+        self.table = Arc::clone(table);
+    }
+
+    fn push(&mut self, reference: u32, time_ms: i64, value: f64) {
+        match self.runs.last_mut() {
+            Some((last, n)) if *last == reference && *n < RUN_MAX => *n += 1,
+            _ => self.runs.push((reference, 1)),
+        }
+        self.times.push(time_ms);
+        self.values.push(value);
+    }
+}
+
+/// Collects the samples of a request. It holds the table for reading: make it late, drop it early.
+#[derive(Debug)]
+pub struct SampleWriter<'a> {
+    table: &'a SeriesTable,
+    /// Let go only while a series is added.
+    known: Option<RwLockReadGuard<'a, Known>>,
+    samples: Samples,
+}
+
+impl<'a> SampleWriter<'a> {
+    /// A writer for series of `table`.
+    #[must_use]
+    pub fn new(table: &'a Arc<SeriesTable>) -> Self {
+        Self {
+            table,
+            known: Some(table.known.read().expect(LOCK)),
+            samples: Samples::new(table),
+        }
+    }
+
+    /// The series whose labels were defined with these bytes.
+    #[must_use]
+    pub fn find(&self, spelling: &[u8]) -> Option<u32> {
+        let known = self.known.as_ref()?;
+        known.by_spelling.get(&self.table.key(spelling)).copied()
+    }
+
+    /// The series of `labels`, which `find` will know by `spelling` from now on. `None` when the
+    /// table is full or the labels are too long for it: store the samples in a batch then.
+    pub fn define(&mut self, spelling: &[u8], labels: Labels) -> Option<u32> {
+        if labels.as_bytes().len().max(spelling.len()) > LABELS_MAX_BYTES {
+            return None;
+        }
+        drop(self.known.take());
+        let reference = {
+            let mut known = self.table.known.write().expect(LOCK);
+            if known.bytes < self.table.max_bytes {
+                let reference = known.refer(labels);
+                known.bytes += SPELLING_BYTES;
+                known
+                    .by_spelling
+                    .insert(self.table.key(spelling), reference);
+                Some(reference)
+            } else {
+                known.by_labels.get(&labels).copied()
+            }
+        };
+        self.known = Some(self.table.known.read().expect(LOCK));
+        reference
+    }
+
+    /// Adds a sample of a series that `find` or `define` gave.
+    pub fn push(&mut self, reference: u32, time_ms: i64, value: f64) {
+        self.samples.push(reference, time_ms, value);
+    }
+
+    /// What was collected.
+    #[must_use]
+    pub fn finish(self) -> Samples {
+        self.samples
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn labels(i: usize) -> Labels {
+        Labels::from_pairs([("__name__", "m"), ("i", &i.to_string())])
+    }
+
+    #[test]
+    fn spellings_of_one_label_set_are_one_series() {
+        let table = Arc::new(SeriesTable::new(1 << 20));
+        let mut writer = SampleWriter::new(&table);
+        assert_eq!(writer.find(b"a"), None);
+        assert_eq!(writer.define(b"a", labels(1)), Some(0));
+        assert_eq!(writer.define(b"b", labels(1)), Some(0));
+        assert_eq!(writer.define(b"c", labels(2)), Some(1));
+        assert_eq!(
+            [b"a", b"b", b"c"].map(|s| writer.find(s)),
+            [Some(0), Some(0), Some(1)]
+        );
+        for (reference, time) in [(0, 1), (0, 2), (1, 1), (0, 3)] {
+            writer.push(reference, time, 0.5);
+        }
+        let mut samples = writer.finish();
+        assert_eq!(samples.runs, [(0, 2), (1, 1), (0, 1)]);
+        let other = Arc::new(SeriesTable::new(1 << 20));
+        other.refer(labels(2));
+        samples.move_to(&other);
+        assert_eq!(samples.runs, [(1, 2), (0, 1), (1, 1)]);
+        assert_eq!(*other.labels(1), labels(1));
+    }
+
+    #[test]
+    fn a_full_table_takes_no_new_series_and_knows_the_old_ones() {
+        let table = Arc::new(SeriesTable::new(10_000));
+        let mut writer = SampleWriter::new(&table);
+        let n = (0..1000)
+            .take_while(|i| writer.define(&i.to_le_bytes(), labels(*i)).is_some())
+            .count();
+        assert!((30..100).contains(&n), "{n}");
+        assert_eq!(writer.find(&3usize.to_le_bytes()), Some(3));
+        assert_eq!(writer.define(b"another spelling", labels(3)), Some(3));
+        assert!(table.is_stale(n), "a full table is replaced");
+        assert_eq!(writer.define(&[0; 1 << 17], labels(3)), None);
+    }
+}
