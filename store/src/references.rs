@@ -268,7 +268,7 @@ mod tests {
         let table = Arc::new(SeriesTable::new(10_000));
         let mut writer = SampleWriter::new(&table);
         let n = (0..1000)
-            .take_while(|i| writer.define(&i.to_le_bytes(), labels(*i)).is_some())
+            .take_while(|i: &usize| writer.define(&i.to_le_bytes(), labels(*i)).is_some())
             .count();
         assert!((30..100).contains(&n), "{n}");
         assert_eq!(writer.find(&3usize.to_le_bytes()), Some(3));
