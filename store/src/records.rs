@@ -1,9 +1,10 @@
 //! Samples by reference as they stand in the WAL: definitions of series, and samples that name
 //! their series by number.
 //!
-//! It knows no file; `wal.rs` puts these bodies into entries. A definition holds for the rest of
-//! its segment. The rule: any bytes are read or refused, without a panic and without memory that
-//! they do not justify.
+//! It knows no file; `wal.rs` puts these bodies into entries. A definition holds in the whole of its
+//! segment, and stands there twice with samples in between, so that one damaged entry takes no other
+//! along. The rule: any bytes are read or refused, without a panic and without memory that they do
+//! not justify, and samples never go to a series that is not theirs.
 //!
 //! ```text
 //!  0  4  magic: "KSD1" definitions, "KSS1" samples
@@ -139,14 +140,20 @@ impl Replayed {
         }
     }
 
-    /// Reads definitions.
+    /// Reads definitions. All of a segment go before its samples.
     pub fn define(&mut self, body: &[u8]) -> Result<(), Malformed> {
         let content = unpack(body)?;
         let mut r = Reader::new(&content);
         for _ in 0..r.count(2)? {
             let reference = r.varint32()?;
-            let labels =
-                Labels::from_bytes(r.text()?).ok_or(Malformed("labels are not canonical"))?;
+            let bytes = r.text()?;
+            if let Some(&known) = self.references.get(&reference) {
+                if self.table.labels(known).as_bytes() != bytes {
+                    return Err(Malformed("a reference stands for two series"));
+                }
+                continue;
+            }
+            let labels = Labels::from_bytes(bytes).ok_or(Malformed("labels are not canonical"))?;
             self.references.insert(reference, self.table.refer(labels));
         }
         r.end()

@@ -132,7 +132,16 @@ impl Store {
         let head: Arc<Head> = Arc::clone(&inner.view().active);
         let mut replayed = Replayed::new(self.series());
         let (mut undecodable, mut records) = (Vec::new(), 0);
+        // A series is known by its second definition as well, which stands behind its first samples.
+        wal::read_segment(&bytes, |entry| {
+            if let Entry::Definitions(body) = entry
+                && replayed.define(body).is_err()
+            {
+                undecodable.push(UNDECODABLE);
+            }
+        });
         let mut report = wal::read_segment(&bytes, |entry| match entry {
+            Entry::Definitions(_) => {}
             Entry::Frame(frame) => match frame.decode() {
                 Ok(mut batch) => {
                     inner.apply(&mut marks, &head, &mut batch);
@@ -140,11 +149,6 @@ impl Store {
                 }
                 Err(_) => undecodable.push(UNDECODABLE),
             },
-            Entry::Definitions(body) => {
-                if replayed.define(body).is_err() {
-                    undecodable.push(UNDECODABLE);
-                }
-            }
             Entry::Samples(body) => match replayed.samples(body) {
                 Ok((samples, n_lost)) => {
                     head.apply_samples(&samples);

@@ -93,9 +93,11 @@ impl SeriesTable {
     }
 
     /// Whether a new table would serve better than this one, of whose series a head used `n_used`.
+    /// A full one whose series are in use would only be filled with the same number of them again.
     pub(crate) fn is_stale(&self, n_used: usize) -> bool {
         let known = self.known.read().expect(LOCK);
-        known.bytes >= self.max_bytes || known.labels.len() > 2 * n_used
+        let (n, is_full) = (known.labels.len(), known.bytes >= self.max_bytes);
+        n > 2 * n_used || (is_full && n - n / 8 > n_used)
     }
 
     /// Memory held, roughly.
@@ -273,7 +275,11 @@ mod tests {
         assert!((30..100).contains(&n), "{n}");
         assert_eq!(writer.find(&3usize.to_le_bytes()), Some(3));
         assert_eq!(writer.define(b"another spelling", labels(3)), Some(3));
-        assert!(table.is_stale(n), "a full table is replaced");
+        assert!(
+            table.is_stale(n / 2),
+            "a full table makes room for series in use"
+        );
+        assert!(!table.is_stale(n), "all of a full table is in use");
         assert_eq!(writer.define(&[0; 1 << 17], labels(3)), None);
     }
 }

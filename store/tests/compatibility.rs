@@ -1,8 +1,9 @@
 //! A store written by an older version of the format must open for ever, with the same content.
 //!
 //! `fixtures/store/v1` and `v2` hold parts of both signals and a WAL that was not written out. In
-//! `v2` the log parts have pages of templates. `UPDATE=1` writes the newest anew: do that only
-//! together with a new version number, under a new name.
+//! `v2` the log parts have pages of templates. `wal2` is a WAL of version 2 alone: frames, and samples
+//! by reference. `UPDATE=1` writes the newest anew: do that only together with a new version number,
+//! under a new name.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -14,7 +15,7 @@ use kansoku_model::{
     Labels, LogBatch, LogSource, MetricBatch, MetricKind, Position, RecordBatch, Resource,
     SeriesSource, Source, SourceId,
 };
-use kansoku_store::{Incoming, Options, Store};
+use kansoku_store::{Incoming, Options, SampleWriter, Store};
 
 const T0_NS: i64 = 1_767_312_000_000_000_000;
 
@@ -51,8 +52,13 @@ const V2: Version = Version {
 };
 
 fn fixture(version: Version) -> PathBuf {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures/store");
-    folder.join(version.folder)
+    folder(version.folder)
+}
+
+fn folder(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../fixtures/store")
+        .join(name)
 }
 
 fn log_batch(version: Version, round: u64) -> RecordBatch {
@@ -222,5 +228,64 @@ fn check(version: Version) {
     store.flush().unwrap();
     while !store.maintain(0).unwrap().is_idle() {}
     assert!(store.stats().merges > 0);
+    assert_eq!(dump(&store), content);
+}
+
+/// Rounds of frames, and of samples by reference of which each round has one more series.
+fn write_wal(path: &Path) {
+    let (store, _) = Store::open(Options::new(path)).unwrap();
+    for round in 0..4i64 {
+        let odd = [0x7ff0_0000_0000_0002, 0x8000_0000_0000_0000, 1];
+        let table = store.series();
+        let mut writer = SampleWriter::new(&table);
+        for i in 0..=round {
+            let labels = Labels::from_pairs([
+                ("__name__", "referenced"),
+                ("i", &i.to_string()),
+                ("zone", "観"),
+            ]);
+            let known = writer.find(&[i as u8]);
+            let reference = known.or_else(|| writer.define(&[i as u8], labels)).unwrap();
+            let time_ms = T0_NS / 1_000_000 + round * 15_000;
+            writer.push(reference, time_ms, (round * 10 + i) as f64);
+            let value = odd
+                .get(i as usize)
+                .map_or(0.1, |bits| f64::from_bits(*bits));
+            writer.push(reference, time_ms - 7, value);
+        }
+        let incoming = vec![
+            Incoming::Batch(metric_batch(round)),
+            Incoming::Samples(writer.finish()),
+            Incoming::Batch(log_batch(V1, round as u64)),
+        ];
+        store.append(incoming).unwrap();
+    }
+}
+
+#[test]
+fn a_wal_of_version_2_opens_with_its_content() {
+    let expected = folder("wal2").with_extension("expected.txt");
+    let scratch = tempfile::tempdir().unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        let _ = fs::remove_dir_all(folder("wal2"));
+        write_wal(&folder("wal2"));
+        copy(&folder("wal2"), scratch.path());
+        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
+        fs::write(&expected, dump(&store)).unwrap();
+    }
+    let segment = fs::read(folder("wal2").join("wal/000000000001.wal")).unwrap();
+    assert_eq!(segment[4..8], [2, 0, 0, 0]);
+    for (magic, n) in [(b"KSF1", 8), (b"KSD1", 8), (b"KSS1", 4)] {
+        assert_eq!(segment.windows(4).filter(|w| w == magic).count(), n);
+    }
+    copy(&folder("wal2"), scratch.path());
+    let (store, recovery) = Store::open(Options::new(scratch.path())).unwrap();
+    assert!(recovery.damaged.is_empty(), "{recovery:?}");
+    let n = 4 * V1.lines_per_batch + 4 * 3 + 20;
+    assert_eq!((recovery.wal_entries, recovery.wal_records), (20, n));
+    let content = dump(&store);
+    assert_eq!(content, fs::read_to_string(&expected).unwrap());
+    assert_eq!(content.matches("referenced").count(), 4);
+    store.flush().unwrap();
     assert_eq!(dump(&store), content);
 }

@@ -83,7 +83,7 @@ fn a_tail_torn_at_every_byte_loses_only_what_was_not_acknowledged() {
     let expected = series(&store.snapshot());
     drop(store);
     let bytes = fs::read(&path).unwrap();
-    let (mut whole_definitions, mut n_cuts) = (0, 0);
+    let mut n_cuts = [0; 3];
     for cut in whole..bytes.len() as u64 {
         let copy = tempfile::tempdir().unwrap();
         drop(open(copy.path()));
@@ -91,40 +91,92 @@ fn a_tail_torn_at_every_byte_loses_only_what_was_not_acknowledged() {
         let (store, recovery) = open(copy.path());
         assert!(recovery.damaged.is_empty(), "{cut}: {recovery:?}");
         assert!(recovery.torn_bytes <= cut - whole);
-        whole_definitions += u64::from(recovery.wal_entries == 3);
-        n_cuts += 1;
-        assert_eq!(recovery.wal_records, 2, "cut at {cut}");
-        assert_eq!(series(&store.snapshot()).len(), 2);
+        // Definitions, samples, definitions: what is whole before the cut may count already.
+        let n_entries = recovery.wal_entries - 3;
+        n_cuts[n_entries as usize] += 1;
+        let is_known = n_entries == 2;
+        assert_eq!(recovery.wal_records, 2 + 2 * u64::from(is_known), "{cut}");
+        assert_eq!(series(&store.snapshot()).len(), 2 + usize::from(is_known));
         send(&store, &last).unwrap();
         drop(store);
         let (store, recovery) = open(copy.path());
         assert_eq!(recovery.torn_bytes, 0);
         assert_eq!(series(&store.snapshot()), expected, "cut at {cut}");
     }
-    assert!(whole_definitions > 8 && whole_definitions < n_cuts);
+    assert!(n_cuts.iter().all(|n| *n > 8), "{n_cuts:?}");
+}
+
+/// Where the entries of a segment with this magic start.
+fn places(bytes: &[u8], magic: &[u8]) -> Vec<usize> {
+    let windows = bytes.windows(4).enumerate();
+    windows
+        .filter(|(_, w)| *w == magic)
+        .map(|(at, _)| at - 8)
+        .collect()
+}
+
+/// What opening says of a segment after the bytes at some places were changed.
+fn damaged(bytes: &[u8], places: &[usize]) -> (Vec<String>, u64, Vec<String>) {
+    let copy = tempfile::tempdir().unwrap();
+    drop(open(copy.path()));
+    let mut bad = bytes.to_vec();
+    places.iter().for_each(|at| bad[at + 17] ^= 4);
+    fs::write(segment(copy.path()), bad).unwrap();
+    let (store, recovery) = open(copy.path());
+    let whats = recovery.damaged.into_iter().map(|d| d.what).collect();
+    (whats, recovery.wal_records, series(&store.snapshot()))
 }
 
 #[test]
-fn a_damaged_definition_is_reported_and_takes_only_its_series_along() {
+fn a_damaged_definition_takes_nothing_along() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _) = open(dir.path());
     send(&store, &[(0, T0_MS, 1.0)]).unwrap();
-    let start = fs::metadata(segment(dir.path())).unwrap().len() as usize;
     send(&store, &[(0, T0_MS + 1, 2.0), (1, T0_MS, 1.0)]).unwrap();
+    send(&store, &[(1, T0_MS + 1, 2.0), (0, T0_MS + 2, 3.0)]).unwrap();
+    let expected = series(&store.snapshot());
     drop(store);
-    let path = segment(dir.path());
-    let mut bytes = fs::read(&path).unwrap();
-    bytes[start + 20] ^= 4;
-    fs::write(&path, &bytes).unwrap();
+    let bytes = fs::read(segment(dir.path())).unwrap();
+    let definitions = places(&bytes, b"KSD1");
+    assert_eq!(definitions.len(), 4, "each twice");
+    for at in &definitions {
+        let (whats, n_records, all) = damaged(&bytes, &[*at]);
+        assert_eq!((whats.len(), n_records), (1, 5), "{whats:?}");
+        assert_eq!(all, expected, "at {at}");
+    }
+    // One of each series.
+    let (whats, n_records, all) = damaged(&bytes, &[definitions[0], definitions[3]]);
+    assert_eq!((whats.len(), n_records, all), (2, 5, expected.clone()));
+    // Both of one: its samples are told of, and the other series loses none.
+    let (whats, n_records, all) = damaged(&bytes, &definitions[2..]);
+    assert_eq!((whats.len(), n_records), (4, 3), "{whats:?}");
+    assert!(whats[3].contains("not defined"), "{whats:?}");
+    assert_eq!(all, expected[..1]);
+    // A damaged entry of samples loses these.
+    let samples = places(&bytes, b"KSS1");
+    assert_eq!(damaged(&bytes, &samples[1..2]).1, 3);
+}
+
+#[test]
+fn a_reference_that_stands_for_two_series_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    send(&store, &[(0, T0_MS, 1.0)]).unwrap();
+    let expected = series(&store.snapshot());
+    drop(store);
+    let other = tempfile::tempdir().unwrap();
+    let (store, _) = open(other.path());
+    send(&store, &[(7, T0_MS, 2.0)]).unwrap();
+    drop(store);
+    let mut bytes = fs::read(segment(dir.path())).unwrap();
+    bytes.extend_from_slice(&fs::read(segment(other.path())).unwrap()[16..]);
+    fs::write(segment(dir.path()), bytes).unwrap();
     let (store, recovery) = open(dir.path());
-    assert_eq!(recovery.wal_records, 2);
-    let whats: Vec<&str> = recovery.damaged.iter().map(|d| &*d.what).collect();
-    assert_eq!(whats.len(), 2, "{whats:?}");
-    assert!(whats[1].contains("not defined"), "{whats:?}");
-    assert_eq!(series(&store.snapshot()).len(), 1);
+    assert_eq!(recovery.damaged.len(), 2, "{recovery:?}");
     assert_eq!(
-        fs::read_dir(dir.path().join("quarantine")).unwrap().count(),
-        1
+        series(&store.snapshot()).len(),
+        expected.len(),
+        "no new series"
     );
 }
 
@@ -187,9 +239,9 @@ fn each_segment_defines_what_it_uses() {
 
 #[test]
 fn a_definition_that_a_full_disk_refused_is_written_again() {
-    // Writes 0 and 1 are the manifest and the segment's header; each append writes definitions and
-    // samples.
-    for n in [4, 5] {
+    // Writes 0 and 1 are the manifest and the segment's header; each append writes definitions,
+    // samples, and the definitions again.
+    for n in [5, 6, 7] {
         let dir = tempfile::tempdir().unwrap();
         let (disk, once) = FailOnce::disk(dir.path(), Operation::Write, n, Fault::Short(9, 28));
         let (store, _) = Store::open_on(disk, options(dir.path())).unwrap();
