@@ -6,8 +6,9 @@ SHELL := /bin/bash
 RUN_DIR ?= run
 LISTEN  ?= 127.0.0.1:9428
 SECONDS ?= 60
+TAG     ?= latest
 
-.PHONY: help setup setup-test ui build release run test lint deny fuzz clean
+.PHONY: help setup setup-test ui build release image run test lint deny fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -31,6 +32,12 @@ build: setup ui ## debug build of everything
 
 release: setup ui ## both programs, optimised: target/release/kansoku-{agent,aggregator}
 	cargo build --release --bins
+
+image: release ## container images kansoku and kansoku-node-exporter of the programs built here (docker, podman or buildah); TAG
+	deploy/image.sh target/release target/image
+	for tool in docker podman buildah; do $$tool info >/dev/null 2>&1 && break; done
+	$$tool build --build-arg PROGRAMS=built -t kansoku:$(TAG) .
+	$$tool build --build-arg PROGRAMS=built -t kansoku-node-exporter:$(TAG) --target node-exporter .
 
 run: release ## watch this machine: http://127.0.0.1:9428/
 	exec deploy/local/run.sh "$(RUN_DIR)" "$(LISTEN)"
