@@ -260,8 +260,8 @@ impl Families {
         ];
         let is_error = f64::from(u8::from(sizes.is_none()));
         out.sample(self.device_error, &labels, is_error);
-        let is_read_only = mount.is_read_only || sizes.is_some_and(|s| s.is_read_only);
-        let is_read_only = f64::from(u8::from(is_read_only));
+        // By the node's list of mounts, not by statfs(2): a pod has the node's root mounted read-only.
+        let is_read_only = f64::from(u8::from(mount.is_read_only));
         out.sample(self.read_only, &labels, is_read_only);
         if let Some(s) = sizes {
             let values = [
@@ -334,6 +334,50 @@ mod tests {
             let got = got.map(|(w, path)| (w.mount_point, path));
             let expected = expected.map(|(m, p)| (m.to_owned(), PathBuf::from(p)));
             assert_eq!(got, expected, "{rootfs} {path}");
+        }
+    }
+
+    #[test]
+    fn read_only_is_what_the_node_says_not_the_pods_mount() {
+        // Read-only file systems of this machine, of which the node says "rw", as a pod sees them.
+        let own = std::fs::read("/proc/self/mountinfo").expect("mounts of this process");
+        let read_only = mounts(&own).filter_map(|m| m.ok().filter(Mount::is_read_only));
+        let mut paths: Vec<PathBuf> = read_only
+            .map(|m| PathBuf::from(String::from_utf8_lossy(m.mount_point).into_owned()))
+            .collect();
+        paths.push("/".into());
+        let node = |options: &str| {
+            let line =
+                |path: &Path| format!("1 2 3:4 / {} {options} - ext4 /dev/x rw\n", path.display());
+            paths.iter().map(|p| line(p)).collect::<String>()
+        };
+        for (options, expected) in [("rw,relatime", 0.0), ("ro,relatime", 1.0)] {
+            let proc = tempfile::tempdir().expect("a folder");
+            std::fs::create_dir(proc.path().join("1")).expect("made");
+            std::fs::write(proc.path().join("1/mountinfo"), node(options)).expect("written");
+            let mut filesystem = Filesystem::new(&NodeSpec {
+                procfs: proc.path().into(),
+                ..NodeSpec::default()
+            })
+            .expect("the defaults are valid");
+            let values = loop {
+                let mut out = MetricBatch::default();
+                filesystem.collect(&mut out).expect("mounts are read");
+                let points = out.points().iter();
+                let values: Vec<_> = points
+                    .filter(|p| out.text(out.family_of(p).name) == "node_filesystem_readonly")
+                    .map(|p| p.value)
+                    .collect();
+                // Sizes are asked in the background.
+                if !values.is_empty() {
+                    break values;
+                }
+                std::thread::yield_now();
+            };
+            assert!(
+                values.iter().all(|v| *v == expected),
+                "{options}: {values:?}"
+            );
         }
     }
 }

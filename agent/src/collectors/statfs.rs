@@ -10,7 +10,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::sys::statvfs::FsFlags;
 
 /// How long an asker waits for answers: local file systems answer in microseconds.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -25,8 +24,6 @@ pub struct Sizes {
     pub available_bytes: f64,
     pub files: f64,
     pub files_free: f64,
-    /// By the mount's options or by the file system's own state, as after an error.
-    pub is_read_only: bool,
 }
 
 /// What is known of a mount.
@@ -214,7 +211,6 @@ fn statfs(path: &Path) -> Result<Sizes, Errno> {
         available_bytes: s.blocks_available() as f64 * block,
         files: s.files() as f64,
         files_free: s.files_free() as f64,
-        is_read_only: s.flags().contains(FsFlags::ST_RDONLY),
     })
 }
 
@@ -229,7 +225,6 @@ mod tests {
         available_bytes: 1.0,
         files: 1.0,
         files_free: 1.0,
-        is_read_only: false,
     };
 
     fn hang_or_answer(path: &Path) -> Result<Sizes, Errno> {
