@@ -504,3 +504,6 @@ fn modified_s(path: &Path) -> Option<u64> {
     let since = modified.duration_since(std::time::UNIX_EPOCH).ok()?;
     Some(since.as_secs())
 }
+
+#[cfg(test)]
+mod tests;
