@@ -3,9 +3,12 @@
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use kansoku_model::{ConfigError, OptionKind, OptionSpec, Plugin, RecordBatch, Resource, Settings};
+use kansoku_model::{
+    ConfigError, MetricBatch, OptionKind, OptionSpec, Plugin, RecordBatch, Resource, Settings,
+};
 
-use super::target_labels::{exporter, target_labels, up};
+use super::staleness::Staleness;
+use super::target_labels::{end, exporter, target_labels, up};
 use super::ticker::{self, Ticker, unix_ms};
 use crate::pipeline::Link;
 use crate::plugin::{Environment, Input, InputPlugin};
@@ -77,6 +80,7 @@ impl Input for Own {
         );
         let mut ticker = Ticker::new(&self.host_name, &[self.interval]);
         let mut is_first = true;
+        let mut staleness = Staleness::default();
         while let Some(tick) = ticker.wait(&link.stop) {
             // A ticker's first tick is at once.
             if std::mem::take(&mut is_first) && !self.on_start {
@@ -87,10 +91,17 @@ impl Input for Own {
             batch.resource = self.resource.clone();
             batch.time_ms = tick.now_ms;
             batch.source = tick.source;
+            staleness.mark(&mut batch);
             up(&mut batch);
             if link.send(RecordBatch::Metrics(batch), None).is_err() {
                 return Ok(());
             }
+        }
+        let tick = ticker.now();
+        let mut batch = MetricBatch::new(link.tag.clone(), self.resource, tick.now_ms);
+        batch.source = tick.source;
+        if end([staleness], &mut batch) {
+            let _ = link.send(RecordBatch::Metrics(batch), None);
         }
         Ok(())
     }

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::plugin::{OptionKind, OptionSpec};
-use kansoku_model::{ConfigError, MetricBatch, Resource, Settings};
+use kansoku_model::{ConfigError, MetricBatch, RecordBatch, Resource, Settings};
 use kansoku_parsers::wire::records::Stream;
 
 use super::net::{new_stream, stamp};
 use super::node_paths::{PROCFS, SYSFS};
 use super::staleness::Staleness;
-use super::target_labels::{exporter, target_labels, up};
+use super::target_labels::{end, exporter, target_labels, up};
 use super::ticker::Ticker;
 use crate::collectors::flags::{Flag, Flags};
 use crate::collectors::node::{NodeCollectors, defaults, find};
@@ -406,6 +406,13 @@ impl Input for NodeExporterMetrics {
                 }
             }
         }
+        let tick = ticker.now();
+        let mut batch = MetricBatch::new(link.tag.clone(), resource, tick.now_ms);
+        batch.source = tick.source;
+        if end(groups.into_iter().map(|g| g.staleness), &mut batch) {
+            // Without room there is nothing to wait for any more.
+            let _ = link.send(RecordBatch::Metrics(batch), None);
+        }
         Ok(())
     }
 }
@@ -416,7 +423,6 @@ mod tests {
     use super::super::staleness::STALE;
     use super::*;
     use crate::collectors::COLLECTORS;
-    use kansoku_model::RecordBatch;
 
     fn error(pairs: &[(&str, &str)]) -> String {
         let settings = Settings::of("node_exporter_metrics", pairs);
@@ -522,6 +528,38 @@ mod tests {
         assert!(has("node_time_seconds", false) && has("up", false));
         assert!(!has("node_time_seconds", true), "not due, and not gone");
         assert!(!has("up", true));
+    }
+
+    #[test]
+    fn in_a_pod_the_series_end_with_the_agent() {
+        let ended = |pod: &str| {
+            let pairs = [("metrics", "time"), ("scrape_interval", "3600")];
+            let settings = Settings::of("node_exporter_metrics", &pairs);
+            let mut environment = Environment::default();
+            environment.own_pod.name = pod.into();
+            let input = NodeExporterMetrics::new(&settings, &environment).expect("valid");
+            let running = testing::start(Box::new(input), "node");
+            testing::until(|| running.captured.take().pop());
+            let mut names = Vec::new();
+            for batch in running.stop() {
+                let RecordBatch::Metrics(batch) = &*batch else {
+                    panic!("metrics")
+                };
+                for point in batch.points() {
+                    assert_eq!(point.value.to_bits(), STALE.to_bits());
+                    names.push(batch.text(batch.family_of(point).name).to_owned());
+                }
+            }
+            names
+        };
+        let names = ended("agent-x7k2p");
+        assert!(names.iter().any(|n| n == "node_time_seconds"), "{names:?}");
+        assert_eq!(names.iter().filter(|n| *n == "up").count(), 1);
+        assert_eq!(
+            ended(""),
+            Vec::<String>::new(),
+            "the next run goes on with them"
+        );
     }
 
     #[test]

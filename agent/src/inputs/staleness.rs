@@ -66,6 +66,11 @@ impl Staleness {
         n_samples.saturating_sub(n_known)
     }
 
+    /// Appends what ends all series of the batch before.
+    pub fn end(self, batch: &mut MetricBatch) {
+        self.end_all_but(&HashSet::default(), batch);
+    }
+
     /// The series of the batch in order, unless they are those of the batch before: what is collected
     /// from the same things comes in the same order.
     fn if_changed(&self, batch: &MetricBatch) -> Option<Vec<u64>> {
@@ -228,6 +233,22 @@ mod tests {
         staleness.mark(&mut none);
         assert_eq!(none.points().len(), 3);
         assert!(none.points().iter().all(|p| p.value.is_nan()));
+    }
+
+    #[test]
+    fn at_the_end_everything_ends() {
+        let mut staleness = Staleness::default();
+        staleness.mark(&mut batch(&["x"], None));
+        let mut last = MetricBatch::default();
+        staleness.end(&mut last);
+        let names = last.points().iter();
+        let names: Vec<_> = names.map(|p| last.text(last.family_of(p).name)).collect();
+        assert_eq!(names, ["usage_bytes", "all_total"]);
+        assert!(
+            last.points()
+                .iter()
+                .all(|p| p.value.to_bits() == STALE_BITS)
+        );
     }
 
     #[test]

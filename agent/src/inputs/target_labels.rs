@@ -3,6 +3,7 @@
 
 use kansoku_model::{ConfigError, Labels, MetricBatch, MetricKind, Resource, Settings};
 
+use super::staleness::{STALE, Staleness};
 use crate::plugin::Environment;
 
 /// The labels of an exporter's pod on its node, as kube-prometheus names them: rules find the node by
@@ -18,9 +19,27 @@ pub fn exporter<'a>(job: &'a str, environment: &'a Environment) -> Vec<(&'a str,
 
 /// What a scraper says of a target that answered; alerts count targets by it.
 pub fn up(batch: &mut MetricBatch) {
+    push_up(batch, 1.0);
+}
+
+/// Ends the series of a target that goes, with its `up`, as a scraper does. Nothing where the agent is
+/// in no pod: the next run goes on with the same series; in a pod its name is one of their labels.
+pub fn end(known: impl IntoIterator<Item = Staleness>, batch: &mut MetricBatch) -> bool {
+    let labels = &batch.resource.labels;
+    if labels.get("pod").is_none_or(str::is_empty) {
+        return false;
+    }
+    for series in known {
+        series.end(batch);
+    }
+    push_up(batch, STALE);
+    true
+}
+
+fn push_up(batch: &mut MetricBatch, value: f64) {
     let help = "1 if the scrape succeeded, 0 if not.";
     let family = batch.family("up", MetricKind::Gauge, help);
-    batch.sample(family, &[], 1.0);
+    batch.sample(family, &[], value);
 }
 
 /// A resource with `defaults`, and the settings' `add_label` in their place or beside them.

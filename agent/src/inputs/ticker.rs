@@ -113,6 +113,11 @@ impl Ticker {
         })
     }
 
+    /// A tick beside the regular ones, at once.
+    pub(super) fn now(&mut self) -> Tick {
+        self.next(unix_ms() as i64)
+    }
+
     /// A tick beside the regular ones, at which nothing is due.
     pub(super) fn next(&mut self, now_ms: i64) -> Tick {
         self.n_ticks += 1;

@@ -113,6 +113,7 @@ pub const MAX_GROWTH: usize = 16;
 /// An input that runs beside a test, and what it sent.
 #[cfg(test)]
 pub mod testing {
+    use std::sync::Arc;
     use std::time::{Duration, Instant};
 
     use kansoku_model::{RecordBatch, json};
@@ -164,11 +165,12 @@ pub mod testing {
             found
         }
 
-        /// Stops it and waits for its end.
-        pub fn stop(mut self) {
+        /// Stops it and waits for its end; what was not taken yet.
+        pub fn stop(mut self) -> Vec<Arc<RecordBatch>> {
             self.captured.stop();
             let thread = self.thread.take().expect("stopped once");
             thread.join().expect("no panic").expect("no error");
+            self.captured.take()
         }
     }
 
