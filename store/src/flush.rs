@@ -88,7 +88,7 @@ fn partitions(days: &BTreeSet<i64>, day_len: i64) -> Vec<(Day, Range<i64>)> {
     out
 }
 
-fn add_days(days: &mut BTreeSet<i64>, times: &[i64], day_len: i64) {
+fn add_days(days: &mut BTreeSet<i64>, times: impl Iterator<Item = i64>, day_len: i64) {
     let mut last = None;
     for time in times {
         let day = time.div_euclid(day_len);
@@ -105,7 +105,7 @@ fn write_logs(disk: &Disk, head: &Head, parts: &mut Parts<'_>) -> Result<(), Sto
     streams.sort_by(|a, b| a.labels.cmp(&b.labels));
     let mut days = BTreeSet::new();
     for chunk in streams.iter().flat_map(|s| &s.chunks) {
-        add_days(&mut days, &chunk.block.times, DAY_NS);
+        add_days(&mut days, chunk.block.times.iter().copied(), DAY_NS);
     }
     for (day, range) in partitions(&days, DAY_NS) {
         let entry = parts.next(Signal::Logs, day);
@@ -154,9 +154,14 @@ fn write_samples(disk: &Disk, head: &Head, parts: &mut Parts<'_>) -> Result<(), 
     let mut series: Vec<_> = head.series.iter().collect();
     series.sort_by(|a, b| a.labels.cmp(&b.labels));
     let mut days = BTreeSet::new();
-    series
-        .iter()
-        .for_each(|s| add_days(&mut days, s.times(), DAY_MS));
+    for one in &series {
+        let (oldest, newest) = one.bounds();
+        if oldest.div_euclid(DAY_MS) == newest.div_euclid(DAY_MS) {
+            add_days(&mut days, [oldest].into_iter(), DAY_MS);
+        } else {
+            add_days(&mut days, one.times(), DAY_MS);
+        }
+    }
     for (day, range) in partitions(&days, DAY_MS) {
         let entry = parts.next(Signal::Samples, day);
         let mut part = SamplePartWriter::create(disk, entry, Effort::Flush)?;

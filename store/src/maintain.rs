@@ -72,7 +72,7 @@ impl Store {
         let view = self.inner.view();
         let options = &self.inner.options;
         !view.sealed.is_empty()
-            || view.active.bytes() >= options.head_limit_bytes()
+            || view.active.is_full(options.head_limit_bytes())
             || now_ms.is_some_and(|now| {
                 view.active.age_ms(now) >= options.head_max_age_ms && !view.active.is_empty()
             })

@@ -105,7 +105,7 @@ impl Store {
             last = Some(*number);
             self.replay_segment(*number, name, recovery)?;
             let view = self.inner.view();
-            if view.active.bytes() >= self.inner.options.head_limit_bytes() {
+            if view.active.is_full(self.inner.options.head_limit_bytes()) {
                 self.seal_up_to(Some(*number), None)?;
             }
             // Heads wait for maintenance unless they are more than they may be: a restart is ready

@@ -13,7 +13,7 @@ use kansoku_model::Labels;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
 /// Memory of a series besides its labels: its places in the tables.
-const SERIES_BYTES: usize = 120;
+const SERIES_BYTES: usize = 136;
 /// Memory of one spelling.
 const SPELLING_BYTES: usize = 48;
 /// Longer label sets are not kept: whoever sends them does not profit from it.
@@ -38,6 +38,9 @@ struct Known {
     by_spelling: HashMap<u128, u32, Spread>,
     by_labels: HashMap<Arc<Labels>, u32>,
     labels: Vec<Arc<Labels>>,
+    /// By reference: the first spelling of the series. Senders repeat their series in one order, so the next
+    /// one asked for is mostly the next one here.
+    keys: Vec<u128>,
     bytes: usize,
 }
 
@@ -116,7 +119,17 @@ impl Known {
         let labels = Arc::new(labels);
         self.by_labels.insert(Arc::clone(&labels), reference);
         self.labels.push(labels);
+        self.keys.push(0);
         reference
+    }
+
+    fn spelled(&mut self, reference: u32, key: u128) {
+        self.bytes += SPELLING_BYTES;
+        self.by_spelling.insert(key, reference);
+        let first = &mut self.keys[reference as usize];
+        if *first == 0 {
+            *first = key;
+        }
     }
 }
 
@@ -176,6 +189,8 @@ pub struct SampleWriter<'a> {
     table: &'a SeriesTable,
     /// Let go only while a series is added.
     known: Option<RwLockReadGuard<'a, Known>>,
+    /// The reference that will probably be asked for next.
+    next: u32,
     samples: Samples,
 }
 
@@ -186,15 +201,23 @@ impl<'a> SampleWriter<'a> {
         Self {
             table,
             known: Some(table.known.read().expect(LOCK)),
+            next: 0,
             samples: Samples::new(table),
         }
     }
 
     /// The series whose labels were defined with these bytes.
     #[must_use]
-    pub fn find(&self, spelling: &[u8]) -> Option<u32> {
+    pub fn find(&mut self, spelling: &[u8]) -> Option<u32> {
         let known = self.known.as_ref()?;
-        known.by_spelling.get(&self.table.key(spelling)).copied()
+        let key = self.table.key(spelling);
+        let reference = if known.keys.get(self.next as usize) == Some(&key) {
+            self.next
+        } else {
+            *known.by_spelling.get(&key)?
+        };
+        self.next = reference + 1;
+        Some(reference)
     }
 
     /// The series of `labels`, which `find` will know by `spelling` from now on. `None` when the
@@ -208,16 +231,14 @@ impl<'a> SampleWriter<'a> {
             let mut known = self.table.known.write().expect(LOCK);
             if known.bytes < self.table.max_bytes {
                 let reference = known.refer(labels);
-                known.bytes += SPELLING_BYTES;
-                known
-                    .by_spelling
-                    .insert(self.table.key(spelling), reference);
+                known.spelled(reference, self.table.key(spelling));
                 Some(reference)
             } else {
                 known.by_labels.get(&labels).copied()
             }
         };
         self.known = Some(self.table.known.read().expect(LOCK));
+        self.next = reference.map_or(0, |r| r + 1);
         reference
     }
 

@@ -283,7 +283,11 @@ impl Store {
     /// Waits while the heads are far beyond their bound.
     fn wait_for_room(&self) -> Result<(), StoreError> {
         let limit_bytes = self.inner.options.heads_limit_bytes();
-        let is_full = || self.inner.view().head_bytes() >= limit_bytes;
+        let is_full = || {
+            let view = self.inner.view();
+            let is_behind = view.active.is_full_of_samples() && !view.sealed.is_empty();
+            is_behind || view.head_bytes() >= limit_bytes
+        };
         if !is_full() {
             return Ok(());
         }

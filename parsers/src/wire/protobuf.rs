@@ -39,6 +39,7 @@ impl<'a> Message<'a> {
     ///
     /// # Errors
     /// When the bytes are not protobuf.
+    #[inline]
     #[allow(clippy::should_implement_trait)] // an iterator could not use `?` at the callers
     pub fn next(&mut self) -> Result<Option<(u64, Field<'a>)>, WireError> {
         if self.at >= self.bytes.len() {
@@ -63,14 +64,29 @@ impl<'a> Message<'a> {
         }
     }
 
+    /// Skips the fields that stand here and are number `number` (up to 15) with less than 128 bytes each: the
+    /// labels of a known series. `next` goes on where it stops, which may be at one of these fields.
+    pub fn skip_short(&mut self, number: u8) {
+        let key = number << 3 | 2;
+        while let Some(&[k, len]) = self.bytes.get(self.at..).and_then(<[u8]>::first_chunk) {
+            let end = self.at + 2 + usize::from(len);
+            if k != key || len >= 0x80 || end > self.bytes.len() {
+                return;
+            }
+            self.at = end;
+        }
+    }
+
     /// Bytes of the message before the next field.
     #[must_use]
+    #[inline]
     pub fn position(&self) -> usize {
         self.at
     }
 
     /// The message's bytes `from` a position of it `to` another.
     #[must_use]
+    #[inline]
     pub fn bytes_between(&self, from: usize, to: usize) -> &'a [u8] {
         self.bytes.get(from..to).unwrap_or_default()
     }
@@ -89,6 +105,7 @@ impl<'a> Message<'a> {
         Ok(Some(Self { bytes, at: 0, base }))
     }
 
+    #[inline]
     fn varint(&mut self) -> Result<u64, WireError> {
         let start = self.at;
         let (mut n, mut shift) = (0u64, 0u32);
@@ -106,6 +123,7 @@ impl<'a> Message<'a> {
         Err(self.error(start, "protobuf: varint is cut off"))
     }
 
+    #[inline]
     fn take(&mut self, len: u64) -> Result<&'a [u8], WireError> {
         let rest = self.bytes.get(self.at..).unwrap_or_default();
         let taken = usize::try_from(len).ok().and_then(|len| rest.get(..len));
@@ -125,6 +143,7 @@ impl<'a> Message<'a> {
         Ok(bytes.try_into().expect("took N bytes"))
     }
 
+    #[cold]
     fn error(&self, at: usize, what: impl Into<String>) -> WireError {
         WireError::new(self.base + at, what)
     }
@@ -135,6 +154,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it is no length-delimited field.
+    #[inline]
     pub fn message(self) -> Result<Message<'a>, WireError> {
         let (bytes, base) = self.bytes()?;
         Ok(Message { bytes, at: 0, base })
@@ -144,6 +164,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it is no length-delimited field.
+    #[inline]
     pub fn bytes(self) -> Result<(&'a [u8], usize), WireError> {
         match self {
             Self::Bytes(bytes, offset) => Ok((bytes, offset)),
@@ -168,6 +189,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it is no varint.
+    #[inline]
     pub fn int(self) -> Result<i64, WireError> {
         match self {
             Self::Varint(n) => Ok(n.cast_signed()),
@@ -214,6 +236,7 @@ impl<'a> Field<'a> {
     ///
     /// # Errors
     /// When it is no 64-bit field.
+    #[inline]
     pub fn double(self) -> Result<f64, WireError> {
         match self {
             Self::Fixed64(bits) => Ok(f64::from_bits(bits)),
@@ -279,6 +302,22 @@ mod tests {
         assert_eq!(got[1].1.double(), Ok(0.5));
         assert_eq!(got[2].1.text(), Ok("観"));
         assert_eq!(got[3], (4, Field::Fixed32(7)));
+    }
+
+    #[test]
+    fn short_fields_are_skipped_up_to_the_first_other_one() {
+        let skipped = |body: &[u8]| {
+            let mut m = Message::new(body);
+            m.skip_short(1);
+            m.position()
+        };
+        let (short, long) = (b"\x0a\x02ab".as_slice(), [b'x'; 128]);
+        assert_eq!(skipped(&[short, short, b"\x12\x00"].concat()), 8);
+        assert_eq!(skipped(&[short, b"\x0a\x80\x01", &long].concat()), 4);
+        assert_eq!(skipped(&[short, b"\x0a\x03ab"].concat()), 4, "cut off");
+        for (body, at) in [(&b""[..], 0), (b"\x0a", 0), (b"\x0a\x00\x0a", 2)] {
+            assert_eq!(skipped(body), at);
+        }
     }
 
     #[test]

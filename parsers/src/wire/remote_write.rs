@@ -157,8 +157,9 @@ impl<'a, S: SeriesSink> Decoder<'a, '_, S> {
         let mut message = field.message()?;
         let whole = message.clone();
         // Where the labels are, and whether nothing else is among them.
-        let (mut spelled, mut is_one_run) = (0..0, true);
-        let mut at = 0;
+        message.skip_short(1);
+        let (mut at, mut is_one_run) = (message.position(), true);
+        let mut spelled = 0..at;
         while let Some((number, field)) = message.next()? {
             match number {
                 1 => {

@@ -4,10 +4,11 @@
 //! never changed or taken away, until the whole head is dropped because parts hold its data.
 
 mod logs;
+mod run;
 mod series;
 
 use std::sync::RwLock;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use kansoku_model::RecordBatch;
 
@@ -15,6 +16,12 @@ use crate::references::Samples;
 
 pub use logs::{Chunk, HeadLogs};
 pub use series::HeadSeries;
+
+/// A head of this many samples is written out, so that a replay brings two of them back in less than
+/// a second...
+const SAMPLES_MAX: u64 = 3 << 20;
+/// ...unless they are fewer per series than are worth a block.
+const SERIES_SAMPLES_MIN: u64 = 32;
 
 /// No clock reading yet.
 const UNDATED: i64 = i64::MIN;
@@ -28,6 +35,9 @@ pub struct Head {
     pub series: RwLock<HeadSeries>,
     /// Memory held; only grows.
     bytes: AtomicUsize,
+    /// Samples and series, as of the last write; only grow.
+    n_samples: AtomicU64,
+    n_series: AtomicU64,
     /// When maintenance first saw data in it.
     started_ms: AtomicI64,
 }
@@ -38,6 +48,8 @@ impl Default for Head {
             logs: RwLock::default(),
             series: RwLock::default(),
             bytes: AtomicUsize::new(0),
+            n_samples: AtomicU64::new(0),
+            n_series: AtomicU64::new(0),
             started_ms: AtomicI64::new(UNDATED),
         }
     }
@@ -49,17 +61,38 @@ pub const LOCK: &str = "no thread panicked while it changed the head";
 impl Head {
     /// Adds all records of a batch.
     pub fn apply(&self, batch: &RecordBatch) {
-        let grown = match batch {
-            RecordBatch::Logs(b) => self.logs.write().expect(LOCK).apply(b),
-            RecordBatch::Metrics(b) => self.series.write().expect(LOCK).apply(b),
-        };
-        self.bytes.fetch_add(grown, Ordering::Relaxed);
+        match batch {
+            RecordBatch::Logs(b) => {
+                let grown = self.logs.write().expect(LOCK).apply(b);
+                self.bytes.fetch_add(grown, Ordering::Relaxed);
+            }
+            RecordBatch::Metrics(b) => self.change_series(|series| series.apply(b)),
+        }
     }
 
     /// Adds samples by reference. A head knows the references of one table only.
     pub fn apply_samples(&self, samples: &Samples) {
-        let grown = self.series.write().expect(LOCK).apply_samples(samples);
+        self.change_series(|series| series.apply_samples(samples));
+    }
+
+    fn change_series(&self, change: impl FnOnce(&mut HeadSeries) -> usize) {
+        let mut series = self.series.write().expect(LOCK);
+        let grown = change(&mut series);
         self.bytes.fetch_add(grown, Ordering::Relaxed);
+        let n_series = series.series.len() as u64;
+        self.n_samples.store(series.n_samples, Ordering::Relaxed);
+        self.n_series.store(n_series, Ordering::Relaxed);
+    }
+
+    /// Whether it has as many samples as are to be replayed and written out at once.
+    pub fn is_full_of_samples(&self) -> bool {
+        let at_least = self.n_series.load(Ordering::Relaxed) * SERIES_SAMPLES_MIN;
+        self.n_samples.load(Ordering::Relaxed) >= SAMPLES_MAX.max(at_least)
+    }
+
+    /// Whether it is to be written out: by `limit_bytes`, or by its samples.
+    pub fn is_full(&self, limit_bytes: usize) -> bool {
+        self.bytes() >= limit_bytes || self.is_full_of_samples()
     }
 
     /// Memory held, roughly.

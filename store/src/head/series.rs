@@ -1,4 +1,4 @@
-//! Samples of the head: per series its times and values in order of arrival.
+//! Samples of the head: per series a run of them in order of arrival.
 //!
 //! A series that was seen before costs one hash of the point's own label bytes; whole label sets
 //! are built for new series only. The rule: value bits are never touched.
@@ -10,22 +10,23 @@ use kansoku_model::metric::Point;
 use kansoku_model::{Labels, MatchOp, Matcher, MetricBatch};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
+use super::run::Run;
 use crate::references::{Samples, SeriesTable};
 use crate::samples;
 
 /// Memory of a series besides its samples and labels: tables and postings.
-const SERIES_BYTES: usize = 400;
+const SERIES_BYTES: usize = 256;
 /// Memory of one more spelling of a known series (labels in another order).
 const SPELLING_BYTES: usize = 48;
-/// Memory of a sample: 16 bytes, and half as much again as vectors grow ahead of their content.
-const SAMPLE_BYTES: usize = 24;
 
 /// The samples of one series.
 #[derive(Debug)]
 pub struct OneSeries {
     pub labels: Arc<Labels>,
-    times: Vec<i64>,
-    values: Vec<f64>,
+    run: Run,
+    /// Of the times; the first is larger while there is no sample.
+    min_ms: i64,
+    max_ms: i64,
     /// Times ascend and none repeats.
     is_tidy: bool,
 }
@@ -51,7 +52,7 @@ impl HeadSeries {
     pub fn apply(&mut self, batch: &MetricBatch) -> usize {
         // Queries know classic histograms only.
         let batch = &*batch.with_classic_histograms();
-        let mut grown = batch.points().len() * SAMPLE_BYTES;
+        let mut grown = 0;
         let mut spelling = Vec::with_capacity(256);
         for point in batch.points() {
             spell(batch, point, &mut spelling);
@@ -59,13 +60,15 @@ impl HeadSeries {
             let id = match self.spellings.get(&key) {
                 Some(id) => *id,
                 None => {
-                    let id = self.series(Arc::new(batch.series_of(point)), &mut grown);
+                    let labels = Arc::new(batch.series_of(point));
+                    grown += 2 * labels.as_bytes().len();
+                    let id = self.series(labels, &mut grown);
                     self.spellings.insert(key, id);
                     grown += SPELLING_BYTES;
                     id
                 }
             };
-            self.series[id as usize].push(batch.time_of(point), point.value);
+            grown += self.series[id as usize].push(batch.time_of(point), point.value);
         }
         self.n_samples += batch.points().len() as u64;
         grown
@@ -73,8 +76,7 @@ impl HeadSeries {
 
     /// Adds samples by reference and returns the memory they take.
     pub fn apply_samples(&mut self, samples: &Samples) -> usize {
-        let mut grown = samples.len() * SAMPLE_BYTES;
-        let mut at = 0;
+        let (mut grown, mut at) = (0, 0);
         for &(reference, n) in &samples.runs {
             let id = self.referenced(&samples.table, reference, &mut grown);
             let rows = at..at + n as usize;
@@ -84,7 +86,7 @@ impl HeadSeries {
                 .iter()
                 .zip(&samples.values[rows])
             {
-                one.push(*time_ms, *value);
+                grown += one.push(*time_ms, *value);
             }
         }
         self.n_samples += samples.len() as u64;
@@ -118,12 +120,13 @@ impl HeadSeries {
                 .or_default()
                 .push(id);
         }
-        *grown += SERIES_BYTES + 2 * labels.as_bytes().len();
+        *grown += SERIES_BYTES;
         self.by_labels.insert(Arc::clone(&labels), id);
         self.series.push(OneSeries {
             labels,
-            times: Vec::new(),
-            values: Vec::new(),
+            run: Run::default(),
+            min_ms: i64::MAX,
+            max_ms: i64::MIN,
             is_tidy: true,
         });
         id
@@ -178,52 +181,54 @@ fn pair_hash(name: &str, value: &str) -> u64 {
 }
 
 impl OneSeries {
-    fn push(&mut self, time_ms: i64, value: f64) {
-        match self.times.last() {
-            Some(&last) if last == time_ms => {
-                // The later value of a time counts, and an equal one changes nothing.
-                *self.values.last_mut().expect("as many values as times") = value;
-                return;
+    /// Adds a sample and returns the memory it takes.
+    fn push(&mut self, time_ms: i64, value: f64) -> usize {
+        if time_ms <= self.max_ms {
+            // An equal one of the same time changes nothing; a later value of a time counts.
+            if self.run.last() == (time_ms, value.to_bits()) && !self.run.is_empty() {
+                return 0;
             }
-            Some(&last) => self.is_tidy &= last < time_ms,
-            None => {}
+            self.is_tidy = false;
         }
-        self.times.push(time_ms);
-        self.values.push(value);
+        self.min_ms = self.min_ms.min(time_ms);
+        self.max_ms = self.max_ms.max(time_ms);
+        self.run.push(time_ms, value)
     }
 
-    /// Appends the samples with `from_ms <= time <= to_ms`, tidy.
+    /// The samples with `from_ms <= time <= to_ms`, tidy.
     pub fn copy_range(&self, from_ms: i64, to_ms: i64) -> (Vec<i64>, Vec<f64>) {
-        if self.is_tidy {
-            let rows = samples::range(&self.times, from_ms, to_ms);
-            return (
-                self.times[rows.clone()].to_vec(),
-                self.values[rows].to_vec(),
-            );
+        if to_ms < self.min_ms || from_ms > self.max_ms {
+            return (Vec::new(), Vec::new());
         }
-        let wanted = |(t, _): &(&i64, &f64)| (from_ms..=to_ms).contains(*t);
-        let (mut times, mut values) = self
-            .times
-            .iter()
-            .zip(&self.values)
-            .filter(wanted)
-            .map(|(t, v)| (*t, *v))
+        let samples = self.run.iter();
+        let (mut times, mut values) = samples
+            .filter(|(time_ms, _)| (from_ms..=to_ms).contains(time_ms))
             .unzip();
-        samples::tidy(&mut times, &mut values);
+        if !self.is_tidy {
+            samples::tidy(&mut times, &mut values);
+        }
         (times, values)
     }
 
     /// The times of all samples, in order of arrival.
-    pub fn times(&self) -> &[i64] {
-        &self.times
+    pub fn times(&self) -> impl Iterator<Item = i64> {
+        self.run.iter().map(|(time_ms, _)| time_ms)
+    }
+
+    /// The oldest and the newest time; there is a sample.
+    pub fn bounds(&self) -> (i64, i64) {
+        (self.min_ms, self.max_ms)
     }
 
     /// Whether there is a sample in that range.
     pub fn touches(&self, from_ms: i64, to_ms: i64) -> bool {
-        if self.is_tidy {
-            return !samples::range(&self.times, from_ms, to_ms).is_empty();
+        let range = from_ms..=to_ms;
+        if to_ms < self.min_ms || from_ms > self.max_ms {
+            return false;
         }
-        self.times.iter().any(|t| (from_ms..=to_ms).contains(t))
+        range.contains(&self.min_ms)
+            || range.contains(&self.max_ms)
+            || self.times().any(|time_ms| range.contains(&time_ms))
     }
 }
 

@@ -281,3 +281,28 @@ fn a_replay_of_more_than_one_head_gives_all_of_them() {
     while !store.maintain(T0_MS).unwrap().is_idle() {}
     assert_eq!(series(&store.snapshot()), expected);
 }
+
+#[test]
+fn a_head_of_many_samples_is_written_out_and_the_next_waits_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    send(&store, &[(0, T0_MS, 1.0)]).unwrap();
+    store.seal_up_to(None, None).unwrap();
+    let at_once = 1 << 17;
+    let busy = (0..64).find_map(|round| {
+        let times = T0_MS + 1 + round * at_once..;
+        let some: Vec<_> = times.take(at_once as usize).map(|t| (0, t, 1.0)).collect();
+        send(&store, &some).err().map(|e| (round, e))
+    });
+    let (rounds, error) = busy.unwrap();
+    assert!(matches!(error, StoreError::Busy { .. }), "{error}");
+    assert_eq!(rounds, 24, "three times 2^20 samples");
+    assert!(store.stats().head_bytes < 8 << 20);
+    assert!(store.wait_for_work(std::time::Duration::ZERO));
+    assert_eq!(store.maintain(T0_MS).unwrap().parts_flushed, 1);
+    send(&store, &[(0, T0_MS, 2.0)]).unwrap();
+    assert!(store.maintain(T0_MS).unwrap().parts_flushed > 0);
+    assert_eq!(store.stats().head_samples, 0);
+    let expected = 1 + (rounds * at_once) as u64;
+    assert_eq!(store.stats().part_samples, expected + 1);
+}
