@@ -77,7 +77,7 @@ libfuzzer_sys::fuzz_target!(|changes: &[u8]| {
         from_ns: i64::MIN,
         to_ns: i64::MAX,
         direction: Direction::Backward,
-        needles: vec![b"line".to_vec()],
+        needles: vec![kansoku_model::AnyOf::text(b"line")],
     };
     LogSource::select(&snapshot, &wanted, &mut |b| {
         b.load(&mut block)?;

@@ -3,9 +3,9 @@
 //! The query engines are written against these traits; the store's snapshot implements them, and
 //! tests implement them over plain vectors.
 
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 
-use crate::{Labels, Slice};
+use crate::{AnyOf, Labels, Slice};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -153,9 +153,9 @@ pub struct LogSelect {
     /// Unix nanoseconds, excluded.
     pub to_ns: i64,
     pub direction: Direction,
-    /// Literals that every wanted line contains: blocks and entries that surely lack one may be left
+    /// What every wanted line contains: blocks and entries that surely lack one of these may be left
     /// out.
-    pub needles: Vec<Vec<u8>>,
+    pub needles: Vec<AnyOf>,
 }
 
 /// Entries of one stream, decoded; times ascend.
@@ -175,6 +175,21 @@ impl LogBlock {
     #[must_use]
     pub fn bytes(&self, slice: Slice) -> &[u8] {
         &self.text[slice.start as usize..][..slice.len as usize]
+    }
+
+    /// Forgets all entries but these.
+    pub fn keep(&mut self, rows: Range<usize>) {
+        if rows.len() == self.times.len() {
+            return;
+        }
+        self.times.truncate(rows.end);
+        self.times.drain(..rows.start);
+        self.lines.truncate(rows.end);
+        self.lines.drain(..rows.start);
+        for (_, values) in &mut self.metadata {
+            values.truncate(rows.end);
+            values.drain(..rows.start);
+        }
     }
 
     /// Forgets the content and keeps the memory.
@@ -198,6 +213,24 @@ pub trait LogBlockRef {
     /// # Errors
     /// When the block cannot be read.
     fn load(&self, out: &mut LogBlock) -> Result<(), SelectError>;
+    /// As `load`, of a part of the selected time range: entries outside of `from_ns..to_ns` may be left
+    /// out.
+    ///
+    /// # Errors
+    /// When the block cannot be read.
+    fn load_within(
+        &self,
+        _from_ns: i64,
+        _to_ns: i64,
+        out: &mut LogBlock,
+    ) -> Result<(), SelectError> {
+        self.load(out)
+    }
+    /// Number of entries and bytes of their lines, when that is known without reading and all of them
+    /// are within the selected range.
+    fn totals(&self) -> Option<(u64, u64)> {
+        None
+    }
     /// Decodes only the times within the selected range; line lengths in bytes beside them.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use kansoku_benches::container_logs::{self, Stream, thread_cpu_s};
 use kansoku_model::select::{Direction, LogBlock, LogSelect};
 use kansoku_model::{
-    Labels, LogBatch, LogSource, Position, RecordBatch, Resource, Source, SourceId,
+    AnyOf, Labels, LogBatch, LogSource, Position, RecordBatch, Resource, Source, SourceId,
 };
 use kansoku_store::{Incoming, Options, Store};
 
@@ -138,7 +138,7 @@ fn search(store: &Store, needle: &[u8]) -> io::Result<(u64, u64)> {
         from_ns: i64::MIN,
         to_ns: i64::MAX,
         direction: Direction::Backward,
-        needles: vec![needle.to_vec()],
+        needles: vec![AnyOf::text(needle)],
     };
     let (mut found, mut rebuilt, mut block) = (0, 0, LogBlock::default());
     let snapshot = store.snapshot();

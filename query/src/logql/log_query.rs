@@ -136,14 +136,39 @@ impl Search<'_> {
         if self.too_late(if self.backward { newest } else { oldest }) {
             return Ok(ControlFlow::Break(()));
         }
+        let (from_ns, to_ns) = self.wanted_times(block_ref)?;
         let mut block = std::mem::take(&mut self.block);
-        let loaded = block_ref.load(&mut block);
+        let loaded = block_ref.load_within(from_ns, to_ns, &mut block);
         let visited = match loaded {
             Ok(()) => self.take_block(&block, block_ref, watch),
             Err(error) => Err(error.into()),
         };
         self.block = block;
         visited.map(ControlFlow::Continue)
+    }
+
+    /// The times that entries of the block must have to be in the answer.
+    fn wanted_times(&self, block_ref: &dyn LogBlockRef) -> Result<(i64, i64), QueryError> {
+        let (mut from_ns, mut to_ns) = (i64::MIN, i64::MAX);
+        if let Some(worst) = self.held.peek().filter(|_| self.held.len() >= self.limit) {
+            // An entry of the same time would come too late.
+            match self.backward {
+                true => from_ns = worst.time_ns.saturating_add(1),
+                false => to_ns = worst.time_ns,
+            }
+        }
+        if self.pipeline.is_empty() {
+            // Every entry counts, so the best ones of the block are enough.
+            let (mut times, mut lens) = (Vec::new(), Vec::new());
+            block_ref.load_times(&mut times, &mut lens)?;
+            if times.len() > self.limit {
+                match self.backward {
+                    true => from_ns = from_ns.max(times[times.len() - self.limit]),
+                    false => to_ns = to_ns.min(times[self.limit - 1].saturating_add(1)),
+                }
+            }
+        }
+        Ok((from_ns, to_ns))
     }
 
     fn take_block(

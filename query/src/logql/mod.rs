@@ -20,6 +20,7 @@ mod pipeline;
 pub mod range;
 mod range_query;
 mod record;
+mod required;
 pub mod stages;
 mod table;
 mod template;

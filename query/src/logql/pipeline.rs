@@ -7,6 +7,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use kansoku_model::AnyOf;
 use kansoku_model::log::Slice;
 use kansoku_model::select::LogBlock;
 use memchr::memmem::Finder;
@@ -14,7 +15,7 @@ use memchr::memmem::Finder;
 use super::ast::{Grouping, LogExpr};
 use super::record::{DUPLICATE_SUFFIX, Record, clean_text};
 use super::stages::unwrap::Unwrap;
-use super::stages::{LabelsRead, LineFilter, Stage};
+use super::stages::{LabelFilter, LabelsRead, LineFilter, Stage};
 
 /// Stages in the order they are run.
 pub struct Pipeline {
@@ -95,11 +96,17 @@ impl Pipeline {
         self.wanted.as_ref()
     }
 
-    /// Literals that every entry of the answer contains.
+    /// What every entry of the answer contains, as far as that is easily told.
     #[must_use]
-    pub fn needles(&self) -> Vec<Vec<u8>> {
-        let needles = self.filters.iter().filter_map(|f| needle_of(f.as_ref()));
-        needles.map(|finder| finder.needle().to_vec()).collect()
+    pub fn needles(&self) -> Vec<AnyOf> {
+        let filters = self.filters.iter().filter_map(|f| f.as_line_filter());
+        let mut needles: Vec<AnyOf> = filters.filter_map(LineFilter::required).collect();
+        let mut stages = self.stages.iter();
+        if stages.next().is_some_and(|first| first.takes_fields()) {
+            let filters = stages.map_while(|stage| stage.as_label_filter());
+            needles.extend(filters.flat_map(LabelFilter::required));
+        }
+        needles
     }
 
     /// The rows of a block whose lines pass the filters.

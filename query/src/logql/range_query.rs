@@ -158,6 +158,17 @@ impl Scan<'_> {
         block_ref: &dyn LogBlockRef,
         watch: &mut Watch<'_>,
     ) -> Result<(), QueryError> {
+        if let Some((entries, bytes)) = block_ref.totals()
+            && matches!(self.body, Body::Total(_) | Body::Absent)
+            && let Some(at) = self.steps_of_all(block_ref)
+        {
+            self.statistics.entries_read += entries;
+            self.statistics.entries_passed += entries;
+            self.statistics.bytes_read += bytes;
+            let series = self.series_of(&Record::new(block_ref.labels()))?;
+            self.add_total(series, at, entries as i64, bytes as i64);
+            return Ok(());
+        }
         let (mut times, mut lens) = (Vec::new(), Vec::new());
         block_ref.load_times(&mut times, &mut lens)?;
         watch.check()?;
@@ -177,6 +188,13 @@ impl Scan<'_> {
             self.add(series, at, *time_ns, 1.0, *len as usize)?;
         }
         Ok(())
+    }
+
+    /// The steps that all entries of a block count for, when they are the same.
+    fn steps_of_all(&mut self, block_ref: &dyn LogBlockRef) -> Option<(usize, usize)> {
+        let (oldest, newest) = block_ref.time_range_ns();
+        let of_oldest = self.cursor.steps_of(oldest)?;
+        (self.cursor.steps_of(newest) == Some(of_oldest)).then_some(of_oldest)
     }
 
     fn take_block(
@@ -301,13 +319,7 @@ impl Scan<'_> {
         bytes: usize,
     ) -> Result<(), QueryError> {
         match &mut self.series[series].state {
-            State::Totals(differences) => {
-                let bytes = bytes as i64;
-                differences[first].entries += 1;
-                differences[first].bytes += bytes;
-                differences[last + 1].entries -= 1;
-                differences[last + 1].bytes -= bytes;
-            }
+            State::Totals(_) => self.add_total(series, (first, last), 1, bytes as i64),
             State::Cells(cells) => {
                 if let Body::Fold(fold) = self.body {
                     for cell in &mut cells[first..=last] {
@@ -327,6 +339,21 @@ impl Scan<'_> {
             }
         }
         Ok(())
+    }
+
+    fn add_total(
+        &mut self,
+        series: usize,
+        (first, last): (usize, usize),
+        entries: i64,
+        bytes: i64,
+    ) {
+        if let State::Totals(differences) = &mut self.series[series].state {
+            differences[first].entries += entries;
+            differences[first].bytes += bytes;
+            differences[last + 1].entries -= entries;
+            differences[last + 1].bytes -= bytes;
+        }
     }
 
     fn finish(self) -> Table {

@@ -67,7 +67,7 @@ fn answer_all(text: &str) -> String {
         } else {
             let answers: Vec<String> = BLOCK_SIZES
                 .iter()
-                .map(|size| answer(&source.in_blocks_of(*size), line))
+                .map(|size| answer(&source.in_blocks_of(*size).leaving_out(), line))
                 .collect();
             assert_eq!(answers[0], answers[1], "{line}");
             assert_eq!(answers[0], answers[2], "{line}");
@@ -225,5 +225,5 @@ macro_rules! files {
 files! {
     syntax_errors selectors line_filters json json_expressions logfmt regexp pattern unpack
     line_format label_format label_filters drop_keep decolorize metadata unwrap ranges
-    aggregations operators limits_and_order bad_input show
+    aggregations operators limits_and_order bad_input show required_text
 }

@@ -14,7 +14,7 @@ use kansoku_model::select::LogBlock;
 use super::file::{PartFile, PartWriter, Section};
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader, put_varint};
-use crate::template::{self, Encoder, Parts};
+use crate::template::{self, Encoder, Parts, Search};
 
 /// Text that tells how well plain lines compress.
 const SAMPLE_BYTES: usize = 256 << 10;
@@ -124,26 +124,45 @@ impl Lines {
         times: &[i64],
         text: &mut Vec<u8>,
     ) -> Result<(), StoreError> {
-        self.read_containing(file, times, &[], text, &mut Vec::new())
-            .map(drop)
+        match self {
+            Self::Plain(section) => file.read(section, text),
+            Self::Templates { text_bytes, .. } => self.decode(file, text, |parts, text| {
+                template::decode(parts, times, *text_bytes, text, &mut Vec::new())
+            }),
+        }
     }
 
-    /// The same, but lines that lack one of the needles may be left out: gives the numbers of the
-    /// lines that were read, each of which ends where `ends` says, or `None` for all of them.
-    pub fn read_containing(
+    /// Reads those lines of templates that are searched for: gives their numbers, and each ends where
+    /// `ends` says.
+    pub fn read_some(
         &self,
         file: &PartFile,
         times: &[i64],
-        needles: &[Vec<u8>],
+        search: &Search<'_>,
         text: &mut Vec<u8>,
         ends: &mut Vec<u32>,
-    ) -> Result<Option<Vec<u32>>, StoreError> {
-        let (sections, text_bytes) = match self {
-            Self::Plain(section) => return file.read(section, text).map(|()| None),
-            Self::Templates {
-                sections,
-                text_bytes,
-            } => (sections, *text_bytes),
+    ) -> Result<Vec<u32>, StoreError> {
+        let text_bytes = match self {
+            Self::Plain(section) => section.raw as usize,
+            Self::Templates { text_bytes, .. } => *text_bytes,
+        };
+        self.decode(file, text, |parts, text| {
+            template::decode_some(parts, times, text_bytes, search, text, ends)
+        })
+    }
+
+    fn decode<T>(
+        &self,
+        file: &PartFile,
+        text: &mut Vec<u8>,
+        decode: impl FnOnce(Parts<'_>, &mut Vec<u8>) -> Result<T, Malformed>,
+    ) -> Result<T, StoreError> {
+        let damaged = |e: Malformed| {
+            let at = self.offset();
+            file.damaged(&format!("lines of the page at {at}: {}", e.0))
+        };
+        let Self::Templates { sections, .. } = self else {
+            return Err(damaged(Malformed("no templates")));
         };
         let mut bytes: [Vec<u8>; 4] = Default::default();
         for (bytes, section) in bytes.iter_mut().zip(sections) {
@@ -156,7 +175,6 @@ impl Lines {
             packed: &bytes[3],
         };
         text.clear();
-        template::decode_containing(parts, times, text_bytes, needles, text, ends)
-            .map_err(|e| file.damaged(&format!("lines of the page at {}: {}", self.offset(), e.0)))
+        decode(parts, text).map_err(damaged)
     }
 }

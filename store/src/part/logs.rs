@@ -22,7 +22,7 @@
 use std::sync::Arc;
 
 use kansoku_model::select::LogBlock;
-use kansoku_model::{Labels, Slice};
+use kansoku_model::{AnyOf, Labels, Slice};
 
 use super::file::{PartFile, PartWriter, Section, Totals};
 use super::lines::Lines;
@@ -34,7 +34,7 @@ use crate::fs::Disk;
 use crate::intern::Interner;
 use crate::manifest::Entry;
 use crate::rows;
-use crate::template::Encoder;
+use crate::template::{Encoder, Search};
 
 /// Blocks share a page up to this much text; a block this large is a page of its own.
 const PAGE_BYTES: usize = 256 << 10;
@@ -65,7 +65,7 @@ pub struct Block {
     pub n_rows: u32,
     /// Where its lines start in the page's text.
     line_start: u32,
-    line_bytes: u32,
+    pub line_bytes: u32,
     /// Bytes of lines and metadata.
     pub raw_bytes: u64,
     pub min_ns: i64,
@@ -285,6 +285,14 @@ impl OpenPage {
 
 // ---- reading ----
 
+/// Which entries of a block are wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    pub from_ns: i64,
+    pub to_ns: i64,
+    pub needles: &'a [&'a AnyOf],
+}
+
 /// The directory of a log part.
 #[derive(Debug)]
 pub struct LogIndex {
@@ -364,20 +372,23 @@ impl LogIndex {
     }
 
     /// Whether the block's page surely lacks one of the needles.
-    pub fn lacks(&self, file: &PartFile, block: &Block, needles: &[Vec<u8>]) -> bool {
+    pub fn lacks(&self, file: &PartFile, block: &Block, needles: &[&AnyOf]) -> bool {
         let Some(filter) = &self.pages[block.page as usize].filter else {
             return false;
         };
-        if needles.iter().all(|n| n.len() < 3) {
+        // Texts of less than three bytes cannot be asked for.
+        let can_tell = |any: &&AnyOf| any.needles.iter().all(|n| n.text().len() >= 3);
+        if !needles.iter().any(can_tell) {
             return false;
         }
         // A filter that cannot be read denies nothing.
         let Ok(filter) = file.read_shared(filter) else {
             return false;
         };
+        let may_contain = |needle| trigrams::may_contain(&filter, needle);
         needles
             .iter()
-            .any(|needle| !trigrams::may_contain(&filter, needle))
+            .any(|any| !any.needles.iter().any(may_contain))
     }
 
     /// Reads all times and line lengths of a block.
@@ -425,29 +436,40 @@ impl LogIndex {
         self.pages[block.page as usize].metadata.is_some()
     }
 
-    /// Reads the entries of a block into `out`, which is cleared first; those that lack one of the
-    /// needles may be left out.
-    pub fn read_containing(
+    /// Reads the wanted entries of a block into `out`, which is cleared first; those that lack one of
+    /// the needles may be left out.
+    pub fn read_wanted(
         &self,
         file: &PartFile,
         block: &Block,
-        needles: &[Vec<u8>],
+        wanted: &Wanted<'_>,
         out: &mut LogBlock,
     ) -> Result<(), StoreError> {
-        let page = &self.pages[block.page as usize];
-        let is_alone = self.blocks_of(block.page).len() == 1;
-        if needles.is_empty() || !page.lines.are_templates() || !is_alone {
-            return self.read(file, block, out);
-        }
         out.clear();
+        let page = &self.pages[block.page as usize];
+        let (is_alone, is_whole) = (
+            self.blocks_of(block.page).len() == 1,
+            wanted.from_ns <= block.min_ns && block.max_ns < wanted.to_ns,
+        );
+        if !page.lines.are_templates() || !is_alone || is_whole && wanted.needles.is_empty() {
+            self.read(file, block, out)?;
+            out.keep(rows::range(&out.times, wanted.from_ns, wanted.to_ns));
+            return Ok(());
+        }
         let (mut lens, mut ends) = (Vec::new(), Vec::new());
         self.read_times(file, block, &mut out.times, &mut lens)?;
-        let rows =
-            page.lines
-                .read_containing(file, &out.times, needles, &mut out.text, &mut ends)?;
-        let Some(rows) = rows else {
-            return self.finish_read(file, block, &lens, out);
+        let range = rows::range(&out.times, wanted.from_ns, wanted.to_ns);
+        if range.is_empty() {
+            out.clear();
+            return Ok(());
+        }
+        let search = Search {
+            rows: range,
+            needles: wanted.needles,
         };
+        let rows = page
+            .lines
+            .read_some(file, &out.times, &search, &mut out.text, &mut ends)?;
         let mut start = 0;
         for end in ends {
             let len = end - start;

@@ -9,6 +9,8 @@
 //! 2^k bits (k = 9..=16), lowest bit first; the piece abc has bit hash(abc) mod 2^k
 //! ```
 
+use kansoku_model::Needle;
+
 const BITS_MAX: usize = 1 << 16;
 const BYTES_MIN: usize = 64;
 
@@ -64,14 +66,19 @@ fn hash(piece: &[u8]) -> usize {
 }
 
 /// Whether the filtered lines may contain `needle`.
-pub fn may_contain(filter: &[u8], needle: &[u8]) -> bool {
+pub fn may_contain(filter: &[u8], needle: &Needle) -> bool {
     if !filter.len().is_power_of_two() {
         return true;
     }
     let mask = filter.len() * 8 - 1;
-    needle.windows(3).all(|piece| {
-        let bit = hash(piece) & mask;
+    let has = |piece: [u8; 3]| {
+        let bit = hash(&piece) & mask;
         filter[bit / 8] & (1 << (bit % 8)) != 0
+    };
+    let n_cases = if needle.ignores_case() { 8 } else { 1 };
+    (2..needle.text().len()).all(|at| {
+        let bytes = [at - 2, at - 1, at].map(|at| needle.bytes_at(at));
+        (0..n_cases).any(|case| has([0, 1, 2].map(|i| bytes[i][case >> i & 1])))
     })
 }
 
@@ -92,13 +99,21 @@ mod tests {
         assert!(filter.len() >= BYTES_MIN && filter.len() < BITS_MAX / 8);
         for line in &lines {
             for start in 0..line.len() {
-                assert!(may_contain(&filter, &line.as_bytes()[start..]));
+                let needle = Needle::new(&line.as_bytes()[start..]);
+                assert!(may_contain(&filter, &needle));
+                let shout = line[start..].to_ascii_uppercase();
+                let needle = Needle::ignoring_case(shout.as_bytes());
+                assert!(may_contain(&filter, &needle));
             }
         }
         for absent in ["kernel panic", "Timeout", "zookeeper"] {
-            assert!(!may_contain(&filter, absent.as_bytes()), "{absent}");
+            let needle = Needle::new(absent.as_bytes());
+            assert!(!may_contain(&filter, &needle), "{absent}");
         }
-        assert!(may_contain(&filter, b"zz"), "too short to tell");
+        assert!(
+            may_contain(&filter, &Needle::new(b"zz")),
+            "too short to tell"
+        );
     }
 
     #[test]

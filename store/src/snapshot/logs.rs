@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, SelectError, VisitBlock};
-use kansoku_model::{Labels, LogSource, Matcher};
+use kansoku_model::{AnyOf, Labels, LogSource, Matcher};
 
 use super::{Notes, Snapshot};
 use crate::head::{Chunk, LOCK};
-use crate::part::logs::{Block, LogIndex};
+use crate::part::logs::{Block, LogIndex, Wanted};
 use crate::part::{Body, Part};
 use crate::rows;
 
@@ -34,7 +34,7 @@ struct BlockRef<'a> {
     from_ns: i64,
     to_ns: i64,
     /// What wanted lines contain.
-    needles: &'a [Vec<u8>],
+    needles: Vec<&'a AnyOf>,
     notes: &'a Notes,
 }
 
@@ -46,7 +46,8 @@ impl LogSource for Snapshot {
             Direction::Backward => blocks.sort_by_key(|b| std::cmp::Reverse(b.max_ns)),
             Direction::Forward => blocks.sort_by_key(|b| b.min_ns),
         }
-        for block in blocks {
+        for mut block in blocks {
+            block.take_needles(&wanted.needles);
             if block.lacks() {
                 continue;
             }
@@ -71,7 +72,7 @@ impl Snapshot {
             place,
             from_ns,
             to_ns,
-            needles: &wanted.needles,
+            needles: Vec::new(),
             notes: &self.notes,
         };
         for part in &self.view.parts {
@@ -123,10 +124,19 @@ impl<'a> Passes<'a> {
     }
 }
 
-impl BlockRef<'_> {
+impl<'a> BlockRef<'a> {
+    /// Keeps those that say something about entries of this block.
+    fn take_needles(&mut self, needles: &'a [AnyOf]) {
+        let applies = |any: &&AnyOf| match &any.field {
+            Some(name) => !self.has_metadata() && self.labels.get(name).is_none(),
+            None => true,
+        };
+        self.needles = needles.iter().filter(applies).collect();
+    }
+
     fn lacks(&self) -> bool {
         match &self.place {
-            Place::Part { part, index, block } => index.lacks(&part.file, block, self.needles),
+            Place::Part { part, index, block } => index.lacks(&part.file, block, &self.needles),
             Place::Head(_) => false,
         }
     }
@@ -146,28 +156,36 @@ impl LogBlockRef for BlockRef<'_> {
     }
 
     fn load(&self, out: &mut LogBlock) -> Result<(), SelectError> {
+        self.load_within(self.from_ns, self.to_ns, out)
+    }
+
+    fn load_within(&self, from_ns: i64, to_ns: i64, out: &mut LogBlock) -> Result<(), SelectError> {
         out.clear();
+        let (from_ns, to_ns) = (from_ns.max(self.from_ns), to_ns.min(self.to_ns));
         match &self.place {
-            Place::Head(chunk) => chunk.copy_range(self.from_ns, self.to_ns, out),
+            Place::Head(chunk) => chunk.copy_range(from_ns, to_ns, out),
             Place::Part { part, index, block } => {
-                let read = index.read_containing(&part.file, block, self.needles, out);
-                if let Err(error) = read {
+                let wanted = Wanted {
+                    from_ns,
+                    to_ns,
+                    needles: &self.needles,
+                };
+                if let Err(error) = index.read_wanted(&part.file, block, &wanted, out) {
                     part.file.count_damage(block.place_key());
                     self.notes.note(&error);
                     out.clear();
-                    return Ok(());
-                }
-                let wanted = self.range(&out.times);
-                if wanted.len() < out.times.len() {
-                    out.times = out.times[wanted.clone()].to_vec();
-                    out.lines = out.lines[wanted.clone()].to_vec();
-                    for (_, values) in &mut out.metadata {
-                        *values = values[wanted.clone()].to_vec();
-                    }
                 }
             }
         }
         Ok(())
+    }
+
+    fn totals(&self) -> Option<(u64, u64)> {
+        let Place::Part { block, .. } = &self.place else {
+            return None;
+        };
+        let is_whole = self.from_ns <= self.min_ns && self.max_ns < self.to_ns;
+        is_whole.then(|| (u64::from(block.n_rows), u64::from(block.line_bytes)))
     }
 
     fn has_metadata(&self) -> bool {

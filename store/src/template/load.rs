@@ -2,6 +2,10 @@
 //!
 //! A loaded column gives any of its values, so that single lines can be rebuilt.
 
+use std::ops::Range;
+
+use kansoku_model::AnyOf;
+
 use super::layout::{self, Column, Layout, Templates};
 use super::packed::Plan;
 use super::search::{self, Rows};
@@ -38,32 +42,45 @@ pub fn decode(
     }
 }
 
-/// As `decode`, but lines that lack one of the needles may be left out: gives the numbers of the
-/// lines that were appended, or `None` for all of them.
-pub fn decode_containing(
+/// Which lines are wanted.
+#[derive(Debug, Clone)]
+pub struct Search<'a> {
+    /// Numbers of lines; no others are.
+    pub rows: Range<usize>,
+    /// What they contain.
+    pub needles: &'a [&'a AnyOf],
+}
+
+/// As `decode`, of some of the lines, whose numbers it gives: all that are searched for, and perhaps
+/// some that lack a needle.
+pub fn decode_some(
     parts: Parts<'_>,
     times: &[i64],
     text_bytes: usize,
-    needles: &[Vec<u8>],
+    search: &Search<'_>,
     text: &mut Vec<u8>,
     ends: &mut Vec<u32>,
-) -> Result<Option<Vec<u32>>, Malformed> {
+) -> Result<Vec<u32>, Malformed> {
     let column = layout::read(parts, times.len(), text_bytes)?;
-    let mut rows = Rows::All;
-    for needle in needles.iter().filter(|n| !n.is_empty()) {
-        rows = rows.and(search::containing(&column, needle)?);
+    let mut found = Rows::All;
+    for any in search.needles {
+        found = found.and(search::containing_any(&column, any)?);
+        if found == Rows::None {
+            break;
+        }
     }
-    let rows: Vec<u32> = match rows {
-        Rows::All => return decode(parts, times, text_bytes, text, ends).map(|()| None),
+    ends.clear();
+    let wanted = search.rows.clone();
+    let rows: Vec<u32> = match found {
+        Rows::All => wanted.map(|row| row as u32).collect(),
         Rows::None => Vec::new(),
         Rows::Some(rows) => {
-            let rows = rows.iter().enumerate().filter(|(_, is_in)| **is_in);
-            rows.map(|(row, _)| row as u32).collect()
+            let rows = wanted.filter(|row| rows[*row]);
+            rows.map(|row| row as u32).collect()
         }
     };
-    ends.clear();
     if rows.is_empty() {
-        return Ok(Some(rows));
+        return Ok(rows);
     }
     let values = Values::load_rows(&column, &rows)?;
     let limit = text.len() + text_bytes;
@@ -74,7 +91,7 @@ pub fn decode_containing(
         }
         ends.push(text.len() as u32);
     }
-    Ok(Some(rows))
+    Ok(rows)
 }
 
 /// A column that gives its values.

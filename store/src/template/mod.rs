@@ -19,7 +19,7 @@ mod tokens;
 
 pub use crate::column::Effort;
 pub use encode::{Encoder, encode};
-pub use load::{decode, decode_containing};
+pub use load::{Search, decode, decode_some};
 
 pub use crate::bytes::Malformed;
 

@@ -17,6 +17,15 @@ use crate::bytes::{Malformed, Reader, put_text, put_varint};
 const LENGTH_MAX: usize = 512;
 const ALPHABET_MAX: usize = 64;
 
+/// Bits of a value that are looked for.
+#[derive(Debug, Clone, Copy)]
+struct Pattern {
+    /// From the value's first bit.
+    offset: usize,
+    mask: u64,
+    bits: u64,
+}
+
 /// What all values of a column have in common.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -143,6 +152,51 @@ impl Plan {
             }
         }
         out.extend_from_slice(&pending.to_le_bytes()[..n_pending.div_ceil(8) as usize]);
+    }
+
+    /// Which of `n` values may contain a text: of what lies beyond 56 bits nothing is said.
+    pub fn containing(&self, data: &[u8], n: usize, text: &[u8]) -> Vec<bool> {
+        let mut rows = vec![false; n];
+        let Some(last) = self.model.len().checked_sub(text.len()) else {
+            return rows;
+        };
+        for start in 0..=last {
+            if let Some(pattern) = self.pattern(start, text) {
+                let step = self.bits_per_value();
+                for (row, found) in rows.iter_mut().enumerate() {
+                    let bits = window(data, row * step + pattern.offset);
+                    *found |= bits & pattern.mask == pattern.bits;
+                }
+            }
+        }
+        rows
+    }
+
+    /// What the bits of a value are that has `text` from place `start` on.
+    fn pattern(&self, start: usize, text: &[u8]) -> Option<Pattern> {
+        let (width, mut varying) = (self.width() as usize, 0..0);
+        varying.start = self.varying.partition_point(|at| (*at as usize) < start);
+        varying.end = varying.start;
+        let (mut bits, mut n_bits) = (0u64, 0);
+        for (at, byte) in (start..).zip(text) {
+            if self.varying.get(varying.end) != Some(&(at as u32)) {
+                if self.model[at] != *byte {
+                    return None;
+                }
+                continue;
+            }
+            let code = self.alphabet.binary_search(byte).ok()? as u64;
+            varying.end += 1;
+            if n_bits + width <= 56 {
+                bits |= code << n_bits;
+                n_bits += width;
+            }
+        }
+        Some(Pattern {
+            offset: varying.start * width,
+            mask: (1 << n_bits) - 1,
+            bits,
+        })
     }
 
     /// Appends value number `row` of packed `data`, whose length was checked.

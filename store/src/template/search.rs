@@ -6,7 +6,7 @@
 //! looked at, and what crosses two slots is followed only to the second), so the caller compares the
 //! rebuilt lines; it never lacks one.
 
-use memchr::memmem::Finder;
+use kansoku_model::{AnyOf, Needle};
 
 use super::layout::{Column, Layout, Template, Templates};
 use super::load::{Values, places};
@@ -52,27 +52,46 @@ impl Rows {
     }
 }
 
-/// The values that may contain `needle`, which is not empty.
-pub fn containing(column: &Column<'_>, needle: &[u8]) -> Result<Rows, Malformed> {
-    match &column.layout {
-        Layout::Templates(templates) => in_templates(templates, column.n_rows, needle),
-        Layout::Raw { texts, .. } => {
-            // One search over all values tells whether any has to be looked at.
-            let finder = Finder::new(needle);
-            if finder.find(texts).is_none() {
-                return Ok(Rows::None);
-            }
-            matching(column, &|value| finder.find(value).is_some())
+/// The values that may contain one of the texts.
+pub fn containing_any(column: &Column<'_>, any: &AnyOf) -> Result<Rows, Malformed> {
+    let mut rows = Rows::None;
+    for needle in &any.needles {
+        if needle.text().is_empty() {
+            return Ok(Rows::All);
         }
-        Layout::Dictionary { texts, .. } if Finder::new(needle).find(texts).is_none() => {
-            Ok(Rows::None)
-        }
-        _ if !needle.iter().all(|b| may_hold(column, *b)) => Ok(Rows::None),
-        _ => {
-            let finder = Finder::new(needle);
-            matching(column, &|value| finder.find(value).is_some())
+        rows = rows.or(containing(column, needle)?);
+        if rows == Rows::All {
+            break;
         }
     }
+    Ok(rows)
+}
+
+/// The values that may contain `needle`, which is not empty.
+fn containing(column: &Column<'_>, needle: &Needle) -> Result<Rows, Malformed> {
+    match &column.layout {
+        Layout::Templates(templates) => in_templates(templates, column.n_rows, needle),
+        // One search over all values tells whether any has to be looked at.
+        Layout::Raw { texts, .. } | Layout::Dictionary { texts, .. } if !needle.is_in(texts) => {
+            Ok(Rows::None)
+        }
+        Layout::Raw { .. } | Layout::Dictionary { .. } => {
+            matching(column, &|value| needle.is_in(value))
+        }
+        _ if (0..needle.text().len()).any(|at| !may_hold_at(column, needle, at)) => Ok(Rows::None),
+        Layout::Packed { plan, data } if !needle.ignores_case() => Ok(Rows::of(plan.containing(
+            data,
+            column.n_rows,
+            needle.text(),
+        ))),
+        _ => matching(column, &|value| needle.is_in(value)),
+    }
+}
+
+/// Whether some value of the column may have the byte that stands at a place of the needle.
+fn may_hold_at(column: &Column<'_>, needle: &Needle, at: usize) -> bool {
+    let [one, other] = needle.bytes_at(at);
+    may_hold(column, one) || other != one && may_hold(column, other)
 }
 
 /// Whether some value of the column may have the byte.
@@ -83,7 +102,9 @@ fn may_hold(column: &Column<'_>, byte: u8) -> bool {
         Layout::Decimals { .. } => byte.is_ascii_digit() || matches!(byte, b'-' | b'.'),
         Layout::Times { format, .. } => format.may_hold(byte),
         Layout::Packed { plan, .. } => plan.holds(byte),
-        Layout::Dictionary { texts, .. } | Layout::Raw { texts, .. } => texts.contains(&byte),
+        Layout::Dictionary { texts, .. } | Layout::Raw { texts, .. } => {
+            memchr::memchr(byte, texts).is_some()
+        }
         Layout::Templates(_) => true,
     }
 }
@@ -111,7 +132,7 @@ fn matching(column: &Column<'_>, test: &dyn Fn(&[u8]) -> bool) -> Result<Rows, M
     Ok(Rows::of(rows))
 }
 
-fn in_templates(of: &Templates<'_>, n_rows: usize, needle: &[u8]) -> Result<Rows, Malformed> {
+fn in_templates(of: &Templates<'_>, n_rows: usize, needle: &Needle) -> Result<Rows, Malformed> {
     let mut found = Vec::with_capacity(of.templates.len() + 1);
     for template in &of.templates {
         found.push(in_template(template, needle)?);
@@ -132,9 +153,8 @@ fn in_templates(of: &Templates<'_>, n_rows: usize, needle: &[u8]) -> Result<Rows
     Ok(Rows::of(rows.collect()))
 }
 
-fn in_template(template: &Template<'_>, needle: &[u8]) -> Result<Rows, Malformed> {
-    let finder = Finder::new(needle);
-    if template.pieces.iter().any(|p| finder.find(p).is_some()) {
+fn in_template(template: &Template<'_>, needle: &Needle) -> Result<Rows, Malformed> {
+    if template.pieces.iter().any(|piece| needle.is_in(piece)) {
         return Ok(Rows::All);
     }
     let mut rows = Rows::None;
@@ -163,23 +183,32 @@ struct Behind<'a> {
 }
 
 impl Behind<'_> {
-    /// Whether the text may go on like this.
-    fn may_start_with(self, rest: &[u8]) -> bool {
-        self.piece.starts_with(rest) || !self.is_last && rest.starts_with(self.piece)
+    /// Whether the needle may go on like this from `at` on.
+    fn may_start_with(self, needle: &Needle, at: usize) -> bool {
+        let end = needle.text().len();
+        let in_piece = end - at;
+        if in_piece <= self.piece.len() {
+            return needle.part_is(at..end, &self.piece[..in_piece]);
+        }
+        !self.is_last && needle.part_is(at..at + self.piece.len(), self.piece)
     }
 }
 
 /// Values whose end is the front of the needle, which goes on in the piece behind.
-fn out_of(column: &Column<'_>, behind: Behind<'_>, needle: &[u8]) -> Result<Rows, Malformed> {
-    let longest = needle.iter().take_while(|b| may_hold(column, **b)).count();
-    let cuts: Vec<usize> = (1..=longest.min(needle.len() - 1))
-        .filter(|cut| behind.may_start_with(&needle[*cut..]))
+fn out_of(column: &Column<'_>, behind: Behind<'_>, needle: &Needle) -> Result<Rows, Malformed> {
+    let len = needle.text().len();
+    let cuts: Vec<usize> = (1..len)
+        .take_while(|cut| may_hold_at(column, needle, cut - 1))
+        .filter(|cut| behind.may_start_with(needle, *cut))
         .collect();
     if cuts.is_empty() {
         return Ok(Rows::None);
     }
     matching(column, &|value| {
-        cuts.iter().any(|cut| value.ends_with(&needle[..*cut]))
+        cuts.iter().any(|&cut| {
+            let start = value.len().checked_sub(cut);
+            start.is_some_and(|start| needle.part_is(0..cut, &value[start..]))
+        })
     })
 }
 
@@ -188,21 +217,25 @@ fn into(
     before: &[u8],
     column: &Column<'_>,
     behind: Behind<'_>,
-    needle: &[u8],
+    needle: &Needle,
 ) -> Result<Rows, Malformed> {
-    let longest = before.len().min(needle.len() - 1);
-    let rests: Vec<&[u8]> = (1..=longest)
-        .filter(|n| before.ends_with(&needle[..*n]))
-        .map(|n| &needle[n..])
-        .filter(|rest| may_hold(column, rest[0]))
+    let len = needle.text().len();
+    let longest = before.len().min(len - 1);
+    let cuts: Vec<usize> = (1..=longest)
+        .filter(|&n| needle.part_is(0..n, &before[before.len() - n..]))
+        .filter(|&n| may_hold_at(column, needle, n))
         .collect();
-    if rests.is_empty() {
+    if cuts.is_empty() {
         return Ok(Rows::None);
     }
     matching(column, &|value| {
-        rests.iter().any(|rest| {
-            value.starts_with(rest)
-                || rest.starts_with(value) && behind.may_start_with(&rest[value.len()..])
+        cuts.iter().any(|&cut| {
+            let rest = len - cut;
+            if rest <= value.len() {
+                return needle.part_is(cut..len, &value[..rest]);
+            }
+            needle.part_is(cut..cut + value.len(), value)
+                && behind.may_start_with(needle, cut + value.len())
         })
     })
 }

@@ -53,6 +53,21 @@ fn entries_of(snapshot: &Snapshot, wanted: &LogSelect) -> Vec<String> {
             assert_eq!(times, block.times, "both ways of loading agree");
             let all_lens: Vec<u32> = block.lines.iter().map(|line| line.len).collect();
             assert_eq!(lens, all_lens);
+            let bytes = all_lens.iter().map(|len| u64::from(*len)).sum();
+            let totals = (times.len() as u64, bytes);
+            assert!(b.totals().is_none_or(|known| known == totals));
+            let (from, to) = (times[times.len() / 3], times[times.len() * 2 / 3]);
+            let mut part = LogBlock::default();
+            b.load_within(from, to, &mut part).unwrap();
+            let rows = crate::rows::range(&times, from, to);
+            assert_eq!(part.times, times[rows.clone()]);
+            let lines = |block: &LogBlock, rows: std::ops::Range<usize>| {
+                let lines = block.lines[rows].iter();
+                lines
+                    .map(|line| block.bytes(*line).to_vec())
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(lines(&part, 0..part.lines.len()), lines(&block, rows));
         }
         assert!(crate::rows::is_sorted(&block.times));
         for (row, time) in block.times.iter().enumerate() {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use kansoku_model::select::{Direction, LogSelect, SelectError};
-use kansoku_model::{Frame, MatchOp, Matcher, MetricKind, RecordBatch, SeriesSource, frame};
+use kansoku_model::{AnyOf, Frame, MatchOp, Matcher, MetricKind, RecordBatch, SeriesSource, frame};
 
 use super::{assert_same, entries, entries_of, open, series, series_of, wanted};
 use crate::testing::{DAY_NS, Random, T0_MS, T0_NS, log_in, logs, metric_in, options, samples};
@@ -179,7 +179,7 @@ fn selection_by_time_labels_and_needles() {
                 matchers,
                 from_ns: from,
                 to_ns: to,
-                needles: needles.iter().map(|n| n.as_bytes().to_vec()).collect(),
+                needles: needles.iter().map(|n| AnyOf::text(n.as_bytes())).collect(),
                 ..wanted(Direction::Backward)
             };
             entries_of(&store.snapshot(), &wanted)
@@ -257,7 +257,7 @@ fn lines_with_a_needle_come_out_of_templates_with_their_metadata() {
         ] {
             let select = |needles: &[&str]| {
                 let wanted = LogSelect {
-                    needles: needles.iter().map(|n| n.as_bytes().to_vec()).collect(),
+                    needles: needles.iter().map(|n| AnyOf::text(n.as_bytes())).collect(),
                     from_ns: T0_NS + 5_000_000,
                     ..wanted(Direction::Forward)
                 };

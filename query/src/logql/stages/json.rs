@@ -8,9 +8,7 @@ use std::sync::Arc;
 use super::json_expression;
 use super::json_scan::{MALFORMED, NO_OBJECT, Scanner, Value, unescape};
 use super::{JSON_ERROR, Stage, StageWord};
-use crate::logql::record::{
-    ADDED_MAX, DUPLICATE_SUFFIX, Record, RecordLabels, append_sanitized, clean_text,
-};
+use crate::logql::record::{ADDED_MAX, Record, RecordLabels, append_sanitized, clean_text};
 
 pub const WORD: StageWord = StageWord {
     word: "json",
@@ -35,6 +33,10 @@ impl Stage for Json {
         if let Err(reason) = extract(line, labels) {
             labels.set_error(JSON_ERROR, &reason);
         }
+        true
+    }
+
+    fn takes_fields(&self) -> bool {
         true
     }
 }
@@ -108,8 +110,9 @@ fn push_key(name: &mut String, key: &[u8]) {
 }
 
 fn set(labels: &mut RecordLabels<'_>, name: &str, value: Value<'_>) -> bool {
-    // Resolving escapes costs; do it only for what somebody reads.
-    if !labels.wants(name) && !labels.wants(&format!("{name}{DUPLICATE_SUFFIX}")) {
+    // Resolving escapes costs; do it only for what somebody reads. Who wants a name with the suffix
+    // of duplicates wants the plain one, too.
+    if !labels.wants(name) {
         return true;
     }
     match value {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use kansoku_model::select::{MatchOp, Matcher};
+use kansoku_model::{AnyOf, Needle};
 
 use super::ip::IpFilter;
 use super::{LABEL_FILTER_ERROR, LabelsRead, Stage};
@@ -108,6 +109,10 @@ impl Stage for LabelFilter {
         }
     }
 
+    fn as_label_filter(&self) -> Option<&LabelFilter> {
+        Some(self)
+    }
+
     fn labels_read(&self, read: &mut LabelsRead) {
         match self {
             Self::Text(matcher) => read.names.push(matcher.name.clone()),
@@ -119,6 +124,38 @@ impl Stage for LabelFilter {
             }
         }
     }
+}
+
+impl LabelFilter {
+    /// What lines contain of whose fields the labels are that pass.
+    pub fn required(&self) -> Vec<AnyOf> {
+        match self {
+            // Errors are no fields.
+            Self::Text(matcher)
+                if matcher.op == MatchOp::Equal && !matcher.name.starts_with("__error") =>
+            {
+                let longest = longest_plain(&matcher.value);
+                if longest.is_empty() {
+                    return Vec::new();
+                }
+                // Escapes may stand for any character.
+                let needles = [longest, "\\u"].map(|text| Needle::new(text.as_bytes()));
+                vec![AnyOf {
+                    needles: needles.into(),
+                    field: Some(matcher.name.clone()),
+                }]
+            }
+            Self::And(sides) => [sides.0.required(), sides.1.required()].concat(),
+            Self::Text(_) | Self::Compare(_) | Self::Ip(_) | Self::Or(_) => Vec::new(),
+        }
+    }
+}
+
+/// The longest part of a value that no escape but a `\u` can stand for, and no byte that is no UTF-8.
+fn longest_plain(value: &str) -> &str {
+    let is_special = |c: char| c <= ' ' || matches!(c, '"' | '\\' | '/' | '\u{fffd}');
+    let parts = value.split(is_special);
+    parts.max_by_key(|part| part.len()).unwrap_or_default()
 }
 
 impl Compare {

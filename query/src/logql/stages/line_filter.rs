@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use kansoku_model::{AnyOf, Needle};
 use memchr::memmem::Finder;
 
 use super::Stage;
@@ -16,6 +17,7 @@ use crate::logql::lexer::Quoted;
 use crate::logql::parser::Parser;
 use crate::logql::pattern_syntax;
 use crate::logql::record::Record;
+use crate::logql::required;
 
 /// Operators: text, whether a match keeps the line.
 const OPERATORS: &[(&str, Kind, bool)] = &[
@@ -38,7 +40,8 @@ enum Kind {
 #[derive(Debug)]
 enum Test {
     Contains(Box<Finder<'static>>),
-    Regex(regex::bytes::Regex),
+    /// With what every match contains.
+    Regex(regex::bytes::Regex, Option<AnyOf>),
     Pattern(LinePattern),
     Ip(IpFilter),
 }
@@ -57,11 +60,24 @@ impl LineFilter {
     pub fn keeps(&self, line: &[u8]) -> bool {
         let matched = self.tests.iter().any(|(test, _)| match test {
             Test::Contains(finder) => finder.find(line).is_some(),
-            Test::Regex(regex) => pattern_syntax::matches_line(regex, line),
+            Test::Regex(regex, _) => pattern_syntax::matches_line(regex, line),
             Test::Pattern(pattern) => pattern.matches(line),
             Test::Ip(filter) => filter.matches_in(line),
         });
         matched == self.keep
+    }
+
+    /// What every kept line contains, as far as that is easily told.
+    pub fn required(&self) -> Option<AnyOf> {
+        let mut all = AnyOf::default();
+        for (test, _) in self.tests.iter().filter(|_| self.keep) {
+            match test {
+                Test::Contains(finder) => all.needles.push(Needle::new(finder.needle())),
+                Test::Regex(_, Some(any)) => all.needles.extend_from_slice(&any.needles),
+                Test::Regex(_, None) | Test::Pattern(_) | Test::Ip(_) => return None,
+            }
+        }
+        (!all.needles.is_empty()).then_some(all)
     }
 
     /// What every kept line contains, when the filter is that simple.
@@ -135,7 +151,7 @@ fn parse_test(parser: &mut Parser<'_>, kind: Kind) -> Result<(Test, String), Par
         Kind::Regex => {
             let regex = pattern_syntax::compile_bytes(&text)
                 .map_err(|e| ParseError::in_stage(&shown, e))?;
-            Test::Regex(regex)
+            Test::Regex(regex, required::any_of(&text))
         }
         Kind::Pattern => {
             let pattern = LinePattern::new(&text).map_err(|e| ParseError::in_stage(&shown, e))?;

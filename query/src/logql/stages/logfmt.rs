@@ -90,6 +90,10 @@ impl Stage for Logfmt {
         }
         true
     }
+
+    fn takes_fields(&self) -> bool {
+        true
+    }
 }
 
 impl Logfmt {

@@ -65,6 +65,17 @@ pub trait Stage: fmt::Display + fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether the stage makes labels of parts of the line, whose text stands in it as it is or
+    /// with escapes that begin with a backslash.
+    fn takes_fields(&self) -> bool {
+        false
+    }
+
+    /// The stage as a filter on labels.
+    fn as_label_filter(&self) -> Option<&LabelFilter> {
+        None
+    }
+
     /// The stage as a filter on nothing but the line.
     fn as_line_filter(&self) -> Option<&LineFilter> {
         None

@@ -19,6 +19,8 @@ pub struct TestEntry {
 pub struct MemorySource {
     streams: Vec<(Labels, Vec<TestEntry>)>,
     block_size: usize,
+    /// Entries that lack what wanted lines contain are left out.
+    leaves_out: bool,
 }
 
 impl MemorySource {
@@ -33,6 +35,14 @@ impl MemorySource {
         entries.sort_by_key(|e| e.time_ns);
     }
 
+    /// The same entries without those that it may leave out.
+    pub fn leaving_out(self) -> Self {
+        Self {
+            leaves_out: true,
+            ..self
+        }
+    }
+
     /// The same entries in blocks of so many.
     pub fn in_blocks_of(&self, block_size: usize) -> Self {
         Self {
@@ -43,6 +53,7 @@ impl MemorySource {
 }
 
 struct Block<'a> {
+    leaves_out: bool,
     labels: &'a Labels,
     entries: &'a [TestEntry],
     wanted: &'a LogSelect,
@@ -54,6 +65,17 @@ impl Block<'_> {
         self.entries
             .iter()
             .filter(move |e| range.contains(&e.time_ns))
+    }
+
+    /// Whether the entry lacks what wanted lines contain.
+    fn lacks_needle(&self, entry: &TestEntry) -> bool {
+        let has_label =
+            |name: &String| self.labels.get(name).is_some() || entry.metadata.get(name).is_some();
+        self.leaves_out
+            && self.wanted.needles.iter().any(|any| {
+                let applies = !any.field.as_ref().is_some_and(has_label);
+                applies && !any.is_in(&entry.line)
+            })
     }
 }
 
@@ -68,9 +90,16 @@ impl LogBlockRef for Block<'_> {
     }
 
     fn load(&self, out: &mut LogBlock) -> Result<(), SelectError> {
+        self.load_within(i64::MIN, i64::MAX, out)
+    }
+
+    fn load_within(&self, from_ns: i64, to_ns: i64, out: &mut LogBlock) -> Result<(), SelectError> {
         out.clear();
-        let n = self.wanted().count();
-        for (row, entry) in self.wanted().enumerate() {
+        let is_wanted = |e: &&TestEntry| (from_ns..to_ns).contains(&e.time_ns);
+        let entries = self.wanted().filter(is_wanted);
+        let entries: Vec<_> = entries.filter(|e| !self.lacks_needle(e)).collect();
+        let n = entries.len();
+        for (row, entry) in entries.into_iter().enumerate() {
             out.times.push(entry.time_ns);
             let line = store(&mut out.text, &entry.line);
             out.lines.push(line);
@@ -97,6 +126,12 @@ impl LogBlockRef for Block<'_> {
         Ok(())
     }
 
+    fn totals(&self) -> Option<(u64, u64)> {
+        let lines = self.wanted().map(|e| e.line.len() as u64);
+        (self.wanted().count() == self.entries.len())
+            .then(|| (self.entries.len() as u64, lines.sum()))
+    }
+
     fn has_metadata(&self) -> bool {
         self.entries.iter().any(|e| !e.metadata.is_empty())
     }
@@ -113,12 +148,6 @@ fn store(text: &mut Vec<u8>, bytes: &[u8]) -> Slice {
 
 impl LogSource for MemorySource {
     fn select(&self, wanted: &LogSelect, visit: &mut VisitBlock<'_>) -> Result<(), SelectError> {
-        let lacks_needle = |entries: &[TestEntry]| {
-            wanted.needles.iter().any(|needle| {
-                let found = |e: &TestEntry| memchr::memmem::find(&e.line, needle).is_some();
-                !entries.iter().any(found)
-            })
-        };
         let mut blocks: Vec<Block<'_>> = self
             .streams
             .iter()
@@ -130,11 +159,14 @@ impl LogSource for MemorySource {
                         labels,
                         entries,
                         wanted,
+                        leaves_out: self.leaves_out,
                     })
             })
             .filter(|b| {
                 let (oldest, newest) = b.time_range_ns();
-                oldest < wanted.to_ns && newest >= wanted.from_ns && !lacks_needle(b.entries)
+                oldest < wanted.to_ns
+                    && newest >= wanted.from_ns
+                    && !b.entries.iter().all(|e| b.lacks_needle(e))
             })
             .collect();
         match wanted.direction {
