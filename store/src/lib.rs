@@ -9,6 +9,8 @@ mod bytes;
 mod cache;
 mod column;
 mod commit;
+mod deletes;
+mod deleting;
 mod error;
 mod flush;
 mod fs;
@@ -35,6 +37,7 @@ mod testing;
 mod tests;
 mod wal;
 
+pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineTest, ParseSelector, Selector};
 pub use error::StoreError;
 pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
 pub use references::{SampleWriter, Samples, SeriesTable};

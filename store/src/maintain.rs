@@ -47,6 +47,13 @@ impl Store {
                 ..Maintained::default()
             });
         }
+        let parts_rewritten = self.advance_deletes(now_ms)?;
+        if parts_rewritten > 0 {
+            return Ok(Maintained {
+                parts_rewritten,
+                ..Maintained::default()
+            });
+        }
         let parts_merged = self.merge_one(now_ms)?;
         Ok(Maintained {
             parts_merged,
@@ -208,7 +215,7 @@ impl Store {
 
     fn merge_one(&self, now_ms: i64) -> Result<usize, StoreError> {
         let inner = &self.inner;
-        let old = merge::choose(&inner.view().parts);
+        let old = merge::choose(&inner.view().parts, &self.delete_borders());
         let (Some(first), Some(last)) = (old.first(), old.last()) else {
             return Ok(0);
         };
@@ -219,31 +226,26 @@ impl Store {
         };
         // An error of the flush comes up again, and is reported, by the next call of `maintain`.
         let breathe = || drop(self.flush_when_due(now_ms));
-        let written = merge::write(&inner.disk, &old, entry, &breathe)
-            .and_then(|()| self.open_parts(&[entry]));
-        let new = match written {
-            Ok(new) => new,
-            Err(e) => {
-                flush::remove_parts(&inner.disk, &[entry]);
-                return Err(e);
-            }
-        };
-        for part in old.iter().filter(|p| p.file.has_damage()) {
-            let name = part.entry().file_name();
-            let kept = format!(
-                "{QUARANTINE}/{}",
-                name.rsplit('/').next().unwrap_or_default()
-            );
-            inner.disk.keep_as(&name, &kept)?;
-        }
-        let bytes: u64 = new.iter().map(|p| p.file.len()).sum();
-        self.replace_parts(&old, new)?;
+        let bytes = self.rewrite(&old, entry, &breathe)?;
         inner.counters.merges.fetch_add(1, Ordering::Relaxed);
         inner
             .counters
             .part_bytes_written
             .fetch_add(bytes, Ordering::Relaxed);
         Ok(old.len())
+    }
+
+    /// Keeps what could not be read of parts that are replaced.
+    pub(crate) fn set_damaged_aside(&self, old: &[Arc<Part>]) -> Result<(), StoreError> {
+        for part in old.iter().filter(|p| p.file.has_damage()) {
+            let name = part.entry().file_name();
+            let kept = format!(
+                "{QUARANTINE}/{}",
+                name.rsplit('/').next().unwrap_or_default()
+            );
+            self.inner.disk.keep_as(&name, &kept)?;
+        }
+        Ok(())
     }
 
     /// Drops parts that are wholly older than the retention, and forgets marks that old.
@@ -274,7 +276,11 @@ impl Store {
         Ok(old.len())
     }
 
-    fn replace_parts(&self, old: &[Arc<Part>], new: Vec<Arc<Part>>) -> Result<(), StoreError> {
+    pub(crate) fn replace_parts(
+        &self,
+        old: &[Arc<Part>],
+        new: Vec<Arc<Part>>,
+    ) -> Result<(), StoreError> {
         let is_old = |number: u64| old.iter().any(|p| p.entry().number == number);
         let entries: Vec<Entry> = new.iter().map(|p| *p.entry()).collect();
         self.publish(
@@ -292,13 +298,13 @@ impl Store {
         Ok(())
     }
 
-    fn open_parts(&self, entries: &[Entry]) -> Result<Vec<Arc<Part>>, StoreError> {
+    pub(crate) fn open_parts(&self, entries: &[Entry]) -> Result<Vec<Arc<Part>>, StoreError> {
         let open =
             |e: &Entry| Part::open(&self.inner.shared, *e, &self.inner.interner).map(Arc::new);
         entries.iter().map(open).collect()
     }
 
-    fn take_number(&self) -> u64 {
+    pub(crate) fn take_number(&self) -> u64 {
         let mut manifest = self.inner.manifest.lock().expect(LOCK);
         manifest.next += 1;
         manifest.next - 1
@@ -310,22 +316,27 @@ impl Store {
         change: impl FnOnce(&mut Manifest),
         show: impl FnOnce(&mut View),
     ) -> Result<(), StoreError> {
-        let disk = &self.inner.disk;
         let mut manifest = self.inner.manifest.lock().expect(LOCK);
         let mut new = manifest.clone();
         change(&mut new);
-        let temporary = format!("{}.tmp", manifest::NAME);
-        disk.write_synced(&temporary, &new.encode())?;
-        // From here on either manifest may be the one that a restart finds: nothing may change any
-        // more, or files of one of them would go.
-        disk.rename_into_place(&temporary, manifest::NAME, "")
-            .map_err(|e| self.poison(&e))?;
+        self.put_manifest(&new)?;
         *manifest = new;
         self.change_view(show);
         Ok(())
     }
 
-    fn change_view(&self, change: impl FnOnce(&mut View)) {
+    /// Writes a manifest in the place of the one that counts; its lock is held.
+    pub(crate) fn put_manifest(&self, new: &Manifest) -> Result<(), StoreError> {
+        let disk = &self.inner.disk;
+        let temporary = format!("{}.tmp", manifest::NAME);
+        disk.write_synced(&temporary, &new.encode())?;
+        // From here on either manifest may be the one that a restart finds: nothing may change any
+        // more, or files of one of them would go.
+        disk.rename_into_place(&temporary, manifest::NAME, "")
+            .map_err(|e| self.poison(&e))
+    }
+
+    pub(crate) fn change_view(&self, change: impl FnOnce(&mut View)) {
         let mut view = self.inner.view.lock().expect(LOCK);
         let mut new = View::clone(&view);
         change(&mut new);

@@ -8,6 +8,7 @@
 //! wal <number of the first WAL segment that is not in parts>
 //! next <number of the next part or state file>
 //! state <number of the state file, 0 for none>
+//! deletes <number of the file of deletes>               only if there is one; the title's version is 2 then
 //! part <number> <logs|samples> <day> <first flush> <last flush>
 //! ...
 //! crc <CRC32C of all bytes before this line, 8 hex digits>
@@ -22,6 +23,8 @@ pub const NAME: &str = "MANIFEST";
 /// A manifest of a million parts; a larger one is damaged.
 pub const FILE_MAX_BYTES: u64 = 64 << 20;
 const TITLE: &str = "kansoku-store 1";
+/// With a file of deletes: a reader that knows none must not show what they took.
+const TITLE_2: &str = "kansoku-store 2";
 
 /// What a part holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -71,6 +74,8 @@ pub struct Manifest {
     pub wal_from: u64,
     pub next: u64,
     pub state: u64,
+    /// 0 for none.
+    pub deletes: u64,
     pub parts: Vec<Entry>,
 }
 
@@ -80,6 +85,7 @@ impl Default for Manifest {
             wal_from: 1,
             next: 1,
             state: 0,
+            deletes: 0,
             parts: Vec::new(),
         }
     }
@@ -90,15 +96,25 @@ pub fn state_name(number: u64) -> String {
     format!("state-{number:012}")
 }
 
+/// The name of a file of deletes.
+pub fn deletes_name(number: u64) -> String {
+    format!("deletes-{number:012}")
+}
+
 impl Manifest {
     pub fn encode(&self) -> Vec<u8> {
         let Self {
             wal_from,
             next,
             state,
+            deletes,
             parts,
         } = self;
-        let mut out = format!("{TITLE}\nwal {wal_from}\nnext {next}\nstate {state}\n");
+        let title = if *deletes == 0 { TITLE } else { TITLE_2 };
+        let mut out = format!("{title}\nwal {wal_from}\nnext {next}\nstate {state}\n");
+        if *deletes != 0 {
+            writeln!(out, "deletes {deletes}").expect("text grows");
+        }
         for p in parts {
             let day = match p.day {
                 Day::One(day) => day.to_string(),
@@ -121,9 +137,11 @@ impl Manifest {
             return None;
         }
         let mut lines = body.lines();
-        if lines.next()? != TITLE {
-            return None;
-        }
+        let has_deletes = match lines.next()? {
+            TITLE => false,
+            TITLE_2 => true,
+            _ => return None,
+        };
         let mut number = |key: &str| -> Option<u64> {
             lines
                 .next()?
@@ -133,11 +151,13 @@ impl Manifest {
                 .ok()
         };
         let (wal_from, next, state) = (number("wal")?, number("next")?, number("state")?);
+        let deletes = if has_deletes { number("deletes")? } else { 0 };
         let parts = lines.map(entry).collect::<Option<Vec<_>>>()?;
         Some(Self {
             wal_from,
             next,
             state,
+            deletes,
             parts,
         })
     }
@@ -174,6 +194,7 @@ mod tests {
             wal_from: 17,
             next: 99,
             state: 12,
+            deletes: 13,
             parts: vec![
                 Entry {
                     number: 3,

@@ -13,6 +13,7 @@ use kansoku_model::select::LogBlock;
 
 use crate::StoreError;
 use crate::column::Effort;
+use crate::deletes::{self, Delete};
 use crate::fs::Disk;
 use crate::manifest::{Day, Entry, Signal};
 use crate::part::logs::{Block, LogIndex, LogPartWriter};
@@ -27,13 +28,14 @@ const RUN_MAX: usize = 16;
 /// No merge makes a larger part.
 const PART_MAX_BYTES: u64 = 8 << 30;
 
-/// The parts that are best merged next, in flush order. Empty when there is nothing to do.
-pub fn choose(parts: &[Arc<Part>]) -> Vec<Arc<Part>> {
-    let mut groups: BTreeMap<(Signal, Day), Vec<&Arc<Part>>> = BTreeMap::new();
+/// The parts that are best merged next, in flush order. Empty when there is nothing to do. No merge
+/// reaches across a border, a number between flushes.
+pub fn choose(parts: &[Arc<Part>], borders: &[u64]) -> Vec<Arc<Part>> {
+    let mut groups: BTreeMap<(Signal, Day, usize), Vec<&Arc<Part>>> = BTreeMap::new();
     for part in parts {
         let entry = part.entry();
         groups
-            .entry((entry.signal, entry.day))
+            .entry((entry.signal, entry.day, side(borders, entry)))
             .or_default()
             .push(part);
     }
@@ -52,6 +54,11 @@ pub fn choose(parts: &[Arc<Part>]) -> Vec<Arc<Part>> {
         .unwrap_or_default()
 }
 
+/// How many borders a part lies behind.
+fn side(borders: &[u64], entry: &Entry) -> usize {
+    borders.iter().filter(|b| entry.flushes.1 < **b).count()
+}
+
 /// All runs of neighbours that may be merged.
 fn runs(sizes: &[u64]) -> Vec<std::ops::Range<usize>> {
     let mut found = Vec::new();
@@ -67,18 +74,25 @@ fn runs(sizes: &[u64]) -> Vec<std::ops::Range<usize>> {
     found
 }
 
-/// Writes one part with the content of all `parts`, which are in flush order. `breathe` is called
-/// now and then, so that a long merge does not hold up the flushes.
+/// Writes one part with the content of all `parts`, which are in flush order, without what `deletes`
+/// take. `breathe` is called now and then, so that a long merge does not hold up the flushes.
 pub fn write(
     disk: &Disk,
     parts: &[Arc<Part>],
     entry: Entry,
+    deletes: &[Arc<Delete>],
     breathe: &dyn Fn(),
 ) -> Result<(), StoreError> {
     match entry.signal {
-        Signal::Logs => write_logs(disk, parts, entry, breathe),
-        Signal::Samples => write_samples(disk, parts, entry, breathe),
+        Signal::Logs => write_logs(disk, parts, entry, deletes, breathe),
+        Signal::Samples => write_samples(disk, parts, entry, deletes, breathe),
     }
+}
+
+/// The deletes that take something of the part.
+fn concerning<'a>(deletes: &'a [Arc<Delete>], part: &Part) -> Vec<&'a Delete> {
+    let deletes = deletes.iter().map(|d| &**d);
+    deletes.filter(|d| d.covers(part)).collect()
 }
 
 /// Passes what was read; a damaged piece is counted and gives `None`, other failures end the merge.
@@ -103,6 +117,7 @@ fn readable<T>(
 struct LogCursor<'a> {
     file: &'a PartFile,
     index: &'a LogIndex,
+    deletes: Vec<&'a Delete>,
     next: usize,
     rows: LogBlock,
     row: usize,
@@ -141,6 +156,13 @@ impl<'a> LogCursor<'a> {
                 self.advance();
                 return Ok(());
             }
+            let labels = &self.index.streams[block.stream as usize];
+            let deletes = self.deletes.iter().copied();
+            deletes::strike_entries(deletes, labels, &mut self.rows);
+            if self.rows.times.is_empty() {
+                self.advance();
+                return Ok(());
+            }
         }
         let rest = &self.rows.times[self.row..];
         // At least one: the caller chose this cursor because its next entry is the oldest.
@@ -168,6 +190,7 @@ fn write_logs(
     disk: &Disk,
     parts: &[Arc<Part>],
     entry: Entry,
+    deletes: &[Arc<Delete>],
     breathe: &dyn Fn(),
 ) -> Result<(), StoreError> {
     let mut out = LogPartWriter::create(disk, entry, Effort::Merge)?;
@@ -177,6 +200,7 @@ fn write_logs(
             Body::Logs(index) => Some(LogCursor {
                 file: &part.file,
                 index,
+                deletes: concerning(deletes, part),
                 next: 0,
                 rows: LogBlock::default(),
                 row: 0,
@@ -207,6 +231,7 @@ fn write_logs(
 struct SampleCursor<'a> {
     file: &'a PartFile,
     index: &'a SampleIndex,
+    deletes: Vec<&'a Delete>,
     reader: SampleReader<'a>,
     next_section: usize,
     /// Rows of the section that is being read, last one first.
@@ -239,6 +264,7 @@ fn write_samples(
     disk: &Disk,
     parts: &[Arc<Part>],
     entry: Entry,
+    deletes: &[Arc<Delete>],
     breathe: &dyn Fn(),
 ) -> Result<(), StoreError> {
     let mut out = SamplePartWriter::create(disk, entry, Effort::Merge)?;
@@ -248,6 +274,7 @@ fn write_samples(
             Body::Samples(index) => Some(SampleCursor {
                 file: &part.file,
                 index,
+                deletes: concerning(deletes, part),
                 reader: SampleReader::new(&part.file, index),
                 next_section: 0,
                 rows: Vec::new(),
@@ -283,10 +310,14 @@ fn write_samples(
                 &mut more_values,
             );
             if readable(cursor.file, u64::MAX, read)?.is_some() {
+                let deletes = &cursor.deletes;
+                deletes::strike_samples(deletes, &labels, &mut more_times, &mut more_values);
                 samples::lay_over(&mut times, &mut values, (&more_times, &more_values));
             }
         }
-        out.add(&labels, &times, &values)?;
+        if !times.is_empty() {
+            out.add(&labels, &times, &values)?;
+        }
         breathe();
     }
     out.finish().map(drop)
@@ -295,6 +326,20 @@ fn write_samples(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_on_both_sides_of_a_border_stay_apart() {
+        let entry = |first, last| Entry {
+            number: 1,
+            signal: Signal::Logs,
+            day: Day::Mixed,
+            flushes: (first, last),
+        };
+        assert_eq!(side(&[10, 20], &entry(1, 9)), 2);
+        assert_eq!(side(&[10, 20], &entry(11, 19)), 1);
+        assert_eq!(side(&[10, 20], &entry(21, 21)), 0);
+        assert_eq!(side(&[], &entry(1, 99)), 0);
+    }
 
     #[test]
     fn runs_double_their_largest_part_at_least() {

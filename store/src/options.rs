@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::deletes::ParseSelector;
+
 /// The smallest memory limit: below it every flush would be a handful of lines.
 pub(crate) const MEMORY_LIMIT_MIN_BYTES: usize = 4 << 20;
 
@@ -25,6 +27,10 @@ pub struct Options {
     pub head_max_age_ms: i64,
     /// A WAL segment is ended when it is this long.
     pub wal_segment_bytes: u64,
+    /// Reads the selectors of deletes.
+    pub parse_selector: ParseSelector,
+    /// How long a delete can be taken back, when its request says that it can.
+    pub delete_cancel_ms: i64,
     /// How long an append waits for room before it is refused as busy.
     pub busy_wait: Duration,
 }
@@ -40,6 +46,8 @@ impl Options {
             retention_ms: None,
             head_max_age_ms: 10 * 60 * 1000,
             wal_segment_bytes: 64 << 20,
+            parse_selector: |_, _| Err("nothing can be deleted here".into()),
+            delete_cancel_ms: 24 * 3600 * 1000,
             busy_wait: Duration::from_secs(2),
         }
     }
@@ -112,6 +120,8 @@ pub struct Maintained {
     pub parts_merged: usize,
     /// Parts dropped by retention.
     pub parts_dropped: usize,
+    /// Parts written anew without what was deleted.
+    pub parts_rewritten: usize,
 }
 
 impl Maintained {

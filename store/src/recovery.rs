@@ -9,6 +9,7 @@ use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
 
 use crate::cache::Cache;
 use crate::commit::Queue;
+use crate::deletes::{self, Delete};
 use crate::fs::Disk;
 use crate::head::Head;
 use crate::intern::Interner;
@@ -37,6 +38,7 @@ impl Store {
         let lock = disk.lock("LOCK")?;
         let mut recovery = Recovery::default();
         let mut manifest = read_manifest(&disk)?;
+        let deletes = read_deletes(&disk, &manifest, &options)?;
         let state = read_state(&disk, &manifest, &mut recovery)?;
         let shared = Arc::new(Shared {
             disk: disk.clone(),
@@ -55,6 +57,7 @@ impl Store {
             active: Arc::default(),
             sealed: Vec::new(),
             parts,
+            deletes,
         };
         let store = Self {
             inner: Inner {
@@ -241,6 +244,26 @@ fn read_state(
     Ok(State::default())
 }
 
+/// The deletes. A store whose deletes cannot be read is not opened: it would show what was deleted.
+fn read_deletes(
+    disk: &Disk,
+    manifest: &Manifest,
+    options: &Options,
+) -> Result<Arc<[Arc<Delete>]>, StoreError> {
+    if manifest.deletes == 0 {
+        return Ok(Arc::default());
+    }
+    let name = manifest::deletes_name(manifest.deletes);
+    let read = match disk.read(&name, deletes::FILE_MAX_BYTES)? {
+        Some(bytes) => deletes::decode(&bytes, options.parse_selector),
+        None => Err("missing".into()),
+    };
+    read.map(Into::into).map_err(|what| {
+        let cure = "restore it from a backup: without it deleted data would be there again";
+        StoreError::damaged(&disk.path(&name), format!("{what}; {cure}"))
+    })
+}
+
 fn open_parts(
     shared: &Arc<Shared>,
     interner: &Interner,
@@ -300,11 +323,14 @@ fn remove_leftovers(
         .map(manifest::Entry::file_name)
         .collect();
     named.insert(manifest::state_name(manifest.state));
+    named.insert(manifest::deletes_name(manifest.deletes));
     let in_folder = |folder: &str| -> Result<Vec<String>, StoreError> {
         let names = disk.list(folder)?;
         Ok(names.into_iter().map(|n| format!("{folder}/{n}")).collect())
     };
-    let is_ours = |name: &String| name.starts_with("state-") || name.ends_with(".tmp");
+    let is_ours = |name: &String| {
+        name.starts_with("state-") || name.starts_with("deletes-") || name.ends_with(".tmp")
+    };
     let mut found: Vec<String> = disk.list("")?.into_iter().filter(is_ours).collect();
     found.extend(in_folder(part::FOLDER)?);
     for name in found.iter().filter(|n| !named.contains(*n)) {

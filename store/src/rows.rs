@@ -93,6 +93,22 @@ pub fn append(to: &mut LogBlock, from: &LogBlock, rows: impl Iterator<Item = usi
     }
 }
 
+/// Keeps the rows for which `kept` says so; their text stays where it is.
+pub fn retain(block: &mut LogBlock, kept: &[bool]) {
+    if kept.iter().all(|kept| *kept) {
+        return;
+    }
+    fn keep<T>(all: &mut Vec<T>, kept: &[bool]) {
+        let mut kept = kept.iter();
+        all.retain(|_| kept.next().is_some_and(|kept| *kept));
+    }
+    keep(&mut block.times, kept);
+    keep(&mut block.lines, kept);
+    for (_, values) in &mut block.metadata {
+        keep(values, kept);
+    }
+}
+
 /// Bytes of lines and metadata of the rows, as the user counts them.
 pub fn raw_bytes(block: &LogBlock) -> u64 {
     let lines: u64 = block.lines.iter().map(|s| u64::from(s.len)).sum();

@@ -11,6 +11,7 @@ use std::time::Duration;
 use kansoku_model::{Frame, RecordBatch, frame};
 
 use crate::commit::{Lead, Queue, Request};
+use crate::deletes::Delete;
 use crate::fs::{Disk, Lock};
 use crate::head::Head;
 use crate::intern::Interner;
@@ -53,6 +54,7 @@ pub(crate) struct View {
     pub sealed: Vec<Arc<Sealed>>,
     /// In flush order.
     pub parts: Vec<Arc<Part>>,
+    pub deletes: Arc<[Arc<Delete>]>,
 }
 
 impl View {

@@ -8,7 +8,9 @@ use std::sync::Arc;
 use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, SelectError, VisitBlock};
 use kansoku_model::{AnyOf, Labels, LogSource, Matcher};
 
+use super::struck::Struck;
 use super::{Notes, Snapshot};
+use crate::deletes::Delete;
 use crate::head::{Chunk, LOCK};
 use crate::part::logs::{Block, LogIndex, Wanted};
 use crate::part::{Body, Part};
@@ -51,7 +53,12 @@ impl LogSource for Snapshot {
             if block.lacks() {
                 continue;
             }
-            if visit(&block)?.is_break() {
+            let deletes = self.deletes_of_block(&block);
+            let flow = match &deletes[..] {
+                [] => visit(&block)?,
+                _ => visit(&Struck::new(&block, &deletes))?,
+            };
+            if flow.is_break() {
                 break;
             }
         }
@@ -60,6 +67,15 @@ impl LogSource for Snapshot {
 }
 
 impl Snapshot {
+    fn deletes_of_block(&self, block: &BlockRef<'_>) -> Vec<&Delete> {
+        let Place::Part { part, .. } = &block.place else {
+            return Vec::new();
+        };
+        let mut deletes = self.deletes_of(part);
+        deletes.retain(|d| d.touches(&block.labels, block.min_ns, block.max_ns));
+        deletes
+    }
+
     fn log_blocks<'a>(&'a self, wanted: &'a LogSelect) -> Vec<BlockRef<'a>> {
         let mut blocks = Vec::new();
         let mut passes = Passes::new(&wanted.matchers);

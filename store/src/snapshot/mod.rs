@@ -7,6 +7,7 @@
 mod logs;
 mod names;
 mod samples;
+mod struck;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
@@ -14,7 +15,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use kansoku_model::MetricKind;
 
 use crate::StoreError;
+use crate::deletes::Delete;
 use crate::head::Head;
+use crate::part::Part;
 use crate::state::Metadata;
 use crate::store::{LOCK, View};
 
@@ -79,6 +82,12 @@ impl Snapshot {
     #[must_use]
     pub fn warnings(&self) -> Vec<String> {
         self.notes.0.lock().expect(LOCK).iter().cloned().collect()
+    }
+
+    /// The deletes that take something of a part; never of a head, whose data is newer than they are.
+    fn deletes_of(&self, part: &Part) -> Vec<&Delete> {
+        let deletes = self.view.deletes.iter().map(|d| &**d);
+        deletes.filter(|d| d.covers(part)).collect()
     }
 
     /// All heads, oldest first.

@@ -8,9 +8,10 @@ use kansoku_model::{Labels, Matcher};
 
 use super::Snapshot;
 use super::logs::Passes;
+use crate::deletes::Delete;
 use crate::head::LOCK;
 use crate::part::samples::SampleIndex;
-use crate::part::{Body, Part, PartFile};
+use crate::part::{Body, Part};
 
 /// Label sets that one call may collect: beyond this an answer helps nobody.
 const SERIES_MAX: usize = 2_000_000;
@@ -79,8 +80,8 @@ impl Snapshot {
         let mut found = label_values(name, |each| {
             self.each_series_of_heads(&all, from_ms, to_ms, each)
         })?;
-        for (file, index) in self.sample_parts(from_ms, to_ms) {
-            let walked = index.label_values(file, name, &mut |value| {
+        for (part, index) in self.sample_parts(from_ms, to_ms) {
+            let walked = index.label_values(&part.file, name, &mut |value| {
                 if !found.contains(value) {
                     found.insert(value.to_owned());
                 }
@@ -147,11 +148,13 @@ impl Snapshot {
     ) -> Result<(), SelectError> {
         let all = [Vec::new()];
         let any_of = if any_of.is_empty() { &all } else { any_of };
-        for (file, index) in self.sample_parts(from_ms, to_ms) {
+        for (part, index) in self.sample_parts(from_ms, to_ms) {
+            let (file, deletes) = (&part.file, self.deletes_of(part));
             for matchers in any_of {
                 let mut refused = Ok(());
                 let walked = index.select_series(file, matchers, from_ms, to_ms, &mut |row| {
-                    if refused.is_ok() {
+                    let takes = |d: &&Delete| d.takes_all(&row.labels, row.min_ms, row.max_ms);
+                    if refused.is_ok() && !deletes.iter().any(takes) {
                         refused = each(&row.labels);
                     }
                     Ok(())
@@ -170,7 +173,7 @@ impl Snapshot {
         &self,
         from_ms: i64,
         to_ms: i64,
-    ) -> impl Iterator<Item = (&PartFile, &SampleIndex)> {
+    ) -> impl Iterator<Item = (&Part, &SampleIndex)> {
         let touches =
             move |p: &&Arc<Part>| p.totals().min_time <= to_ms && p.totals().max_time >= from_ms;
         self.view
@@ -178,7 +181,7 @@ impl Snapshot {
             .iter()
             .filter(touches)
             .filter_map(|part| match &part.body {
-                Body::Samples(index) => Some((&part.file, index)),
+                Body::Samples(index) => Some((&**part, index)),
                 Body::Logs(_) => None,
             })
     }
@@ -224,8 +227,13 @@ impl Snapshot {
                 continue;
             }
             let mut last = None;
+            let deletes = self.deletes_of(part);
             for block in index.blocks.iter().filter(|b| touches(b.min_ns, b.max_ns)) {
                 let labels = &index.streams[block.stream as usize];
+                let takes = |d: &&Delete| d.takes_all(labels, block.min_ns, block.max_ns);
+                if deletes.iter().any(takes) {
+                    continue;
+                }
                 if last.replace(block.stream) != Some(block.stream)
                     && passes.iter_mut().any(|p| p.check(labels))
                 {

@@ -10,8 +10,8 @@ use super::Snapshot;
 use crate::StoreError;
 use crate::head::LOCK;
 use crate::part::samples::SampleIndex;
-use crate::part::{Body, PartFile, SampleReader};
-use crate::samples;
+use crate::part::{Body, Part, PartFile, SampleReader};
+use crate::{deletes, samples};
 
 /// The series found so far.
 struct Found {
@@ -74,7 +74,7 @@ impl SeriesSource for Snapshot {
                 continue;
             };
             if part.totals().min_time <= to_ms && part.totals().max_time >= from_ms {
-                self.select_in_part(&part.file, index, matchers, (from_ms, to_ms), &mut found)?;
+                self.select_in_part(part, index, matchers, (from_ms, to_ms), &mut found)?;
             }
         }
         for head in self.heads() {
@@ -91,12 +91,13 @@ impl SeriesSource for Snapshot {
 impl Snapshot {
     fn select_in_part(
         &self,
-        file: &PartFile,
+        part: &Part,
         index: &SampleIndex,
         matchers: &[Matcher],
         range: (i64, i64),
         found: &mut Found,
     ) -> Result<(), SelectError> {
+        let (file, deletes) = (&part.file, self.deletes_of(part));
         let mut reader = SampleReader::new(file, index);
         let (mut times, mut values) = (Vec::new(), Vec::new());
         let mut refused = None;
@@ -107,7 +108,10 @@ impl Snapshot {
             times.clear();
             values.clear();
             match reader.read(&row, range, &mut times, &mut values) {
-                Ok(()) => refused = found.add(&row.labels, &times, &values).err(),
+                Ok(()) => {
+                    deletes::strike_samples(&deletes, &row.labels, &mut times, &mut values);
+                    refused = found.add(&row.labels, &times, &values).err();
+                }
                 // A damaged page takes only its own series with it.
                 Err(error) => self.note_damage(file, &error),
             }

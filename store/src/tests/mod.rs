@@ -4,6 +4,7 @@ mod by_reference;
 mod concurrency;
 mod crash;
 mod damage;
+mod deletes;
 mod parts;
 mod store;
 
