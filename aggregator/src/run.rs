@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle as Task;
 
+use crate::api::deletes;
 use crate::app::App;
 use crate::housekeeping::{self, Stop};
 use crate::settings::Settings;
@@ -89,6 +90,9 @@ impl Running {
         let options = Options {
             memory_limit_bytes: settings.memory_limit_bytes,
             retention_ms: settings.retention_ms(),
+            parse_selector: deletes::parse_selector,
+            delete_cancel_ms: i64::try_from(settings.delete_cancel_period.as_millis())
+                .unwrap_or(i64::MAX),
             ..Options::new(&settings.storage_path)
         };
         let path = settings.storage_path.display().to_string();

@@ -122,7 +122,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Full<Byte
                 path_value,
                 headers: &head.headers,
                 query: head.uri.query().unwrap_or(""),
-                is_post: head.method == Method::POST,
+                method: head.method.clone(),
             };
             handle(&app, input, incoming).await
         }
@@ -156,7 +156,7 @@ struct Input<'a> {
     path_value: String,
     headers: &'a HeaderMap,
     query: &'a str,
-    is_post: bool,
+    method: Method,
 }
 
 async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
@@ -167,13 +167,14 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     }
     let max_bytes = match route.accepts {
         Accepts::Nothing => 0,
-        Accepts::Form => FORM_MAX_BYTES,
+        Accepts::Form | Accepts::Change(_) => FORM_MAX_BYTES,
         Accepts::Body(max_bytes) => max_bytes(app),
     };
     let mut share = None;
     let mut content = Bytes::new();
-    if max_bytes > 0 && input.is_post {
-        if !matches!(route.accepts, Accepts::Form) {
+    let has_body = matches!(input.method, Method::POST | Method::PUT);
+    if max_bytes > 0 && has_body {
+        if matches!(route.accepts, Accepts::Body(_)) {
             // A length that is not declared may become the largest.
             let wanted = body::declared_bytes(input.headers).unwrap_or(max_bytes);
             share = app.bodies.take(wanted.min(max_bytes)).await;
@@ -190,7 +191,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     }
     let mut form = Form::default();
     let mut read = Ok(());
-    if matches!(route.accepts, Accepts::Form) && input.is_post {
+    if !matches!(route.accepts, Accepts::Body(_)) && has_body {
         read = form.read(&String::from_utf8_lossy(&content));
         content = Bytes::new();
     }
@@ -199,6 +200,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
         return routes::bad_request(route, StatusCode::BAD_REQUEST, &message);
     }
     let call = Call {
+        method: input.method,
         form,
         path_value: input.path_value,
         headers: input.headers.clone(),

@@ -33,6 +33,10 @@ pub struct Settings {
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
 
+    /// Answer the paths that delete data and make snapshots.
+    #[arg(long = "web.enable-admin-api")]
+    pub enable_admin_api: bool,
+
     /// Folder of the store; made when it is missing.
     #[arg(long = "storage.path", value_name = "FOLDER", default_value = "data")]
     pub storage_path: PathBuf,
@@ -46,6 +50,11 @@ pub struct Settings {
     #[arg(long = "storage.memory-limit", value_name = "SIZE", default_value = "512MiB",
         value_parser = parse_memory)]
     pub memory_limit_bytes: usize,
+
+    /// How long a delete of logs can be taken back; then it is carried out on the disk.
+    #[arg(long = "storage.delete-cancel-period", value_name = "DURATION", default_value = "24h",
+        value_parser = parse_duration)]
+    pub delete_cancel_period: Duration,
 
     /// A configuration file; the flags alone are enough for most.
     #[arg(long = "config.file", value_name = "FILE")]

@@ -338,7 +338,7 @@ mod tests {
             id: format!("id-{number}"),
             number,
             settled: number / 2,
-            is_wanted_now: number % 2 == 0,
+            is_wanted_now: number.is_multiple_of(2),
             is_done,
             kind: DeleteKind::Logs,
             text: "app=a".into(),

@@ -5,6 +5,7 @@
 //! is there exactly once. The files are drawn in FORMAT.md.
 #![forbid(unsafe_code)]
 
+mod backup;
 mod bytes;
 mod cache;
 mod column;

@@ -3,6 +3,7 @@
 //! One folder a dialect: parameters and envelopes are its own; the gate through which all queries
 //! run is shared.
 
+pub mod deletes;
 pub mod gate;
 pub mod loki;
 pub mod prometheus;

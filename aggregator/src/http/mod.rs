@@ -10,9 +10,9 @@ pub mod patience;
 pub mod reply;
 pub mod routes;
 
-use hyper::HeaderMap;
 use hyper::body::Bytes;
 use hyper::header::AsHeaderName;
+use hyper::{HeaderMap, Method};
 
 pub use form::Form;
 pub use reply::Reply;
@@ -20,6 +20,7 @@ pub use reply::Reply;
 /// One request.
 #[derive(Debug)]
 pub struct Call {
+    pub method: Method,
     /// Parameters of the URL and of a form body; those of the body come first, as in Go.
     pub form: Form,
     /// What stood in the path where the route has a name.

@@ -29,6 +29,8 @@ pub enum Accepts {
     Nothing,
     /// GET, or POST with a form.
     Form,
+    /// These methods, POST and PUT perhaps with a form.
+    Change(&'static str),
     /// POST with a body of at most so many bytes.
     Body(fn(&App) -> usize),
 }
@@ -106,6 +108,9 @@ const fn plain_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -
     }
 }
 
+/// What paths of Prometheus take that change something.
+const CHANGE: Accepts = Accepts::Change("POST, PUT, OPTIONS");
+
 /// All of them; the first match wins.
 const ROUTES: &[Route] = &[
     // ingest
@@ -167,7 +172,23 @@ const ROUTES: &[Route] = &[
     prometheus_route("/api/v1/status/tsdb", Accepts::Nothing, |a, c| {
         Box::pin(prometheus::tsdb::counts(a, c))
     }),
+    prometheus_route("/api/v1/admin/tsdb/delete_series", CHANGE, |a, c| {
+        Box::pin(prometheus::admin::delete_series(a, c))
+    }),
+    prometheus_route("/api/v1/admin/tsdb/clean_tombstones", CHANGE, |a, c| {
+        Box::pin(prometheus::admin::clean_tombstones(a, c))
+    }),
+    prometheus_route("/api/v1/admin/tsdb/snapshot", CHANGE, |a, c| {
+        Box::pin(prometheus::admin::snapshot(a, c))
+    }),
     // Loki
+    Route {
+        path: "/loki/api/v1/delete",
+        accepts: Accepts::Change("GET, POST, PUT, DELETE, OPTIONS"),
+        needs_store: true,
+        voice: Voice::Plain,
+        handle: |a, c| Box::pin(loki::delete::answer(a, c)),
+    },
     loki_route("/loki/api/v1/query", |a, c| {
         Box::pin(loki::query::instant(a, c))
     }),
@@ -223,6 +244,7 @@ pub fn find(method: &Method, path: &str) -> Found {
             Accepts::Nothing => "GET, HEAD, OPTIONS",
             Accepts::Form => "GET, HEAD, POST, OPTIONS",
             Accepts::Body(_) => "POST, OPTIONS",
+            Accepts::Change(methods) => methods,
         };
         if method == Method::OPTIONS {
             return Found::Options;
@@ -298,6 +320,9 @@ mod tests {
             ("GET", "/api/v1/label/a/b/values", "nothing"),
             ("GET", "/api/v1/label/values", "nothing"),
             ("GET", "/loki/api/v1/label/%zz/values", "nothing"),
+            ("PUT", "/api/v1/admin/tsdb/snapshot", "route "),
+            ("GET", "/api/v1/admin/tsdb/snapshot", "POST, PUT, OPTIONS"),
+            ("DELETE", "/loki/api/v1/delete", "route "),
             ("GET", "/", "page"),
             ("DELETE", "/", "GET, HEAD"),
             ("GET", "/../etc/passwd", "nothing"),

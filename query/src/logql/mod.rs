@@ -50,6 +50,35 @@ pub fn parse(query: &str) -> Result<Expr, ParseError> {
     Ok(expr)
 }
 
+/// Whether a line passes.
+pub type LineTest = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
+
+/// A selector with nothing but line filters behind it, as a delete takes it: the matchers, and the test
+/// of all filters if there is one.
+///
+/// # Errors
+/// When the text is no log query, or has stages that need more than the line.
+pub fn selector_with_lines(query: &str) -> Result<(Vec<Matcher>, Option<LineTest>), String> {
+    let log = match parse(query).map_err(|e| e.to_string())? {
+        Expr::Log(log) => log,
+        Expr::Metric(_) => return Err("expected a log query, not a metric query".into()),
+    };
+    if let Some(other) = log.stages.iter().find(|s| s.as_line_filter().is_none()) {
+        return Err(format!(
+            "'{other}' looks at more than the line; only line filters (|=, !=, |~, !~, |>, !>) can stand behind the selector"
+        ));
+    }
+    if log.stages.is_empty() {
+        return Ok((log.matchers, None));
+    }
+    let stages = log.stages;
+    let passes = move |line: &[u8]| {
+        let mut filters = stages.iter().filter_map(|s| s.as_line_filter());
+        filters.all(|filter| filter.keeps(line))
+    };
+    Ok((log.matchers, Some(Box::new(passes))))
+}
+
 /// Reads a bare stream selector such as `{app="api"}`, as `match[]` parameters hold it. Unlike a
 /// query it may match everything.
 ///

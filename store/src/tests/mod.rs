@@ -1,5 +1,6 @@
 //! Tests of the whole store: what is acknowledged is there, once, whatever happens.
 
+mod backup;
 mod by_reference;
 mod concurrency;
 mod crash;

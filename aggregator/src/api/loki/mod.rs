@@ -2,6 +2,7 @@
 //!
 //! Paths, parameters and JSON are Loki's; its errors are plain text.
 
+pub mod delete;
 pub mod errors;
 pub mod labels;
 pub mod params;

@@ -3,6 +3,7 @@
 //! Paths, parameters, envelopes and error texts are Prometheus 3's, since its clients (Grafana,
 //! promtool) read them.
 
+pub mod admin;
 pub mod empty;
 pub mod envelope;
 pub mod labels;

@@ -56,6 +56,8 @@ pub fn flags(app: &App, _: &Call) -> Reply {
     let value = |name: &str| match name {
         "web.listen-address" => s.listen_address.clone(),
         "web.max-connections" => s.max_connections.to_string(),
+        "web.enable-admin-api" => s.enable_admin_api.to_string(),
+        "storage.delete-cancel-period" => ms(s.delete_cancel_period),
         "storage.path" => s.storage_path.display().to_string(),
         "storage.retention.time" => ms(s.retention),
         "storage.memory-limit" => s.memory_limit_bytes.to_string(),
