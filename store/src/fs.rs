@@ -237,6 +237,20 @@ impl Disk {
         )
     }
 
+    /// Removes a folder and all that is in it; one that is gone already is fine.
+    pub fn remove_folder(&self, name: &str) -> Result<(), StoreError> {
+        let path = self.path(name);
+        self.run(
+            Operation::Remove,
+            "remove",
+            &path,
+            || match fs::remove_dir_all(&path) {
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+                other => other,
+            },
+        )
+    }
+
     /// Cuts a closed file to `len` bytes, durably.
     pub fn truncate(&self, name: &str, len: u64) -> Result<(), StoreError> {
         let path = self.path(name);

@@ -8,6 +8,7 @@
 mod backup;
 mod bytes;
 mod cache;
+mod check;
 mod column;
 mod commit;
 mod deletes;
@@ -16,6 +17,7 @@ mod error;
 mod flush;
 mod fs;
 mod head;
+mod inspect;
 mod intern;
 mod maintain;
 mod manifest;
@@ -38,8 +40,11 @@ mod testing;
 mod tests;
 mod wal;
 
+pub use backup::{Linked, link_files};
+pub use check::{Checked, check};
 pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineTest, ParseSelector, Selector};
 pub use error::StoreError;
+pub use inspect::{Inspected, PartInfo, Share, inspect};
 pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
 pub use references::{SampleWriter, Samples, SeriesTable};
 pub use snapshot::{MetricMetadata, Snapshot};

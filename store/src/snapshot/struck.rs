@@ -35,6 +35,12 @@ impl LogBlockRef for Struck<'_> {
         Ok(())
     }
 
+    fn load_within(&self, from_ns: i64, to_ns: i64, out: &mut LogBlock) -> Result<(), SelectError> {
+        self.block.load_within(from_ns, to_ns, out)?;
+        strike_entries(self.deletes.iter().copied(), self.labels(), out);
+        Ok(())
+    }
+
     fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
         if self.deletes.iter().any(|d| d.selector.lines.is_some()) {
             let mut whole = LogBlock::default();

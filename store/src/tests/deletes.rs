@@ -373,7 +373,7 @@ fn any_order_of_steps_leaves_what_a_plain_list_would() {
             assert_same(&found, &left, &format!("seed {seed}, step {step}"));
         }
         let needle = kansoku_model::select::LogSelect {
-            needles: vec![b"red".to_vec()],
+            needles: vec![kansoku_model::AnyOf::text(b"red")],
             ..wanted(Direction::Forward)
         };
         let red = entries_of(&store.snapshot(), &needle);

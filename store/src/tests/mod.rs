@@ -2,6 +2,7 @@
 
 mod backup;
 mod by_reference;
+mod check;
 mod concurrency;
 mod crash;
 mod damage;
