@@ -11,6 +11,7 @@ pub mod http;
 pub mod log_writer;
 pub mod pods;
 pub mod program;
+pub mod push;
 pub mod random;
 pub mod sink;
 pub mod ttar;

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod deletes;
 mod parts;
+mod power_cut;
 mod store;
 
 use std::ops::ControlFlow;

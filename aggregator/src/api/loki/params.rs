@@ -44,10 +44,11 @@ fn parse_time_ns(text: &str) -> Option<i64> {
     if text.contains('.')
         && let Some(seconds) = parse_float(text)
     {
-        // Whole and broken seconds apart, or a double would lose the nanoseconds.
+        // To the millisecond, as in Loki: a double of today's seconds knows no finer step, and one that
+        // ends below the time that was meant would leave a line out.
         let (whole, broken) = (seconds.trunc(), seconds.fract());
         let fits = whole.abs() < (i64::MAX / SECOND_NS) as f64;
-        return fits.then(|| whole as i64 * SECOND_NS + (broken * 1e9).round() as i64);
+        return fits.then(|| whole as i64 * SECOND_NS + (broken * 1e3).round() as i64 * 1_000_000);
     }
     i64::try_from(clock::parse_rfc3339_ns(text)?).ok()
 }
@@ -171,6 +172,7 @@ mod tests {
             ("1700000000000000001", Some(NOW_NS + 1)),
             ("1700000000.5", Some(NOW_NS + 500_000_000)),
             ("-1.5", Some(-1_500_000_000)),
+            ("1771000000.499", Some(1_771_000_000_499_000_000)),
             ("2023-11-14T22:13:20.000000001Z", Some(NOW_NS + 1)),
             ("now", None),
             ("1e300.", None),
