@@ -1,9 +1,10 @@
 //! Lines as templates and columns: any lines come back byte for byte, and damaged bytes end in an
-//! error or in other lines of the promised length, never in a panic or in much memory.
+//! error or in other lines of the promised length, never in a panic or in much memory. A search for a
+//! part of a line lacks no line that has it.
 #![no_main]
 
-use kansoku_model::Slice;
-use kansoku_store::template::{Effort, Encoder, Streams, decode, encode};
+use kansoku_model::{AnyOf, Needle, Slice};
+use kansoku_store::template::{Effort, Encoder, Search, Streams, decode, decode_some, encode};
 use libfuzzer_sys::fuzz_target;
 
 const ENTRY_NS: i64 = 1_795_132_892_730_624_238;
@@ -39,6 +40,37 @@ fuzz_target!(|data: &[u8]| {
     assert!(back == text);
     let expected = lines.iter().map(|l| l.start + l.len);
     assert!(ends.iter().copied().eq(expected));
+
+    if !text.is_empty() {
+        let start = seed as usize % text.len();
+        let needle = &text[start..text.len().min(start + 1 + (seed >> 24) as usize % 24)];
+        let any = AnyOf {
+            needles: vec![match seed & 0x40 {
+                0 => Needle::new(needle),
+                _ => Needle::ignoring_case(needle),
+            }],
+            field: None,
+        };
+        let search = Search {
+            rows: 0..lines.len(),
+            needles: &[&any],
+            fields: None,
+        };
+        back.clear();
+        let parts = streams.parts();
+        let rows = decode_some(parts, &times, text.len(), &search, &mut back, &mut ends)
+            .expect("our own bytes");
+        let line = |l: &Slice| &text[l.start as usize..][..l.len as usize];
+        for (row, l) in lines.iter().enumerate() {
+            let found = rows.binary_search(&(row as u32));
+            assert!(found.is_ok() || !any.is_in(line(l)));
+            if let Ok(at) = found {
+                let start = at.checked_sub(1).map_or(0, |before| ends[before]);
+                assert!(&back[start as usize..ends[at] as usize] == line(l));
+            }
+        }
+        back.clear();
+    }
 
     // The same bytes with some changed.
     let mut next = seed;

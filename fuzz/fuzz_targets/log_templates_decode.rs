@@ -2,7 +2,8 @@
 //! memory than the promised lines justify.
 #![no_main]
 
-use kansoku_store::template::{Parts, decode};
+use kansoku_model::{AnyOf, FieldRange, Needle};
+use kansoku_store::template::{Fields, Parts, Search, decode, decode_some};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -27,5 +28,26 @@ fuzz_target!(|data: &[u8]| {
     let (mut text, mut ends) = (Vec::new(), Vec::new());
     if decode(parts, &times, text_bytes, &mut text, &mut ends).is_ok() {
         assert_eq!((text.len(), ends.len()), (text_bytes, times.len()));
+    }
+    let any = AnyOf {
+        needles: vec![Needle::new(b"a1"), Needle::ignoring_case(b"b")],
+        field: None,
+    };
+    let range = FieldRange {
+        field: "a".into(),
+        at_least: 1.0,
+        at_most: 200.0,
+    };
+    let search = Search {
+        rows: 0..times.len(),
+        needles: if n_lines % 2 == 0 { &[] } else { &[&any] },
+        fields: (n_text % 2 == 0).then_some(Fields {
+            names: &["a".into(), "b".into()],
+            ranges: if n_text % 4 == 0 { &[] } else { &[&range] },
+        }),
+    };
+    text.clear();
+    if let Ok(rows) = decode_some(parts, &times, text_bytes, &search, &mut text, &mut ends) {
+        assert_eq!(rows.len(), ends.len());
     }
 });

@@ -78,6 +78,8 @@ libfuzzer_sys::fuzz_target!(|changes: &[u8]| {
         to_ns: i64::MAX,
         direction: Direction::Backward,
         needles: vec![kansoku_model::AnyOf::text(b"line")],
+        fields: None,
+        ranges: Vec::new(),
     };
     LogSource::select(&snapshot, &wanted, &mut |b| {
         b.load(&mut block)?;

@@ -23,7 +23,7 @@ pub use frame::{Frame, FrameError};
 pub use labels::Labels;
 pub use log::{Column, LogBatch, Slice, Value};
 pub use metric::{FamilyId, MetricBatch, MetricKind, Suffix};
-pub use needle::{AnyOf, Needle};
+pub use needle::{AnyOf, FieldRange, Needle};
 pub use plugin::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings, joined};
 pub use resource::{KubernetesMetadata, Resource};
 pub use select::{LogSource, MatchOp, Matcher, SeriesSource};

@@ -5,7 +5,7 @@
 
 use std::ops::{ControlFlow, Range};
 
-use crate::{AnyOf, Labels, Slice};
+use crate::{AnyOf, FieldRange, Labels, Slice};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -156,6 +156,12 @@ pub struct LogSelect {
     /// What every wanted line contains: blocks and entries that surely lack one of these may be left
     /// out.
     pub needles: Vec<AnyOf>,
+    /// The only fields that matter of lines that are JSON objects, by their name or what `| json` makes
+    /// of it: such a line may be given as an object without the others.
+    pub fields: Option<Vec<String>>,
+    /// Where the fields of a wanted line lie that is a JSON object: those that surely lie elsewhere may
+    /// be left out. Read only with `fields`.
+    pub ranges: Vec<FieldRange>,
 }
 
 /// Entries of one stream, decoded; times ascend.

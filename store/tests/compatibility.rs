@@ -127,6 +127,8 @@ fn dump(store: &Store) -> String {
         to_ns: i64::MAX,
         direction: Direction::Forward,
         needles: Vec::new(),
+        fields: None,
+        ranges: Vec::new(),
     };
     LogSource::select(&snapshot, &wanted, &mut |b| {
         b.load(&mut block)?;

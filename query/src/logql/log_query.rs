@@ -77,6 +77,8 @@ pub fn run(
         to_ns: request.end_ns,
         direction: request.direction,
         needles: pipeline.needles(),
+        fields: None,
+        ranges: Vec::new(),
     };
     let mut search = Search {
         backward,

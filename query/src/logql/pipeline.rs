@@ -4,12 +4,11 @@
 //! literal is searched in the text of the whole block at once, and only lines that pass are looked
 //! at by the stages.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
-use kansoku_model::AnyOf;
 use kansoku_model::log::Slice;
 use kansoku_model::select::LogBlock;
+use kansoku_model::{AnyOf, FieldRange};
 use memchr::memmem::Finder;
 
 use super::ast::{Grouping, LogExpr};
@@ -23,7 +22,7 @@ pub struct Pipeline {
     filters: Vec<Arc<dyn Stage>>,
     stages: Vec<Arc<dyn Stage>>,
     /// The only labels worth extracting, when that is known.
-    wanted: Option<HashSet<String>>,
+    wanted: Option<Vec<String>>,
 }
 
 impl Pipeline {
@@ -67,12 +66,14 @@ impl Pipeline {
             unwrap.labels_read(&mut read);
         }
         if !read.all {
-            let mut wanted: HashSet<String> = read.names.into_iter().collect();
+            let mut wanted = read.names;
             let plain: Vec<String> = wanted
                 .iter()
                 .filter_map(|n| n.strip_suffix(DUPLICATE_SUFFIX).map(str::to_owned))
                 .collect();
             wanted.extend(plain);
+            wanted.sort_unstable();
+            wanted.dedup();
             pipeline.wanted = Some(wanted);
         }
         pipeline
@@ -92,8 +93,8 @@ impl Pipeline {
 
     /// The only labels that parsers need to extract.
     #[must_use]
-    pub fn wanted(&self) -> Option<&HashSet<String>> {
-        self.wanted.as_ref()
+    pub fn wanted(&self) -> Option<&[String]> {
+        self.wanted.as_deref()
     }
 
     /// What every entry of the answer contains, as far as that is easily told.
@@ -107,6 +108,32 @@ impl Pipeline {
             needles.extend(filters.flat_map(LabelFilter::required));
         }
         needles
+    }
+
+    /// Where numbers lie that fields of every entry of the answer have.
+    #[must_use]
+    pub fn ranges(&self) -> Vec<FieldRange> {
+        let Some((first, rest)) = self.stages.split_first() else {
+            return Vec::new();
+        };
+        let filters = rest.iter().map_while(|stage| stage.as_label_filter());
+        let ranges = filters.flat_map(LabelFilter::ranges);
+        // A name with the suffix of duplicates is a field's by another name.
+        let is_field = |range: &FieldRange| !range.field.ends_with(DUPLICATE_SUFFIX);
+        ranges
+            .filter(|range| first.takes_json_fields() && is_field(range))
+            .collect()
+    }
+
+    /// The only fields of JSON lines that anything is made of, when that is known.
+    #[must_use]
+    pub fn fields(&self) -> Option<Vec<String>> {
+        let wanted = self.wanted.as_ref()?;
+        let (first, rest) = self.stages.split_first()?;
+        let is_known = self.filters.is_empty()
+            && first.takes_json_fields()
+            && rest.iter().all(|stage| stage.as_label_filter().is_some());
+        is_known.then(|| wanted.clone())
     }
 
     /// The rows of a block whose lines pass the filters.

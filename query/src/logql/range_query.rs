@@ -60,6 +60,12 @@ pub fn run(
         to_ns: shifted.last_ns().saturating_add(1),
         direction: Direction::Forward,
         needles: pipeline.needles(),
+        // What a line's length counts for needs it whole.
+        fields: match expr.function.counts_bytes() {
+            true => None,
+            false => pipeline.fields(),
+        },
+        ranges: pipeline.ranges(),
     };
     let mut scan = Scan {
         expr,
@@ -257,8 +263,15 @@ impl Scan<'_> {
         };
         self.statistics.entries_passed += 1;
         self.check_error(record)?;
-        let found = self.series_of(record)?;
-        *series = Some(found);
+        let of_stream = self
+            .grouping
+            .is_some_and(|g| !g.without && record.labels.are_of_stream(&g.names));
+        let found = match (of_stream, *series) {
+            (true, Some(found)) => found,
+            _ => self.series_of(record)?,
+        };
+        // Kept for entries of the stream whose labels nothing has touched.
+        *series = (of_stream || same_labels).then_some(found);
         self.add(found, at, time_ns, value, record.line.len())
     }
 

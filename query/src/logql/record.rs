@@ -4,7 +4,6 @@
 //! buffer that keeps its memory, so that parsing an entry allocates nothing once it is warm.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
 
 use kansoku_model::Labels;
 use kansoku_model::log::Slice;
@@ -76,7 +75,7 @@ pub struct RecordLabels<'a> {
     error: Option<&'static str>,
     error_details: String,
     /// The only names worth extracting, when the query needs no others.
-    wanted: Option<&'a HashSet<String>>,
+    wanted: Option<&'a [String]>,
 }
 
 impl<'a> RecordLabels<'a> {
@@ -93,13 +92,15 @@ impl<'a> RecordLabels<'a> {
     }
 
     /// Extracts from now on only what is in `wanted`.
-    pub fn want_only(&mut self, wanted: Option<&'a HashSet<String>>) {
+    pub fn want_only(&mut self, wanted: Option<&'a [String]>) {
         self.wanted = wanted;
     }
 
     /// Whether a parser should bother with a label of this name.
     pub fn wants(&self, name: &str) -> bool {
-        self.wanted.is_none_or(|wanted| wanted.contains(name))
+        // A handful: comparing is faster than hashing.
+        self.wanted
+            .is_none_or(|wanted| wanted.iter().any(|w| w == name))
     }
 
     fn reset(&mut self) {
@@ -348,6 +349,17 @@ impl<'a> RecordLabels<'a> {
             key.extend_from_slice(value.as_bytes());
             key.push(0xff);
         }
+    }
+
+    /// Whether these labels are as the stream has them, so that entries of a stream do not differ in
+    /// them.
+    pub fn are_of_stream(&self, names: &[String]) -> bool {
+        let is_touched = |slice: Slice| names.iter().any(|n| n == self.slice(slice));
+        let added = self.added.iter().map(|a| a.name);
+        !names
+            .iter()
+            .any(|n| n == ERROR_LABEL || n == ERROR_DETAILS_LABEL)
+            && !added.chain(self.deleted.iter().copied()).any(is_touched)
     }
 
     /// The label set after grouping.

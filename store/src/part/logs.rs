@@ -22,7 +22,7 @@
 use std::sync::Arc;
 
 use kansoku_model::select::LogBlock;
-use kansoku_model::{AnyOf, Labels, Slice};
+use kansoku_model::{AnyOf, FieldRange, Labels, Slice};
 
 use super::file::{PartFile, PartWriter, Section, Totals};
 use super::lines::Lines;
@@ -34,7 +34,7 @@ use crate::fs::Disk;
 use crate::intern::Interner;
 use crate::manifest::Entry;
 use crate::rows;
-use crate::template::{Encoder, Search};
+use crate::template::{Encoder, Fields, Search};
 
 /// Blocks share a page up to this much text; a block this large is a page of its own.
 const PAGE_BYTES: usize = 256 << 10;
@@ -291,6 +291,10 @@ pub struct Wanted<'a> {
     pub from_ns: i64,
     pub to_ns: i64,
     pub needles: &'a [&'a AnyOf],
+    /// The only fields that matter of lines that are JSON objects.
+    pub fields: Option<&'a [String]>,
+    /// Where numbers of fields lie.
+    pub ranges: &'a [&'a FieldRange],
 }
 
 /// The directory of a log part.
@@ -451,7 +455,8 @@ impl LogIndex {
             self.blocks_of(block.page).len() == 1,
             wanted.from_ns <= block.min_ns && block.max_ns < wanted.to_ns,
         );
-        if !page.lines.are_templates() || !is_alone || is_whole && wanted.needles.is_empty() {
+        let is_all = is_whole && wanted.needles.is_empty() && wanted.fields.is_none();
+        if !page.lines.are_templates() || !is_alone || is_all {
             self.read(file, block, out)?;
             out.keep(rows::range(&out.times, wanted.from_ns, wanted.to_ns));
             return Ok(());
@@ -466,6 +471,10 @@ impl LogIndex {
         let search = Search {
             rows: range,
             needles: wanted.needles,
+            fields: wanted.fields.map(|names| Fields {
+                names,
+                ranges: wanted.ranges,
+            }),
         };
         let rows = page
             .lines

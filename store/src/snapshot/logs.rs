@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, SelectError, VisitBlock};
-use kansoku_model::{AnyOf, Labels, LogSource, Matcher};
+use kansoku_model::{AnyOf, FieldRange, Labels, LogSource, Matcher};
 
 use super::struck::Struck;
 use super::{Notes, Snapshot};
@@ -37,6 +37,8 @@ struct BlockRef<'a> {
     to_ns: i64,
     /// What wanted lines contain.
     needles: Vec<&'a AnyOf>,
+    fields: Option<&'a [String]>,
+    ranges: Vec<&'a FieldRange>,
     notes: &'a Notes,
 }
 
@@ -49,7 +51,7 @@ impl LogSource for Snapshot {
             Direction::Forward => blocks.sort_by_key(|b| b.min_ns),
         }
         for mut block in blocks {
-            block.take_needles(&wanted.needles);
+            block.take_conditions(wanted);
             if block.lacks() {
                 continue;
             }
@@ -89,6 +91,8 @@ impl Snapshot {
             from_ns,
             to_ns,
             needles: Vec::new(),
+            fields: wanted.fields.as_deref(),
+            ranges: Vec::new(),
             notes: &self.notes,
         };
         for part in &self.view.parts {
@@ -142,12 +146,12 @@ impl<'a> Passes<'a> {
 
 impl<'a> BlockRef<'a> {
     /// Keeps those that say something about entries of this block.
-    fn take_needles(&mut self, needles: &'a [AnyOf]) {
-        let applies = |any: &&AnyOf| match &any.field {
-            Some(name) => !self.has_metadata() && self.labels.get(name).is_none(),
-            None => true,
-        };
-        self.needles = needles.iter().filter(applies).collect();
+    fn take_conditions(&mut self, wanted: &'a LogSelect) {
+        let is_field = |name: &String| !self.has_metadata() && self.labels.get(name).is_none();
+        let needles = wanted.needles.iter();
+        let needles = needles.filter(|any| any.field.as_ref().is_none_or(is_field));
+        let ranges = wanted.ranges.iter().filter(|range| is_field(&range.field));
+        (self.needles, self.ranges) = (needles.collect(), ranges.collect());
     }
 
     fn lacks(&self) -> bool {
@@ -185,6 +189,8 @@ impl LogBlockRef for BlockRef<'_> {
                     from_ns,
                     to_ns,
                     needles: &self.needles,
+                    fields: self.fields,
+                    ranges: &self.ranges,
                 };
                 if let Err(error) = index.read_wanted(&part.file, block, &wanted, out) {
                     part.file.count_damage(block.place_key());

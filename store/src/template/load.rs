@@ -6,6 +6,7 @@ use std::ops::Range;
 
 use kansoku_model::AnyOf;
 
+use super::fields::{Fields, Lines};
 use super::layout::{self, Column, Layout, Templates};
 use super::packed::Plan;
 use super::search::{self, Rows};
@@ -49,6 +50,8 @@ pub struct Search<'a> {
     pub rows: Range<usize>,
     /// What they contain.
     pub needles: &'a [&'a AnyOf],
+    /// The only fields that matter of lines that are JSON objects.
+    pub fields: Option<Fields<'a>>,
 }
 
 /// As `decode`, of some of the lines, whose numbers it gives: all that are searched for, and perhaps
@@ -82,14 +85,15 @@ pub fn decode_some(
     if rows.is_empty() {
         return Ok(rows);
     }
-    let values = Values::load_rows(&column, &rows)?;
     let limit = text.len() + text_bytes;
+    let mut out = Lines { text, ends, limit };
+    if let (Some(fields), Layout::Templates(of)) = (&search.fields, &column.layout) {
+        return fields.put_lines(of, &rows, times, &mut out);
+    }
+    let values = Values::load_rows(&column, &rows)?;
     for &row in &rows {
-        values.put(row as usize, times[row as usize], text)?;
-        if text.len() > limit {
-            return Err(Malformed("lines are longer than promised"));
-        }
-        ends.push(text.len() as u32);
+        values.put(row as usize, times[row as usize], out.text)?;
+        out.end_line()?;
     }
     Ok(rows)
 }
@@ -304,7 +308,7 @@ impl<'a> Values<'a> {
 }
 
 impl Loaded<'_> {
-    fn put(&self, row: usize, entry_ns: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
+    pub fn put(&self, row: usize, entry_ns: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
         out.extend_from_slice(self.pieces[0]);
         for (column, piece) in self.columns.iter().zip(&self.pieces[1..]) {
             column.put(row, entry_ns, out)?;

@@ -9,6 +9,7 @@
 
 mod clock;
 mod encode;
+mod fields;
 mod layout;
 mod load;
 mod numbers;
@@ -19,6 +20,7 @@ mod tokens;
 
 pub use crate::column::Effort;
 pub use encode::{Encoder, encode};
+pub use fields::Fields;
 pub use load::{Search, decode, decode_some};
 
 pub use crate::bytes::Malformed;

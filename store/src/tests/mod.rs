@@ -32,6 +32,8 @@ fn wanted(direction: Direction) -> LogSelect {
         to_ns: i64::MAX,
         direction,
         needles: Vec::new(),
+        fields: None,
+        ranges: Vec::new(),
     }
 }
 

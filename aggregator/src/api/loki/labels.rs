@@ -130,6 +130,8 @@ pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
             to_ns: w.to_ns,
             direction: Direction::Forward,
             needles: Vec::new(),
+            fields: None,
+            ranges: Vec::new(),
         };
         let (mut n_blocks, mut n_entries, mut n_bytes) = (0u64, 0u64, 0u64);
         let (mut times, mut lens) = (Vec::new(), Vec::new());

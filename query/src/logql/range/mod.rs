@@ -190,4 +190,10 @@ impl RangeFunction {
     pub fn is_additive(&self) -> bool {
         matches!(self.entries, Some(Body::Total(_))) || self.name == "sum_over_time"
     }
+
+    /// Whether an entry counts for the length of its line.
+    #[must_use]
+    pub fn counts_bytes(&self) -> bool {
+        matches!(self.name, "bytes_over_time" | "bytes_rate")
+    }
 }

@@ -39,6 +39,10 @@ impl Stage for Json {
     fn takes_fields(&self) -> bool {
         true
     }
+
+    fn takes_json_fields(&self) -> bool {
+        true
+    }
 }
 
 impl fmt::Display for Json {

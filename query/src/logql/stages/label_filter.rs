@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use kansoku_model::select::{MatchOp, Matcher};
-use kansoku_model::{AnyOf, Needle};
+use kansoku_model::{AnyOf, FieldRange, Needle};
 
 use super::ip::IpFilter;
 use super::{LABEL_FILTER_ERROR, LabelsRead, Stage};
@@ -151,6 +151,17 @@ impl LabelFilter {
     }
 }
 
+impl LabelFilter {
+    /// Where the numbers of the labels lie that pass.
+    pub fn ranges(&self) -> Vec<FieldRange> {
+        match self {
+            Self::Compare(compare) => compare.range().into_iter().collect(),
+            Self::And(sides) => [sides.0.ranges(), sides.1.ranges()].concat(),
+            Self::Text(_) | Self::Ip(_) | Self::Or(_) => Vec::new(),
+        }
+    }
+}
+
 /// The longest part of a value that no escape but a `\u` can stand for, and no byte that is no UTF-8.
 fn longest_plain(value: &str) -> &str {
     let is_special = |c: char| c <= ' ' || matches!(c, '"' | '\\' | '/' | '\u{fffd}');
@@ -159,6 +170,25 @@ fn longest_plain(value: &str) -> &str {
 }
 
 impl Compare {
+    fn range(&self) -> Option<FieldRange> {
+        let Operand::Number(n) = self.operand else {
+            return None;
+        };
+        let (at_least, at_most) = match self.comparison {
+            Comparison::Equal => (n, n),
+            Comparison::Greater => (n.next_up(), f64::INFINITY),
+            Comparison::GreaterEqual => (n, f64::INFINITY),
+            Comparison::Less => (f64::NEG_INFINITY, n.next_down()),
+            Comparison::LessEqual => (f64::NEG_INFINITY, n),
+            Comparison::NotEqual => return None,
+        };
+        Some(FieldRange {
+            field: self.label.clone(),
+            at_least,
+            at_most,
+        })
+    }
+
     fn process(&self, record: &mut Record<'_>) -> bool {
         let Some(text) = record.labels.get(&self.label) else {
             return false;

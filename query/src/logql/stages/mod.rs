@@ -71,6 +71,11 @@ pub trait Stage: fmt::Display + fmt::Debug + Send + Sync {
         false
     }
 
+    /// Whether it makes labels of fields of a JSON object, each for itself, and of nothing else.
+    fn takes_json_fields(&self) -> bool {
+        false
+    }
+
     /// The stage as a filter on labels.
     fn as_label_filter(&self) -> Option<&LabelFilter> {
         None
