@@ -38,9 +38,13 @@ pub enum StoreError {
         action: &'static str,
         path: PathBuf,
         kind: io::ErrorKind,
+        errno: Option<i32>,
         message: String,
     },
 }
+
+/// The medium cannot give back what was written.
+const EIO: i32 = 5;
 
 impl StoreError {
     /// The error of a failed operation on `path`.
@@ -53,7 +57,21 @@ impl StoreError {
             action,
             path: path.into(),
             kind: error.kind(),
+            errno: error.raw_os_error(),
             message: error.to_string(),
+        }
+    }
+
+    /// Whether a file is lost or broken, and will be the next time as well. Anything else (no
+    /// descriptors, no memory, no permission) may pass.
+    pub(crate) fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged { .. } => true,
+            Self::Io { kind, errno, .. } => {
+                matches!(kind, io::ErrorKind::NotFound | io::ErrorKind::UnexpectedEof)
+                    || *errno == Some(EIO)
+            }
+            _ => false,
         }
     }
 

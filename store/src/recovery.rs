@@ -275,6 +275,9 @@ fn open_parts(
     for &entry in &manifest.parts {
         match Part::open(shared, entry, interner) {
             Ok(part) => parts.push(Arc::new(part)),
+            // A part that cannot be opened now is not given up: without a place in the manifest it
+            // would be removed as a leftover.
+            Err(error) if !error.is_damage() => return Err(error),
             Err(error) => {
                 let name = entry.file_name();
                 let kept = format!(

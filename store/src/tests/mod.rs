@@ -7,6 +7,7 @@ mod concurrency;
 mod crash;
 mod damage;
 mod deletes;
+mod faults;
 mod parts;
 mod power_cut;
 mod store;
