@@ -15,4 +15,5 @@ pub mod run;
 pub mod server;
 pub mod settings;
 pub mod telemetry;
+pub mod tools;
 pub mod ui;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use kansoku_aggregator::settings::Settings;
+use kansoku_aggregator::tools::{self, Tool};
 use kansoku_aggregator::{journal, run};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -17,6 +18,9 @@ const LINGER_MAX: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let mut settings = Settings::parse();
+    if let Some(tool) = settings.tool.take() {
+        return run_tool(tool);
+    }
     if let Err(message) = settings.read_config() {
         return fail(&message);
     }
@@ -35,6 +39,22 @@ fn main() -> ExitCode {
     };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
+        Err(message) => fail(&message),
+    }
+}
+
+/// 0: done, and the store is sound; 1: it is damaged, or it could not be done.
+fn run_tool(tool: Tool) -> ExitCode {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let done = match runtime {
+        Ok(runtime) => runtime.block_on(tools::run(tool)),
+        Err(error) => Err(format!("failed to start: {error}")),
+    };
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(message) => fail(&message),
     }
 }

@@ -13,11 +13,22 @@ use kansoku_query::number::parse_duration_ms;
 
 use crate::config_file::ConfigFile;
 use crate::journal::Level;
+use crate::tools::Tool;
 
 /// The central service of kansoku: takes metrics and logs in, keeps them, answers queries.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "kansoku-aggregator", version, about, max_term_width = 100)]
+#[command(
+    name = "kansoku-aggregator",
+    version,
+    about,
+    max_term_width = 100,
+    args_conflicts_with_subcommands = true
+)]
 pub struct Settings {
+    /// Something else than serving.
+    #[command(subcommand)]
+    pub tool: Option<Tool>,
+
     /// Address and port of the web page, the query APIs and the ingest, for example 127.0.0.1:9428.
     ///
     /// The default is the port to which the agent's kansoku output sends when it is told none.

@@ -1,0 +1,71 @@
+//! `backup`: carries the files of one moment of a store to a destination, only those that are not there.
+//!
+//! A store may be in use meanwhile: what it has acknowledged when the backup begins is in. The list of
+//! files is written last, so a backup that was broken off is none, and what it has sent is found by the next.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use kansoku_store::link_files;
+use xxhash_rust::xxh3::Xxh3;
+
+use super::destination::Destination;
+use super::listing::{Listed, encode};
+use crate::clock;
+
+/// Folder and ending of lists at the destination.
+pub const LISTS: &str = "backups";
+pub const LIST_ENDING: &str = ".backup";
+
+/// Makes a backup and prints its name.
+///
+/// # Errors
+/// When the folder is no store, or something cannot be read or written.
+pub async fn run(path: &Path, to: &str) -> Result<(), String> {
+    let destination = Destination::of(to)?;
+    let linked = link_files(path).map_err(|e| format!("failed to back up: {e}"))?;
+    let (mut files, mut total, mut sent) = (Vec::new(), 0, 0);
+    for (name, bytes) in &linked.files {
+        let file = linked.folder.join(name);
+        let listed = Listed {
+            hash: hash_of(&file, *bytes)?,
+            bytes: *bytes,
+            name: name.clone(),
+        };
+        total += bytes;
+        if !destination.has(&listed.key(), *bytes).await? {
+            destination.put_file(&listed.key(), &file, *bytes).await?;
+            sent += bytes;
+        }
+        files.push(listed);
+    }
+    let name = clock::rfc3339_ms(clock::now_ms()).replace([':', '.'], "-");
+    let key = format!("{LISTS}/{name}{LIST_ENDING}");
+    destination.put_text(&key, encode(&files)).await?;
+    println!(
+        "backup {name}: {} files of {total} bytes, of which {sent} were not there yet",
+        files.len()
+    );
+    Ok(())
+}
+
+/// Hash of the first `bytes` of a file, in hexadecimal digits.
+fn hash_of(file: &Path, bytes: u64) -> Result<String, String> {
+    let read = |e: std::io::Error| format!("failed to read {}: {e}", file.display());
+    let mut input = File::open(file).map_err(read)?.take(bytes);
+    let (mut hash, mut piece, mut n_read) = (Xxh3::new(), vec![0; 1 << 20], 0);
+    loop {
+        match input.read(&mut piece).map_err(read)? {
+            0 => break,
+            n => {
+                hash.update(&piece[..n]);
+                n_read += n as u64;
+            }
+        }
+    }
+    if n_read != bytes {
+        return Err(format!("{} became shorter", file.display()));
+    }
+    Ok(format!("{:032x}", hash.digest128()))
+}
