@@ -130,6 +130,17 @@ pub struct Exposition<B> {
     /// The series of the family that is written.
     seen: HashSet<u128, Prehashed>,
     n_duplicates: u64,
+    /// Where each value lies in the text, if that is wanted.
+    values: Option<Vec<ValueAt>>,
+}
+
+/// Where a value lies in a text.
+#[derive(Debug, Clone, Copy)]
+struct ValueAt {
+    /// The batch, and the point in it.
+    point: (u32, u32),
+    start: u32,
+    end: u32,
 }
 
 impl<B: Borrow<MetricBatch>> Exposition<B> {
@@ -155,6 +166,7 @@ impl<B: Borrow<MetricBatch>> Exposition<B> {
             at: (0, 0),
             seen: HashSet::default(),
             n_duplicates: 0,
+            values: None,
         }
     }
 
@@ -185,7 +197,15 @@ impl<B: Borrow<MetricBatch>> Exposition<B> {
                 labels.write(out, batch, point, &mut pairs);
                 if is_alone || self.seen.insert(xxh3_128(&out[start..])) {
                     out.push(b' ');
+                    let value_start = out.len();
                     write_value(out, point.value);
+                    if let Some(values) = &mut self.values {
+                        values.push(ValueAt {
+                            point: (part.0, *index),
+                            start: value_start as u32,
+                            end: out.len() as u32,
+                        });
+                    }
                     if let Some(time_ms) = point.time_ms {
                         write!(out, " {time_ms}").expect(WRITES);
                     }
@@ -206,6 +226,61 @@ impl<B: Borrow<MetricBatch>> Exposition<B> {
     /// The batches again, and the number of duplicate series that were left out.
     pub fn into_batches(self) -> (Vec<B>, u64) {
         (self.batches, self.n_duplicates)
+    }
+}
+
+/// The text that was made last and its samples. From one scrape to the next the series of a node stay and
+/// values change, so all else is taken from there: names, labels, order, what is doubled.
+#[derive(Default)]
+pub struct LastText {
+    batches: Vec<MetricBatch>,
+    text: Vec<u8>,
+    /// In order of the text.
+    values: Vec<ValueAt>,
+    n_duplicates: u64,
+}
+
+impl LastText {
+    /// Texts of more series are not remembered: they take a megabyte, and as much again for the samples.
+    pub const MAX_SERIES: usize = 8192;
+
+    /// Appends all batches as one exposition and gives the number of duplicate series left out, as
+    /// [`Exposition`] does; `None` when they are too many to be remembered.
+    pub fn write(&mut self, out: &mut Vec<u8>, batches: &[MetricBatch]) -> Option<u64> {
+        if batches.iter().map(|b| b.points().len()).sum::<usize>() > Self::MAX_SERIES {
+            *self = Self::default();
+            return None;
+        }
+        let is_known = self.batches.len() == batches.len()
+            && (self.batches.iter().zip(batches)).all(|(last, batch)| last.has_series_of(batch));
+        if !is_known {
+            self.remember(batches);
+        }
+        out.reserve(self.text.len() + self.text.len() / 16);
+        let mut written = 0;
+        for at in &self.values {
+            let (batch, point) = (at.point.0 as usize, at.point.1 as usize);
+            let value = batches[batch].points()[point].value;
+            if self.batches[batch].points()[point].value.to_bits() != value.to_bits() {
+                out.extend_from_slice(&self.text[written..at.start as usize]);
+                write_value(out, value);
+                written = at.end as usize;
+            }
+        }
+        out.extend_from_slice(&self.text[written..]);
+        Some(self.n_duplicates)
+    }
+
+    fn remember(&mut self, batches: &[MetricBatch]) {
+        let mut exposition = Exposition::new(batches.iter().collect());
+        exposition.values = Some(std::mem::take(&mut self.values));
+        exposition.values.iter_mut().for_each(Vec::clear);
+        self.text.clear();
+        exposition.write_some(&mut self.text, usize::MAX);
+        self.n_duplicates = exposition.n_duplicates;
+        self.values = exposition.values.take().unwrap_or_default();
+        self.batches.clear();
+        self.batches.extend_from_slice(batches);
     }
 }
 
@@ -442,6 +517,61 @@ mod tests {
             assert!(all == whole, "{n_bytes}");
             assert_eq!(exposition.into_batches().1, n_duplicates);
         }
+    }
+
+    #[test]
+    fn a_remembered_text_is_the_one_that_would_be_made_anew() {
+        // Values, series, and the order of points of five scrapes.
+        let scrapes: [&[(&str, &str, f64)]; 7] = [
+            &[
+                ("b", "x", 1.0),
+                ("a", "x", 0.5),
+                ("b", "x", 2.0),
+                ("b", "y", 1e300),
+            ],
+            &[
+                ("b", "x", 10.0),
+                ("a", "x", 0.5),
+                ("b", "x", 3.0),
+                ("b", "y", f64::NAN),
+            ],
+            &[
+                ("b", "x", 1.0),
+                ("a", "x", -0.0),
+                ("b", "x", 2.0),
+                ("b", "y", 7.0),
+            ],
+            &[
+                ("b", "x", 1.0),
+                ("a", "x", 0.0),
+                ("b", "z", 2.0),
+                ("b", "y", 7.0),
+            ],
+            &[("b", "x", 1.0), ("a", "x", 0.0), ("b", "z", 2.0)],
+            &[],
+            &[("a", "", 1e6)],
+        ];
+        let mut last = LastText::default();
+        for scrape in scrapes {
+            let mut batches = [MetricBatch::default(), MetricBatch::default()];
+            for (n, (name, label, value)) in scrape.iter().enumerate() {
+                let batch = &mut batches[usize::from(n > 2)];
+                let family = batch.family(name, MetricKind::Gauge, "Some.");
+                batch.sample(family, &[("l", label)], *value);
+            }
+            for _ in 0..2 {
+                let (mut anew, mut text) = (Vec::new(), Vec::new());
+                let n_duplicates = write(&mut anew, &[&batches[0], &batches[1]]);
+                assert_eq!(last.write(&mut text, &batches), Some(n_duplicates));
+                assert_eq!(String::from_utf8(text), String::from_utf8(anew));
+            }
+        }
+        let mut many = MetricBatch::default();
+        let family = many.family("a", MetricKind::Gauge, "");
+        for _ in 0..=LastText::MAX_SERIES {
+            many.sample(family, &[], 1.0);
+        }
+        assert_eq!(last.write(&mut Vec::new(), &[many]), None);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use hyper::body::{Frame, SizeHint};
 use kansoku_model::MetricBatch;
 
 use crate::content_coding::{Coding, Packer};
-use crate::exposition::Exposition;
+use crate::exposition::{Exposition, LastText};
 use crate::resident;
 
 /// Text of a piece. The metrics of an ordinary node fit into one.
@@ -71,6 +71,22 @@ impl Body {
         };
         (body, coding)
     }
+}
+
+/// The same body as [`Body::of_metrics`] makes, from the text of the answer before where the series are the same.
+pub(crate) fn like_last(
+    last: &mut LastText,
+    batches: Vec<MetricBatch>,
+    coding: Coding,
+    done: Done,
+) -> (Body, Coding) {
+    let mut text = Vec::new();
+    let Some(n_duplicates) = last.write(&mut text, &batches) else {
+        return Body::of_metrics(batches, coding, done);
+    };
+    done(batches, n_duplicates);
+    let (packed, coding) = coding.pack(text);
+    (Body::Whole(packed.into()), coding)
 }
 
 impl Pieces {

@@ -355,6 +355,18 @@ impl MetricBatch {
         });
     }
 
+    /// Whether another batch has the same families and series in the same places, so that they differ in
+    /// values only. Native histograms are not looked at.
+    #[must_use]
+    pub fn has_series_of(&self, other: &Self) -> bool {
+        let place = |p: &Point| (p.family, p.suffix, p.labels, p.time_ms);
+        self.points.len() == other.points.len()
+            && self.text == other.text
+            && self.families == other.families
+            && self.pairs == other.pairs
+            && (self.points.iter().map(place)).eq(other.points.iter().map(place))
+    }
+
     /// Takes the times of their own from all points.
     pub fn forget_times(&mut self) {
         let of_histograms = self.histograms.iter_mut().map(|h| &mut h.point);

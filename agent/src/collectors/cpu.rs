@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::cpu_list;
@@ -9,6 +10,7 @@ use kansoku_parsers::kernel::stat::{self, GUEST, GUEST_NICE, IDLE, MODES, Stat, 
 
 use super::cpu_info::Info;
 use super::desc::Desc;
+use super::findings::Left;
 use super::flags::Flag;
 use super::kernel_file::{KernelFile, read_word};
 use super::{Collector, Entry, NodeSpec};
@@ -53,6 +55,8 @@ struct Cpu {
     online: Option<(KernelFile, Vec<u64>)>,
     buf: Vec<u8>,
     stat: Stat,
+    /// For the collector of the counters in the same file.
+    left: Left<Stat>,
     /// Ticks given last, by CPU: some of the kernel's counters fall a little now and then.
     given: BTreeMap<u32, [u64; MODES.len()]>,
     throttles: Vec<Throttle>,
@@ -77,6 +81,7 @@ impl Cpu {
             online: online(&spec.sysfs.join("devices/system/cpu")),
             buf: Vec::new(),
             stat: Stat::default(),
+            left: spec.findings.stat.clone(),
             given: BTreeMap::new(),
             throttles: throttles(&spec.sysfs.join("devices/system/cpu")),
             isolated: isolated(&spec.sysfs.join("devices/system/cpu/isolated")),
@@ -105,8 +110,10 @@ impl Collector for Cpu {
         if let Some(info) = &mut self.info {
             info.collect(out, &mut self.buf)?;
         }
+        let asked = Instant::now();
         self.file.read(&mut self.buf)?;
         stat::parse(&self.buf, &mut self.stat)?;
+        self.left.leave(asked, self.stat.without_cpus());
         self.advance();
         let seconds = out.family(
             "node_cpu_seconds_total",

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use super::desc::Desc;
 use super::flags::{Flag, NameFilter};
 use super::mount_list::MountList;
-use super::statfs::{Answer, Prober};
+use super::statfs::{Answer, Prober, ask_now};
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -82,6 +82,11 @@ const MOUNT_INFO: Desc = Desc::gauge(
 
 /// Of macOS; node_exporter gives 0 on Linux.
 const PURGEABLE: f64 = 0.0;
+/// Types whose sizes the kernel has in memory, so that asking cannot hang: these are asked without a thread between, unless
+/// the way to them leads through another type.
+const LOCAL_TYPES: [&[u8]; 8] = [
+    b"ext2", b"ext3", b"ext4", b"overlay", b"ramfs", b"rootfs", b"tmpfs", b"xfs",
+];
 /// Mounts that are looked at: a node has a few per pod volume. More are left out.
 const MAX_MOUNTS: usize = 4096;
 
@@ -93,6 +98,7 @@ struct Filesystem {
     /// What was wanted of the list as it was read last, and which of the two that was.
     used: Option<usize>,
     wanted: Vec<Wanted>,
+    /// Of those that the prober asks.
     paths: Vec<PathBuf>,
 }
 
@@ -110,6 +116,8 @@ struct Wanted {
     fs_type: String,
     is_read_only: bool,
     number: (u32, u32),
+    /// Where it is asked without the prober.
+    local_path: Option<PathBuf>,
 }
 
 impl Wanted {
@@ -152,15 +160,24 @@ impl Filesystem {
         }
         self.used = None;
         let (mut all, mut paths): (Vec<Wanted>, Vec<PathBuf>) = (Vec::new(), Vec::new());
+        let others = mount_points_that_may_hang(mount_list.text);
         for mount in mounts(mount_list.text).take(MAX_MOUNTS) {
-            let Some((wanted, path)) = self.choice.wanted(&mount?) else {
+            let mount = mount?;
+            let Some((mut wanted, path)) = self.choice.wanted(&mount) else {
                 continue;
             };
             // What is mounted twice at one place is one series; the first is given.
-            if !all.iter().any(|known| known.is_same_series(&wanted)) {
-                all.push(wanted);
+            if all.iter().any(|known| known.is_same_series(&wanted)) {
+                continue;
+            }
+            let is_local = LOCAL_TYPES.contains(&mount.fs_type)
+                && !others.iter().any(|other| path.starts_with(other));
+            if is_local {
+                wanted.local_path = Some(path);
+            } else {
                 paths.push(path);
             }
+            all.push(wanted);
         }
         (self.wanted, self.paths, self.used) = (all, paths, Some(at));
         Ok(())
@@ -184,6 +201,7 @@ impl Choice {
             fs_type: text(mount.fs_type),
             is_read_only: mount.is_read_only(),
             number: mount.device,
+            local_path: None,
         };
         if self.mount_points.is_ignored(&wanted.mount_point)
             || self.fs_types.is_ignored(&wanted.fs_type)
@@ -198,13 +216,29 @@ impl Choice {
 impl Collector for Filesystem {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         self.refresh()?;
-        let answers = self.prober.ask(&self.paths);
+        let answers = match self.paths.is_empty() {
+            true => Vec::new(),
+            false => self.prober.ask(&self.paths),
+        };
+        let mut answers = answers.into_iter();
         let families = Families::new(out);
-        for (mount, answer) in self.wanted.iter().zip(answers) {
+        for mount in &self.wanted {
+            let answer = match &mount.local_path {
+                Some(path) => ask_now(path),
+                None => answers.next().unwrap_or(Answer::NotYet),
+            };
             families.sample(out, mount, answer);
         }
         Ok(())
     }
+}
+
+/// Where file systems of other than the local types are mounted, as our own paths.
+fn mount_points_that_may_hang(list: &[u8]) -> Vec<PathBuf> {
+    let others = mounts(list).flatten();
+    let others = others.filter(|mount| !LOCAL_TYPES.contains(&mount.fs_type));
+    let path = |mount: Mount<'_>| PathBuf::from(OsStr::from_bytes(&unescape(mount.mount_point)));
+    others.map(path).collect()
 }
 
 struct Families {

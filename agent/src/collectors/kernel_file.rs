@@ -181,22 +181,28 @@ impl KernelFile {
         };
         if let Some(file) = &self.file {
             // A cgroup that was removed and made anew leaves a dead descriptor: open it again.
-            if read_all(file, first, whole, buf).is_ok() {
-                self.usual_bytes = buf.len() as u32;
-                return Ok(());
+            match read_all(file, first, whole, buf) {
+                Ok(()) => {
+                    self.usual_bytes = buf.len() as u32;
+                    return Ok(());
+                }
+                Err(error) if will_not_say(&error) => return Err(error),
+                Err(_) => self.close(),
             }
-            self.close();
         }
         let file = match &self.place {
             Place::Path(path) => File::open(path)?,
             Place::In(folder, name) => folder.open_file(name)?,
         };
-        read_all(&file, first, whole, buf)?;
+        let read = read_all(&file, first, whole, buf);
+        if read.as_ref().is_err_and(|error| !will_not_say(error)) {
+            return read;
+        }
         self.usual_bytes = buf.len() as u32;
         if keep_one() {
             self.file = Some(file);
         }
-        Ok(())
+        read
     }
 
     fn close(&mut self) {
@@ -210,6 +216,12 @@ impl Drop for KernelFile {
     fn drop(&mut self) {
         self.close();
     }
+}
+
+/// Whether a device has no value for an attribute, as the loopback has no speed: it may have one at the next reading, of
+/// the same descriptor.
+fn will_not_say(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(nix::libc::EINVAL)
 }
 
 /// Whether one more descriptor may be kept, which is counted then.

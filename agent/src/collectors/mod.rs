@@ -43,6 +43,7 @@ mod fibrechannel;
 mod fields;
 mod filefd;
 pub(crate) mod filesystem;
+pub(crate) mod findings;
 pub mod flags;
 pub(crate) mod hwmon;
 mod infiniband;
@@ -304,7 +305,7 @@ pub struct NodeSpec {
     /// The names of the collectors that run, which a few look at; filled when they are built.
     pub chosen: Vec<&'static str>,
     /// What collectors of the same scrape have asked the kernel; made when they are built.
-    pub links: netlink::Links,
+    pub findings: findings::Findings,
 }
 
 impl NodeSpec {
@@ -360,7 +361,7 @@ impl Default for NodeSpec {
             udev_data: "/run/udev/data".into(),
             flags: Flags::default(),
             chosen: Vec::new(),
-            links: netlink::Links::default(),
+            findings: findings::Findings::default(),
         }
     }
 }

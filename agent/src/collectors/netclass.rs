@@ -14,9 +14,10 @@ use kansoku_parsers::kernel::link::Link;
 use regex::bytes::Regex;
 
 use super::desc::Desc;
+use super::findings::Left;
 use super::flags::Flag;
 use super::kernel_file::KernelFile;
-use super::netlink::{self, Links};
+use super::netlink;
 use super::{Collector, Entry, NodeSpec, OrNoData, sysfs};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -151,7 +152,7 @@ struct Netclass {
     /// Whether a dump shows what `class` shows.
     is_own_network: bool,
     /// For the counters of the same interfaces.
-    links: Links,
+    links: Left<Vec<Link>>,
     interfaces: BTreeMap<String, Interface>,
     buf: Vec<u8>,
 }
@@ -181,7 +182,7 @@ impl Netclass {
             has_netlink_series,
             has_stats: has_netlink_series && spec.flags.is_on(&WITH_STATS),
             is_own_network,
-            links: spec.links.clone(),
+            links: spec.findings.links.clone(),
             interfaces: BTreeMap::new(),
             buf,
         })

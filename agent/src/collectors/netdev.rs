@@ -12,6 +12,7 @@ use anyhow::Context;
 use kansoku_model::metric::Point;
 use kansoku_model::{FamilyId, MetricBatch, MetricKind, Suffix};
 use kansoku_parsers::kernel::link;
+use kansoku_parsers::kernel::link::Link;
 use kansoku_parsers::kernel::net_dev::{self, N_VALUES};
 use kansoku_parsers::kernel::rtnetlink::{self, Counters, N_COUNTERS};
 use nix::sys::socket::{
@@ -20,9 +21,9 @@ use nix::sys::socket::{
 };
 use nix::sys::time::{TimeVal, TimeValLike};
 
+use super::findings::Left;
 use super::flags::{Flag, NameFilter};
 use super::kernel_file::{KernelFile, read_word};
-use super::netlink::Links;
 use super::{Collector, Entry, NodeSpec};
 
 pub(super) const ENTRY: Entry = Entry {
@@ -149,7 +150,7 @@ struct Netdev {
     /// Whether addresses are wanted, and are the node's.
     addresses: Option<bool>,
     /// What the collector of their properties has asked for.
-    links: Links,
+    links: Left<Vec<Link>>,
     buf: Vec<u8>,
 }
 
@@ -196,7 +197,7 @@ impl Netdev {
             filter: flags.either_filter(&INCLUDE, &EXCLUDE)?,
             aliases: with_aliases.then(|| spec.sys("class/net")),
             addresses: flags.is_on(&ADDRESS_INFO).then_some(is_ours),
-            links: spec.links.clone(),
+            links: spec.findings.links.clone(),
             buf: Vec::new(),
         })
     }

@@ -4,8 +4,6 @@
 use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use kansoku_parsers::kernel::link::{self, Link, NEW_LINK};
@@ -24,8 +22,6 @@ const DATAGRAM_BYTES: usize = 64 << 10;
 const MAX_DATAGRAMS: usize = 1 << 16;
 /// The kernel answers at once; a lost answer must not hang the scrape.
 const PATIENCE_MS: i64 = 1000;
-/// Collectors of one scrape that follow each other on one thread are no further apart.
-const LINKS_LAST: Duration = Duration::from_millis(50);
 
 /// Sends the request and calls `each` with every message of the answer.
 ///
@@ -59,28 +55,6 @@ pub(super) fn ask(
         }
     }
     anyhow::bail!("the kernel's answer over netlink does not end");
-}
-
-/// The interfaces that one collector has asked for, for the next one in the same scrape: the answer for
-/// a node of a hundred pods costs the kernel half a millisecond.
-#[derive(Debug, Clone, Default)]
-pub struct Links {
-    /// When they were asked for; taken by who uses them, so that they serve once. Held for moments.
-    last: Arc<Mutex<Option<(Instant, Vec<Link>)>>>,
-}
-
-impl Links {
-    /// Leaves interfaces that were asked for at that time.
-    pub(super) fn leave(&self, asked: Instant, links: Vec<Link>) {
-        *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some((asked, links));
-    }
-
-    /// What was left a moment ago.
-    pub(super) fn take(&self) -> Option<Vec<Link>> {
-        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        let (asked, links) = last.take()?;
-        (asked.elapsed() <= LINKS_LAST).then_some(links)
-    }
 }
 
 /// All interfaces of our own network.

@@ -1,13 +1,16 @@
 //! Statistics of the network protocols, from net/netstat, net/snmp and net/snmp6.
 
+use std::time::Instant;
+
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::netstat;
 use regex::bytes::Regex;
 
 use super::fields::{Fields, Named};
+use super::findings::Left;
 use super::flags::Flag;
 use super::kernel_file::KernelFile;
-use super::{Collector, Entry, NodeSpec};
+use super::{Collector, Entry, NodeSpec, netdev};
 
 pub(super) const ENTRY: Entry = Entry {
     name: "netstat",
@@ -28,6 +31,8 @@ struct Netstat {
     snmp: KernelFile,
     snmp6: KernelFile,
     given: Given,
+    /// For what is told of our own process, where its network is the node's.
+    octets: Option<Left<[f64; 2]>>,
     buf: Vec<u8>,
 }
 
@@ -49,6 +54,7 @@ impl Netstat {
                 pattern: spec.flags.pattern(&FIELDS)?,
                 fields: Fields::default(),
             },
+            octets: netdev::is_our_network(&spec.procfs).then(|| spec.findings.octets.clone()),
             buf: Vec::new(),
         })
     }
@@ -58,11 +64,21 @@ impl Collector for Netstat {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         let (given, buf) = (&mut self.given, &mut self.buf);
         given.fields.rewind();
+        let asked = Instant::now();
+        let mut octets = [None; 2];
         for file in [&mut self.netstat, &mut self.snmp] {
             file.read(buf)?;
             netstat::parse(buf, |protocol, name, value| {
+                match (protocol, name) {
+                    ("IpExt", "InOctets") => octets[0] = Some(value),
+                    ("IpExt", "OutOctets") => octets[1] = Some(value),
+                    _ => {}
+                }
                 given.sample(out, protocol, name, value);
             })?;
+        }
+        if let (Some(left), [Some(received), Some(sent)]) = (&self.octets, octets) {
+            left.leave(asked, [received, sent]);
         }
         // A kernel without IPv6 has none.
         if self.snmp6.read_if_there(buf) {

@@ -11,7 +11,7 @@ use anyhow::Context;
 use kansoku_model::plugin::did_you_mean;
 use kansoku_model::{MetricBatch, MetricKind};
 
-use super::netlink::Links;
+use super::findings::Findings;
 use super::worker::{self, Answer, Due, Outcome, Worker};
 use super::{COLLECTORS, Collector, Entry, NoData, NodeSpec, Tier};
 use crate::log;
@@ -63,9 +63,20 @@ struct Background {
 struct Dormant {
     /// Its place in the list of chosen collectors.
     at: usize,
-    /// Where its devices would be.
+    /// Where its devices would be, and what is there.
     folder: PathBuf,
+    found: Found,
+    /// What was there when the collector was last asked: while that lasts, so does its answer.
+    told: Option<Found>,
     collector: Box<dyn Collector>,
+}
+
+/// What a folder of devices holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Found {
+    NoFolder,
+    NoDevice,
+    Devices,
 }
 
 /// The entry of [`COLLECTORS`] called `name`.
@@ -109,7 +120,7 @@ impl NodeCollectors {
         let chosen: Vec<&Entry> = chosen.collect();
         let mut spec = spec.clone();
         spec.chosen = chosen.iter().map(|entry| entry.name).collect();
-        spec.links = Links::default();
+        spec.findings = Findings::default();
         if let Err(error) = spec.check_procfs() {
             log::warn("collectors", format_args!("{error:#}"));
         }
@@ -118,10 +129,11 @@ impl NodeCollectors {
             let collector = (entry.build)(&spec)?;
             match entry.tier {
                 Tier::Background if entry.devices.is_some_and(|d| !has_devices(&spec.sys(d))) => {
-                    let folder = spec.sys(entry.devices.unwrap_or_default());
                     dormant.push(Dormant {
                         at,
-                        folder,
+                        folder: spec.sys(entry.devices.unwrap_or_default()),
+                        found: Found::NoFolder,
+                        told: None,
                         collector,
                     });
                 }
@@ -149,6 +161,11 @@ impl NodeCollectors {
             background,
             dormant,
         })
+    }
+
+    /// Bytes that our own network has received and sent, if a collector of this scrape has read them.
+    pub(crate) fn take_octets(&self) -> Option<[f64; 2]> {
+        self.spec.findings.octets.take()
     }
 
     /// The names of the chosen collectors, in order.
@@ -183,7 +200,10 @@ impl NodeCollectors {
 
     /// Gives the collectors whose devices have come a thread each.
     fn wake(&mut self) {
-        let awake = self.dormant.extract_if(.., |d| has_devices(&d.folder));
+        let awake = self.dormant.extract_if(.., |dormant| {
+            dormant.found = found(&dormant.folder);
+            dormant.found == Found::Devices
+        });
         for Dormant { at, collector, .. } in awake {
             match Worker::start(self.chosen[at].entry.name, vec![(at, collector)]) {
                 Ok(worker) => self.background.push(Background::new(worker)),
@@ -213,8 +233,13 @@ impl NodeCollectors {
     pub fn finish(&mut self, round: &Round, limit: Option<Instant>, out: &mut MetricBatch) {
         self.finish_fresh(round, limit, out);
         for dormant in self.dormant.iter_mut().filter(|d| round.due[d.at]) {
+            if dormant.told == Some(dormant.found) {
+                self.chosen[dormant.at].duration = Duration::ZERO;
+                continue;
+            }
             let outcome = worker::collect(dormant.at, &mut *dormant.collector, out);
             self.chosen[dormant.at].note(outcome);
+            dormant.told = Some(dormant.found);
         }
         for background in &mut self.background {
             let at = background.worker.members[0];
@@ -345,10 +370,20 @@ impl Background {
     }
 }
 
-/// Whether there is anything in a folder of sysfs but `features`, which modules make without devices.
+/// Whether there is a device in a folder of sysfs.
 fn has_devices(folder: &Path) -> bool {
-    let entries = std::fs::read_dir(folder).into_iter().flatten();
-    entries.flatten().any(|e| e.file_name() != "features")
+    found(folder) == Found::Devices
+}
+
+/// What is in a folder of sysfs besides `features`, which modules make without devices.
+fn found(folder: &Path) -> Found {
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Found::NoFolder;
+    };
+    match entries.flatten().any(|e| e.file_name() != "features") {
+        true => Found::Devices,
+        false => Found::NoDevice,
+    }
 }
 
 /// The outcome of a collector that has not answered.

@@ -1,5 +1,6 @@
 //! The operating system's name and version, from os-release.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use anyhow::Context;
@@ -47,39 +48,88 @@ const MAX_BYTES: u64 = 64 << 10;
 
 struct Os {
     paths: [PathBuf; 2],
+    /// The file as it was read last.
+    known: Option<(Version, Info)>,
+}
+
+/// What tells a file from another under the same path: its place there, inode, size and time of change.
+type Version = (usize, u64, u64, i64, i64);
+
+/// What the file says.
+struct Info {
+    values: [String; LABELS.len()],
+    version: f64,
+    support_end: Option<f64>,
 }
 
 impl Os {
     fn new(spec: &NodeSpec) -> Self {
         Self {
             paths: ["etc/os-release", "usr/lib/os-release"].map(|path| spec.rootfs.join(path)),
+            known: None,
+        }
+    }
+
+    /// The file that is there; `None` when there is none or it cannot be asked.
+    fn version(&self) -> Option<Version> {
+        let mut all = self.paths.iter().enumerate();
+        all.find_map(|(at, path)| {
+            let meta = std::fs::metadata(path).ok()?;
+            let (s, ns) = (meta.mtime(), meta.mtime_nsec());
+            Some((at, meta.ino(), meta.len(), s, ns))
+        })
+    }
+}
+
+impl Info {
+    fn read(text: &str) -> anyhow::Result<Self> {
+        let get = |key| value(text, key).unwrap_or_default();
+        let support_end = match get("SUPPORT_END") {
+            date if date.is_empty() => None,
+            date => {
+                let date: jiff::civil::Date = date.parse().context("SUPPORT_END is no date")?;
+                let midnight = date.to_zoned(jiff::tz::TimeZone::UTC)?;
+                Some(midnight.timestamp().as_second() as f64)
+            }
+        };
+        Ok(Self {
+            values: LABELS.map(|(_, key)| get(key)),
+            version: major_minor(&get("VERSION_ID")),
+            support_end,
+        })
+    }
+
+    fn sample(&self, out: &mut MetricBatch) {
+        let mut labels = LABELS;
+        for ((_, slot), value) in labels.iter_mut().zip(&self.values) {
+            *slot = value;
+        }
+        INFO.sample(out, &labels, 1.0);
+        if self.version > 0.0 {
+            let wanted = ["id", "id_like", "name"];
+            let of = labels.into_iter().filter(|(name, _)| wanted.contains(name));
+            let of: Vec<(&str, &str)> = of.collect();
+            VERSION.sample(out, &of, self.version);
+        }
+        if let Some(support_end) = self.support_end {
+            SUPPORT_END.value(out, support_end);
         }
     }
 }
 
 impl Collector for Os {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
+        let version = self.version();
+        if let Some((known, info)) = &self.known
+            && version == Some(*known)
+        {
+            info.sample(out);
+            return Ok(());
+        }
         let text = self.paths.iter().find_map(|path| read(path).transpose());
-        let text = text.ok_or(NoData("there is no os-release"))??;
-        let get = |key| value(&text, key).unwrap_or_default();
-        let values = LABELS.map(|(_, key)| get(key));
-        let mut labels = LABELS;
-        for ((_, slot), value) in labels.iter_mut().zip(&values) {
-            *slot = value;
-        }
-        INFO.sample(out, &labels, 1.0);
-        let version = major_minor(&get("VERSION_ID"));
-        if version > 0.0 {
-            let of = [get("ID"), get("ID_LIKE"), get("NAME")];
-            let labels = [("id", &*of[0]), ("id_like", &of[1]), ("name", &of[2])];
-            VERSION.sample(out, &labels, version);
-        }
-        let support_end = get("SUPPORT_END");
-        if !support_end.is_empty() {
-            let date: jiff::civil::Date = support_end.parse().context("SUPPORT_END is no date")?;
-            let midnight = date.to_zoned(jiff::tz::TimeZone::UTC)?;
-            SUPPORT_END.value(out, midnight.timestamp().as_second() as f64);
-        }
+        let info = Info::read(&text.ok_or(NoData("there is no os-release"))??)?;
+        info.sample(out);
+        self.known = version.map(|version| (version, info));
         Ok(())
     }
 }

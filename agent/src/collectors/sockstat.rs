@@ -1,11 +1,14 @@
 //! Sockets in use per protocol, from net/sockstat and net/sockstat6.
 
+use std::time::Instant;
+
 use anyhow::Context;
 use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::scan::{decimal, lines, text, words};
 use nix::unistd::{SysconfVar, sysconf};
 
 use super::fields::{Fields, Named};
+use super::findings::Left;
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NoData, NodeSpec};
 
@@ -26,6 +29,8 @@ struct Sockstat {
     files: [KernelFile; 2],
     fields: Fields,
     page_bytes: f64,
+    /// For the collector of the queues of UDP sockets.
+    udp_sockets: Left<[u64; 2]>,
     buf: Vec<u8>,
 }
 
@@ -36,6 +41,7 @@ impl Sockstat {
             files: ["sockstat", "sockstat6"].map(|name| KernelFile::whole(spec.proc_net(name))),
             fields: Fields::default(),
             page_bytes: page_bytes.unwrap_or(4096) as f64,
+            udp_sockets: spec.findings.udp_sockets.clone(),
             buf: Vec::new(),
         }
     }
@@ -45,6 +51,8 @@ impl Collector for Sockstat {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         self.fields.rewind();
         let mut is_there = false;
+        let asked = Instant::now();
+        let mut udp_sockets = [None; 2];
         for file in &mut self.files {
             // A kernel without IPv6 has no sockstat6.
             if !file.read_if_there(&mut self.buf) {
@@ -62,6 +70,11 @@ impl Collector for Sockstat {
                     let value = words.next().and_then(decimal);
                     let value = value
                         .with_context(|| format!("sockstat: {protocol} {state} has no number"))?;
+                    match (protocol, state) {
+                        ("UDP", "inuse") => udp_sockets[0] = Some(value as u64),
+                        ("UDP6", "inuse") => udp_sockets[1] = Some(value as u64),
+                        _ => {}
+                    }
                     if let Some(named) = self.fields.next(protocol, state, make) {
                         named.sample(out, &[], value);
                     }
@@ -72,6 +85,9 @@ impl Collector for Sockstat {
                     }
                 }
             }
+        }
+        if let [Some(v4), Some(v6)] = udp_sockets {
+            self.udp_sockets.leave(asked, [v4, v6]);
         }
         match is_there {
             true => Ok(()),

@@ -4,6 +4,7 @@ use kansoku_model::{MetricBatch, MetricKind};
 use kansoku_parsers::kernel::stat::{self, Stat};
 
 use super::desc::Desc;
+use super::findings::Left;
 use super::flags::Flag;
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NodeSpec};
@@ -28,6 +29,7 @@ struct Counters {
     file: KernelFile,
     buf: Vec<u8>,
     stat: Stat,
+    left: Left<Stat>,
 }
 
 impl Counters {
@@ -37,6 +39,7 @@ impl Counters {
             file: KernelFile::whole(spec.procfs.join("stat")),
             buf: Vec::new(),
             stat: Stat::default(),
+            left: spec.findings.stat.clone(),
         }
     }
 }
@@ -44,8 +47,13 @@ impl Counters {
 impl Collector for Counters {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         use MetricKind::{Counter, Gauge};
-        self.file.read(&mut self.buf)?;
-        stat::parse(&self.buf, &mut self.stat)?;
+        // The collector of CPUs has read the file, unless it does not run.
+        if let Some(stat) = self.left.take() {
+            self.stat = stat;
+        } else {
+            self.file.read(&mut self.buf)?;
+            stat::parse(&self.buf, &mut self.stat)?;
+        }
         let s = &self.stat;
         let all = [
             (

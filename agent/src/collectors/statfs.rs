@@ -202,6 +202,14 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Asks here and now, for a file system that cannot hang.
+pub(super) fn ask_now(path: &Path) -> Answer {
+    match statfs(path) {
+        Ok(sizes) => Answer::Sizes(sizes),
+        Err(errno) => Answer::Failed(errno),
+    }
+}
+
 fn statfs(path: &Path) -> Result<Sizes, Errno> {
     let s = nix::sys::statfs::statfs(path)?;
     let block = s.block_size() as f64;

@@ -66,7 +66,7 @@ fn a_captured_node() {
         udev_data: fixtures("udev"),
         flags,
         chosen: Vec::new(),
-        links: Default::default(),
+        findings: Default::default(),
     };
     let mut batch = MetricBatch::default();
     let collectors = NodeCollectors::new(&spec, &NAMES);

@@ -1,10 +1,14 @@
 //! Memory that waits in the queues of UDP sockets, from net/udp and net/udp6.
+//!
+//! For each of these files the kernel walks through a table of up to 65,536 places, however few sockets
+//! there are. Where sockstat counts none of that kind, their sum is known without it.
 
 use anyhow::Context;
 use kansoku_model::MetricBatch;
 use kansoku_parsers::kernel::scan::{lines, text, words};
 
 use super::desc::Desc;
+use super::findings::Left;
 use super::kernel_file::KernelFile;
 use super::{Collector, Entry, NoData, NodeSpec};
 
@@ -23,15 +27,30 @@ const QUEUES: Desc = Desc::gauge(
 const QUEUE_COLUMN: usize = 4;
 
 struct UdpQueues {
-    files: [(&'static str, KernelFile); 2],
+    files: [Queues; 2],
+    /// What the collector of sockets has counted.
+    sockets: Left<[u64; 2]>,
     buf: Vec<u8>,
+}
+
+/// The queues of one IP version.
+struct Queues {
+    version: &'static str,
+    file: KernelFile,
+    /// The file could be read once.
+    is_there: bool,
 }
 
 impl UdpQueues {
     fn new(spec: &NodeSpec) -> Self {
-        let file = |name: &str| KernelFile::whole(spec.proc_net(name));
+        let files = [("v4", "udp"), ("v6", "udp6")];
         Self {
-            files: [("v4", file("udp")), ("v6", file("udp6"))],
+            files: files.map(|(version, name)| Queues {
+                version,
+                file: KernelFile::whole(spec.proc_net(name)),
+                is_there: false,
+            }),
+            sockets: spec.findings.udp_sockets.clone(),
             buf: Vec::new(),
         }
     }
@@ -40,12 +59,19 @@ impl UdpQueues {
 impl Collector for UdpQueues {
     fn collect(&mut self, out: &mut MetricBatch) -> anyhow::Result<()> {
         let mut n_found = 0;
-        for (version, file) in &mut self.files {
-            if !file.read_if_there(&mut self.buf) {
-                continue;
-            }
-            let [tx, rx] = sums(&self.buf)
-                .with_context(|| format!("{} is malformed", file.path().display()))?;
+        let counted = self.sockets.take().map(|counted| counted.map(Some));
+        for (queues, n_sockets) in self.files.iter_mut().zip(counted.unwrap_or_default()) {
+            let Queues { version, file, .. } = queues;
+            let [tx, rx] = if queues.is_there && n_sockets == Some(0) {
+                [0, 0]
+            } else {
+                queues.is_there = file.read_if_there(&mut self.buf);
+                if !queues.is_there {
+                    continue;
+                }
+                sums(&self.buf)
+                    .with_context(|| format!("{} is malformed", file.path().display()))?
+            };
             for (queue, bytes) in [("tx", tx), ("rx", rx)] {
                 QUEUES.sample(out, &[("queue", queue), ("ip", version)], bytes as f64);
             }

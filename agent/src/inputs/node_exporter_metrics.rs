@@ -307,7 +307,7 @@ pub fn spec(settings: &Settings) -> Result<NodeSpec, ConfigError> {
         udev_data,
         flags,
         chosen: Vec::new(),
-        links: Default::default(),
+        findings: Default::default(),
     })
 }
 

@@ -220,7 +220,7 @@ impl Reader {
                 udev_data: flags.text(&UDEV_DATA).into(),
                 flags,
                 chosen: Vec::new(),
-                links: Default::default(),
+                findings: Default::default(),
             },
         })
     }

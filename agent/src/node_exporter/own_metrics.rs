@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use kansoku_model::{MetricBatch, MetricKind};
+use kansoku_parsers::kernel::netstat;
 use nix::sys::resource::{Resource, getrlimit};
 
 use crate::collectors::kernel_file::KernelFile;
@@ -35,8 +36,8 @@ impl OwnMetrics {
         self.gathering_errors.fetch_add(n_series, Ordering::Relaxed);
     }
 
-    /// Appends all of it.
-    pub fn write(&self, out: &mut MetricBatch) {
+    /// Appends all of it; `octets` are those that our network has received and sent, where they are known.
+    pub fn write(&self, octets: Option<[f64; 2]>, out: &mut MetricBatch) {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed) as f64;
         let family = out.family(
             "promhttp_metric_handler_requests_in_flight",
@@ -62,12 +63,12 @@ impl OwnMetrics {
         out.sample(family, &[("cause", "gathering")], errors);
         // What cannot be read of the own process is left out, as the original does.
         let _ = process(out);
-        let _ = more_of_the_process(out);
+        let _ = more_of_the_process(octets, out);
     }
 }
 
 /// What the Go library gives besides.
-fn more_of_the_process(out: &mut MetricBatch) -> anyhow::Result<()> {
+fn more_of_the_process(octets: Option<[f64; 2]>, out: &mut MetricBatch) -> anyhow::Result<()> {
     let (limit, _) = getrlimit(Resource::RLIMIT_AS)?;
     let family = out.family(
         "process_virtual_memory_max_bytes",
@@ -75,19 +76,24 @@ fn more_of_the_process(out: &mut MetricBatch) -> anyhow::Result<()> {
         "Maximum amount of virtual memory available in bytes.",
     );
     out.sample(family, &[], limit as f64);
-    let mut buf = Vec::new();
-    KernelFile::new("/proc/self/net/netstat").read(&mut buf)?;
-    let octets = |name| kansoku_parsers::kernel::netstat::value(&buf, "IpExt", name);
+    let [received, sent] = match octets {
+        Some(octets) => octets.map(Some),
+        None => {
+            let mut buf = Vec::new();
+            KernelFile::new("/proc/self/net/netstat").read(&mut buf)?;
+            ["InOctets", "OutOctets"].map(|name| netstat::value(&buf, "IpExt", name))
+        }
+    };
     for (name, help, octets) in [
         (
             "process_network_receive_bytes_total",
             "Number of bytes received by the process over the network.",
-            octets("InOctets"),
+            received,
         ),
         (
             "process_network_transmit_bytes_total",
             "Number of bytes sent by the process over the network.",
-            octets("OutOctets"),
+            sent,
         ),
     ] {
         if let Some(octets) = octets {

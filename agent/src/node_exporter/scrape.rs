@@ -11,7 +11,8 @@ use super::own_metrics::OwnMetrics;
 use crate::collectors::COLLECTORS;
 use crate::collectors::node::{NodeCollectors, Round};
 use crate::content_coding::Coding;
-use crate::metrics_body::{Body, Done};
+use crate::exposition::LastText;
+use crate::metrics_body::{Body, Done, like_last};
 
 /// How long a scrape may hold up the runtime's thread. Most take less, and handing them to another
 /// thread would cost more than most collectors; what takes longer is waited for elsewhere.
@@ -31,6 +32,7 @@ struct State {
     /// Reused from scrape to scrape; empty while an answer is being sent.
     batch: MetricBatch,
     own: MetricBatch,
+    last_text: LastText,
 }
 
 /// The collectors that a request wants.
@@ -49,6 +51,7 @@ impl Scraper {
                 collectors,
                 batch: MetricBatch::default(),
                 own: MetricBatch::default(),
+                last_text: LastText::default(),
             })),
         }
     }
@@ -134,7 +137,19 @@ impl Scraper {
                 (state.batch, state.own) = (batch, own);
             }
         });
-        Some(Body::of_metrics(batches, coding, done))
+        Some(match self.state.try_lock() {
+            Ok(mut state) => {
+                // Apart, for what is done at the end takes the lock too.
+                let mut last = std::mem::take(&mut state.last_text);
+                drop(state);
+                let answer = like_last(&mut last, batches, coding, done);
+                if let Ok(mut state) = self.state.try_lock() {
+                    state.last_text = last;
+                }
+                answer
+            }
+            Err(_) => Body::of_metrics(batches, coding, done),
+        })
     }
 }
 
@@ -157,7 +172,7 @@ impl State {
         self.collectors.finish(round, limit, &mut self.batch);
         self.own.clear();
         if let Some(counters) = counters {
-            counters.write(&mut self.own);
+            counters.write(self.collectors.take_octets(), &mut self.own);
         }
         vec![
             std::mem::take(&mut self.batch),

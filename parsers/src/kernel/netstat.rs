@@ -47,17 +47,19 @@ pub fn parse<'a>(
     Ok(())
 }
 
-/// One statistic of `netstat` or `snmp`.
+/// One statistic of `netstat` or `snmp`; the others are not looked at.
 #[must_use]
 pub fn value(bytes: &[u8], protocol: &str, name: &str) -> Option<f64> {
-    let mut found = None;
-    parse(bytes, |p, n, value| {
-        if (p, n) == (protocol, name) {
-            found = Some(value);
+    let mut all = lines(bytes);
+    while let (Some(names), Some(values)) = (all.next(), all.next()) {
+        let rest = names.strip_prefix(protocol.as_bytes());
+        if let Some(names) = rest.and_then(|rest| rest.strip_prefix(b":")) {
+            // The values have the protocol before them, too.
+            let at = words(names).position(|word| word == name.as_bytes())?;
+            return decimal(words(values).nth(at + 1)?);
         }
-    })
-    .ok()?;
-    found
+    }
+    None
 }
 
 /// Calls `each` with protocol, name and value of every statistic of `snmp6`: `Ip6InReceives` is

@@ -39,6 +39,12 @@ pub fn number(word: &[u8]) -> Option<u64> {
 /// A decimal number.
 #[must_use]
 pub fn decimal(word: &[u8]) -> Option<f64> {
+    // Nearly all are whole numbers, and those below 2^53 are exact.
+    if word.len() <= 15
+        && let Some(whole) = number(word)
+    {
+        return Some(whole as f64);
+    }
     let first = word.first()?;
     // `inf` and `nan` are numbers to Rust and nonsense from a kernel.
     if !first.is_ascii_digit() && *first != b'-' {
@@ -78,6 +84,11 @@ mod tests {
         for (word, value) in [
             ("0.21", Some(0.21)),
             ("7", Some(7.0)),
+            ("-7", Some(-7.0)),
+            ("007", Some(7.0)),
+            ("1x", None),
+            ("999999999999999", Some(999_999_999_999_999.0)),
+            ("18446744073709551615", Some(18_446_744_073_709_551_615.0)),
             ("nan", None),
             ("", None),
         ] {

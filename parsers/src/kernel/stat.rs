@@ -62,6 +62,17 @@ pub struct Stat {
     pub softirqs: [u64; SOFTIRQS.len()],
 }
 
+impl Stat {
+    /// All but the time of the CPUs.
+    #[must_use]
+    pub fn without_cpus(&self) -> Self {
+        Self {
+            cpus: Vec::new(),
+            ..*self
+        }
+    }
+}
+
 /// Reads the file into `out`, whose memory is reused.
 ///
 /// # Errors
