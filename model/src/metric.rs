@@ -118,6 +118,11 @@ pub struct MetricBatch {
     histograms: Vec<HistogramPoint>,
 }
 
+/// A vector that was made as large as the last one doubles at the first item more.
+fn with_slack(n: usize) -> usize {
+    n + n / 32 + 16
+}
+
 impl MetricBatch {
     /// An empty batch.
     #[must_use]
@@ -212,17 +217,17 @@ impl MetricBatch {
             .map(|&(n, v)| (self.text(n), self.text(v)))
     }
 
-    /// Makes room for as much as another batch holds.
+    /// Makes room for as much as another batch holds, and a little more.
     pub fn reserve_like(&mut self, other: &Self) {
-        self.text.reserve(other.text.len());
-        self.families.reserve(other.families.len());
-        self.pairs.reserve(other.pairs.len());
-        self.points.reserve(other.points.len());
+        self.text.reserve(with_slack(other.text.len()));
+        self.families.reserve(with_slack(other.families.len()));
+        self.pairs.reserve(with_slack(other.pairs.len()));
+        self.points.reserve(with_slack(other.points.len()));
     }
 
-    /// Makes room for so many more points.
+    /// Makes room for so many more points, and a little more.
     pub fn reserve_points(&mut self, n: usize) {
-        self.points.reserve(n);
+        self.points.reserve(with_slack(n));
     }
 
     /// A copy of the families and label sets alone, in no more memory than they need.
@@ -355,15 +360,19 @@ impl MetricBatch {
         });
     }
 
+    /// Whether another batch has the same families and label sets in the same places.
+    #[must_use]
+    pub fn has_names_of(&self, other: &Self) -> bool {
+        self.text == other.text && self.families == other.families && self.pairs == other.pairs
+    }
+
     /// Whether another batch has the same families and series in the same places, so that they differ in
     /// values only. Native histograms are not looked at.
     #[must_use]
     pub fn has_series_of(&self, other: &Self) -> bool {
         let place = |p: &Point| (p.family, p.suffix, p.labels, p.time_ms);
         self.points.len() == other.points.len()
-            && self.text == other.text
-            && self.families == other.families
-            && self.pairs == other.pairs
+            && self.has_names_of(other)
             && (self.points.iter().map(place)).eq(other.points.iter().map(place))
     }
 

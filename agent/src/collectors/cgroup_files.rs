@@ -2,6 +2,11 @@
 //!
 //! Files of usage are kept open, files of limits are not. The rule: a file that is not there, or not
 //! any more, leaves its value out and is no error, for a cgroup may go at any moment.
+//!
+//! What only a running task can change is not read again while none has run: half of a node's cgroups are
+//! sandboxes and others that sleep for minutes. The kernel counts the time that they ran in nanoseconds.
+//! Stalls go on without running, so pressure is read until it rises no more; a task that is woken and then
+//! gets no CPU at all is told of once it runs.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -17,6 +22,8 @@ use super::cgroup_usage::{
 };
 use super::kernel_file::{Folder, KernelFile};
 
+/// After so many collections without any CPU time nothing of what the tasks did last is under way any more.
+const IDLE_AFTER: u8 = 2;
 /// Block devices of one cgroup that are given; a node has a handful.
 const MAX_DEVICES: usize = 64;
 
@@ -30,8 +37,21 @@ pub struct CgroupFiles {
     is_v2: bool,
     is_root: bool,
     is_container: bool,
+    /// Collections without any CPU time since the last one with some, as far as they count.
+    idle_for: u8,
+    /// It is idle, and its pressure did not rise any more.
+    is_calm: bool,
     /// Read at every collection, so their descriptors are kept.
     hot: Hot,
+}
+
+/// What may have changed since a cgroup was read last, as far as is known without reading it.
+#[derive(Debug, Clone, Copy)]
+pub struct Expected {
+    /// It has a quota that may slow it down.
+    pub quota: bool,
+    /// The kernel has killed some process for want of memory.
+    pub kills: bool,
 }
 
 struct Hot {
@@ -83,6 +103,8 @@ impl CgroupFiles {
                     is_v2: true,
                     is_root,
                     is_container,
+                    idle_for: 0,
+                    is_calm: false,
                     hot: Hot {
                         cpu_usage: file(&all, "cpu.stat"),
                         cpu_split: None,
@@ -120,6 +142,8 @@ impl CgroupFiles {
                     is_v2: false,
                     is_root,
                     is_container,
+                    idle_for: 0,
+                    is_calm: false,
                     hot: Hot {
                         cpu_usage: file(&cpuacct, "cpuacct.usage"),
                         cpu_split: file(&cpuacct, "cpuacct.stat"),
@@ -146,37 +170,57 @@ impl CgroupFiles {
         }
     }
 
-    /// Reads what the cgroup has used into `out`; what a quota has slowed down only if `has_quota`, else it
-    /// stays as it was.
-    pub fn usage(&mut self, buf: &mut Vec<u8>, has_quota: bool, out: &mut Usage) {
+    /// Reads what the cgroup has used into `out`, which has what it had used at the last reading: what cannot
+    /// be `expected` to be another stays.
+    pub fn usage(&mut self, buf: &mut Vec<u8>, expected: Expected, out: &mut Usage) {
         let hot = &mut self.hot;
+        let (before, threads_before) = (out.cpu, out.threads);
         out.cpu = if self.is_v2 {
             hot.v2_cpu(buf)
         } else {
-            hot.v1_cpu(buf, has_quota, out.cpu)
+            let may_be_slowed = expected.quota && self.idle_for < IDLE_AFTER;
+            hot.v1_cpu(buf, may_be_slowed, before)
         };
+        let has_run = out
+            .cpu
+            .is_none_or(|now| before.is_none_or(|b| b.usage_s != now.usage_s));
+        self.idle_for = match has_run {
+            true => 0,
+            false => self.idle_for.saturating_add(1).min(IDLE_AFTER),
+        };
+        let is_idle = self.idle_for == IDLE_AFTER;
         out.memory = if self.is_v2 {
             hot.v2_memory(buf, self.is_root)
         } else {
-            hot.v1_memory(buf)
+            hot.v1_memory(buf, is_idle, expected.kills, out.memory)
         };
-        out.io.clear();
         if self.is_v2 {
+            // The kernel's own threads write for it what it has left in memory.
+            out.io.clear();
             if read(&mut hot.io_bytes, buf) {
                 out.io.extend(io_stat::devices(buf).take(MAX_DEVICES));
             }
-        } else {
+        } else if !is_idle {
+            out.io.clear();
             hot.v1_io(buf, &mut out.io);
         }
         out.threads = number(&mut hot.threads, buf);
-        (out.processes, out.first_pid) = if read(&mut hot.processes, buf) {
-            let (count, first) = procs::parse(buf);
-            (Some(count), first)
-        } else {
-            (None, None)
-        };
-        for (file, slot) in hot.pressure.iter_mut().zip(&mut out.pressure) {
-            *slot = read(file, buf).then(|| pressure::parse(buf).ok()).flatten();
+        // A process that is moved here from elsewhere does not run for it, but counts.
+        if !is_idle || out.threads.is_none() || out.threads != threads_before {
+            (out.processes, out.first_pid) = if read(&mut hot.processes, buf) {
+                let (count, first) = procs::parse(buf);
+                (Some(count), first)
+            } else {
+                (None, None)
+            };
+        }
+        if !is_idle || !self.is_calm {
+            let mut pressure = [None; 3];
+            for (file, slot) in hot.pressure.iter_mut().zip(&mut pressure) {
+                *slot = read(file, buf).then(|| pressure::parse(buf).ok()).flatten();
+            }
+            self.is_calm = is_idle && pressure == out.pressure;
+            out.pressure = pressure;
         }
     }
 
@@ -187,9 +231,10 @@ impl CgroupFiles {
         }
     }
 
-    /// Reads what the cgroup may use. These files change seldom, so they are not kept open.
+    /// Reads what the cgroup may use, given what it might at the last reading: unless `all` is to be read, only
+    /// what the resizing of a pod changes. These files change seldom, so they are not kept open.
     #[must_use]
-    pub fn limits(&self, buf: &mut Vec<u8>) -> Limits {
+    pub fn limits(&self, buf: &mut Vec<u8>, all: bool, before: Limits) -> Limits {
         let mut value = |folder: &Option<Arc<Folder>>, name: &'static str| {
             let mut file = Some(KernelFile::of(folder.as_ref()?, name));
             read(&mut file, buf).then(|| scalar::parse(buf)).flatten()
@@ -201,7 +246,10 @@ impl CgroupFiles {
             n => n,
         };
         let has_pids = self.hot.threads.is_some();
-        let threads = (has_pids || self.is_root).then(|| plain(value(&self.pids, "pids.max")));
+        let threads = match before.threads {
+            known @ Some(_) if !all => known,
+            _ => (has_pids || self.is_root).then(|| plain(value(&self.pids, "pids.max"))),
+        };
         if self.is_v2 {
             let weight = plain(value(&self.cpu, "cpu.weight"));
             let has_memory = self.hot.memory_usage.is_some();
@@ -219,18 +267,29 @@ impl CgroupFiles {
                 threads,
             };
         }
-        let quota = value(&self.cpu, "cpu.cfs_quota_us");
+        let cpu = self.cpu.is_some().then(|| CpuLimits {
+            period_us: match before.cpu {
+                Some(cpu) if !all => cpu.period_us,
+                _ => plain(value(&self.cpu, "cpu.cfs_period_us")),
+            },
+            quota_us: Some(plain(value(&self.cpu, "cpu.cfs_quota_us"))).filter(|q| *q > 0),
+            shares: plain(value(&self.cpu, "cpu.shares")),
+        });
+        let memory = self.memory.is_some().then(|| {
+            let limit = bytes(value(&self.memory, "memory.limit_in_bytes"));
+            // Whoever changes the one changes the others with it.
+            match before.memory {
+                Some(memory) if !all && memory.limit == limit => memory,
+                _ => MemoryLimits {
+                    limit,
+                    swap_limit: bytes(value(&self.memory, "memory.memsw.limit_in_bytes")),
+                    reservation: bytes(value(&self.memory, "memory.soft_limit_in_bytes")),
+                },
+            }
+        });
         Limits {
-            cpu: self.cpu.is_some().then(|| CpuLimits {
-                period_us: plain(value(&self.cpu, "cpu.cfs_period_us")),
-                quota_us: Some(plain(quota)).filter(|q| *q > 0),
-                shares: plain(value(&self.cpu, "cpu.shares")),
-            }),
-            memory: self.memory.is_some().then(|| MemoryLimits {
-                limit: bytes(value(&self.memory, "memory.limit_in_bytes")),
-                swap_limit: bytes(value(&self.memory, "memory.memsw.limit_in_bytes")),
-                reservation: bytes(value(&self.memory, "memory.soft_limit_in_bytes")),
-            }),
+            cpu,
+            memory,
             threads,
         }
     }
@@ -319,13 +378,25 @@ impl Hot {
         Some(cpu)
     }
 
-    fn v1_memory(&mut self, buf: &mut Vec<u8>) -> Option<Memory> {
+    fn v1_memory(
+        &mut self,
+        buf: &mut Vec<u8>,
+        is_idle: bool,
+        may_have_kills: bool,
+        before: Option<Memory>,
+    ) -> Option<Memory> {
         let mut m = Memory {
             usage: number(&mut self.memory_usage, buf)?,
-            max_usage: number(&mut self.memory_peak, buf).unwrap_or(0),
-            fail_count: number(&mut self.memory_failures, buf).unwrap_or(0),
             kernel: number(&mut self.memory_kernel, buf).unwrap_or(0),
             ..Memory::default()
+        };
+        // Memory is charged to who asks for it.
+        (m.max_usage, m.fail_count) = match before {
+            Some(before) if is_idle => (before.max_usage, before.fail_count),
+            _ => (
+                number(&mut self.memory_peak, buf).unwrap_or(0),
+                number(&mut self.memory_failures, buf).unwrap_or(0),
+            ),
         };
         if read(&mut self.memory_stat, buf) {
             // `total_` includes the cgroups below.
@@ -338,14 +409,21 @@ impl Hot {
                 "total_inactive_file",
                 "pgfault",
                 "pgmajfault",
+                "total_dirty",
+                "total_writeback",
+                "total_shmem",
             ];
-            m.stat(keyed::values(buf, keys));
-            let keys = ["total_dirty", "total_writeback", "total_shmem"];
+            let [stat @ .., dirty, writeback, shmem] = keyed::values(buf, keys);
+            m.stat(stat);
             let more = &mut m.more;
-            [more.file_dirty, more.file_writeback, more.shmem] = keyed::values(buf, keys);
+            (more.file_dirty, more.file_writeback, more.shmem) = (dirty, writeback, shmem);
         }
-        if read(&mut self.memory_events, buf) {
-            [m.oom_kills] = keyed::values(buf, ["oom_kill"]);
+        match before {
+            Some(before) if !may_have_kills => m.oom_kills = before.oom_kills,
+            _ if read(&mut self.memory_events, buf) => {
+                [m.oom_kills] = keyed::values(buf, ["oom_kill"]);
+            }
+            _ => {}
         }
         Some(m)
     }

@@ -65,7 +65,8 @@ fn pod_uid(path: &str) -> Option<(String, bool)> {
 /// Prefixes that runtimes put before the id.
 const RUNTIMES: [&str; 5] = ["cri-containerd-", "crio-", "docker-", "libpod-", "nerdctl-"];
 
-fn container_id(last: &str) -> Option<&str> {
+/// The id that a path's last part names.
+pub(super) fn container_id(last: &str) -> Option<&str> {
     let name = last.strip_suffix(".scope").unwrap_or(last);
     let name = name.rsplit(':').next().unwrap_or(name);
     let name = RUNTIMES

@@ -77,6 +77,13 @@ pub struct Usage {
     pub pressure: [Option<Pressure>; 3],
 }
 
+impl Usage {
+    /// Whether any controller counts, as in every cgroup that is there.
+    pub(super) fn counts(&self) -> bool {
+        self.cpu.is_some() || self.memory.is_some() || self.threads.is_some()
+    }
+}
+
 /// What a cgroup may use. 0 means no limit where cAdvisor says so.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Limits {

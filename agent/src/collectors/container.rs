@@ -7,7 +7,7 @@
 //! What the kubelet shows and this does not, as it is always 0 there (its load reader is off):
 //! `container_cpu_load_average_10s`, `container_cpu_load_d_average_10s` and `container_tasks_state`.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,9 +15,9 @@ use kansoku_model::metric::Point;
 use kansoku_model::{MetricBatch, Suffix};
 use kansoku_parsers::kernel::{diskstats, net_dev, pid_limits, pid_stat};
 
-use super::cgroup_files::CgroupFiles;
+use super::cgroup_files::{CgroupFiles, Expected};
 use super::cgroup_identity::identify;
-use super::cgroup_tree::Trees;
+use super::cgroup_tree::{Trees, Walker};
 use super::cgroup_usage::MemoryLimits;
 use super::container_families::{DeviceNames, OOM_EVENTS, PLAIN, Reading};
 use super::container_families_io::LABELLED;
@@ -26,13 +26,15 @@ use super::container_resource;
 use super::kernel_file::KernelFile;
 use super::machine::Machine;
 use super::netdev::network_of;
-use super::oom_kills::OomKills;
+use super::oom_kills::{KillCount, OomKills};
 use super::open_files::{self, Allowance};
 use super::root_filesystems::RootFilesystems;
 use crate::kubernetes::Pods;
 
 /// Collections between two readings of a cgroup's limits and of the machine: they change seldom.
 const LIMITS_EVERY: u32 = 4;
+/// Of those, between two readings of limits that nobody changes while the cgroup is there.
+const ALL_LIMITS_EVERY: u32 = 4;
 /// Interfaces of one network that are given.
 const MAX_INTERFACES: usize = 64;
 /// Files of one container's log: the kubelet keeps five generations.
@@ -69,18 +71,29 @@ impl Default for ContainerSpec {
 pub struct ContainerCollector {
     spec: ContainerSpec,
     trees: Trees,
-    /// Cgroups that only some trees have.
-    elsewhere: BTreeSet<String>,
+    walker: Walker,
     pods: Arc<Pods>,
     cgroups: BTreeMap<String, Cgroup>,
     machine: Machine,
     /// Collections until limits are read again.
     limits_in: u32,
+    /// And those until all of them are.
+    all_limits_in: u32,
     devices: DeviceNames,
     diskstats: KernelFile,
     filesystems: RootFilesystems,
     oom_kills: OomKills,
+    kill_count: KillCount,
     buf: Vec<u8>,
+}
+
+/// What a collection reads.
+#[derive(Clone, Copy)]
+struct Turn {
+    now_s: u64,
+    has_limits: bool,
+    has_all_limits: bool,
+    has_kills: bool,
 }
 
 struct Cgroup {
@@ -90,6 +103,9 @@ struct Cgroup {
     process: Process,
     /// Limits were never read.
     is_new: bool,
+    /// It was read in this collection, or is not there any more.
+    is_read: bool,
+    is_gone: bool,
     /// Periods and throttled periods at the collection before.
     throttled: Option<(u64, u64)>,
 }
@@ -112,15 +128,17 @@ impl ContainerCollector {
     pub fn new(spec: ContainerSpec, pods: Arc<Pods>) -> anyhow::Result<Self> {
         Ok(Self {
             trees: Trees::find(&spec.cgroup_root)?,
-            elsewhere: BTreeSet::new(),
+            walker: Walker::default(),
             pods,
             cgroups: BTreeMap::new(),
             machine: Machine::default(),
             limits_in: 0,
+            all_limits_in: 0,
             devices: HashMap::new(),
             diskstats: KernelFile::whole(spec.procfs.join("diskstats")),
             filesystems: RootFilesystems::new(&spec.procfs, &spec.rootfs),
             oom_kills: OomKills::new(&spec.kernel_log),
+            kill_count: KillCount::new(&spec.procfs),
             buf: Vec::new(),
             spec,
         })
@@ -145,10 +163,36 @@ impl ContainerCollector {
 
     fn read(&mut self, now_s: u64) {
         self.read_limits_soon();
-        let is_full = self.limits_in == 0 || self.cgroups.is_empty();
-        let paths = self.trees.walk(is_full, &mut self.elsewhere);
+        let turn = Turn {
+            now_s,
+            has_limits: self.limits_in == 0,
+            has_all_limits: self.limits_in == 0 && self.all_limits_in == 0,
+            has_kills: self.kill_count.has_grown(&mut self.buf),
+        };
         self.oom_kills.read();
         self.oom_kills.forget(now_s);
+        let is_full = turn.has_limits || self.cgroups.is_empty();
+        self.find(is_full, now_s);
+        if self.read_cgroups(turn) {
+            // One that is gone may have made room for another one in its folder.
+            self.walker.forget();
+            self.find(is_full, now_s);
+            self.read_cgroups(turn);
+        }
+        for cgroup in self.cgroups.values_mut() {
+            cgroup.is_read = false;
+        }
+        if let Some(root) = self.cgroups.get_mut("/") {
+            let mut disks = Vec::new();
+            self.diskstats.read_if_there(&mut disks);
+            root.reading.filesystems = self.filesystems.read(&disks);
+        }
+        self.name_devices();
+    }
+
+    /// Looks which cgroups there are.
+    fn find(&mut self, is_full: bool, now_s: u64) {
+        let paths = self.walker.walk(&self.trees, is_full);
         self.cgroups.retain(|path, cgroup| {
             let stays = paths.contains(path);
             if !stays && cgroup.files.is_container() {
@@ -174,12 +218,19 @@ impl ContainerCollector {
                 self.cgroups.insert(path, cgroup);
             }
         }
+    }
+
+    /// Reads the cgroups that were not read in this collection yet; whether one of them has gone since.
+    fn read_cgroups(&mut self, turn: Turn) -> bool {
+        let mut is_any_gone = false;
         let mut allowed = Allowance::default();
         for (at, (path, cgroup)) in self.cgroups.iter_mut().enumerate() {
+            if std::mem::replace(&mut cgroup.is_read, true) {
+                continue;
+            }
             let is_root = path == "/";
-            let is_limits_turn = self.limits_in == 0;
             // What the cluster says of a new pod comes late: asked again with the limits.
-            if is_limits_turn && cgroup.is_in_pod {
+            if turn.has_limits && cgroup.is_in_pod {
                 let sandbox = listed_as_sandbox(path, &self.pods);
                 if sandbox != cgroup.process.sandbox {
                     cgroup.process = Process::default();
@@ -187,12 +238,12 @@ impl ContainerCollector {
             }
             cgroup.read(
                 &self.spec,
-                now_s,
+                turn,
                 is_root,
-                is_limits_turn,
                 || listed_as_sandbox(path, &self.pods),
                 &mut self.buf,
             );
+            is_any_gone |= std::mem::take(&mut cgroup.is_gone);
             // Each cgroup has its turn, so that the work is spread over the collections.
             let is_first = cgroup.reading.open_files.is_none();
             if at as u32 % LIMITS_EVERY == self.limits_in || is_first {
@@ -217,17 +268,16 @@ impl ContainerCollector {
                 });
             }
         }
-        if let Some(root) = self.cgroups.get_mut("/") {
-            let mut disks = Vec::new();
-            self.diskstats.read_if_there(&mut disks);
-            root.reading.filesystems = self.filesystems.read(&disks);
-        }
-        self.name_devices();
+        is_any_gone
     }
 
     fn read_limits_soon(&mut self) {
         if self.limits_in == 0 {
             self.limits_in = LIMITS_EVERY;
+            self.all_limits_in = self
+                .all_limits_in
+                .checked_sub(1)
+                .unwrap_or(ALL_LIMITS_EVERY - 1);
         }
         self.limits_in -= 1;
         if self.limits_in == 0 || self.machine.memory_bytes == 0 {
@@ -328,6 +378,8 @@ impl Cgroup {
             reading: Reading::new(created_s),
             process: Process::default(),
             is_new: true,
+            is_read: false,
+            is_gone: false,
             throttled: None,
         }
     }
@@ -335,21 +387,27 @@ impl Cgroup {
     fn read(
         &mut self,
         spec: &ContainerSpec,
-        now_s: u64,
+        turn: Turn,
         is_root: bool,
-        is_limits_turn: bool,
         sandbox: impl FnOnce() -> Option<bool>,
         buf: &mut Vec<u8>,
     ) {
         let reading = &mut self.reading;
-        reading.now_s = now_s;
-        let is_limits_turn = std::mem::take(&mut self.is_new) || is_limits_turn;
+        reading.now_s = turn.now_s;
+        let is_new = std::mem::take(&mut self.is_new);
+        let is_limits_turn = is_new || turn.has_limits;
         // Without a quota nothing is slowed down; a new one is seen with the limits.
         let quota = reading.limits.cpu.and_then(|cpu| cpu.quota_us);
-        let has_quota = quota.is_some() || is_limits_turn;
-        self.files.usage(buf, has_quota, &mut reading.usage);
+        let expected = Expected {
+            quota: quota.is_some() || is_limits_turn,
+            kills: turn.has_kills,
+        };
+        let had = reading.usage.counts();
+        self.files.usage(buf, expected, &mut reading.usage);
+        self.is_gone = had && !reading.usage.counts();
         if is_limits_turn {
-            reading.limits = self.files.limits(buf);
+            let has_all = is_new || turn.has_all_limits;
+            reading.limits = self.files.limits(buf, has_all, reading.limits);
         }
         reading.throttled_ratio = reading.usage.cpu.and_then(|cpu| {
             let now = (cpu.periods, cpu.throttled_periods);

@@ -13,8 +13,11 @@ use std::io::{ErrorKind, Read, Seek, SeekFrom};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use kansoku_parsers::kernel::cgroup::keyed;
+
 use super::cgroup_usage::Memory;
 use super::container::Names;
+use super::kernel_file::KernelFile;
 
 /// How long an ended container's count is given: several scrapes of any usual interval.
 const STAYS_S: u64 = 600;
@@ -24,6 +27,32 @@ const MAX_ENDED: usize = 256;
 const MAX_PATHS: usize = 4096;
 /// Records of the log that are read in one turn.
 const MAX_RECORDS: usize = 4096;
+
+/// The kernel's count of all processes that it killed for want of memory.
+pub struct KillCount {
+    vmstat: KernelFile,
+    last: Option<u64>,
+}
+
+impl KillCount {
+    /// The count in the node's /proc/vmstat.
+    pub fn new(procfs: &Path) -> Self {
+        Self {
+            vmstat: KernelFile::whole(procfs.join("vmstat")),
+            last: None,
+        }
+    }
+
+    /// Whether there may be more than when this was asked last. To be asked before the cgroups are read, so that a
+    /// kill meanwhile is seen at the next time.
+    pub fn has_grown(&mut self, buf: &mut Vec<u8>) -> bool {
+        let now = (self.vmstat.read_if_there(buf))
+            .then(|| keyed::values(buf, ["oom_kill"])[0])
+            .flatten();
+        let last = std::mem::replace(&mut self.last, now);
+        now.is_none() || last != now
+    }
+}
 
 /// Counts kills.
 pub struct OomKills {
@@ -183,6 +212,26 @@ mod tests {
         assert_eq!(lately(&kills), [(PATH.to_owned(), 0)]);
         kills.forget(2005);
         assert_eq!(lately(&kills), [(PATH.to_owned(), 1)]);
+    }
+
+    #[test]
+    fn kills_are_expected_when_the_kernel_counts_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut count = KillCount::new(folder.path());
+        let mut buf = Vec::new();
+        let mut grown = |vmstat: Option<&str>| {
+            if let Some(text) = vmstat {
+                std::fs::write(folder.path().join("vmstat"), text).unwrap();
+            }
+            count.has_grown(&mut buf)
+        };
+        // Without a count it is never known that there are none.
+        assert_eq!([grown(None), grown(None)], [true, true]);
+        assert!(grown(Some("pgfault 1\noom_kill 3\n")));
+        assert!(!grown(Some("pgfault 2\noom_kill 3\n")));
+        assert!(grown(Some("pgfault 2\noom_kill 4\n")));
+        assert!(!grown(None));
+        assert!(grown(Some("pgfault 2\n")));
     }
 
     #[test]

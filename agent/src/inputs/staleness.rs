@@ -10,7 +10,7 @@ use kansoku_model::histogram::NativeHistogram;
 use kansoku_model::metric::{Point, STALE_BITS};
 use kansoku_model::prehashed::Prehashed;
 use kansoku_model::{FamilyId, MetricBatch, Suffix};
-use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+use xxhash_rust::xxh3::Xxh3;
 
 /// The value that ends a series.
 pub const STALE: f64 = f64::from_bits(STALE_BITS);
@@ -23,8 +23,6 @@ pub struct Staleness {
     before: MetricBatch,
     /// The samples without a time of their own; those of native histograms come last.
     ends: Vec<End>,
-    /// The series of those samples, as one number each.
-    series: Vec<u64>,
     /// The last of them.
     histograms: Vec<NativeHistogram>,
     /// How many there were with those that have a time of their own.
@@ -32,6 +30,7 @@ pub struct Staleness {
 }
 
 /// What ends a series, but for the value.
+#[derive(Clone, Copy, PartialEq)]
 struct End {
     family: FamilyId,
     suffix: Suffix,
@@ -48,76 +47,95 @@ impl Staleness {
     /// Appends markers for the series of the batch before that are not in `batch`; how many of
     /// `batch` were not in the one before.
     pub fn mark(&mut self, batch: &mut MetricBatch) -> usize {
+        // What is collected from the same things has the same names in the same places.
+        let has_same_names = self.before.has_names_of(batch);
         let n_samples = batch.points().len() + batch.histograms().len();
-        let Some(series) = self.if_changed(batch) else {
+        if has_same_names && own(batch).eq(self.ends.iter().copied()) {
             self.histograms = own_histograms(batch);
             self.n_samples = n_samples;
-            return n_samples - self.series.len();
-        };
-        let present: HashSet<u64, Prehashed> = series.iter().copied().collect();
+            return n_samples - self.ends.len();
+        }
+        let mut ends = Vec::with_capacity(n_samples);
+        ends.extend(own(batch));
         let next = Self {
-            before: batch.without_points(),
-            ends: own(batch).map(|(point, _)| End::of(point)).collect(),
-            series,
+            before: match has_same_names {
+                true => std::mem::take(&mut self.before),
+                false => batch.without_points(),
+            },
+            ends,
             histograms: own_histograms(batch),
             n_samples,
         };
-        let n_known = std::mem::replace(self, next).end_all_but(&present, batch);
-        n_samples.saturating_sub(n_known)
-    }
-
-    /// Appends what ends all series of the batch before.
-    pub fn end(self, batch: &mut MetricBatch) {
-        self.end_all_but(&HashSet::default(), batch);
-    }
-
-    /// The series of the batch in order, unless they are those of the batch before: what is collected
-    /// from the same things comes in the same order.
-    fn if_changed(&self, batch: &MetricBatch) -> Option<Vec<u64>> {
-        let families = batch.families().iter();
-        let families: Vec<u64> = families
-            .map(|f| xxh3_64(batch.text(f.name).as_bytes()))
-            .collect();
-        let mut labels = Vec::new();
-        let mut all =
-            own(batch).map(|(p, _)| series(batch, p, families[p.family.0 as usize], &mut labels));
-        for (at, known) in self.series.iter().enumerate() {
-            let now = all.next();
-            if now != Some(*known) {
-                let same = self.series[..at].iter().copied();
-                return Some(same.chain(now).chain(all).collect());
-            }
-        }
-        let more: Vec<u64> = all.collect();
-        (!more.is_empty()).then(|| [&self.series[..], &more].concat())
-    }
-
-    /// Appends a marker for each series that is not present; how many are.
-    fn end_all_but(self, present: &HashSet<u64, Prehashed>, batch: &mut MetricBatch) -> usize {
-        let mut n_present = 0;
-        let n_points = self.ends.len() - self.histograms.len();
-        for (at, (end, series)) in self.ends.iter().zip(&self.series).enumerate() {
-            if present.contains(series) {
-                n_present += 1;
-                continue;
-            }
-            let family = &self.before.families()[end.family.0 as usize];
-            let (name, help) = (self.before.text(family.name), self.before.text(family.help));
+        let last = std::mem::replace(self, next);
+        let names = if has_same_names {
+            &self.before
+        } else {
+            &last.before
+        };
+        let (n_known, gone) = gone(names, &last.ends, &self.before, &self.ends, has_same_names);
+        let first_histogram = last.ends.len() - last.histograms.len();
+        for at in gone {
+            let end = &last.ends[at];
+            let family = &names.families()[end.family.0 as usize];
+            let (name, help) = (names.text(family.name), names.text(family.help));
             let point = Point {
                 family: batch.family(name, family.kind, help),
                 suffix: end.suffix,
-                labels: batch.label_set(self.before.pairs_of(end.labels)),
+                labels: batch.label_set(names.pairs_of(end.labels)),
                 time_ms: None,
                 value: STALE,
             };
-            let histogram = at.checked_sub(n_points).map(|at| NativeHistogram {
+            let histogram = at.checked_sub(first_histogram).map(|at| NativeHistogram {
                 sum: STALE,
-                ..self.histograms[at].clone()
+                ..last.histograms[at].clone()
             });
             batch.push_sample(point, histogram);
         }
-        n_present
+        n_samples.saturating_sub(n_known)
     }
+
+    /// Appends what ends all series of the batch before to an empty batch.
+    pub fn end(mut self, batch: &mut MetricBatch) {
+        self.mark(batch);
+    }
+}
+
+/// How many of the last samples there are again, and the places of those that are not. With the same names, both
+/// lists mostly begin and end alike, and only what lies between is looked up.
+fn gone(
+    last_names: &MetricBatch,
+    last: &[End],
+    names: &MetricBatch,
+    now: &[End],
+    has_same_names: bool,
+) -> (usize, Vec<usize>) {
+    let (mut start, mut n_tail) = (0, 0);
+    if has_same_names {
+        let alike = |(a, b): &(&End, &End)| a == b;
+        start = last.iter().zip(now).take_while(alike).count();
+        let tails = last[start..].iter().rev().zip(now[start..].iter().rev());
+        n_tail = tails.take_while(alike).count();
+    }
+    let between = |ends: &[End]| start..ends.len() - n_tail;
+    let mut known = Vec::new();
+    let mut ids = |names, ends: &[End]| -> Vec<u64> {
+        known.clear();
+        let ids = ends.iter().map(|end| series(names, end, &mut known));
+        ids.collect()
+    };
+    let mut present: HashSet<u64, Prehashed> = ids(names, &now[between(now)]).into_iter().collect();
+    let last_ids = ids(last_names, &last[between(last)]);
+    let mut gone: Vec<usize> = between(last).collect();
+    gone.retain(|at| !present.contains(&last_ids[at - start]));
+    if start + n_tail > 0 {
+        // A series that a batch had twice may still be among those that begin or end alike.
+        let families: HashSet<u32> = gone.iter().map(|at| last[*at].family.0).collect();
+        let mut alike = [&now[..start], &now[now.len() - n_tail..]].concat();
+        alike.retain(|end| families.contains(&end.family.0));
+        present.extend(ids(names, &alike));
+        gone.retain(|at| !present.contains(&last_ids[at - start]));
+    }
+    (last.len() - gone.len(), gone)
 }
 
 impl End {
@@ -131,8 +149,9 @@ impl End {
 }
 
 /// The samples that have no time of their own.
-fn own(batch: &MetricBatch) -> impl Iterator<Item = (&Point, Option<&NativeHistogram>)> {
-    batch.samples().filter(|(point, _)| point.time_ms.is_none())
+fn own(batch: &MetricBatch) -> impl Iterator<Item = End> {
+    let samples = batch.samples().map(|(point, _)| point);
+    samples.filter(|p| p.time_ms.is_none()).map(End::of)
 }
 
 fn own_histograms(batch: &MetricBatch) -> Vec<NativeHistogram> {
@@ -143,14 +162,14 @@ fn own_histograms(batch: &MetricBatch) -> Vec<NativeHistogram> {
 
 /// Name and labels in one number; equal sets in another order are other series, which no collector
 /// makes. `known` has the numbers of label sets by the place of their first pair.
-fn series(batch: &MetricBatch, point: &Point, name: u64, known: &mut Vec<u64>) -> u64 {
-    let at = point.labels.0 as usize;
+fn series(names: &MetricBatch, end: &End, known: &mut Vec<u64>) -> u64 {
+    let at = end.labels.0 as usize;
     if known.len() <= at {
         known.resize(at + 1, 0);
     }
-    if point.labels.1 > 0 && known[at] == 0 {
+    if end.labels.1 > 0 && known[at] == 0 {
         let mut hash = Xxh3::new();
-        for (name, value) in batch.labels_of(point) {
+        for (name, value) in names.pairs_of(end.labels) {
             for text in [name, value] {
                 hash.update(&[0xff]);
                 hash.update(text.as_bytes());
@@ -158,18 +177,13 @@ fn series(batch: &MetricBatch, point: &Point, name: u64, known: &mut Vec<u64>) -
         }
         known[at] = hash.digest();
     }
-    let labels = if point.labels.1 > 0 { known[at] } else { 0 };
-    let suffix = point.suffix as u64;
-    let mut all = [0; 24];
-    for (part, number) in all
-        .as_chunks_mut::<8>()
-        .0
-        .iter_mut()
-        .zip([name, labels, suffix])
-    {
-        *part = number.to_le_bytes();
-    }
-    xxh3_64(&all)
+    let labels = if end.labels.1 > 0 { known[at] } else { 0 };
+    let name = names.text(names.families()[end.family.0 as usize].name);
+    let mut hash = Xxh3::new();
+    hash.update(&labels.to_le_bytes());
+    hash.update(&[end.suffix as u8]);
+    hash.update(name.as_bytes());
+    hash.digest()
 }
 
 #[cfg(test)]
@@ -249,6 +263,71 @@ mod tests {
                 .iter()
                 .all(|p| p.value.to_bits() == STALE_BITS)
         );
+    }
+
+    #[test]
+    fn what_is_marked_does_not_depend_on_names_and_order() {
+        // Series of a batch: the family and the label, which may be spelled by pairs of its own.
+        let batch = |series: &[(&str, &str)], has_own_pairs: bool| {
+            let mut batch = MetricBatch::default();
+            for name in ["a", "b", "c"] {
+                batch.family(name, Gauge, "");
+            }
+            let sets = ["x", "y", "x", "z"].map(|label| (label, batch.label_set([("l", label)])));
+            for (name, label) in series {
+                let family = batch.family(name, Gauge, "");
+                let mut all = sets.iter().filter(|(known, _)| known == label);
+                let set = if has_own_pairs {
+                    all.next_back()
+                } else {
+                    all.next()
+                };
+                let labels = set.expect("a label of the list").1;
+                batch.push(Point {
+                    family,
+                    suffix: Suffix::None,
+                    labels,
+                    time_ms: None,
+                    value: 1.0,
+                });
+            }
+            batch
+        };
+        let all = [
+            ("a", "x"),
+            ("a", "y"),
+            ("b", "x"),
+            ("b", "z"),
+            ("c", "y"),
+            ("a", "x"),
+        ];
+        // Every choice of them before and after, with the same and with other names.
+        for before in 0..1u32 << all.len() {
+            for after in 0..1u32 << all.len() {
+                let chosen = |mask: u32| -> Vec<(&str, &str)> {
+                    let of = all.iter().enumerate();
+                    of.filter(|(n, _)| mask >> n & 1 == 1)
+                        .map(|(_, s)| *s)
+                        .collect()
+                };
+                let (old, new) = (chosen(before), chosen(after));
+                let mut staleness = Staleness::default();
+                staleness.mark(&mut batch(&old, false));
+                let mut now = batch(&new, after % 3 == 0);
+                staleness.mark(&mut now);
+                let marked = &now.points()[new.len()..];
+                let series = |point: &Point| {
+                    let label = now.labels_of(point).next().expect("a label").1;
+                    (now.text(now.family_of(point).name), label)
+                };
+                let mut marked: Vec<_> = marked.iter().map(series).collect();
+                let mut expected = old.clone();
+                expected.retain(|series| !new.contains(series));
+                marked.sort_unstable();
+                expected.sort_unstable();
+                assert_eq!(marked, expected, "{old:?} {new:?}");
+            }
+        }
     }
 
     #[test]

@@ -74,6 +74,8 @@ impl Ticker {
             match stop.recv_timeout(wait) {
                 Err(RecvTimeoutError::Timeout) if is_pause => {
                     resident::give_back_freed();
+                    // The code of a tick is not run before the next one.
+                    resident::release_program_pages();
                     is_tidy = true;
                 }
                 Err(RecvTimeoutError::Timeout) => {}

@@ -43,7 +43,7 @@ fn parse_all(bytes: &[u8]) {
     let _ = cgroup::blkio::entries(bytes).count();
     let _ = cgroup::cpu_max::parse(bytes);
     let _ = cgroup::io_stat::devices(bytes).count();
-    let _ = cgroup::keyed::pairs(bytes).count();
+    let _ = cgroup::keyed::values(bytes, ["anon", "file", "slab"]);
     let _ = cgroup::procs::parse(bytes);
     let _ = cgroup::scalar::parse(bytes);
 }

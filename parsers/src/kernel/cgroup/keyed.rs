@@ -1,26 +1,24 @@
 //! Files of `key value` lines: cpu.stat, cpuacct.stat, memory.stat, memory.events,
 //! memory.oom_control, pids.events.
 
-use crate::kernel::scan::{lines, number, text, words};
+use crate::kernel::scan::{lines, number};
 
-/// The pairs of the file. Lines of another shape are skipped: kernels add such lines, and what is
-/// wanted is still right.
-pub fn pairs(bytes: &[u8]) -> impl Iterator<Item = (&str, u64)> {
-    lines(bytes).filter_map(|line| {
-        let mut words = words(line);
-        let key = text(words.next()?)?;
-        let value = number(words.next()?)?;
-        words.next().is_none().then_some((key, value))
-    })
-}
-
-/// The values of `keys`, in one pass; `None` for those that are not there.
+/// The values of `keys`, in one pass; `None` for those that are not there. Lines of another shape are
+/// skipped: kernels add such lines, and what is wanted is still right.
 #[must_use]
 pub fn values<const N: usize>(bytes: &[u8], keys: [&str; N]) -> [Option<u64>; N] {
     let mut out = [None; N];
     let mut missing = N;
-    for (key, value) in pairs(bytes) {
-        if let Some(at) = keys.iter().position(|k| *k == key) {
+    for line in lines(bytes) {
+        // Only the value of a line that is wanted is looked at: memory.stat has a hundred lines.
+        let Some(end) = memchr::memchr(b' ', line) else {
+            continue;
+        };
+        let (key, value) = line.split_at(end);
+        let is_key = |k: &str| k.len() == key.len() && k.as_bytes() == key;
+        if let Some(at) = keys.iter().position(|k| is_key(k))
+            && let Some(value) = number(value.trim_ascii())
+        {
             missing -= usize::from(out[at].replace(value).is_none());
             if missing == 0 {
                 break;
