@@ -10,10 +10,12 @@ use std::time::Duration;
 
 use kansoku_model::plugin::{did_you_mean, parse_size};
 use kansoku_model::{ConfigError, Place};
+use kansoku_query::logql::matchers_of_selector;
 use kansoku_query::number::parse_duration_ms;
+use kansoku_store::RetentionRule;
 
 /// What the file may say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct ConfigFile {
     /// The file's text, for `/api/v1/status/config`.
     pub text: String,
@@ -25,6 +27,8 @@ pub struct ConfigFile {
     pub max_labels: usize,
     /// How far ahead of this machine's clock a pushed sample or line may be.
     pub max_ahead: Duration,
+    /// Shorter times for some streams and series.
+    pub retention: Vec<RetentionRule>,
     /// How often the aggregator stores its own metrics; zero is never.
     pub own_metrics_interval: Duration,
     /// Labels added to its own metrics.
@@ -43,6 +47,7 @@ impl Default for ConfigFile {
             max_labels: 64,
             // Prometheus's and Loki's grace for clocks that run ahead.
             max_ahead: Duration::from_secs(600),
+            retention: Vec::new(),
             // Prometheus's usual scrape interval.
             own_metrics_interval: Duration::from_secs(15),
             own_metrics_labels: Vec::new(),
@@ -65,6 +70,12 @@ const KEYS: [(&str, &str); 6] = [
 
 /// The section whose keys are free.
 const LABELS: &str = "own_metrics.labels.";
+
+/// The section of rules, each a section of its name with `selector` and `period`.
+const RETENTION: &str = "retention.";
+
+/// Parts hold a day; a shorter time would only be hidden.
+const PERIOD_MIN_MS: i64 = 3_600_000;
 
 /// More is no configuration.
 const FILE_MAX_BYTES: u64 = 1 << 20;
@@ -110,6 +121,11 @@ impl ConfigFile {
             config.set(&entry)?;
             seen.push(entry.key);
         }
+        let is_half = |r: &&RetentionRule| r.matchers.is_empty() || r.period_ms == 0;
+        if let Some(rule) = config.retention.iter().find(is_half) {
+            let message = format!("retention '{}' needs both selector and period", rule.name);
+            return Err(ConfigError::new(&Place::new(&Arc::from(name), 1), message));
+        }
         Ok(config)
     }
 
@@ -118,6 +134,10 @@ impl ConfigFile {
             let pair = (label.to_owned(), entry.value.clone());
             self.own_metrics_labels.push(pair);
             return Ok(());
+        }
+        if let Some(key) = entry.key.strip_prefix(RETENTION) {
+            let wrong = |message| ConfigError::new(&entry.place, message);
+            return self.set_retention(key, &entry.value).map_err(wrong);
         }
         let Some((_, form)) = KEYS.iter().find(|(key, _)| *key == entry.key) else {
             let known = KEYS.iter().map(|(key, _)| *key);
@@ -129,6 +149,43 @@ impl ConfigFile {
             let message = format!("'{}' is '{}', but must be {form}", entry.key, entry.value);
             ConfigError::new(&entry.place, message)
         })
+    }
+
+    /// One of the two keys of a rule.
+    fn set_retention(&mut self, key: &str, value: &str) -> Result<(), String> {
+        let (name, what) = key
+            .rsplit_once('.')
+            .ok_or("expected 'retention:', a name, and 'selector' and 'period' below it")?;
+        let at = self.retention.iter().position(|r| r.name == name);
+        let at = at.unwrap_or_else(|| {
+            self.retention.push(RetentionRule {
+                name: name.to_owned(),
+                matchers: Vec::new(),
+                period_ms: 0,
+            });
+            self.retention.len() - 1
+        });
+        let rule = &mut self.retention[at];
+        match what {
+            "selector" => {
+                rule.matchers = matchers_of_selector(value).map_err(|e| e.to_string())?;
+                if rule.matchers.is_empty() {
+                    let cure = "for all data there is --storage.retention.time";
+                    return Err(format!("'{key}' selects everything; {cure}"));
+                }
+            }
+            "period" => {
+                let ms = parse_duration_ms(value).ok();
+                rule.period_ms = ms.filter(|ms| *ms >= PERIOD_MIN_MS).ok_or_else(|| {
+                    format!("'{key}' is '{value}', but must be a duration of at least 1h")
+                })?;
+            }
+            _ => {
+                let hint = did_you_mean(what, ["selector", "period"].into_iter());
+                return Err(format!("unknown key '{what}' of a retention{hint}"));
+            }
+        }
+        Ok(())
     }
 
     /// `None` when the value is not what the key wants.
@@ -249,6 +306,42 @@ own_metrics:
   labels:
     cluster: \"home # 1\"
 ";
+
+    #[test]
+    fn retention_has_a_selector_and_a_period() {
+        let read = |text: &str| {
+            let config = ConfigFile::parse("k.yaml", text);
+            config.map(|c| c.retention).map_err(|e| e.to_string())
+        };
+        let two = "retention:\n  dev:\n    selector: '{namespace=\"dev\", app=~\"a.*\"}'\n    period: 3d\n  tmp:\n    period: 1h\n    selector: '{namespace=\"tmp\"}'\n";
+        let rules = read(two).unwrap();
+        assert_eq!(rules.len(), 2);
+        assert_eq!(
+            (rules[0].name.as_str(), rules[0].matchers.len()),
+            ("dev", 2)
+        );
+        assert_eq!(rules[1].period_ms, 3_600_000);
+        for (text, expected) in [
+            (
+                "retention:\n  dev:\n    period: 3d\n",
+                "needs both selector and period",
+            ),
+            ("retention:\n  dev:\n    period: 3m\n", "at least 1h"),
+            (
+                "retention:\n  dev:\n    selector: '{}'\n",
+                "selects everything",
+            ),
+            ("retention:\n  dev:\n    selector: '{a='\n", "parse error"),
+            (
+                "retention:\n  dev:\n    perid: 3d\n",
+                "did you mean 'period'",
+            ),
+            ("retention:\n  period: 3d\n", "a name"),
+        ] {
+            let error = read(text).unwrap_err();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
 
     #[test]
     fn a_file_with_all_keys_is_read() {

@@ -90,6 +90,8 @@ impl Running {
         let options = Options {
             memory_limit_bytes: settings.memory_limit_bytes,
             retention_ms: settings.retention_ms(),
+            retention_bytes: Some(settings.retention_bytes).filter(|bytes| *bytes > 0),
+            retention_rules: settings.config.retention.clone(),
             parse_selector: deletes::parse_selector,
             delete_cancel_ms: i64::try_from(settings.delete_cancel_period.as_millis())
                 .unwrap_or(i64::MAX),

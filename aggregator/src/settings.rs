@@ -57,6 +57,11 @@ pub struct Settings {
         value_parser = parse_duration)]
     pub retention: Duration,
 
+    /// The oldest data goes while the store takes more than this, for example 500GiB; 0 is no limit.
+    #[arg(long = "storage.retention.size", value_name = "SIZE", default_value = "0",
+        value_parser = parse_bytes)]
+    pub retention_bytes: u64,
+
     /// Memory of the store for data not yet written out and for caches, for example 512MiB.
     #[arg(long = "storage.memory-limit", value_name = "SIZE", default_value = "512MiB",
         value_parser = parse_memory)]
@@ -137,7 +142,15 @@ impl Settings {
         if let Some(path) = &self.config_path {
             self.config = ConfigFile::read(path)?;
         }
-        Ok(())
+        let longest = self.retention_ms().unwrap_or(i64::MAX);
+        let rules = &self.config.retention;
+        match rules.iter().find(|rule| rule.period_ms >= longest) {
+            Some(rule) => Err(format!(
+                "retention.{}.period is not shorter than --storage.retention.time, which nothing outlives; raise that one",
+                rule.name
+            )),
+            None => Ok(()),
+        }
     }
 
     /// The retention the store is told: none in test mode, whose samples are decades old.
@@ -146,6 +159,10 @@ impl Settings {
         let keeps_all = self.test_mode || self.retention.is_zero();
         (!keeps_all).then(|| i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX))
     }
+}
+
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "expected a size such as 500GiB".into())
 }
 
 const DURATION_FORM: &str = "expected a duration such as 15d, 12h, 1h30m or 250ms";

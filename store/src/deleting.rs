@@ -189,11 +189,12 @@ impl Store {
         })
     }
 
-    /// The deletes that a merge which starts now applies: those that are settled.
+    /// The deletes that a merge which starts now applies: those that are settled, and what rules of the
+    /// retention take.
     pub(crate) fn settled_deletes(&self) -> Vec<Arc<Delete>> {
         let view = self.inner.view();
         let settled = view.deletes.iter().filter(|d| d.settled > 0 && !d.is_done);
-        settled.cloned().collect()
+        settled.chain(view.expiring.iter()).cloned().collect()
     }
 
     /// Numbers that no merge may reach across: what was stored before a delete that can still be taken
@@ -236,7 +237,7 @@ impl Store {
 }
 
 /// Whether the part holds rows that the delete may take.
-fn holds(part: &Part, delete: &Delete) -> bool {
+pub fn holds(part: &Part, delete: &Delete) -> bool {
     if !delete.covers(part) {
         return false;
     }

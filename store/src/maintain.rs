@@ -29,16 +29,21 @@ impl Store {
     /// When the work failed; it is tried again by the next call.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, StoreError> {
         self.refuse_when_poisoned()?;
-        let parts_flushed = self.flush_when_due(now_ms)?;
-        if parts_flushed > 0 {
-            return Ok(Maintained {
-                parts_flushed,
-                ..Maintained::default()
-            });
-        }
+        // A full disk ends flushes, but not retention, which makes room.
+        let full = match self.flush_when_due(now_ms) {
+            Ok(0) => None,
+            Ok(parts_flushed) => {
+                return Ok(Maintained {
+                    parts_flushed,
+                    ..Maintained::default()
+                });
+            }
+            Err(full @ StoreError::Full { .. }) => Some(full),
+            Err(e) => return Err(e),
+        };
         // Somebody else merges: that is the one piece of work there is.
         let Ok(_merging) = self.inner.merging.try_lock() else {
-            return Ok(Maintained::default());
+            return full.map_or_else(|| Ok(Maintained::default()), Err);
         };
         let parts_dropped = self.expire(now_ms)?;
         if parts_dropped > 0 {
@@ -47,7 +52,13 @@ impl Store {
                 ..Maintained::default()
             });
         }
-        let parts_rewritten = self.advance_deletes(now_ms)?;
+        if let Some(full) = full {
+            return Err(full);
+        }
+        let mut parts_rewritten = self.expire_by_rule(now_ms)?;
+        if parts_rewritten == 0 {
+            parts_rewritten = self.advance_deletes(now_ms)?;
+        }
         if parts_rewritten > 0 {
             return Ok(Maintained {
                 parts_rewritten,
@@ -246,34 +257,6 @@ impl Store {
             self.inner.disk.keep_as(&name, &kept)?;
         }
         Ok(())
-    }
-
-    /// Drops parts that are wholly older than the retention, and forgets marks that old.
-    fn expire(&self, now_ms: i64) -> Result<usize, StoreError> {
-        let Some(retention_ms) = self.inner.options.retention_ms else {
-            return Ok(0);
-        };
-        let oldest_ms = now_ms.saturating_sub(retention_ms);
-        {
-            let mut marks = self.inner.marks.lock().expect(LOCK);
-            marks.expire(oldest_ms);
-        }
-        let parts = &self.inner.view().parts;
-        let old: Vec<Arc<Part>> = parts
-            .iter()
-            .filter(|p| p.newest_ms() < oldest_ms)
-            .cloned()
-            .collect();
-        if old.is_empty() {
-            return Ok(0);
-        }
-        self.replace_parts(&old, Vec::new())?;
-        self.inner.interner.sweep();
-        self.inner
-            .counters
-            .parts_expired
-            .fetch_add(old.len() as u64, Ordering::Relaxed);
-        Ok(old.len())
     }
 
     pub(crate) fn replace_parts(

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::deletes::ParseSelector;
+use crate::retention::RetentionRule;
 
 /// The smallest memory limit: below it every flush would be a handful of lines.
 pub(crate) const MEMORY_LIMIT_MIN_BYTES: usize = 4 << 20;
@@ -23,6 +24,10 @@ pub struct Options {
     pub memory_limit_bytes: usize,
     /// Parts older than this are dropped; `None` keeps everything.
     pub retention_ms: Option<i64>,
+    /// The oldest parts are dropped while parts and WAL take more than this.
+    pub retention_bytes: Option<u64>,
+    /// Shorter times for some streams and series.
+    pub retention_rules: Vec<RetentionRule>,
     /// A head is written out when it is this old, however small it is.
     pub head_max_age_ms: i64,
     /// A WAL segment is ended when it is this long.
@@ -44,6 +49,8 @@ impl Options {
             path: path.into(),
             memory_limit_bytes: 512 << 20,
             retention_ms: None,
+            retention_bytes: None,
+            retention_rules: Vec::new(),
             head_max_age_ms: 10 * 60 * 1000,
             wal_segment_bytes: 64 << 20,
             parse_selector: |_, _| Err("nothing can be deleted here".into()),

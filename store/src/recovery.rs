@@ -58,6 +58,7 @@ impl Store {
             sealed: Vec::new(),
             parts,
             deletes,
+            expiring: Arc::default(),
         };
         let store = Self {
             inner: Inner {

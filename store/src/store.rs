@@ -55,6 +55,8 @@ pub(crate) struct View {
     /// In flush order.
     pub parts: Vec<Arc<Part>>,
     pub deletes: Arc<[Arc<Delete>]>,
+    /// What rules of the retention take.
+    pub expiring: Arc<[Arc<Delete>]>,
 }
 
 impl View {

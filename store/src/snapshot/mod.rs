@@ -86,8 +86,8 @@ impl Snapshot {
 
     /// The deletes that take something of a part; never of a head, whose data is newer than they are.
     fn deletes_of(&self, part: &Part) -> Vec<&Delete> {
-        let deletes = self.view.deletes.iter().map(|d| &**d);
-        deletes.filter(|d| d.covers(part)).collect()
+        let deletes = self.view.deletes.iter().chain(self.view.expiring.iter());
+        deletes.map(|d| &**d).filter(|d| d.covers(part)).collect()
     }
 
     /// All heads, oldest first.

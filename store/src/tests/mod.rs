@@ -10,6 +10,7 @@ mod deletes;
 mod faults;
 mod parts;
 mod power_cut;
+mod retention;
 mod store;
 
 use std::ops::ControlFlow;

@@ -60,6 +60,7 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "storage.delete-cancel-period" => ms(s.delete_cancel_period),
         "storage.path" => s.storage_path.display().to_string(),
         "storage.retention.time" => ms(s.retention),
+        "storage.retention.size" => s.retention_bytes.to_string(),
         "storage.memory-limit" => s.memory_limit_bytes.to_string(),
         "config.file" => {
             let path = s.config_path.as_ref();
