@@ -1,15 +1,19 @@
 //! The lines of a page of a log part: as templates and columns, or as they are.
 //!
 //! Which of the two is smaller is known only when both are compressed, so plain lines are first
-//! estimated from a sample; templates that do not beat the estimate by far are compared in full. The
-//! rule: a page never takes more than its plain lines would.
+//! estimated from a sample and from how many of them repeat; templates that do not beat the estimate
+//! by far are compared in full. The rule: a page takes no more than its plain lines would.
 //!
 //! ```text
 //! kind 0, plain:     reference of the bytes of all lines
 //! kind 1, templates: bytes of all lines (varint); references of structure, numbers, texts, packed
 //! ```
 
+use std::collections::HashSet;
+
+use kansoku_model::prehashed::Prehashed;
 use kansoku_model::select::LogBlock;
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::{PartFile, PartWriter, Section};
 use crate::StoreError;
@@ -99,7 +103,9 @@ impl Lines {
         let sample = &rows.text[..rows.text.len().min(SAMPLE_BYTES)];
         let packed_sample = out.pack(sample)?;
         let ratio = packed_sample.len() as f64 / sample.len().max(1) as f64;
-        if total as f64 > rows.text.len() as f64 * ratio * CLEARLY_SMALLER {
+        // A line that came before costs zstd next to nothing, however far back that was.
+        let distinct_bytes = distinct_bytes(rows) as f64;
+        if total as f64 > distinct_bytes * ratio * CLEARLY_SMALLER {
             let plain = out.pack(&rows.text)?;
             if plain.len().min(rows.text.len()) <= total {
                 return out.put_smaller(&plain, &rows.text).map(Self::Plain);
@@ -177,4 +183,12 @@ impl Lines {
         text.clear();
         decode(parts, text).map_err(damaged)
     }
+}
+
+/// Bytes of the lines without those that are the same as one before.
+fn distinct_bytes(rows: &LogBlock) -> usize {
+    let mut seen: HashSet<u64, Prehashed> = HashSet::default();
+    let lines = rows.lines.iter();
+    let distinct = lines.filter(|line| seen.insert(xxh3_64(rows.bytes(**line))));
+    distinct.map(|line| line.len as usize).sum()
 }

@@ -208,3 +208,27 @@ fn hostile_times_make_few_files() {
         all.iter().filter(|e| !e.contains(" -")).count()
     );
 }
+
+#[test]
+fn what_repeats_far_apart_takes_no_more_than_zstd_makes_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut random = Random(7);
+    // Longer than the piece of text by which rows are estimated.
+    let once: Vec<String> = (0..9000)
+        .map(|i| format!("request {i} has come from {:016x}", random.next()))
+        .collect();
+    let lines: Vec<(i64, &str)> = (0..20_000)
+        .map(|i| (T0_NS + i as i64 * 1000, once[i % 9000].as_str()))
+        .collect();
+    store.append(log_in(logs(0, "a", 0, &lines))).unwrap();
+    store.flush().unwrap();
+    let text: String = lines.iter().map(|(_, line)| *line).collect();
+    let rows = zstd::bulk::compress(text.as_bytes(), 1).unwrap().len() as u64;
+    // The times, the lengths and the filter lie beside the lines.
+    let disk_bytes = store.stats().disk_bytes;
+    assert!(
+        disk_bytes < rows + 16_000,
+        "{disk_bytes} bytes, {rows} as rows"
+    );
+}
