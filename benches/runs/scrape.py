@@ -8,10 +8,11 @@ whole agent with the metrics of node and containers on, of 110 pods.
     veths     the same with 110 veth interfaces more, none excluded; in a network namespace of its own (root)
     pods      the agent's /metrics on 110 pods of two containers and a sandbox each, as cgroups with a sleeping process
               (root, cgroup v1 or v2); without a cluster, so names are empty
+    pods_busy the same with processes that each do a little every few seconds, so that no cgroup is idle
 
 Each is scraped 20 times to warm up and then 200 times; CPU is user + system of the process per scrape.
 """
-import argparse, json, os, pathlib, shutil, socket, statistics, subprocess, time, urllib.request, uuid
+import argparse, json, os, pathlib, shutil, signal, socket, statistics, subprocess, time, urllib.request, uuid
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -24,12 +25,15 @@ def free_port():
         return s.getsockname()[1]
 
 
+def resident_mb(pid):
+    status = pathlib.Path(f"/proc/{pid}/status").read_text()
+    return next(int(l.split()[1]) for l in status.splitlines() if l.startswith("VmRSS:")) / 1024
+
+
 def usage(pid):
     # In clock ticks of the scheduler, to the nanosecond: /proc/PID/stat alone is too coarse for a millisecond.
     ran = sum(int((task / "schedstat").read_text().split()[0]) for task in pathlib.Path(f"/proc/{pid}/task").iterdir())
-    status = pathlib.Path(f"/proc/{pid}/status").read_text()
-    rss = next(int(l.split()[1]) for l in status.splitlines() if l.startswith("VmRSS:"))
-    return ran / 1e9, rss / 1024
+    return ran / 1e9, resident_mb(pid)
 
 
 def scrape(url, encoding):
@@ -90,13 +94,17 @@ def veths(agent):
     return both(agent)
 
 
-def pods(agent):
+def pods_busy(agent):
+    return pods(agent, ["sh", "-c", "while :; do sleep 5; done"])
+
+
+def pods(agent, command=("sleep", "1000")):
     """cgroups as the kubelet makes them, in every tree that there is."""
     trees = [CGROUPS] if (CGROUPS / "cgroup.controllers").exists() else [t for t in CGROUPS.iterdir() if t.is_dir() and not t.is_symlink()]
     trees = [t / "bench-kubepods" for t in trees if (t / "cgroup.procs").exists()]
     if any(t.exists() for t in trees):
         return {"error": "another run is under way"}
-    sleeper = lambda: subprocess.Popen(["sleep", "1000"])
+    sleeper = lambda: subprocess.Popen(command, start_new_session=True)
     processes, paths = [], []
     try:
         for n in range(110):
@@ -120,16 +128,20 @@ def pods(agent):
         containers = measure("kansoku-agent /metrics/cadvisor", program, port, path="/metrics/cadvisor", scrapes=50)
         # What the two inputs take by themselves, without scrapes.
         process = subprocess.Popen([str(a) for a in program], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        time.sleep(20)
+        time.sleep(65)
         before, _ = usage(process.pid)
-        time.sleep(60)
-        after, rss = usage(process.pid)
+        rss, end = [], time.monotonic() + 60
+        while time.monotonic() < end:
+            time.sleep(0.05)
+            rss.append(resident_mb(process.pid))
+        after, _ = usage(process.pid)
         process.terminate()
         process.wait()
-        return [whole, containers, {"name": "pushed every 15 s", "cpu_percent": round((after - before) / 60 * 100, 3), "rss_mb": round(rss, 1)}]
+        return [whole, containers, {"name": "pushed every 15 s", "cpu_percent": round((after - before) / 60 * 100, 3), "cpu_ms_per_tick": round((after - before) / 4 * 1000, 1),
+                                    "rss_mb": round(statistics.median(rss), 1), "rss_highest_mb": round(max(rss), 1)}]
     finally:
         for process in processes:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)
             process.wait()
         for path in paths:
             while path.name != path.parents[-1].name and path not in (t.parent for t in trees):
@@ -148,7 +160,7 @@ def main():
     options = parser.parse_args()
     results = {}
     for name in options.workloads:
-        results[name] = {"default": default, "veths": veths, "pods": pods}[name](options.agent.resolve())
+        results[name] = {"default": default, "veths": veths, "pods": pods, "pods_busy": pods_busy}[name](options.agent.resolve())
     print(json.dumps(results, indent=1))
     if options.out:
         options.out.write_text(json.dumps(results, indent=1) + "\n")
