@@ -56,6 +56,10 @@ impl LogSource for Snapshot {
                 continue;
             }
             let deletes = self.deletes_of_block(&block);
+            if deletes.iter().any(|d| d.selector.lines.is_some()) {
+                // Whether a line was deleted is seen by all of it.
+                block.fields = None;
+            }
             let flow = match &deletes[..] {
                 [] => visit(&block)?,
                 _ => visit(&Struck::new(&block, &deletes))?,

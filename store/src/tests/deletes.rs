@@ -411,3 +411,41 @@ fn a_store_without_deletes_is_as_before() {
     let (store, _) = open_plainly(dir.path());
     assert_eq!(entries(&store.snapshot()).len(), 1);
 }
+
+#[test]
+fn a_query_of_few_fields_shows_no_deleted_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = open(dir.path());
+    let text = |n: i64| {
+        let who = if n % 3 == 0 { "secret" } else { "public" };
+        format!(
+            "{{\"n\":{n},\"who\":\"{who}\",\"path\":\"/a/b/{}\"}}",
+            n % 7
+        )
+    };
+    let all: Vec<(i64, String)> = (0..3000).map(|n| (n, text(n))).collect();
+    let rows: Vec<(i64, &str)> = all.iter().map(|(t, l)| (*t, l.as_str())).collect();
+    put(&store, "a", &rows);
+    store.flush().unwrap();
+    store
+        .delete(request(
+            DeleteKind::Logs,
+            "app=a|secret",
+            i64::MIN,
+            i64::MAX,
+        ))
+        .unwrap();
+    let fields = kansoku_model::select::LogSelect {
+        fields: Some(vec!["n".into()]),
+        ..wanted(Direction::Forward)
+    };
+    let mut n_rows = 0;
+    let mut block = kansoku_model::select::LogBlock::default();
+    kansoku_model::LogSource::select(&store.snapshot(), &fields, &mut |b| {
+        b.load(&mut block)?;
+        n_rows += block.times.len();
+        Ok(std::ops::ControlFlow::Continue(()))
+    })
+    .unwrap();
+    assert_eq!(n_rows, 2000);
+}
