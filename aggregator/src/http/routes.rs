@@ -210,6 +210,9 @@ const ROUTES: &[Route] = &[
     loki_route("/loki/api/v1/index/stats", |a, c| {
         Box::pin(loki::labels::index_stats(a, c))
     }),
+    loki_route("/loki/api/v1/index/volume", |a, c| {
+        Box::pin(loki::volume::volume(a, c))
+    }),
     plain_route("/loki/api/v1/status/buildinfo", |a, c| {
         now(loki::labels::build_info(&a, &c))
     }),

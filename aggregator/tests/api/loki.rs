@@ -104,6 +104,30 @@ async fn labels_and_series() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn volumes_are_bytes_of_lines() {
+    let server = server().await;
+    let ask = async |more: &str| {
+        let path = format!("/loki/api/v1/index/volume?start=0&end=10{more}");
+        let json = server.get(&path).await.json();
+        json["data"]["result"].clone()
+    };
+    // "level=error msg=one" and "level=info msg=two"; "three".
+    let api = json!({"metric": {"job": "api"}, "value": [10, "37"]});
+    let web = json!({"metric": {"job": "web"}, "value": [10, "5"]});
+    let all = "&query=%7Bjob%3D~%22.%2B%22%7D";
+    assert_eq!(ask(all).await, json!([api, web]));
+    assert_eq!(ask(&format!("{all}&limit=1")).await, json!([api]));
+    let by_name = ask(&format!("{all}&aggregateBy=labels")).await;
+    let job = json!({"metric": {"job": ""}, "value": [10, "42"]});
+    let stream = json!({"metric": {"stream": ""}, "value": [10, "37"]});
+    assert_eq!(by_name, json!([job, stream]));
+    let part = "&query=%7Bjob%3D%22api%22%7D&start=2";
+    let path = format!("/loki/api/v1/index/volume?end=10{part}");
+    let json = server.get(&path).await.json();
+    assert_eq!(json["data"]["result"][0]["value"][1], "18", "{json}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn errors_are_plain_text() {
     let server = server().await;
     let query = "query=%7Bjob%3D%22api%22%7D";

@@ -19,15 +19,15 @@ use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
 
 /// Which streams are asked for.
-struct Wanted {
-    any_of: Vec<Vec<Matcher>>,
-    from_ns: i64,
-    to_ns: i64,
+pub(super) struct Wanted {
+    pub any_of: Vec<Vec<Matcher>>,
+    pub from_ns: i64,
+    pub to_ns: i64,
 }
 
 impl Wanted {
     /// `selectors` are the names of the parameters that hold them.
-    fn of(form: &Form, selectors: &[&str]) -> Result<Self, ApiError> {
+    pub fn of(form: &Form, selectors: &[&str]) -> Result<Self, ApiError> {
         let (from_ns, to_ns) = params::label_bounds(form, clock::now_ns())?;
         let texts = selectors.iter().flat_map(|name| form.all(name));
         let any_of = texts
@@ -42,7 +42,8 @@ impl Wanted {
     }
 }
 
-async fn run(
+/// Runs the work on a snapshot through the gate.
+pub(super) async fn run(
     app: Arc<App>,
     wanted: Result<Wanted, ApiError>,
     work: impl FnOnce(&Snapshot, &Wanted, &Interrupt) -> Result<Reply, ApiError> + Send + 'static,

@@ -7,3 +7,4 @@ pub mod errors;
 pub mod labels;
 pub mod params;
 pub mod query;
+pub mod volume;
