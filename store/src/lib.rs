@@ -32,6 +32,7 @@ mod retention;
 mod rows;
 mod samples;
 mod snapshot;
+mod spread;
 mod state;
 mod store;
 pub mod template;

@@ -18,6 +18,7 @@
 //!        per sample: the value's bits (8 bytes, little-endian)
 //! ```
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::Labels;
@@ -127,17 +128,42 @@ fn unpack(body: &[u8]) -> Result<Vec<u8>, Malformed> {
 #[derive(Debug)]
 pub struct Replayed {
     table: Arc<SeriesTable>,
-    /// By the segment's reference.
-    references: std::collections::HashMap<u32, u32>,
+    /// By the segment's reference: the table's and one, or 0.
+    dense: Vec<u32>,
+    /// References from `DENSE_MAX` on.
+    sparse: HashMap<u32, u32>,
 }
+
+/// References below this are found by place: four megabytes at the most, whatever a segment says.
+const DENSE_MAX: u32 = 1 << 20;
 
 impl Replayed {
     /// For a segment of which nothing has been read.
     pub fn new(table: Arc<SeriesTable>) -> Self {
         Self {
             table,
-            references: std::collections::HashMap::new(),
+            dense: Vec::new(),
+            sparse: HashMap::new(),
         }
+    }
+
+    fn known(&self, reference: u32) -> Option<u32> {
+        if reference >= DENSE_MAX {
+            return self.sparse.get(&reference).copied();
+        }
+        self.dense.get(reference as usize)?.checked_sub(1)
+    }
+
+    fn set(&mut self, reference: u32, known: u32) {
+        if reference >= DENSE_MAX {
+            self.sparse.insert(reference, known);
+            return;
+        }
+        let at = reference as usize;
+        if self.dense.len() <= at {
+            self.dense.resize(at + 1, 0);
+        }
+        self.dense[at] = known + 1;
     }
 
     /// Reads definitions. All of a segment go before its samples.
@@ -147,14 +173,15 @@ impl Replayed {
         for _ in 0..r.count(2)? {
             let reference = r.varint32()?;
             let bytes = r.text()?;
-            if let Some(&known) = self.references.get(&reference) {
+            if let Some(known) = self.known(reference) {
                 if self.table.labels(known).as_bytes() != bytes {
                     return Err(Malformed("a reference stands for two series"));
                 }
                 continue;
             }
             let labels = Labels::from_bytes(bytes).ok_or(Malformed("labels are not canonical"))?;
-            self.references.insert(reference, self.table.refer(labels));
+            let known = self.table.refer(labels);
+            self.set(reference, known);
         }
         r.end()
     }
@@ -169,7 +196,7 @@ impl Replayed {
         for _ in 0..n_runs {
             last = last.wrapping_add(r.signed()?);
             let reference = u32::try_from(last).map_err(|_| Malformed("reference is too large"))?;
-            runs.push((self.references.get(&reference).copied(), 0));
+            runs.push((self.known(reference), 0));
         }
         let mut n_samples = 0usize;
         for run in &mut runs {
@@ -302,6 +329,20 @@ mod tests {
         assert_eq!((n_lost, &got.times[..]), (2, &[1, 4][..]));
         assert_eq!(got.values, [1.0, 4.0]);
         assert_eq!(got.runs, [(0, 1), (1, 1)]);
+    }
+
+    #[test]
+    fn references_of_any_size_are_known() {
+        let mut replayed = Replayed::new(table(3));
+        for (reference, known) in [(0, 2), (DENSE_MAX - 1, 1), (DENSE_MAX, 0), (u32::MAX, 2)] {
+            assert_eq!(replayed.known(reference), None);
+            replayed.set(reference, known);
+            assert_eq!(replayed.known(reference), Some(known));
+        }
+        assert_eq!(
+            (replayed.known(1), replayed.known(DENSE_MAX + 1)),
+            (None, None)
+        );
     }
 
     #[test]

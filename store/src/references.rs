@@ -6,11 +6,13 @@
 //! rule: a reference is never given to another series as long as its table lives.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, RwLock, RwLockReadGuard};
 
 use kansoku_model::Labels;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
+
+use crate::spread::Spread;
 
 /// Memory of a series besides its labels: its places in the tables.
 const SERIES_BYTES: usize = 136;
@@ -42,31 +44,6 @@ struct Known {
     /// one asked for is mostly the next one here.
     keys: Vec<u128>,
     bytes: usize,
-}
-
-/// The keys are good hashes already.
-#[derive(Debug, Clone, Copy, Default)]
-struct Spread(u64);
-
-impl BuildHasher for Spread {
-    type Hasher = Self;
-    fn build_hasher(&self) -> Self {
-        *self
-    }
-}
-
-impl Hasher for Spread {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
-        }
-    }
-    fn write_u128(&mut self, n: u128) {
-        self.0 = n as u64;
-    }
 }
 
 impl SeriesTable {

@@ -4,15 +4,18 @@
 //! are built for new series only. The rule: value bits are never touched.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex};
 
 use kansoku_model::metric::Point;
 use kansoku_model::{Labels, MatchOp, Matcher, MetricBatch};
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
+use super::LOCK;
 use super::run::Run;
 use crate::references::{Samples, SeriesTable};
 use crate::samples;
+use crate::spread::Spread;
 
 /// Memory of a series besides its samples and labels: tables and postings.
 const SERIES_BYTES: usize = 256;
@@ -36,15 +39,54 @@ pub struct OneSeries {
 pub struct HeadSeries {
     /// By a 128-bit hash of the label bytes as they came.
     spellings: HashMap<u128, u32>,
+    /// All series, or none as long as all came by reference: references differ where labels do.
     by_labels: HashMap<Arc<Labels>, u32>,
     /// By reference: the series and one, or 0 for one without samples here.
     by_reference: Vec<u32>,
     /// References with samples here.
     pub n_referenced: usize,
-    /// Series by a hash of one label pair: candidates, to be verified.
-    postings: HashMap<u64, Vec<u32>>,
+    /// Taken by a query while it looks for candidates.
+    postings: Mutex<Postings>,
     pub series: Vec<OneSeries>,
     pub n_samples: u64,
+}
+
+/// Series by a hash of one label pair: candidates, to be verified. Made when a query asks.
+#[derive(Debug)]
+struct Postings {
+    by_pair: HashMap<u64, Vec<u32>, Spread>,
+    /// How many series are in it.
+    n_series: usize,
+    /// Drawn anew for each head: nobody can prepare pairs that meet in one place.
+    seed: u64,
+}
+
+impl Default for Postings {
+    fn default() -> Self {
+        Self {
+            by_pair: HashMap::default(),
+            n_series: 0,
+            seed: RandomState::new().hash_one(0),
+        }
+    }
+}
+
+impl Postings {
+    fn key(&self, name: &str, value: &str) -> u64 {
+        let hash = |text: &str| xxh3_64_with_seed(text.as_bytes(), self.seed);
+        hash(name) ^ hash(value).rotate_left(17)
+    }
+
+    /// Takes in the series that are new since the last time.
+    fn extend(&mut self, series: &[OneSeries]) {
+        for (id, one) in series.iter().enumerate().skip(self.n_series) {
+            for (name, value) in one.labels.iter() {
+                let key = self.key(name, value);
+                self.by_pair.entry(key).or_default().push(id as u32);
+            }
+        }
+        self.n_series = series.len();
+    }
 }
 
 impl HeadSeries {
@@ -62,7 +104,7 @@ impl HeadSeries {
                 None => {
                     let labels = Arc::new(batch.series_of(point));
                     grown += 2 * labels.as_bytes().len();
-                    let id = self.series(labels, &mut grown);
+                    let id = self.series_of(labels, &mut grown);
                     self.spellings.insert(key, id);
                     grown += SPELLING_BYTES;
                     id
@@ -100,7 +142,12 @@ impl HeadSeries {
         {
             return known - 1;
         }
-        let id = self.series(table.labels(reference), grown);
+        let labels = table.labels(reference);
+        let id = if self.by_labels.is_empty() {
+            self.add(labels, grown)
+        } else {
+            self.series_of(labels, grown)
+        };
         if self.by_reference.len() <= at {
             self.by_reference.resize(at + 1, 0);
         }
@@ -109,19 +156,23 @@ impl HeadSeries {
         id
     }
 
-    fn series(&mut self, labels: Arc<Labels>, grown: &mut usize) -> u32 {
+    /// The series of labels that came in a batch.
+    fn series_of(&mut self, labels: Arc<Labels>, grown: &mut usize) -> u32 {
+        if self.by_labels.is_empty() {
+            let all = self.series.iter().zip(0..);
+            self.by_labels = all.map(|(one, id)| (Arc::clone(&one.labels), id)).collect();
+        }
         if let Some(id) = self.by_labels.get(&labels) {
             return *id;
         }
+        let id = self.add(Arc::clone(&labels), grown);
+        self.by_labels.insert(labels, id);
+        id
+    }
+
+    fn add(&mut self, labels: Arc<Labels>, grown: &mut usize) -> u32 {
         let id = self.series.len() as u32;
-        for (name, value) in labels.iter() {
-            self.postings
-                .entry(pair_hash(name, value))
-                .or_default()
-                .push(id);
-        }
         *grown += SERIES_BYTES;
-        self.by_labels.insert(Arc::clone(&labels), id);
         self.series.push(OneSeries {
             labels,
             run: Run::default(),
@@ -134,29 +185,34 @@ impl HeadSeries {
 
     /// The series that pass all matchers.
     pub fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = &'a OneSeries> {
-        let empty: &[u32] = &[];
-        let fewest = matchers
-            .iter()
-            .filter(|m| m.op == MatchOp::Equal && !m.value.is_empty())
-            .map(|m| {
-                self.postings
-                    .get(&pair_hash(&m.name, &m.value))
-                    .map_or(empty, |p| p)
-            })
-            .min_by_key(|ids| ids.len());
-        let all = if fewest.is_some() {
+        let candidates = self.candidates(matchers);
+        let all = if candidates.is_some() {
             0
         } else {
             self.series.len()
         };
-        let candidates = fewest
-            .unwrap_or(empty)
-            .iter()
-            .map(|&id| id as usize)
-            .chain(0..all);
-        candidates
+        let ids = candidates.unwrap_or_default().into_iter();
+        ids.map(|id| id as usize)
+            .chain(0..all)
             .map(|id| &self.series[id])
             .filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels)))
+    }
+
+    /// Numbers of the series that one of the matchers leaves; `None` when none of them is of use.
+    fn candidates(&self, matchers: &[Matcher]) -> Option<Vec<u32>> {
+        let mut pairs = matchers
+            .iter()
+            .filter(|m| m.op == MatchOp::Equal && !m.value.is_empty())
+            .peekable();
+        pairs.peek()?;
+        let mut postings = self.postings.lock().expect(LOCK);
+        postings.extend(&self.series);
+        let postings = &*postings;
+        let ids = |m: &Matcher| postings.by_pair.get(&postings.key(&m.name, &m.value));
+        let all: Option<Vec<&Vec<u32>>> = pairs.map(ids).collect();
+        // A pair that no series has leaves none.
+        let fewest = all.and_then(|all| all.into_iter().min_by_key(|ids| ids.len()));
+        Some(fewest.cloned().unwrap_or_default())
     }
 }
 
@@ -174,10 +230,6 @@ fn spell(batch: &MetricBatch, point: &Point, out: &mut Vec<u8>) {
         put(value);
     }
     out.extend_from_slice(batch.resource.labels.as_bytes());
-}
-
-fn pair_hash(name: &str, value: &str) -> u64 {
-    xxh3_64(name.as_bytes()) ^ xxh3_64(value.as_bytes()).rotate_left(17)
 }
 
 impl OneSeries {
@@ -237,7 +289,7 @@ mod tests {
     use kansoku_model::MetricKind;
 
     use super::*;
-    use crate::testing::samples;
+    use crate::testing::{by_reference, samples};
 
     fn all(head: &HeadSeries, matchers: &[Matcher]) -> Vec<(String, Vec<i64>, Vec<f64>)> {
         let mut got: Vec<_> = head
@@ -284,6 +336,23 @@ mod tests {
         }
         assert_eq!((head.series.len(), head.spellings.len()), (1, 2));
         assert_eq!(all(&head, &[])[0].1, [1, 2]);
+    }
+
+    #[test]
+    fn series_of_both_ways_in_are_one_and_found_however_late_they_came() {
+        let table = Arc::new(SeriesTable::new(1 << 20));
+        let referenced = |all: &[(u32, i64, f64)]| by_reference(&table, all);
+        let mut head = HeadSeries::default();
+        head.apply_samples(&referenced(&[(0, 1, 0.0), (1, 1, 0.0)]));
+        let wanted = [Matcher::equal("__name__", "m")];
+        assert_eq!(all(&head, &wanted).len(), 2);
+        head.apply(&samples(0, 0, "m", 2, &[0.0; 3]));
+        assert_eq!(all(&head, &wanted).len(), 3);
+        head.apply_samples(&referenced(&[(2, 3, 0.0), (3, 3, 0.0)]));
+        let got = all(&head, &wanted);
+        let times: Vec<&[i64]> = got.iter().map(|s| &s.1[..]).collect();
+        assert_eq!(times, [&[1, 2][..], &[1, 2], &[2, 3], &[3]]);
+        assert_eq!((got.len(), head.series.len()), (4, 4));
     }
 
     #[test]
