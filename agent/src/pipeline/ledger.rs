@@ -3,7 +3,9 @@
 //!
 //! Each bound admits a batch while less than it is in use, so it is exceeded by at most one batch
 //! and a batch larger than a whole bound still gets through. An output with nothing to do gets its
-//! batch even when the others have used up the whole: no output can starve another.
+//! batch even when the others have used up the whole: no output can starve another. Inputs that would
+//! have to drop what finds no room get a quarter more of the whole and of each share: those that wait
+//! keep both used up for as long as they have more than an output takes.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -41,25 +43,32 @@ struct Account {
     used_bytes: u64,
     n_batches: u64,
     limit_bytes: u64,
+    can_wait: bool,
 }
 
 impl State {
     fn has_room(&self, limits: &Ledger, input: usize, outputs: OutputSet) -> bool {
         let account = &self.inputs[input];
+        let extended = |limit: u64| match account.can_wait {
+            true => limit,
+            false => limit + limit / 4,
+        };
+        let share_bytes = extended(limits.share_bytes);
         account.used_bytes < account.limit_bytes
-            && outputs.iter().all(|o| self.outputs[o] < limits.share_bytes)
-            && (self.used_bytes < limits.limit_bytes
+            && outputs.iter().all(|o| self.outputs[o] < share_bytes)
+            && (self.used_bytes < extended(limits.limit_bytes)
                 || outputs.iter().any(|o| self.outputs[o] == 0))
     }
 }
 
 impl Ledger {
-    /// `inputs` are the inputs' own limits.
-    pub(super) fn new(limit_bytes: u64, inputs: &[u64], n_outputs: usize) -> Arc<Self> {
-        let account = |limit: &u64| Account {
+    /// `inputs` are the inputs' own limits, and whether they can wait.
+    pub(super) fn new(limit_bytes: u64, inputs: &[(u64, bool)], n_outputs: usize) -> Arc<Self> {
+        let account = |&(limit, can_wait): &(u64, bool)| Account {
             used_bytes: 0,
             n_batches: 0,
-            limit_bytes: (*limit).max(1),
+            limit_bytes: limit.max(1),
+            can_wait,
         };
         Arc::new(Self {
             limit_bytes: limit_bytes.max(1),
@@ -233,7 +242,7 @@ mod tests {
 
     #[test]
     fn admits_until_a_limit_is_reached_and_refuses_when_closed() {
-        let ledger = Ledger::new(1000, &[100, 1000], 2);
+        let ledger = Ledger::new(1000, &[(100, true), (1000, true)], 2);
         let both = OutputSet::first(2);
         let first = ledger.wait(0, both, 99).unwrap();
         let second = ledger.wait(0, both, 500).expect("exceeds its limit once");
@@ -249,8 +258,31 @@ mod tests {
     }
 
     #[test]
+    fn who_cannot_wait_finds_room_beside_those_who_can() {
+        let ledger = Ledger::new(1000, &[(1000, true), (1000, false), (10, false)], 2);
+        let output = OutputSet::one(0);
+        let logs = ledger
+            .wait(0, output, 1010)
+            .expect("exceeds the limit once");
+        let queued = ledger.charge_output(0, 510);
+        assert!(!ledger.has_room(0, output));
+        assert!(ledger.has_room(1, output));
+        let metrics = ledger.charge(Some(1), 200);
+        let more = ledger.charge_output(0, 100);
+        assert!(ledger.has_room(1, output), "1210 of 1250, 610 of 625");
+        let (own, whole) = (ledger.charge(Some(2), 10), ledger.charge(Some(1), 40));
+        assert!(!ledger.has_room(1, output) && !ledger.has_room(2, output));
+        drop(whole);
+        assert!(!ledger.has_room(2, output), "its own limit");
+        drop(own);
+        let share = ledger.charge_output(0, 20);
+        assert!(!ledger.has_room(1, output), "630 of 625");
+        drop((logs, queued, metrics, more, share));
+    }
+
+    #[test]
     fn an_idle_output_gets_a_batch_though_the_others_use_all() {
-        let ledger = Ledger::new(100, &[1000], 2);
+        let ledger = Ledger::new(100, &[(1000, true)], 2);
         let (_all, _queued) = (ledger.charge(None, 100), ledger.charge_output(0, 100));
         assert!(!ledger.has_room(0, OutputSet::one(0)));
         assert!(ledger.has_room(0, OutputSet::one(1)));

@@ -340,7 +340,7 @@ impl Link {
             counters: Arc::default(),
             metrics: Arc::default(),
             core: Arc::new(Core {
-                ledger: Ledger::new(limit, &[limit], n_outputs),
+                ledger: Ledger::new(limit, &[(limit, true)], n_outputs),
                 lanes: vec![Lane::default()],
                 filters: Vec::new(),
                 routes: queues.iter().enumerate().map(route).collect(),

@@ -101,9 +101,11 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     let filters: Vec<FilterStage> = (spec.filters.into_iter())
         .map(|f| stage(f, &mut metrics))
         .collect();
-    let limits: Vec<u64> = (spec.inputs.iter())
-        .map(|i| i.mem_buf_limit.unwrap_or(DEFAULT_MEM_BUF_LIMIT_BYTES))
-        .collect();
+    let limit = |i: &super::InputSpec| {
+        let bytes = i.mem_buf_limit.unwrap_or(DEFAULT_MEM_BUF_LIMIT_BYTES);
+        (bytes, i.input.can_wait())
+    };
+    let limits: Vec<(u64, bool)> = spec.inputs.iter().map(limit).collect();
     let ledger = Ledger::new(spec.mem_limit_bytes, &limits, spec.outputs.len());
     let intents_folder = (spec.storage_path.as_ref()).or(spec.state_path.as_ref());
     let intents_folder = intents_folder.map(|p| p.join("intents"));
