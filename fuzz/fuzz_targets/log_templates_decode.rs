@@ -38,12 +38,13 @@ fuzz_target!(|data: &[u8]| {
         at_least: 1.0,
         at_most: 200.0,
     };
+    let (names, ranges) = (["a".into(), "b".into()], [&range]);
     let search = Search {
         rows: 0..times.len(),
         needles: if n_lines % 2 == 0 { &[] } else { &[&any] },
         fields: (n_text % 2 == 0).then_some(Fields {
-            names: &["a".into(), "b".into()],
-            ranges: if n_text % 4 == 0 { &[] } else { &[&range] },
+            names: &names,
+            ranges: if n_text % 4 == 0 { &[] } else { &ranges },
         }),
     };
     text.clear();
