@@ -9,7 +9,9 @@ JSON lines while it takes them in (its default), `victoria-raw` keeps the lines 
 server. Disk is the folder after everything was flushed and merged. Then the server is started anew and asked each question once and
 then until it has taken a second, at least three times (but no longer than six seconds). Counts are compared with the truth.
 """
-import argparse, http.client, json, pathlib, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time, urllib.parse
+import argparse, http.client, json, pathlib, shutil, signal, struct, sys, tempfile, threading, time, urllib.parse
+
+from measured import Measured, free_port, post
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONNECTIONS = 4
@@ -17,13 +19,7 @@ SECONDS_PER_QUESTION, LONGEST_S = 1.0, 6.0
 ALL, JSON_APPS, NGINX = '{namespace=~".+"}', '{namespace=~"auth|payments|search|shop"}', '{namespace="ingress-nginx"}'
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
+class Server(Measured):
     """One store on a folder of its own."""
 
     def __init__(self, kind, work, binaries):
@@ -39,19 +35,8 @@ class Server:
             self.ready, self.push = "/health", f"/insert/loki/api/v1/push?{how}"
 
     def start(self):
-        begin = time.time()
-        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
         self.connection = None
-        while time.time() - begin < 300:
-            try:
-                if self.get(self.ready)[0] == 200:
-                    return
-            except OSError:
-                pass
-            if self.process.poll() is not None:
-                sys.exit(f"{self.kind} ended: see {self.log.name}")
-            time.sleep(0.01)
-        sys.exit(f"{self.kind} does not get ready")
+        return super().start()
 
     def get(self, path):
         for is_last in (False, True):
@@ -66,20 +51,9 @@ class Server:
                 if is_last:
                     raise
 
-    def cpu_s(self):
-        return time.clock_gettime((~self.process.pid << 3) | 2)
-
-    def memory_mb(self, key):
-        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(key + ":"):
-                return round(int(line.split()[1]) / 1000, 1)
-
     def written_bytes(self):
         fields = dict(line.split(": ") for line in pathlib.Path(f"/proc/{self.process.pid}/io").read_text().splitlines())
         return int(fields["write_bytes"])
-
-    def disk_bytes(self):
-        return sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
 
     def settle(self):
         """Brings everything to disk in its final form; answers the CPU seconds of it."""
@@ -133,15 +107,9 @@ def send(server, path):
                 body, n = next_request()
                 if body is None:
                     return
-                while True:
-                    connection.request("POST", server.push, body, headers)
-                    answer = connection.getresponse()
-                    text = answer.read()
-                    if answer.status not in (429, 503):
-                        break
-                    time.sleep(0.05)
-                if answer.status >= 300:
-                    errors.append(f"{answer.status} {text[:200]}")
+                error = post(connection, server.push, body, headers)
+                if error:
+                    errors.append(error)
                     return
                 lines.append(n)
 

@@ -8,18 +8,14 @@ of a shard are sent in order over one connection. CPU is utime+stime of the serv
 samples; disk is the folder after everything was flushed and merged, and the program was stopped (for Prometheus a snapshot, which
 is blocks only). At the end the server is killed with SIGKILL in the middle of a second ingest and started again.
 """
-import argparse, http.client, json, os, pathlib, shutil, signal, socket, struct, subprocess, sys, tempfile, threading, time, urllib.parse
+import argparse, http.client, json, pathlib, shutil, signal, struct, sys, tempfile, threading, time, urllib.parse
+
+from measured import Measured, free_port, post
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
-
-
-class Server:
+class Server(Measured):
     """One store on a folder of its own."""
 
     def __init__(self, kind, work, aggregator):
@@ -36,37 +32,11 @@ class Server:
         }[kind]
         self.ready = {"kansoku": "/-/ready", "prometheus": "/-/ready", "victoria-metrics": "/health"}[kind]
 
-    def start(self):
-        """Starts and answers how long it took until ready, in seconds."""
-        begin = time.time()
-        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
-        while time.time() - begin < 300:
-            try:
-                if self.get(self.ready)[0] == 200:
-                    return round(time.time() - begin, 3)
-            except OSError:
-                pass
-            if self.process.poll() is not None:
-                sys.exit(f"{self.kind} ended: see {self.log.name}")
-            time.sleep(0.005)
-        sys.exit(f"{self.kind} does not get ready")
-
     def get(self, path, method="GET"):
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         connection.request(method, path)
         answer = connection.getresponse()
         return answer.status, answer.read()
-
-    def cpu_s(self):
-        return time.clock_gettime((~self.process.pid << 3) | 2)
-
-    def memory_mb(self, key):
-        for line in pathlib.Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
-            if line.startswith(key + ":"):
-                return round(int(line.split()[1]) / 1000, 1)
-
-    def disk_bytes(self):
-        return sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file())
 
     def settle(self):
         """Brings everything to disk in its final form, as far as the program can be told to."""
@@ -117,15 +87,9 @@ def send(server, path, shards, until=None):
                     return
                 f.seek(offset)
                 body = f.read(length)
-                while True:
-                    connection.request("POST", server.path, body, headers)
-                    answer = connection.getresponse()
-                    text = answer.read()
-                    if answer.status not in (429, 503):
-                        break
-                    time.sleep(0.05)
-                if answer.status >= 300:
-                    errors.append(f"{answer.status} {text[:200]}")
+                error = post(connection, server.path, body, headers)
+                if error:
+                    errors.append(error)
                     return
                 acknowledged.append(samples)
 
