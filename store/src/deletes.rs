@@ -23,14 +23,18 @@ use std::sync::Arc;
 use kansoku_model::select::LogBlock;
 use kansoku_model::{Labels, Matcher};
 
-use crate::bytes::{Malformed, Reader, put_signed, put_text, put_u32, put_varint};
+use crate::bytes::{Malformed, Reader, put_signed, put_text, put_varint};
 use crate::manifest::Signal;
 use crate::part::Part;
-use crate::rows;
+use crate::{rows, sealed};
 
-const MAGIC: &[u8; 4] = b"KSDL";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 16;
+const FILE: sealed::Kind = sealed::Kind {
+    magic: b"KSDL",
+    version: 1,
+    other_file: "no file of deletes",
+    other_version: "deletes of an unknown version; use a newer kansoku",
+    damaged: "checksum of the deletes does not match",
+};
 /// The largest file of deletes that is read.
 pub const FILE_MAX_BYTES: u64 = 64 << 20;
 /// Deletes that are not done: each is looked at by every query.
@@ -228,13 +232,7 @@ pub fn encode(deletes: &[Arc<Delete>]) -> Vec<u8> {
             put_signed(&mut body, time);
         }
     }
-    let mut out = MAGIC.to_vec();
-    put_u32(&mut out, VERSION);
-    put_u32(&mut out, body.len() as u32);
-    let crc = crc32c::crc32c_append(crc32c::crc32c(&out), &body);
-    put_u32(&mut out, crc);
-    out.extend_from_slice(&body);
-    out
+    FILE.seal(&body)
 }
 
 /// Reads a file of deletes.
@@ -243,7 +241,7 @@ pub fn encode(deletes: &[Arc<Delete>]) -> Vec<u8> {
 /// What is wrong with it: what it holds must not come back, so a store without it is not opened.
 pub fn decode(bytes: &[u8], parse: ParseSelector) -> Result<Vec<Arc<Delete>>, String> {
     let malformed = |e: Malformed| e.0.to_owned();
-    let mut r = body_of(bytes).map_err(malformed)?;
+    let mut r = FILE.open(bytes).map_err(malformed)?;
     let n = r.count(8).map_err(malformed)?;
     let mut all = Vec::with_capacity(n);
     for _ in 0..n {
@@ -251,25 +249,6 @@ pub fn decode(bytes: &[u8], parse: ParseSelector) -> Result<Vec<Arc<Delete>>, St
     }
     r.end().map_err(malformed)?;
     Ok(all)
-}
-
-fn body_of(bytes: &[u8]) -> Result<Reader<'_>, Malformed> {
-    let mut r = Reader::new(bytes);
-    if r.take(4)? != MAGIC {
-        return Err(Malformed("no file of deletes"));
-    }
-    if r.u32()? != VERSION {
-        return Err(Malformed(
-            "deletes of an unknown version; use a newer kansoku",
-        ));
-    }
-    let (len, crc) = (r.u32()? as usize, r.u32()?);
-    let body = r.take(len)?;
-    r.end()?;
-    if crc32c::crc32c_append(crc32c::crc32c(&bytes[..HEADER_BYTES - 4]), body) != crc {
-        return Err(Malformed("checksum of the deletes does not match"));
-    }
-    Ok(Reader::new(body))
 }
 
 fn take_delete(r: &mut Reader<'_>, parse: ParseSelector) -> Result<Delete, String> {

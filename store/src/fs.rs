@@ -225,30 +225,24 @@ impl Disk {
 
     /// Removes a file; one that is gone already is fine.
     pub fn remove(&self, name: &str) -> Result<(), StoreError> {
-        let path = self.path(name);
-        self.run(
-            Operation::Remove,
-            "remove",
-            &path,
-            || match fs::remove_file(&path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other,
-            },
-        )
+        self.remove_by(name, |path| fs::remove_file(path))
     }
 
     /// Removes a folder and all that is in it; one that is gone already is fine.
     pub fn remove_folder(&self, name: &str) -> Result<(), StoreError> {
+        self.remove_by(name, |path| fs::remove_dir_all(path))
+    }
+
+    fn remove_by(
+        &self,
+        name: &str,
+        remove: impl FnOnce(&Path) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
         let path = self.path(name);
-        self.run(
-            Operation::Remove,
-            "remove",
-            &path,
-            || match fs::remove_dir_all(&path) {
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-                other => other,
-            },
-        )
+        self.run(Operation::Remove, "remove", &path, || match remove(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        })
     }
 
     /// Cuts a closed file to `len` bytes, durably.

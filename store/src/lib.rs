@@ -31,6 +31,7 @@ mod references;
 mod retention;
 mod rows;
 mod samples;
+mod sealed;
 mod snapshot;
 mod spread;
 mod state;

@@ -19,12 +19,17 @@ use std::collections::BTreeMap;
 
 use kansoku_model::{MetricBatch, MetricKind, Position, SourceId};
 
-use crate::bytes::{Malformed, Reader, put_signed, put_text, put_u32, put_varint};
+use crate::bytes::{Malformed, put_signed, put_text, put_varint};
 use crate::marks::Marks;
+use crate::sealed;
 
-const MAGIC: &[u8; 4] = b"KSST";
-const VERSION: u32 = 1;
-const HEADER_BYTES: usize = 16;
+const FILE: sealed::Kind = sealed::Kind {
+    magic: b"KSST",
+    version: 1,
+    other_file: "no state file",
+    other_version: "state file of an unknown version",
+    damaged: "checksum of the state file does not match",
+};
 /// The largest state file that is read: sixteen million marks.
 pub const FILE_MAX_BYTES: u64 = 1 << 30;
 
@@ -104,30 +109,11 @@ impl State {
             body.push(*kind as u8);
             put_text(&mut body, help.as_bytes());
         }
-        let mut out = MAGIC.to_vec();
-        put_u32(&mut out, VERSION);
-        put_u32(&mut out, body.len() as u32);
-        let crc = crc32c::crc32c_append(crc32c::crc32c(&out), &body);
-        put_u32(&mut out, crc);
-        out.extend_from_slice(&body);
-        out
+        FILE.seal(&body)
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut r = Reader::new(bytes);
-        if r.take(4)? != MAGIC {
-            return Err(Malformed("no state file"));
-        }
-        if r.u32()? != VERSION {
-            return Err(Malformed("state file of an unknown version"));
-        }
-        let (len, crc) = (r.u32()? as usize, r.u32()?);
-        let body = r.take(len)?;
-        r.end()?;
-        if crc32c::crc32c_append(crc32c::crc32c(&bytes[..HEADER_BYTES - 4]), body) != crc {
-            return Err(Malformed("checksum of the state file does not match"));
-        }
-        let mut r = Reader::new(body);
+        let mut r = FILE.open(bytes)?;
         let mut state = Self::default();
         for _ in 0..r.count(19)? {
             let id = u128::from_le_bytes(r.take(16)?.try_into().expect("sixteen bytes"));

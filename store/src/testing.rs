@@ -99,6 +99,17 @@ pub fn metric_in(batch: MetricBatch) -> Vec<Incoming<'static>> {
     vec![Incoming::Batch(RecordBatch::Metrics(batch))]
 }
 
+/// Every operation that changes the disk.
+pub const WRITES: [Operation; 7] = [
+    Operation::Create,
+    Operation::Write,
+    Operation::Sync,
+    Operation::SyncFolder,
+    Operation::Rename,
+    Operation::Truncate,
+    Operation::Remove,
+];
+
 /// Lets `n` operations of one kind pass and makes the next one fail; the later ones work again.
 #[derive(Debug)]
 pub struct FailOnce {

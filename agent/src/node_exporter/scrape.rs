@@ -22,6 +22,8 @@ const INLINE: Duration = Duration::from_millis(10);
 pub(super) struct Scraper {
     /// Held while collecting: one scrape at a time, the others wait.
     state: Arc<Mutex<State>>,
+    /// Held while an answer is made from it; who comes meanwhile does without.
+    last_text: Mutex<LastText>,
     names: BTreeSet<&'static str>,
     /// `None` with `--web.disable-exporter-metrics`.
     pub own: Option<Arc<OwnMetrics>>,
@@ -32,7 +34,6 @@ struct State {
     /// Reused from scrape to scrape; empty while an answer is being sent.
     batch: MetricBatch,
     own: MetricBatch,
-    last_text: LastText,
 }
 
 /// The collectors that a request wants.
@@ -51,8 +52,8 @@ impl Scraper {
                 collectors,
                 batch: MetricBatch::default(),
                 own: MetricBatch::default(),
-                last_text: LastText::default(),
             })),
+            last_text: Mutex::default(),
         }
     }
 
@@ -137,17 +138,8 @@ impl Scraper {
                 (state.batch, state.own) = (batch, own);
             }
         });
-        Some(match self.state.try_lock() {
-            Ok(mut state) => {
-                // Apart, for what is done at the end takes the lock too.
-                let mut last = std::mem::take(&mut state.last_text);
-                drop(state);
-                let answer = like_last(&mut last, batches, coding, done);
-                if let Ok(mut state) = self.state.try_lock() {
-                    state.last_text = last;
-                }
-                answer
-            }
+        Some(match self.last_text.try_lock() {
+            Ok(mut last) => like_last(&mut last, batches, coding, done),
             Err(_) => Body::of_metrics(batches, coding, done),
         })
     }

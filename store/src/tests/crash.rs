@@ -5,7 +5,7 @@ use std::fs;
 use super::{entries, open, series};
 use crate::fs::{Fault, Operation};
 use crate::testing::{
-    FailOnce, T0_MS, T0_NS, by_reference, log_in, logs, metric_in, options, samples,
+    FailOnce, T0_MS, T0_NS, WRITES, by_reference, log_in, logs, metric_in, options, samples,
 };
 use crate::{Incoming, Store, StoreError};
 
@@ -98,16 +98,6 @@ fn a_damaged_entry_in_the_middle_is_reported_and_its_segment_kept() {
     assert_eq!(entries(&store.snapshot()).len(), 4);
 }
 
-const OPERATIONS: [Operation; 7] = [
-    Operation::Create,
-    Operation::Write,
-    Operation::Sync,
-    Operation::SyncFolder,
-    Operation::Rename,
-    Operation::Truncate,
-    Operation::Remove,
-];
-
 /// Enough for one merge, and few enough that every operation can be made to fail in turn.
 const STEPS: u64 = 5;
 
@@ -195,7 +185,7 @@ fn survive(operation: Operation, n: i64, fault: Fault) -> bool {
 
 #[test]
 fn every_failing_operation_is_survived() {
-    for operation in OPERATIONS {
+    for operation in WRITES {
         let faults: &[Fault] = match operation {
             Operation::Write => &[Fault::Errno(5), Fault::Short(7, 28), Fault::Short(20, 5)],
             _ => &[Fault::Errno(5), Fault::Errno(28)],

@@ -20,20 +20,10 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use super::{entries, open, series};
 use crate::fs::{Disk, Fault, Operation};
 use crate::testing::{
-    FailOnce, T0_MS, T0_NS, by_reference, log_in, logs, metric_in, options, samples,
+    FailOnce, T0_MS, T0_NS, WRITES, by_reference, log_in, logs, metric_in, options, samples,
 };
 use crate::{Incoming, Options, Store, StoreError};
 
-const EVERY_OPERATION: [Operation; 8] = [
-    Operation::Create,
-    Operation::Write,
-    Operation::Sync,
-    Operation::SyncFolder,
-    Operation::Rename,
-    Operation::Truncate,
-    Operation::Remove,
-    Operation::Read,
-];
 const EIO: i32 = 5;
 const EMFILE: i32 = 24;
 const ENOSPC: i32 = 28;
@@ -106,7 +96,7 @@ fn copy(from: &Path, to: &Path) {
 fn a_fault_while_opening_is_told_and_the_next_opening_has_everything() {
     let dir = tempfile::tempdir().unwrap();
     let expected = crashed(dir.path());
-    for operation in EVERY_OPERATION {
+    for operation in WRITES.into_iter().chain([Operation::Read]) {
         let faults: &[Fault] = match operation {
             // A part on a broken medium is set aside, which `damage.rs` looks at.
             Operation::Read => &[Fault::Errno(EMFILE)],
