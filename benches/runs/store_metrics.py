@@ -25,7 +25,8 @@ class Server(Measured):
         (work / "prometheus.yml").write_text("global: {}\n")
         address = f"127.0.0.1:{self.port}"
         self.command = {
-            "kansoku": [str(aggregator), "--web.listen-address", address, "--storage.path", str(self.folder), "--storage.retention.time", "0"],
+            "kansoku": [str(aggregator), "--web.listen-address", address, "--storage.path", str(self.folder), "--storage.retention.time", "0",
+                        "--web.enable-admin-api"],
             "prometheus": ["prometheus", "--config.file", str(work / "prometheus.yml"), "--storage.tsdb.path", str(self.folder), "--web.listen-address", address,
                            "--web.enable-remote-write-receiver", "--web.enable-admin-api", "--storage.tsdb.retention.time=10y"],
             "victoria-metrics": ["victoria-metrics", f"-storageDataPath={self.folder}", f"-httpListenAddr={address}", "-retentionPeriod=100y"],
@@ -40,6 +41,8 @@ class Server(Measured):
 
     def settle(self):
         """Brings everything to disk in its final form, as far as the program can be told to."""
+        if self.kind == "kansoku":
+            self.get("/api/v1/admin/tsdb/compact", "POST")
         if self.kind == "victoria-metrics":
             self.get("/internal/force_flush")
             self.get("/internal/force_merge")

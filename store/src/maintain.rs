@@ -226,7 +226,39 @@ impl Store {
 
     fn merge_one(&self, now_ms: i64) -> Result<usize, StoreError> {
         let inner = &self.inner;
-        let old = merge::choose(&inner.view().parts, &self.delete_borders());
+        let parts = &inner.view().parts;
+        let mut arrivals = inner.arrivals.lock().expect(LOCK);
+        arrivals.observe(parts, now_ms);
+        let old = merge::choose(parts, &self.delete_borders(), &|signal, day| {
+            arrivals.worth(signal, day, now_ms)
+        });
+        drop(arrivals);
+        // An error of the flush comes up again, and is reported, by the next call of `maintain`.
+        self.merge(&old, &|| drop(self.flush_when_due(now_ms)))
+    }
+
+    /// Writes all heads out and brings the parts of each day together into as few as may be: the
+    /// least that the data can take, and quicker queries. It can take long.
+    ///
+    /// # Errors
+    /// When writing failed; what was done until then stays.
+    pub fn compact(&self) -> Result<usize, StoreError> {
+        self.flush_all()?;
+        let _merging = self.inner.merging.lock().expect(LOCK);
+        let mut n_merged = 0;
+        loop {
+            let parts = &self.inner.view().parts;
+            let old = merge::choose(parts, &self.delete_borders(), &|_, _| merge::Worth::ANY);
+            match self.merge(&old, &|| ())? {
+                0 => return Ok(n_merged),
+                n => n_merged += n,
+            }
+        }
+    }
+
+    /// Makes one part of some; returns how many they were.
+    fn merge(&self, old: &[Arc<Part>], breathe: &dyn Fn()) -> Result<usize, StoreError> {
+        let inner = &self.inner;
         let (Some(first), Some(last)) = (old.first(), old.last()) else {
             return Ok(0);
         };
@@ -235,9 +267,7 @@ impl Store {
             flushes: (first.entry().flushes.0, last.entry().flushes.1),
             ..*first.entry()
         };
-        // An error of the flush comes up again, and is reported, by the next call of `maintain`.
-        let breathe = || drop(self.flush_when_due(now_ms));
-        let bytes = self.rewrite(&old, entry, &breathe)?;
+        let bytes = self.rewrite(old, entry, breathe)?;
         inner.counters.merges.fetch_add(1, Ordering::Relaxed);
         inner
             .counters

@@ -3,9 +3,10 @@
 //! `choose` says what to merge, `write` makes the new part; `store.rs` makes it visible. Only
 //! neighbours in flush order are merged, so that "the later flush counts" keeps its meaning, and
 //! only runs that at least double their largest part, so that a byte is rewritten at most once per
-//! doubling. What cannot be read is left out and counted; the caller sets such parts aside.
+//! doubling. A day to which nothing came for an hour is brought together with less. What cannot be
+//! read is left out and counted; the caller sets such parts aside.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use kansoku_model::Labels;
@@ -21,16 +22,81 @@ use crate::part::samples::{SampleIndex, SamplePartWriter, SeriesRow};
 use crate::part::{Body, Part, PartFile, SampleReader};
 use crate::samples;
 
-/// Fewer parts than this are not worth a merge.
-const RUN_MIN: usize = 4;
 /// More at once would hold too many open blocks in memory.
 const RUN_MAX: usize = 16;
 /// No merge makes a larger part.
 const PART_MAX_BYTES: u64 = 8 << 30;
+/// A day to which no flush came for so long is taken to be over.
+const QUIET_MS: i64 = 3_600_000;
+
+/// What makes a run of parts worth a merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Worth {
+    parts_min: usize,
+    /// How large the new part is at least, in percent of the largest old one.
+    growth_percent: u64,
+}
+
+impl Worth {
+    /// While more comes.
+    const GROWING: Self = Self {
+        parts_min: 4,
+        growth_percent: 200,
+    };
+    /// When the day is over. What comes late rewrites it when it is a quarter of it.
+    const QUIET: Self = Self {
+        parts_min: 2,
+        growth_percent: 125,
+    };
+    /// When somebody asks for it.
+    pub const ANY: Self = Self {
+        parts_min: 2,
+        growth_percent: 100,
+    };
+}
+
+/// Which days get no more flushes. It counts from the time it is first asked.
+#[derive(Debug, Default)]
+pub struct Arrivals {
+    /// The newest flush of a day, and when it was first seen.
+    newest: HashMap<(Signal, Day), (u64, i64)>,
+}
+
+impl Arrivals {
+    /// Takes note of the parts there are.
+    pub fn observe(&mut self, parts: &[Arc<Part>], now_ms: i64) {
+        let mut newest: HashMap<(Signal, Day), u64> = HashMap::new();
+        for entry in parts.iter().map(|p| p.entry()) {
+            let flush = newest.entry((entry.signal, entry.day)).or_default();
+            *flush = entry.flushes.1.max(*flush);
+        }
+        let seen = |key: &(Signal, Day), flush: u64| match self.newest.get(key) {
+            // A clock that was set back begins anew.
+            Some(&(known, since_ms)) if known == flush && since_ms <= now_ms => since_ms,
+            _ => now_ms,
+        };
+        self.newest = newest
+            .into_iter()
+            .map(|(key, flush)| (key, (flush, seen(&key, flush))))
+            .collect();
+    }
+
+    /// What makes a merge of this day's parts worth while.
+    pub fn worth(&self, signal: Signal, day: Day, now_ms: i64) -> Worth {
+        match self.newest.get(&(signal, day)) {
+            Some((_, since_ms)) if now_ms.saturating_sub(*since_ms) >= QUIET_MS => Worth::QUIET,
+            _ => Worth::GROWING,
+        }
+    }
+}
 
 /// The parts that are best merged next, in flush order. Empty when there is nothing to do. No merge
 /// reaches across a border, a number between flushes.
-pub fn choose(parts: &[Arc<Part>], borders: &[u64]) -> Vec<Arc<Part>> {
+pub fn choose(
+    parts: &[Arc<Part>],
+    borders: &[u64],
+    worth: &dyn Fn(Signal, Day) -> Worth,
+) -> Vec<Arc<Part>> {
     let mut groups: BTreeMap<(Signal, Day, usize), Vec<&Arc<Part>>> = BTreeMap::new();
     for part in parts {
         let entry = part.entry();
@@ -40,10 +106,10 @@ pub fn choose(parts: &[Arc<Part>], borders: &[u64]) -> Vec<Arc<Part>> {
             .push(part);
     }
     let mut best: Option<(u64, &[&Arc<Part>])> = None;
-    for group in groups.values_mut() {
+    for ((signal, day, _), group) in &mut groups {
         group.sort_by_key(|p| p.entry().flushes);
         let sizes: Vec<u64> = group.iter().map(|p| p.file.len()).collect();
-        for run in runs(&sizes) {
+        for run in runs(&sizes, worth(*signal, *day)) {
             let mean = sizes[run.clone()].iter().sum::<u64>() / run.len() as u64;
             if best.is_none_or(|(least, _)| mean < least) {
                 best = Some((mean, &group[run]));
@@ -59,17 +125,27 @@ fn side(borders: &[u64], entry: &Entry) -> usize {
     borders.iter().filter(|b| entry.flushes.1 < **b).count()
 }
 
-/// All runs of neighbours that may be merged.
-fn runs(sizes: &[u64]) -> Vec<std::ops::Range<usize>> {
-    let mut found = Vec::new();
+/// The runs of neighbours that may be merged. Where no more comes, only those that no longer one
+/// holds: once is enough.
+fn runs(sizes: &[u64], worth: Worth) -> Vec<std::ops::Range<usize>> {
+    let mut found: Vec<std::ops::Range<usize>> = Vec::new();
     for start in 0..sizes.len() {
-        for end in start + RUN_MIN..=sizes.len().min(start + RUN_MAX) {
+        for end in start + worth.parts_min..=sizes.len().min(start + RUN_MAX) {
             let total: u64 = sizes[start..end].iter().sum();
             let largest = sizes[start..end].iter().copied().max().unwrap_or(0);
-            if total >= 2 * largest && total <= PART_MAX_BYTES {
+            if total * 100 >= largest * worth.growth_percent && total <= PART_MAX_BYTES {
                 found.push(start..end);
             }
         }
+    }
+    if worth != Worth::GROWING {
+        let all = found.clone();
+        found.retain(|run| {
+            let holds = |other: &std::ops::Range<usize>| {
+                other.start <= run.start && run.end <= other.end && other != run
+            };
+            !all.iter().any(holds)
+        });
     }
     found
 }
@@ -354,7 +430,7 @@ mod tests {
             (&[], false),
         ];
         for (sizes, allowed) in cases {
-            let found = runs(sizes);
+            let found = runs(sizes, Worth::GROWING);
             assert_eq!(!found.is_empty(), *allowed, "{sizes:?}");
             for run in found {
                 let largest = sizes[run.clone()].iter().max().unwrap();
@@ -368,7 +444,7 @@ mod tests {
         let (mut sizes, mut written): (Vec<u64>, u64) = (Vec::new(), 0);
         for flush in 0..1000 {
             sizes.push(10 + flush % 3);
-            while let Some(run) = runs(&sizes)
+            while let Some(run) = runs(&sizes, Worth::GROWING)
                 .into_iter()
                 .min_by_key(|r| sizes[r.clone()].iter().sum::<u64>() / r.len() as u64)
             {
@@ -379,5 +455,27 @@ mod tests {
         }
         assert!(written / 10_000 < 12, "amplification {}", written / 10_000);
         assert!(sizes.len() < 30, "{} parts stay", sizes.len());
+    }
+
+    #[test]
+    fn a_day_that_is_over_becomes_one_part_and_late_data_does_not_rewrite_it_each_time() {
+        assert_eq!(runs(&[112, 112, 35, 7], Worth::QUIET), [0..4]);
+        assert_eq!(runs(&[100, 1, 1], Worth::QUIET), [1..3]);
+        assert!(runs(&[100, 2], Worth::QUIET).is_empty());
+        assert_eq!(runs(&[100, 25], Worth::QUIET), [0..2]);
+        assert_eq!(runs(&[100, 2], Worth::ANY), [0..2]);
+        assert!(runs(&[100], Worth::ANY).is_empty());
+        assert!(runs(&[PART_MAX_BYTES, 2], Worth::ANY).is_empty());
+        assert_eq!(runs(&[1; 20], Worth::ANY).len(), 5);
+        let (mut sizes, mut written): (Vec<u64>, u64) = (vec![10_000], 0);
+        for late in 0..1000 {
+            sizes.push(1 + late % 3);
+            while let Some(run) = runs(&sizes, Worth::QUIET).first() {
+                let total = sizes[run.clone()].iter().sum();
+                written += total;
+                sizes.splice(run.clone(), [total]);
+            }
+        }
+        assert!(written < 2 * 12_000, "{written} bytes written");
     }
 }

@@ -68,6 +68,7 @@ impl Store {
                 interner,
                 queue: Queue::default(),
                 merging: Mutex::default(),
+                arrivals: Mutex::default(),
                 flushing: Mutex::default(),
                 wal: Mutex::new(OpenWal {
                     wal,

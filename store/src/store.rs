@@ -17,6 +17,7 @@ use crate::head::Head;
 use crate::intern::Interner;
 use crate::manifest::Manifest;
 use crate::marks::Marks;
+use crate::merge::Arrivals;
 use crate::part::{Body, Part, Shared};
 use crate::records;
 use crate::references::{Samples, SeriesTable};
@@ -87,6 +88,8 @@ pub(crate) struct Inner {
     pub queue: Queue,
     /// Held by the one merge or expiry that runs.
     pub merging: Mutex<()>,
+    /// Which days are over. Held while a merge is chosen.
+    pub arrivals: Mutex<Arrivals>,
     /// Held by the one flush that runs.
     pub flushing: Mutex<()>,
     /// The running segment. Held while a group is written and synced, and while a head is sealed.

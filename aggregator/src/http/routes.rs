@@ -181,6 +181,9 @@ const ROUTES: &[Route] = &[
     prometheus_route("/api/v1/admin/tsdb/snapshot", CHANGE, |a, c| {
         Box::pin(prometheus::admin::snapshot(a, c))
     }),
+    prometheus_route("/api/v1/admin/tsdb/compact", CHANGE, |a, c| {
+        Box::pin(prometheus::admin::compact(a, c))
+    }),
     // Loki
     Route {
         path: "/loki/api/v1/delete",

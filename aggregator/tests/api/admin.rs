@@ -68,6 +68,9 @@ async fn series_are_deleted_and_cleaned_as_prometheus_does() {
     let answer = ask(&server, Method::PUT, "/api/v1/admin/tsdb/clean_tombstones").await;
     assert_eq!(answer.status, 204, "{}", answer.text());
     assert_eq!(values(&server).await, left);
+    let answer = ask(&server, Method::POST, "/api/v1/admin/tsdb/compact").await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    assert_eq!(values(&server).await, left);
     let form = [("content-type", "application/x-www-form-urlencoded")];
     let body = "match[]=m%7Bjob%3D%22a%22%7D&match[]=m%7Bjob%3D%22c%22%7D";
     let answer = server
@@ -155,7 +158,12 @@ async fn lines_are_deleted_listed_and_taken_back_as_loki_does() {
 async fn nothing_is_deleted_unless_that_is_enabled() {
     let server = Server::start().await;
     server.write(DATA).await;
-    for path in ["delete_series?match[]=m", "clean_tombstones", "snapshot"] {
+    for path in [
+        "delete_series?match[]=m",
+        "clean_tombstones",
+        "snapshot",
+        "compact",
+    ] {
         let path = format!("/api/v1/admin/tsdb/{path}");
         let answer = ask(&server, Method::POST, &path).await;
         assert_eq!(answer.status, 503, "{path}");

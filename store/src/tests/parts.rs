@@ -128,6 +128,50 @@ fn the_order_of_entries_of_one_time_survives_flush_and_merge() {
 }
 
 #[test]
+fn a_day_that_is_over_becomes_one_part_by_itself_or_when_asked() {
+    const HOUR_MS: i64 = 3_600_000;
+    for asks in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = open(dir.path());
+        let fill = |from: i64, to: i64| {
+            for i in from..to {
+                let lines = [(T0_NS + i, "a line")];
+                store.append(log_in(logs(0, "a", 0, &lines))).unwrap();
+                let sample = samples(0, 0, "m", T0_MS + i, &[i as f64]);
+                store.append(metric_in(sample)).unwrap();
+                store.flush().unwrap();
+            }
+        };
+        fill(0, 3);
+        settle(&store, T0_MS);
+        settle(&store, T0_MS + HOUR_MS - 1);
+        // One more flush: the hour begins anew.
+        fill(3, 4);
+        let expected = (entries(&store.snapshot()), series(&store.snapshot()));
+        if asks {
+            assert!(store.compact().unwrap() > 0);
+            assert_eq!(store.compact().unwrap(), 0);
+        } else {
+            settle(&store, T0_MS + HOUR_MS);
+            assert_eq!(store.stats().log_parts, 1, "four parts of one size");
+            fill(4, 6);
+            settle(&store, T0_MS + HOUR_MS);
+            assert_eq!(store.stats().log_parts, 3);
+            settle(&store, T0_MS + 2 * HOUR_MS);
+        }
+        let after = store.stats();
+        assert_eq!((after.log_parts, after.metric_parts), (1, 1), "{asks}");
+        if asks {
+            let got = (entries(&store.snapshot()), series(&store.snapshot()));
+            assert_same(&got.0, &expected.0, "unchanged");
+            assert_same(&got.1, &expected.1, "unchanged");
+        } else {
+            assert_eq!(after.part_entries, 6);
+        }
+    }
+}
+
+#[test]
 fn retention_drops_whole_days_and_old_marks() {
     let dir = tempfile::tempdir().unwrap();
     let three_days = Options {

@@ -1,7 +1,7 @@
 //! `/api/v1/admin/tsdb/`: deleting series, cleaning up after it, snapshots.
 //!
-//! Paths, parameters and answers are Prometheus's, and like there they answer only with
-//! `--web.enable-admin-api`. A delete takes what was stored before it; what is written later to the
+//! Paths, parameters and answers are Prometheus's but for `compact`, which it has not; like there
+//! they answer only with `--web.enable-admin-api`. A delete takes what was stored before it; what is written later to the
 //! same times stays.
 
 use std::sync::Arc;
@@ -92,6 +92,17 @@ pub async fn snapshot(app: Arc<App>, call: Call) -> Reply {
     });
     match linked.await {
         Ok(_) => envelope::success(json!({ "name": name }).to_string().as_bytes()),
+        Err(failed) => told(failed),
+    }
+}
+
+/// `/api/v1/admin/tsdb/compact`: everything into as few parts as may be, logs as well.
+pub async fn compact(app: Arc<App>, _: Call) -> Reply {
+    if let Err(error) = allowed(&app) {
+        return error.reply();
+    }
+    match deletes::run(&app, "compact".to_owned(), Store::compact).await {
+        Ok(_) => Reply::empty(StatusCode::NO_CONTENT),
         Err(failed) => told(failed),
     }
 }
