@@ -264,4 +264,5 @@ def show(results):
         print(f"| {name} | " + " | ".join(cells) + f" | {ratio} |")
 
 
-main()
+if __name__ == "__main__":
+    main()

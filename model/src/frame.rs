@@ -115,7 +115,7 @@ impl<'a> Frame<'a> {
         let damaged = FrameError::Damaged("payload does not decompress");
         let payload = match self.bytes[5] {
             0 => stored.to_vec(),
-            FLAG_ZSTD => zstd::bulk::decompress(stored, raw_len).map_err(|_| damaged)?,
+            FLAG_ZSTD => decompress_zstd(stored, raw_len).ok_or(damaged)?,
             FLAG_LZ4 => lz4_flex::block::decompress(stored, raw_len).map_err(|_| damaged)?,
             _ => return Err(FrameError::Damaged("unknown compression")),
         };
@@ -312,6 +312,20 @@ fn compress_zstd(payload: &[u8], out: &mut Vec<u8>) {
         });
         out.extend_from_slice(compressed);
     });
+}
+
+/// What zstd made `stored` of, with a context that is made once per thread as well.
+fn decompress_zstd(stored: &[u8], raw_len: usize) -> Option<Vec<u8>> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Option<zstd::bulk::Decompressor<'static>>> =
+            const { RefCell::new(None) };
+    }
+    DECOMPRESSOR.with_borrow_mut(|decompressor| {
+        if decompressor.is_none() {
+            *decompressor = Some(zstd::bulk::Decompressor::new().ok()?);
+        }
+        decompressor.as_mut()?.decompress(stored, raw_len).ok()
+    })
 }
 
 fn checksum(frame: &[u8]) -> u32 {

@@ -116,7 +116,9 @@ impl<'a> Streams<'a> {
                 Value::Text(s) => batch.bytes(s),
                 _ => b"",
             };
-            let at = seen.iter().position(|s| *s == name).unwrap_or_else(|| {
+            // Two empty names are compared without memcmp, which is slow on those.
+            let is_it = |s: &&[u8]| s.len() == name.len() && (name.is_empty() || *s == name);
+            let at = seen.iter().position(is_it).unwrap_or_else(|| {
                 seen.push(name);
                 labels.push(match std::str::from_utf8(name) {
                     Ok("") | Err(_) => base.clone(),

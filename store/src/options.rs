@@ -69,6 +69,11 @@ impl Options {
         self.head_limit_bytes() * 3
     }
 
+    /// The replay of the WAL writes heads out when they are larger than this.
+    pub(crate) fn replayed_limit_bytes(&self) -> usize {
+        self.heads_limit_bytes() + self.head_limit_bytes() / 2
+    }
+
     /// What the table of series that samples refer to may take.
     pub(crate) fn series_limit_bytes(&self) -> usize {
         self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 8

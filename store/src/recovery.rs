@@ -5,7 +5,10 @@
 //! and the rest is served. The rule: no file that may hold acknowledged data is removed here.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, mpsc};
+use std::thread;
+
+use kansoku_model::RecordBatch;
 
 use crate::cache::Cache;
 use crate::commit::Queue;
@@ -16,10 +19,10 @@ use crate::intern::Interner;
 use crate::manifest::{self, Manifest};
 use crate::part::{self, Part, Shared};
 use crate::records::Replayed;
-use crate::references::SeriesTable;
+use crate::references::{Samples, SeriesTable};
 use crate::state::{self, State};
 use crate::store::{Counters, Inner, LOCK, OpenWal, Store, View};
-use crate::wal::{self, Entry, Wal};
+use crate::wal::{self, Wal};
 use crate::{Damage, Options, Recovery, StoreError};
 
 /// Where damaged files are kept for a person to look at.
@@ -28,6 +31,8 @@ pub const QUARANTINE: &str = "quarantine";
 const UNDECODABLE: &str = "an entry does not decode";
 /// A WAL segment is never longer than one group of appends past its limit.
 const SEGMENT_MAX_BYTES: u64 = 8 << 30;
+/// Decoded entries that wait to be applied.
+const DECODED_MAX: usize = 8;
 
 impl Store {
     /// Opens the store on a disk; tests give one that fails on purpose.
@@ -113,11 +118,13 @@ impl Store {
             if view.active.is_full(self.inner.options.head_limit_bytes()) {
                 self.seal_up_to(Some(*number), None)?;
             }
-            // Heads wait for maintenance unless they are more than they may be: a restart is ready
-            // sooner, and what fitted before it fits now.
-            if view.head_bytes() >= self.inner.options.heads_limit_bytes() {
+            // Heads wait for maintenance unless they are more than the store may take: a restart is
+            // ready sooner. What fitted before it fits now, but may take some more.
+            while self.inner.view().head_bytes() >= self.inner.options.replayed_limit_bytes() {
                 self.seal_up_to(Some(*number), None)?;
-                while self.write_out_one()? > 0 {}
+                if self.write_out_one()? == 0 {
+                    break;
+                }
             }
         }
         Ok(())
@@ -139,31 +146,41 @@ impl Store {
         let (mut undecodable, mut records) = (Vec::new(), 0);
         // A series is known by its second definition as well, which stands behind its first samples.
         wal::read_segment(&bytes, |entry| {
-            if let Entry::Definitions(body) = entry
+            if let wal::Entry::Definitions(body) = entry
                 && replayed.define(body).is_err()
             {
                 undecodable.push(UNDECODABLE);
             }
         });
-        let mut report = wal::read_segment(&bytes, |entry| match entry {
-            Entry::Definitions(_) => {}
-            Entry::Frame(frame) => match frame.decode() {
-                Ok(mut batch) => {
-                    inner.apply(&mut marks, &head, &mut batch);
-                    records += batch.n_records() as u64;
-                }
-                Err(_) => undecodable.push(UNDECODABLE),
-            },
-            Entry::Samples(body) => match replayed.samples(body) {
-                Ok((samples, n_lost)) => {
-                    head.apply_samples(&samples);
-                    records += samples.len() as u64;
-                    if n_lost > 0 {
-                        undecodable.push("samples whose series is not defined");
+        // One thread decodes what the other one applies, in the order of the segment.
+        let (give, take) = mpsc::sync_channel(DECODED_MAX);
+        let mut report = thread::scope(|threads| {
+            let (bytes, replayed) = (&bytes, &replayed);
+            let decoder = threads.spawn(move || {
+                wal::read_segment(bytes, |entry| {
+                    if let Some(decoded) = Decoded::of(&entry, replayed) {
+                        // The other end goes with a panic only, which comes up below.
+                        let _ = give.send(decoded);
                     }
+                })
+            });
+            for decoded in take {
+                match decoded {
+                    Decoded::Batch(mut batch) => {
+                        inner.apply(&mut marks, &head, &mut batch);
+                        records += batch.n_records() as u64;
+                    }
+                    Decoded::Samples(samples, n_lost) => {
+                        head.apply_samples(&samples);
+                        records += samples.len() as u64;
+                        if n_lost > 0 {
+                            undecodable.push("samples whose series is not defined");
+                        }
+                    }
+                    Decoded::Nothing => undecodable.push(UNDECODABLE),
                 }
-                Err(_) => undecodable.push(UNDECODABLE),
-            },
+            }
+            decoder.join().expect("reading a segment does not panic")
         });
         drop(marks);
         report
@@ -190,6 +207,32 @@ impl Store {
         }
         inner.wal.lock().expect(LOCK).ended.push((number, len));
         Ok(())
+    }
+}
+
+/// An entry of the WAL on its way into the head.
+enum Decoded {
+    Batch(RecordBatch),
+    /// Samples, and how many others name no series.
+    Samples(Samples, u64),
+    /// What holds its checksum and does not decode.
+    Nothing,
+}
+
+impl Decoded {
+    /// What a segment's entry holds; nothing for definitions, which were read before.
+    fn of(entry: &wal::Entry<'_>, replayed: &Replayed) -> Option<Self> {
+        match entry {
+            wal::Entry::Definitions(_) => None,
+            wal::Entry::Frame(frame) => Some(frame.decode().map_or(Self::Nothing, Self::Batch)),
+            wal::Entry::Samples(body) => Some(
+                replayed
+                    .samples(body)
+                    .map_or(Self::Nothing, |(samples, n_lost)| {
+                        Self::Samples(samples, n_lost)
+                    }),
+            ),
+        }
     }
 }
 
