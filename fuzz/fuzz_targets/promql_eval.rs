@@ -43,6 +43,7 @@ impl SeriesSource for Few {
                     labels,
                     times,
                     values,
+                    ..SeriesData::default()
                 });
             }
         }

@@ -18,6 +18,7 @@
 //! text is a varint length and its bytes. Decoding any bytes ends in a batch or an error, never in
 //! a panic, and never allocates more than a small multiple of [`MAX_PAYLOAD_BYTES`].
 
+mod extras;
 mod histograms;
 mod time_texts;
 
@@ -25,6 +26,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 use std::thread::LocalKey;
 
+pub use self::histograms::{put_histogram, take_histogram};
 use self::time_texts::TimeTexts;
 use crate::metric::Point;
 use crate::{
@@ -552,8 +554,12 @@ fn encode_metrics(b: &MetricBatch, w: &mut Vec<u8>) {
     for p in b.points() {
         w.extend_from_slice(&p.value.to_bits().to_le_bytes());
     }
-    if !b.histograms().is_empty() {
+    let has_extras = extras::are_in(b);
+    if has_extras || !b.histograms().is_empty() {
         histograms::put(w, b);
+    }
+    if has_extras {
+        extras::put(w, b);
     }
 }
 
@@ -622,6 +628,9 @@ fn decode_metrics(payload: &[u8], source: Source) -> Result<MetricBatch, FrameEr
     }
     if r.at < payload.len() {
         histograms::read(&mut r, &mut batch, n_families)?;
+    }
+    if r.at < payload.len() {
+        extras::read(&mut r, &mut batch)?;
     }
     r.end()?;
     Ok(batch)
@@ -853,8 +862,7 @@ impl<'a> Reader<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::histogram::{Counts, NativeHistogram, Span};
-    use crate::metric::HistogramPoint;
+    use crate::histogram::{Counts, NativeHistogram, ResetHint, Span};
 
     fn logs() -> LogBatch {
         let resource = Resource {
@@ -946,7 +954,12 @@ mod tests {
                 negative_spans: vec![span(-7, 1)],
                 positive_spans: vec![span(0, 1), span(3, 1)],
                 counts,
-                is_gauge: time_ms.is_none(),
+                reset_hint: if time_ms.is_none() {
+                    ResetHint::Gauge
+                } else {
+                    ResetHint::No
+                },
+                custom_bounds: Vec::new(),
             };
             let point = Point {
                 family: f,
@@ -955,7 +968,7 @@ mod tests {
                 time_ms,
                 value: histogram.count(),
             };
-            b.push_histogram(HistogramPoint { point, histogram });
+            b.push_sample(point, Some(histogram));
         }
         b
     }

@@ -6,6 +6,43 @@
 /// The lowest and highest schema: a bucket's upper bound is the one below it times 2^(2^-schema).
 pub const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
 
+/// The schema of histograms that name their bounds (`custom_bounds`), as classic ones do.
+pub const CUSTOM_SCHEMA: i32 = -53;
+
+/// The most buckets or bounds of one histogram: some hundred times what instrumented programs have. More is
+/// damage or an attack.
+pub const BUCKETS_MAX: usize = 1 << 16;
+
+/// What is known of the histogram before this one in its series.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ResetHint {
+    /// Counts must be compared to tell whether they were reset.
+    #[default]
+    Unknown,
+    /// This is the first one behind a reset.
+    Yes,
+    /// There was no reset before this one.
+    No,
+    /// It may go down without having been reset.
+    Gauge,
+}
+
+impl ResetHint {
+    /// The number in Prometheus' protobuf and in what is stored.
+    #[must_use]
+    pub fn number(self) -> u8 {
+        self as u8
+    }
+
+    /// The hint of a number; `None` for one without a meaning.
+    #[must_use]
+    pub fn of(number: u64) -> Option<Self> {
+        [Self::Unknown, Self::Yes, Self::No, Self::Gauge]
+            .into_iter()
+            .find(|hint| u64::from(hint.number()) == number)
+    }
+}
+
 /// Buckets that follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
@@ -43,8 +80,10 @@ pub struct NativeHistogram {
     pub negative_spans: Vec<Span>,
     pub positive_spans: Vec<Span>,
     pub counts: Counts,
-    /// It may go down without having been reset.
-    pub is_gauge: bool,
+    /// Upper bounds of the buckets, ascending, without the one of infinity; of the custom schema only. Bucket
+    /// `i` of the positive spans ends at bound `i`.
+    pub custom_bounds: Vec<f64>,
+    pub reset_hint: ResetHint,
 }
 
 impl NativeHistogram {
@@ -63,8 +102,30 @@ impl NativeHistogram {
                 negative: Vec::new(),
                 positive: Vec::new(),
             },
-            is_gauge: false,
+            custom_bounds: Vec::new(),
+            reset_hint: ResetHint::Unknown,
         }
+    }
+
+    /// Whether the bounds are named.
+    #[must_use]
+    pub fn is_custom(&self) -> bool {
+        self.schema == CUSTOM_SCHEMA
+    }
+
+    /// Whether it ends its series.
+    #[must_use]
+    pub fn is_stale(&self) -> bool {
+        self.sum.to_bits() == crate::metric::STALE_BITS
+    }
+
+    /// Whether all bits are the same; `==` takes no NaN for itself.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        let (mut a, mut b) = (Vec::new(), Vec::new());
+        crate::frame::put_histogram(&mut a, self);
+        crate::frame::put_histogram(&mut b, other);
+        a == b
     }
 
     /// How many observations there are.
@@ -88,13 +149,22 @@ impl NativeHistogram {
                 negative, positive, ..
             } => negative.len() + positive.len(),
         };
-        size_of::<Self>() + n_spans * size_of::<Span>() + n_buckets * 8
+        let n_bounds = self.custom_bounds.len();
+        size_of::<Self>() + n_spans * size_of::<Span>() + (n_buckets + n_bounds) * 8
     }
 
-    /// Whether the schema is known and the spans have as many buckets as there are counts.
+    /// Whether the schema is known, the spans have as many buckets as there are counts, and none of it is
+    /// beyond [`BUCKETS_MAX`].
     #[must_use]
     pub fn is_consistent(&self) -> bool {
         let n = |spans: &[Span]| spans.iter().map(|s| u64::from(s.length)).sum::<u64>();
+        let bounds = &self.custom_bounds;
+        let fits = |n: usize| n <= BUCKETS_MAX;
+        let has_bounds = if self.is_custom() {
+            bounds.windows(2).all(|w| w[0] < w[1]) && fits(bounds.len())
+        } else {
+            SCHEMAS.contains(&self.schema) && bounds.is_empty()
+        };
         let (n_negative, n_positive) = match &self.counts {
             Counts::Integer {
                 negative, positive, ..
@@ -103,7 +173,11 @@ impl NativeHistogram {
                 negative, positive, ..
             } => (negative.len(), positive.len()),
         };
-        SCHEMAS.contains(&self.schema)
+        has_bounds
+            && [n_negative, n_positive].into_iter().all(fits)
+            && [&self.negative_spans, &self.positive_spans]
+                .iter()
+                .all(|spans| fits(spans.len()))
             && n(&self.negative_spans) == n_negative as u64
             && n(&self.positive_spans) == n_positive as u64
     }
@@ -149,6 +223,11 @@ impl NativeHistogram {
 
     /// The upper bound of the bucket with this index.
     fn bound(&self, index: i64) -> f64 {
+        if self.is_custom() {
+            let at = usize::try_from(index).ok();
+            let bound = at.and_then(|at| self.custom_bounds.get(at));
+            return bound.copied().unwrap_or(f64::INFINITY);
+        }
         (index as f64 * (-f64::from(self.schema)).exp2()).exp2()
     }
 }
@@ -193,7 +272,8 @@ mod tests {
                 negative: vec![1],
                 positive: vec![3, -1, 1],
             },
-            is_gauge: false,
+            custom_bounds: Vec::new(),
+            reset_hint: ResetHint::Unknown,
         };
         assert!(histogram.is_consistent());
         let root = std::f64::consts::SQRT_2;
@@ -221,5 +301,28 @@ mod tests {
         };
         assert!(!unknown.is_consistent());
         assert!(NativeHistogram::empty(1.0).classic_buckets().is_empty());
+    }
+
+    #[test]
+    fn custom_bounds_are_those_of_the_classic_buckets() {
+        let mut histogram = NativeHistogram {
+            schema: CUSTOM_SCHEMA,
+            positive_spans: vec![span(0, 1), span(1, 2)],
+            counts: Counts::Integer {
+                count: 6,
+                zero: 0,
+                negative: Vec::new(),
+                positive: vec![1, 1, 1],
+            },
+            custom_bounds: vec![0.1, 1.0, 10.0],
+            ..NativeHistogram::empty(1.0)
+        };
+        assert!(histogram.is_consistent());
+        let expected = [(0.1, 1.0), (10.0, 3.0), (f64::INFINITY, 6.0)];
+        assert_eq!(histogram.classic_buckets(), expected);
+        histogram.custom_bounds[1] = 0.1;
+        assert!(!histogram.is_consistent(), "bounds must ascend");
+        histogram.schema = 0;
+        assert!(!histogram.is_consistent(), "no other schema has bounds");
     }
 }

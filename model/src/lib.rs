@@ -68,12 +68,12 @@ impl RecordBatch {
         }
     }
 
-    /// Log records or metric points held.
+    /// Log records or metric samples held.
     #[must_use]
     pub fn n_records(&self) -> usize {
         match self {
             Self::Logs(b) => b.len(),
-            Self::Metrics(b) => b.points().len(),
+            Self::Metrics(b) => b.n_samples(),
         }
     }
 

@@ -73,6 +73,8 @@ pub struct FamilyId(pub u32);
 pub struct Family {
     pub name: Slice,
     pub help: Slice,
+    /// As OpenMetrics names it; empty when not told.
+    pub unit: Slice,
     pub kind: MetricKind,
 }
 
@@ -93,7 +95,18 @@ pub struct Point {
 pub struct HistogramPoint {
     /// Where it belongs; its suffix is none and its value the number of observations.
     pub point: Point,
+    /// When what it counts began, in Unix milliseconds; 0 when not known.
+    pub start_ms: i64,
     pub histogram: NativeHistogram,
+}
+
+/// One observation out of those that a series counts, with the labels that lead to it (a trace id).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Exemplar {
+    /// The series, the time and the value observed.
+    pub point: Point,
+    /// Label set of its own, in the batch's pair list.
+    pub labels: (u32, u32),
 }
 
 /// Samples of one source taken together.
@@ -113,9 +126,12 @@ pub struct MetricBatch {
     /// The newest family by the hash of its name.
     by_name: HashMap<u64, u32, Prehashed>,
     pairs: Vec<(Slice, Slice)>,
-    points: Vec<Point>,
+    pub(crate) points: Vec<Point>,
+    /// When what each point counts began; empty when that is known of none.
+    starts: Vec<i64>,
     /// Apart from the points: they are rare, and a point stays small.
-    histograms: Vec<HistogramPoint>,
+    pub(crate) histograms: Vec<HistogramPoint>,
+    exemplars: Vec<Exemplar>,
 }
 
 /// A vector that was made as large as the last one doubles at the first item more.
@@ -142,7 +158,9 @@ impl MetricBatch {
         self.by_name.clear();
         self.pairs.clear();
         self.points.clear();
+        self.starts.clear();
         self.histograms.clear();
+        self.exemplars.clear();
     }
 
     /// Starts a family, or finds the one that has this name already.
@@ -160,6 +178,7 @@ impl MetricBatch {
         let family = Family {
             name: self.store(name),
             help: self.store(help),
+            unit: Slice::default(),
             kind,
         };
         let id = self.families.len() as u32;
@@ -167,6 +186,14 @@ impl MetricBatch {
         self.by_name.insert(xxh3_64(name.as_bytes()), id);
         self.families.push(family);
         FamilyId(id)
+    }
+
+    /// Says in what the samples of a family are measured.
+    ///
+    /// # Panics
+    /// When the family is not of this batch.
+    pub fn set_unit(&mut self, family: FamilyId, unit: &str) {
+        self.families[family.0 as usize].unit = self.store(unit);
     }
 
     /// Adds a sample of the batch's time. Labels need not be sorted.
@@ -251,6 +278,60 @@ impl MetricBatch {
         let end = point.labels.0 as usize + point.labels.1 as usize;
         assert!(end <= self.pairs.len(), "labels");
         self.points.push(point);
+        if !self.starts.is_empty() {
+            self.starts.push(0);
+        }
+    }
+
+    /// Adds a point with the time at which what it counts began, in Unix milliseconds; 0 when not known.
+    ///
+    /// # Panics
+    /// When the family or the labels are not of this batch.
+    pub fn push_started(&mut self, point: Point, start_ms: i64) {
+        self.push(point);
+        if start_ms != 0 {
+            self.starts.resize(self.points.len(), 0);
+        }
+        if let Some(start) = self.starts.last_mut() {
+            *start = start_ms;
+        }
+    }
+
+    /// When what a point counts began, by the point's index; 0 when not known.
+    #[must_use]
+    pub fn start_of(&self, row: usize) -> i64 {
+        self.starts.get(row).copied().unwrap_or(0)
+    }
+
+    /// The times at which what the points count began, in their order; empty when none is known.
+    #[must_use]
+    pub fn starts(&self) -> &[i64] {
+        &self.starts
+    }
+
+    /// Adds an exemplar whose label sets are in this batch already.
+    ///
+    /// # Panics
+    /// When the family or the labels are not of this batch.
+    pub fn push_exemplar(&mut self, exemplar: Exemplar) {
+        let family = exemplar.point.family.0 as usize;
+        assert!(family < self.families.len(), "family");
+        for (start, n) in [exemplar.point.labels, exemplar.labels] {
+            assert!(start as usize + n as usize <= self.pairs.len(), "labels");
+        }
+        self.exemplars.push(exemplar);
+    }
+
+    /// All exemplars in order of arrival.
+    #[must_use]
+    pub fn exemplars(&self) -> &[Exemplar] {
+        &self.exemplars
+    }
+
+    /// Samples of both kinds.
+    #[must_use]
+    pub fn n_samples(&self) -> usize {
+        self.points.len() + self.histograms.len()
     }
 
     /// Adds a native histogram whose label set is in this batch already.
@@ -285,7 +366,11 @@ impl MetricBatch {
     pub fn push_sample(&mut self, point: Point, histogram: Option<NativeHistogram>) {
         match histogram {
             None => self.push(point),
-            Some(histogram) => self.push_histogram(HistogramPoint { point, histogram }),
+            Some(histogram) => self.push_histogram(HistogramPoint {
+                point,
+                start_ms: 0,
+                histogram,
+            }),
         }
     }
 
@@ -297,7 +382,8 @@ impl MetricBatch {
             return Cow::Borrowed(self);
         }
         let mut batch = self.clone();
-        for HistogramPoint { point, histogram } in std::mem::take(&mut batch.histograms) {
+        for one in std::mem::take(&mut batch.histograms) {
+            let (point, histogram) = (one.point, one.histogram);
             let is_end = histogram.sum.to_bits() == STALE_BITS;
             let shown = |value: f64| if is_end { histogram.sum } else { value };
             let put = |batch: &mut Self, suffix, labels, value: f64| {
@@ -354,10 +440,17 @@ impl MetricBatch {
     /// Keeps the points for which `keep` is true.
     pub fn retain(&mut self, mut keep: impl FnMut(usize) -> bool) {
         let mut row = 0;
+        let starts = std::mem::take(&mut self.starts);
+        let mut kept_starts = Vec::with_capacity(starts.len());
         self.points.retain(|_| {
             row += 1;
-            keep(row - 1)
+            let is_kept = keep(row - 1);
+            if is_kept {
+                kept_starts.extend(starts.get(row - 1));
+            }
+            is_kept
         });
+        self.starts = kept_starts;
     }
 
     /// Whether another batch has the same families and label sets in the same places.
@@ -427,6 +520,8 @@ impl MetricBatch {
         self.text.len()
             + self.pairs.len() * 16
             + self.points.len() * 48
+            + self.starts.len() * 8
+            + self.exemplars.len() * 64
             + self.families.len() * 24
             + self
                 .histograms
@@ -443,13 +538,19 @@ impl MetricBatch {
                 family.kind,
                 other.text(family.help),
             );
-            for point in other.points.iter().filter(|p| p.family.0 as usize == index) {
-                let labels = self.label_set(other.labels_of(point));
-                self.push(Point {
+            for (row, point) in other.points.iter().enumerate() {
+                if point.family.0 as usize != index {
+                    continue;
+                }
+                let point = Point {
                     family: id,
-                    labels,
+                    labels: self.label_set(other.labels_of(point)),
                     ..*point
-                });
+                };
+                self.push_started(point, other.start_of(row));
+            }
+            if other.text(family.unit) != self.text(self.families[id.0 as usize].unit) {
+                self.set_unit(id, other.text(family.unit));
             }
             let own = other.histograms.iter();
             for one in own.filter(|h| h.point.family.0 as usize == index) {
@@ -461,8 +562,18 @@ impl MetricBatch {
                 };
                 self.push_histogram(HistogramPoint {
                     point,
-                    histogram: one.histogram.clone(),
+                    ..one.clone()
                 });
+            }
+            let own = other.exemplars.iter();
+            for one in own.filter(|e| e.point.family.0 as usize == index) {
+                let point = Point {
+                    family: id,
+                    labels: self.label_set(other.labels_of(&one.point)),
+                    ..one.point
+                };
+                let labels = self.label_set(other.pairs_of(one.labels));
+                self.push_exemplar(Exemplar { point, labels });
             }
         }
     }
@@ -528,6 +639,7 @@ mod tests {
         };
         b.push_histogram(HistogramPoint {
             point,
+            start_ms: 0,
             histogram: histogram.clone(),
         });
         let expected = [
@@ -551,7 +663,7 @@ mod tests {
             labels,
             ..point
         };
-        b.push_histogram(HistogramPoint { point, histogram });
+        b.push_sample(point, Some(histogram));
         let shown = b.with_classic_histograms();
         assert_eq!(shown.points().len(), 5);
         assert!(

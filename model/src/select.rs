@@ -4,7 +4,9 @@
 //! tests implement them over plain vectors.
 
 use std::ops::{ControlFlow, Range};
+use std::sync::Arc;
 
+use crate::histogram::NativeHistogram;
 use crate::{AnyOf, FieldRange, Labels, Slice};
 
 /// How a matcher compares.
@@ -115,6 +117,11 @@ pub struct SeriesData {
     pub times: Vec<i64>,
     /// Bit-exact, staleness markers included.
     pub values: Vec<f64>,
+    /// The samples that are histograms, at their places; the values there are staleness markers, so that who
+    /// looks at floats only sees none. Empty when all samples are floats.
+    pub histograms: Vec<Option<Arc<NativeHistogram>>>,
+    /// When what each sample counts began (Unix ms), 0 where that is not known. Empty when it is known of none.
+    pub starts: Vec<i64>,
 }
 
 /// Gives metric samples.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-use kansoku_model::histogram::{Counts, NativeHistogram, Span};
+use kansoku_model::histogram::{Counts, NativeHistogram, ResetHint, Span};
 use kansoku_model::{
     ConfigError, Labels, MetricBatch, MetricKind, OptionKind, OptionSpec, Plugin, RecordBatch,
     Settings, joined,
@@ -141,7 +141,6 @@ fn write_series(out: &mut Vec<u8>, batch: &MetricBatch, added: &[(String, String
 
 /// A `prometheus.Histogram`.
 fn write_histogram(out: &mut Vec<u8>, histogram: &NativeHistogram, time_ms: i64) {
-    const GAUGE: u64 = 3;
     let zigzag = |n: i64| ((n << 1) ^ (n >> 63)).cast_unsigned();
     let spans = |out: &mut Vec<u8>, field, spans: &[Span]| {
         for span in spans {
@@ -187,10 +186,12 @@ fn write_histogram(out: &mut Vec<u8>, histogram: &NativeHistogram, time_ms: i64)
         Counts::Integer { positive, .. } => differences(out, 12, positive),
         Counts::Float { positive, .. } => counts(out, 13, positive),
     }
-    if histogram.is_gauge {
-        proto::int(out, 14, GAUGE);
+    match histogram.reset_hint {
+        ResetHint::Unknown => {}
+        hint => proto::int(out, 14, u64::from(hint.number())),
     }
     proto::int(out, 15, time_ms.cast_unsigned());
+    counts(out, 16, &histogram.custom_bounds);
 }
 
 fn write_metadata<'a>(out: &mut Vec<u8>, batch: &'a MetricBatch, told: &mut HashSet<&'a str>) {
@@ -257,7 +258,6 @@ impl Output for RemoteWrite {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use kansoku_model::metric::HistogramPoint;
 
     #[test]
     fn series_are_sorted_labels_and_a_sample() {
@@ -283,7 +283,7 @@ mod tests {
             labels,
             ..b.points()[0]
         };
-        b.push_histogram(HistogramPoint { point, histogram });
+        b.push_sample(point, Some(histogram));
         b.retain(|_| false);
         write_series(&mut out, &b, &[]);
         let mut expected =

@@ -106,6 +106,7 @@ impl SeriesSource for Memory {
                     labels: one.labels.clone(),
                     times: one.times[from..to].to_vec(),
                     values: one.values[from..to].to_vec(),
+                    ..SeriesData::default()
                 });
             }
         }

@@ -17,6 +17,7 @@ use crate::part::{Body, Part, SampleReader, Shared};
 use crate::records::Replayed;
 use crate::references::SeriesTable;
 use crate::rows;
+use crate::samples::SampleColumns;
 use crate::state::{self, State};
 use crate::wal::{self, Entry};
 use crate::{Damage, ParseSelector, StoreError};
@@ -287,7 +288,7 @@ fn samples(part: &Part) -> Vec<String> {
     };
     let mut wrong = Vec::new();
     let mut reader = SampleReader::new(&part.file, index);
-    let (mut times, mut values) = (Vec::new(), Vec::new());
+    let mut samples = SampleColumns::default();
     let (mut n_series, mut n_samples, mut last) = (0, 0, None);
     for section in 0.. {
         let rows = match index.section_rows(&part.file, section) {
@@ -300,18 +301,18 @@ fn samples(part: &Part) -> Vec<String> {
         };
         for row in rows {
             n_series += 1;
-            times.clear();
-            values.clear();
-            if let Err(e) = reader.read(&row, (i64::MIN, i64::MAX), &mut times, &mut values) {
+            samples.clear();
+            if let Err(e) = reader.read(&row, (i64::MIN, i64::MAX), &mut samples) {
                 wrong.push(format!("{}: {}", row.labels, text_of(&e)));
                 continue;
             }
+            let times = &samples.times;
             let ends = (times.first().copied(), times.last().copied());
             let is_ordered = times.windows(2).all(|w| w[0] < w[1]);
             if !is_ordered || ends != (Some(row.min_ms), Some(row.max_ms)) {
                 wrong.push(format!("{}: times are not those of the index", row.labels));
             }
-            if times.len() as u64 != row.n_samples || times.len() != values.len() {
+            if times.len() as u64 != row.n_samples || times.len() != samples.values.len() {
                 wrong.push(format!("{}: samples are missing", row.labels));
             }
             n_samples += row.n_samples;

@@ -26,6 +26,7 @@ use kansoku_model::{Labels, Matcher};
 use crate::bytes::{Malformed, Reader, put_signed, put_text, put_varint};
 use crate::manifest::Signal;
 use crate::part::Part;
+use crate::samples::{SampleColumns, range};
 use crate::{rows, sealed};
 
 const FILE: sealed::Kind = sealed::Kind {
@@ -177,22 +178,15 @@ impl Delete {
 }
 
 /// Takes the samples of one series away that one of the deletes takes.
-pub fn strike_samples(
-    deletes: &[&Delete],
-    labels: &Labels,
-    times: &mut Vec<i64>,
-    values: &mut Vec<f64>,
-) {
+pub fn strike_samples(deletes: &[&Delete], labels: &Labels, samples: &mut SampleColumns) {
     for delete in deletes {
-        let (Some(first), Some(last)) = (times.first(), times.last()) else {
+        let (Some(first), Some(last)) = (samples.times.first(), samples.times.last()) else {
             return;
         };
         if !delete.touches(labels, *first, *last) {
             continue;
         }
-        let gone = crate::samples::range(times, delete.from, delete.to);
-        times.drain(gone.clone());
-        values.drain(gone);
+        samples.remove(range(&samples.times, delete.from, delete.to));
     }
 }
 
@@ -369,13 +363,18 @@ mod tests {
             ..Delete::clone(&b)
         };
         let labels = Labels::from_pairs([("app", "a")]);
-        let (mut times, mut values) = (vec![10, 20, 30, 40], vec![1.0, 2.0, 3.0, 4.0]);
-        strike_samples(&[&narrow], &labels, &mut times, &mut values);
-        assert_eq!((&times[..], &values[..]), (&[10, 40][..], &[1.0, 4.0][..]));
+        let mut samples = SampleColumns {
+            times: vec![10, 20, 30, 40],
+            values: vec![1.0, 2.0, 3.0, 4.0],
+            ..SampleColumns::default()
+        };
+        strike_samples(&[&narrow], &labels, &mut samples);
+        assert_eq!(samples.times, [10, 40]);
+        assert_eq!(samples.values, [1.0, 4.0]);
         let other = Labels::from_pairs([("app", "b")]);
-        strike_samples(&[&a], &other, &mut times, &mut values);
-        assert_eq!(times, [10, 40]);
-        strike_samples(&[&a, &narrow], &labels, &mut times, &mut values);
-        assert!(times.is_empty() && values.is_empty());
+        strike_samples(&[&a], &other, &mut samples);
+        assert_eq!(samples.times, [10, 40]);
+        strike_samples(&[&a, &narrow], &labels, &mut samples);
+        assert!(samples.is_empty() && samples.values.is_empty());
     }
 }

@@ -166,12 +166,12 @@ fn write_samples(disk: &Disk, head: &Head, parts: &mut Parts<'_>) -> Result<(), 
         let entry = parts.next(Signal::Samples, day);
         let mut part = SamplePartWriter::create(disk, entry, Effort::Flush)?;
         for one in &series {
-            let (times, values) = one.copy_range(range.start, range.end.saturating_sub(1));
+            let samples = one.copy_range(range.start, range.end.saturating_sub(1));
             debug_assert_eq!(
-                samples::range(&times, range.start, range.end),
-                0..times.len()
+                samples::range(&samples.times, range.start, range.end),
+                0..samples.len()
             );
-            part.add(&one.labels, &times, &values)?;
+            part.add(&one.labels, &samples)?;
         }
         part.finish()?;
     }

@@ -20,7 +20,7 @@ use crate::manifest::{Day, Entry, Signal};
 use crate::part::logs::{Block, LogIndex, LogPartWriter};
 use crate::part::samples::{SampleIndex, SamplePartWriter, SeriesRow};
 use crate::part::{Body, Part, PartFile, SampleReader};
-use crate::samples;
+use crate::samples::SampleColumns;
 
 /// More at once would hold too many open blocks in memory.
 const RUN_MAX: usize = 16;
@@ -358,8 +358,7 @@ fn write_samples(
             Body::Logs(_) => None,
         })
         .collect();
-    let (mut times, mut values) = (Vec::new(), Vec::new());
-    let (mut more_times, mut more_values) = (Vec::new(), Vec::new());
+    let (mut all, mut more) = (SampleColumns::default(), SampleColumns::default());
     loop {
         for cursor in &mut cursors {
             cursor.fill()?;
@@ -371,28 +370,21 @@ fn write_samples(
             .min()
             .cloned();
         let Some(labels) = least else { break };
-        times.clear();
-        values.clear();
+        all.clear();
         for cursor in &mut cursors {
             let Some(row) = cursor.rows.pop_if(|row| row.labels == labels) else {
                 continue;
             };
-            more_times.clear();
-            more_values.clear();
-            let read = cursor.reader.read(
-                &row,
-                (i64::MIN, i64::MAX),
-                &mut more_times,
-                &mut more_values,
-            );
+            more.clear();
+            let read = (cursor.reader).read(&row, (i64::MIN, i64::MAX), &mut more);
             if readable(cursor.file, u64::MAX, read)?.is_some() {
                 let deletes = &cursor.deletes;
-                deletes::strike_samples(deletes, &labels, &mut more_times, &mut more_values);
-                samples::lay_over(&mut times, &mut values, (&more_times, &more_values));
+                deletes::strike_samples(deletes, &labels, &mut more);
+                all.lay_over(&more);
             }
         }
-        if !times.is_empty() {
-            out.add(&labels, &times, &values)?;
+        if !all.is_empty() {
+            out.add(&labels, &all)?;
         }
         breathe();
     }

@@ -7,7 +7,7 @@
 //! not justify, and samples never go to a series that is not theirs.
 //!
 //! ```text
-//!  0  4  magic: "KSD1" definitions, "KSS1" samples
+//!  0  4  magic: "KSD1" definitions, "KSS1" samples, "KSS2" samples with start times
 //!  4  4  bytes of the content                          (little-endian)
 //!  8     one LZ4 block of the content:
 //! KSD1   number of series (varint), each: reference (varint), labels (text)
@@ -15,6 +15,7 @@
 //!        per run: reference, less that of the run before (signed)
 //!        per run: number of samples, 1 or more (varint)
 //!        per sample: Unix ms, less those of the sample before (signed)
+//!        KSS2, per sample: when what it counts began (Unix ms, 0: unknown), less that of the sample before (signed)
 //!        per sample: the value's bits (8 bytes, little-endian)
 //! ```
 
@@ -30,6 +31,7 @@ use crate::wal;
 
 pub const DEFINITIONS: &[u8; 4] = b"KSD1";
 pub const SAMPLES: &[u8; 4] = b"KSS1";
+pub const STARTED: &[u8; 4] = b"KSS2";
 /// Content of one entry of definitions, about.
 const DEFINITIONS_BYTES: usize = 1 << 20;
 /// Samples of one entry, about.
@@ -70,13 +72,15 @@ pub fn put_samples(out: &mut Vec<u8>, samples: &Samples) {
             &samples.runs[first..end],
             &samples.times[start..at],
             &samples.values[start..at],
+            samples.starts.get(start..at).unwrap_or_default(),
         );
-        put_packed(out, SAMPLES, &content);
+        let is_started = !samples.starts.is_empty();
+        put_packed(out, if is_started { STARTED } else { SAMPLES }, &content);
         first = end;
     }
 }
 
-fn put_runs(out: &mut Vec<u8>, runs: &[(u32, u32)], times: &[i64], values: &[f64]) {
+fn put_runs(out: &mut Vec<u8>, runs: &[(u32, u32)], times: &[i64], values: &[f64], starts: &[i64]) {
     out.reserve(10 + runs.len() * 3 + times.len() * 10);
     put_varint(out, runs.len() as u64);
     let mut last = 0;
@@ -90,6 +94,11 @@ fn put_runs(out: &mut Vec<u8>, runs: &[(u32, u32)], times: &[i64], values: &[f64
     for &time in times {
         put_signed(out, time.wrapping_sub(last));
         last = time;
+    }
+    let mut last = 0i64;
+    for &start in starts {
+        put_signed(out, start.wrapping_sub(last));
+        last = start;
     }
     for value in values {
         out.extend_from_slice(&value.to_bits().to_le_bytes());
@@ -212,6 +221,15 @@ impl Replayed {
             last = last.wrapping_add(r.signed()?);
             times.push(last);
         }
+        let mut starts = Vec::new();
+        if body.starts_with(STARTED) {
+            let mut last = 0i64;
+            starts.reserve_exact(n_samples);
+            for _ in 0..n_samples {
+                last = last.wrapping_add(r.signed()?);
+                starts.push(last);
+            }
+        }
         let (bits, []) = r.rest().as_chunks::<8>() else {
             return Err(Malformed("bytes are left over"));
         };
@@ -227,9 +245,11 @@ impl Replayed {
                 .collect();
             samples.times = times;
             samples.values = values.collect();
+            samples.starts = starts;
             return Ok((samples, 0));
         }
-        let mut rest = times.into_iter().zip(values);
+        let starts = starts.into_iter().map(Some).chain(std::iter::repeat(None));
+        let mut rest = times.into_iter().zip(values).zip(starts);
         let mut n_lost = 0;
         for (reference, n) in runs {
             let own = rest.by_ref().take(n as usize);
@@ -238,9 +258,10 @@ impl Replayed {
                 continue;
             };
             samples.runs.push((reference, n));
-            own.for_each(|(time, value)| {
+            own.for_each(|((time, value), start)| {
                 samples.times.push(time);
                 samples.values.push(value);
+                samples.starts.extend(start);
             });
         }
         Ok((samples, n_lost))
@@ -286,9 +307,13 @@ mod tests {
                 1 => (i64::MIN, 0x7ff0_0000_0000_0002),
                 _ => (1_767_312_000_000 + i as i64, 1f64.to_bits()),
             };
-            writer.push(random.below(50) as u32, time, f64::from_bits(bits));
+            let (reference, value) = (random.below(50) as u32, f64::from_bits(bits));
+            // The first entry's samples have no start times, but one of the request's has.
+            let start = if i > 2 * ENTRY_SAMPLES { time / 2 } else { 0 };
+            writer.push_started(reference, time, value, start);
         }
         let sent = writer.finish();
+        assert_eq!(sent.starts.len(), sent.times.len());
         let mut out = Vec::new();
         put_definitions(&mut out, &table, &(0..50).collect::<Vec<u32>>());
         put_samples(&mut out, &sent);
@@ -299,14 +324,17 @@ mod tests {
         let mut replayed = Replayed::new(Arc::clone(&other));
         replayed.define(bodies[0]).unwrap();
         let (mut times, mut bits, mut series) = (Vec::new(), Vec::new(), Vec::new());
+        let mut starts = Vec::new();
         for body in &bodies[1..] {
             let (got, n_lost) = replayed.samples(body).unwrap();
             assert_eq!(n_lost, 0);
             times.extend(got.times);
+            starts.extend(got.starts);
             bits.extend(got.values.iter().map(|v| v.to_bits()));
             series.extend(got.runs.iter().map(|(r, n)| (other.labels(*r), *n)));
         }
         assert_eq!(times, sent.times);
+        assert_eq!(starts, sent.starts);
         assert!(bits.into_iter().eq(sent.values.iter().map(|v| v.to_bits())));
         let expected = sent.runs.iter().map(|(r, n)| (table.labels(*r), *n));
         assert!(series.into_iter().eq(expected));
@@ -318,7 +346,7 @@ mod tests {
         let mut writer = SampleWriter::new(&table);
         [(0, 1), (1, 2), (1, 3), (2, 4)]
             .iter()
-            .for_each(|(r, t)| writer.push(*r, *t, *t as f64));
+            .for_each(|(r, t)| writer.push_started(*r, *t, *t as f64, 10 - *t));
         let mut out = Vec::new();
         put_definitions(&mut out, &table, &[0, 2]);
         put_samples(&mut out, &writer.finish());
@@ -327,7 +355,10 @@ mod tests {
         replayed.define(bodies[0]).unwrap();
         let (got, n_lost) = replayed.samples(bodies[1]).unwrap();
         assert_eq!((n_lost, &got.times[..]), (2, &[1, 4][..]));
-        assert_eq!(got.values, [1.0, 4.0]);
+        assert_eq!(
+            (&got.values[..], &got.starts[..]),
+            (&[1.0, 4.0][..], &[9, 6][..])
+        );
         assert_eq!(got.runs, [(0, 1), (1, 1)]);
     }
 

@@ -118,6 +118,8 @@ pub struct Samples {
     pub(crate) runs: Vec<(u32, u32)>,
     pub(crate) times: Vec<i64>,
     pub(crate) values: Vec<f64>,
+    /// When what each sample counts began; empty when that is known of none.
+    pub(crate) starts: Vec<i64>,
 }
 
 impl Samples {
@@ -127,6 +129,7 @@ impl Samples {
             runs: Vec::new(),
             times: Vec::new(),
             values: Vec::new(),
+            starts: Vec::new(),
         }
     }
 
@@ -157,6 +160,9 @@ impl Samples {
         }
         self.times.push(time_ms);
         self.values.push(value);
+        if !self.starts.is_empty() {
+            self.starts.push(0);
+        }
     }
 }
 
@@ -222,6 +228,16 @@ impl<'a> SampleWriter<'a> {
     /// Adds a sample of a series that `find` or `define` gave.
     pub fn push(&mut self, reference: u32, time_ms: i64, value: f64) {
         self.samples.push(reference, time_ms, value);
+    }
+
+    /// Adds a sample with the time at which what it counts began, in Unix ms; 0 when not known.
+    pub fn push_started(&mut self, reference: u32, time_ms: i64, value: f64, start_ms: i64) {
+        let samples = &mut self.samples;
+        samples.push(reference, time_ms, value);
+        if start_ms != 0 {
+            samples.starts.resize(samples.times.len(), 0);
+            samples.starts[samples.times.len() - 1] = start_ms;
+        }
     }
 
     /// What was collected.

@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use kansoku_model::histogram::{CUSTOM_SCHEMA, Counts, NativeHistogram, ResetHint, Span};
 use kansoku_model::{
     Labels, LogBatch, MetricBatch, MetricKind, Position, RecordBatch, Resource, Source, SourceId,
 };
@@ -143,5 +144,59 @@ impl FailOnce {
     /// Whether the fault was met.
     pub fn happened(&self) -> bool {
         self.left.load(Ordering::SeqCst) < 0
+    }
+}
+
+/// A histogram of any kind, with any bits.
+pub fn any_histogram(random: &mut Random) -> NativeHistogram {
+    let is_custom = random.below(3) == 0;
+    let mut side = |n_max: u64| -> (Vec<Span>, usize) {
+        let (mut spans, mut n) = (Vec::new(), 0);
+        for _ in 0..random.below(n_max) {
+            let length = random.below(5) as u32;
+            n += length as usize;
+            let offset = random.below(20) as i32 - 10;
+            spans.push(Span { offset, length });
+        }
+        (spans, n)
+    };
+    let (negative_spans, n_negative) = side(3);
+    let (positive_spans, n_positive) = side(4);
+    let counts = if random.below(2) == 0 {
+        let mut few = |n: usize| (0..n).map(|_| random.next() as i64 >> 40).collect();
+        let (negative, positive) = (few(n_negative), few(n_positive));
+        Counts::Integer {
+            count: random.next(),
+            zero: random.below(9),
+            negative,
+            positive,
+        }
+    } else {
+        let mut few = |n: usize| (0..n).map(|_| f64::from_bits(random.next())).collect();
+        let (negative, positive) = (few(n_negative), few(n_positive));
+        Counts::Float {
+            count: f64::from_bits(random.next()),
+            zero: -0.0,
+            negative,
+            positive,
+        }
+    };
+    NativeHistogram {
+        schema: if is_custom { CUSTOM_SCHEMA } else { 4 },
+        zero_threshold: random.below(3) as f64 / 7.0,
+        sum: match random.below(4) {
+            0 => f64::from_bits(0x7ff0_0000_0000_0002),
+            1 => f64::from_bits(random.next()),
+            _ => random.below(100) as f64,
+        },
+        negative_spans,
+        positive_spans,
+        counts,
+        custom_bounds: if is_custom {
+            vec![-1.0, 0.25, 7.0]
+        } else {
+            Vec::new()
+        },
+        reset_hint: ResetHint::of(random.below(4)).unwrap(),
     }
 }

@@ -7,12 +7,12 @@
 //! ```text
 //! segment file wal/000000000001.wal
 //!  0  4  magic "KSWL"
-//!  4  4  version, 2 (1: frames only)
+//!  4  4  version, 3 (2: no "KSS2", 1: frames only)
 //!  8  8  segment number                                (integers little-endian)
 //! 16     entries:
 //!          0  4  n, bytes of the body
 //!          4  4  CRC32C of the 4 bytes before and of the body
-//!          8  n  the body: a frame (magic "KSF1") as it was received, or "KSD1" or "KSS1"
+//!          8  n  the body: a frame (magic "KSF1") as it was received, or "KSD1", "KSS1" or "KSS2"
 //! ```
 
 use kansoku_model::Frame;
@@ -20,14 +20,14 @@ use kansoku_model::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
 
 use crate::bytes::put_u32;
 use crate::fs::{Disk, Output};
-use crate::records::{DEFINITIONS, SAMPLES};
+use crate::records::{DEFINITIONS, SAMPLES, STARTED};
 use crate::{Damage, StoreError};
 
 pub const FOLDER: &str = "wal";
 const MAGIC: &[u8; 4] = b"KSWL";
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 /// Segments of these versions are read.
-const VERSIONS: [u32; 2] = [1, VERSION];
+const VERSIONS: [u32; 3] = [1, 2, VERSION];
 const SEGMENT_HEADER_BYTES: usize = 16;
 const ENTRY_HEADER_BYTES: usize = 8;
 /// The largest frame, so that a damaged length is told from a true one.
@@ -212,7 +212,7 @@ pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Entry<'a>)) -> Seg
 fn entry_at(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
     // The body's magic first: it makes the search through damaged bytes cheap.
     let magic: &[u8; 4] = bytes.get(at + 8..at + 12)?.try_into().expect("four bytes");
-    let by_reference = magic == DEFINITIONS || magic == SAMPLES;
+    let by_reference = [DEFINITIONS, SAMPLES, STARTED].contains(&magic);
     if !by_reference && magic != b"KSF1" {
         return None;
     }
@@ -228,7 +228,7 @@ fn entry_at(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
         return None;
     }
     if by_reference {
-        return Some(if magic == SAMPLES {
+        return Some(if magic != DEFINITIONS {
             Entry::Samples(body)
         } else {
             Entry::Definitions(body)

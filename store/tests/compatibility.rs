@@ -2,20 +2,22 @@
 //!
 //! `fixtures/store/v1` and `v2` hold parts of both signals and a WAL that was not written out. In
 //! `v2` the log parts have pages of templates. `wal2` is a WAL of version 2 alone: frames, and samples
-//! by reference. `UPDATE=1` writes the newest anew: do that only together with a new version number,
-//! under a new name.
+//! by reference. `v3` has histograms and start times, in a part and in the WAL. `UPDATE=1` writes the
+//! newest anew: do that only together with a new version number, under a new name.
 
 use std::fs;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use kansoku_model::histogram::{CUSTOM_SCHEMA, Counts, NativeHistogram, ResetHint, Span};
+use kansoku_model::metric::{HistogramPoint, Point};
 use kansoku_model::select::{Direction, LogBlock, LogSelect};
 use kansoku_model::{
     Labels, LogBatch, LogSource, MetricBatch, MetricKind, Position, RecordBatch, Resource,
-    SeriesSource, Source, SourceId,
+    SeriesSource, Source, SourceId, Suffix,
 };
-use kansoku_store::{Incoming, Options, SampleWriter, Store};
+use kansoku_store::{Incoming, Options, Store};
 
 const T0_NS: i64 = 1_767_312_000_000_000_000;
 
@@ -84,39 +86,6 @@ fn log_batch(version: Version, round: u64) -> RecordBatch {
     RecordBatch::Logs(b)
 }
 
-fn metric_batch(round: i64) -> RecordBatch {
-    let mut b = MetricBatch::new(
-        "m".into(),
-        Arc::default(),
-        T0_NS / 1_000_000 + round * 15_000,
-    );
-    let family = b.family("requests_total", MetricKind::Counter, "all requests");
-    for code in ["200", "500"] {
-        b.sample(family, &[("code", code)], (round * 3) as f64);
-    }
-    let family = b.family("odd", MetricKind::Gauge, "special values");
-    let odd = [
-        0x7ff0_0000_0000_0002,
-        0x8000_0000_0000_0000,
-        1,
-        0x3ff5_5555_5555_5555,
-    ];
-    b.sample(family, &[], f64::from_bits(odd[round as usize % 4]));
-    RecordBatch::Metrics(b)
-}
-
-fn write(version: Version, path: &Path) {
-    let (store, _) = Store::open(Options::new(path)).unwrap();
-    for round in 0..8 {
-        for batch in [log_batch(version, round), metric_batch(round as i64)] {
-            store.append(vec![Incoming::Batch(batch)]).unwrap();
-        }
-        if round % 2 == 1 && round < 7 {
-            store.flush().unwrap();
-        }
-    }
-}
-
 /// The content as text, for the expected output beside the fixture.
 fn dump(store: &Store) -> String {
     let snapshot = store.snapshot();
@@ -154,6 +123,12 @@ fn dump(store: &Store) -> String {
             .map(|(t, v)| format!("{t}={:016x}", v.to_bits()))
             .collect();
         lines.push(format!("{} {}", s.labels, samples.join(" ")));
+        if !s.starts.is_empty() {
+            lines.push(format!("{} starts {:?}", s.labels, s.starts));
+        }
+        for (t, histogram) in s.times.iter().zip(&s.histograms) {
+            lines.extend(histogram.iter().map(|h| format!("{} {t} {h:?}", s.labels)));
+        }
     }
     lines.extend(snapshot.metric_metadata().iter().map(|m| format!("{m:?}")));
     lines.sort();
@@ -181,15 +156,6 @@ fn a_store_of_version_1_opens_with_its_content() {
 
 #[test]
 fn a_store_of_version_2_opens_with_its_content() {
-    if std::env::var_os("UPDATE").is_some() {
-        let _ = fs::remove_dir_all(fixture(V2));
-        write(V2, &fixture(V2));
-        let scratch = tempfile::tempdir().unwrap();
-        copy(&fixture(V2), scratch.path());
-        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
-        let expected = fixture(V2).with_extension("expected.txt");
-        fs::write(expected, dump(&store)).unwrap();
-    }
     check(V2);
     // The lines alone take 6151 bytes of each part when they are not cut (zstd level 1).
     let parts = fs::read_dir(fixture(V2).join("parts")).unwrap();
@@ -233,48 +199,10 @@ fn check(version: Version) {
     assert_eq!(dump(&store), content);
 }
 
-/// Rounds of frames, and of samples by reference of which each round has one more series.
-fn write_wal(path: &Path) {
-    let (store, _) = Store::open(Options::new(path)).unwrap();
-    for round in 0..4i64 {
-        let odd = [0x7ff0_0000_0000_0002, 0x8000_0000_0000_0000, 1];
-        let table = store.series();
-        let mut writer = SampleWriter::new(&table);
-        for i in 0..=round {
-            let labels = Labels::from_pairs([
-                ("__name__", "referenced"),
-                ("i", &i.to_string()),
-                ("zone", "観"),
-            ]);
-            let known = writer.find(&[i as u8]);
-            let reference = known.or_else(|| writer.define(&[i as u8], labels)).unwrap();
-            let time_ms = T0_NS / 1_000_000 + round * 15_000;
-            writer.push(reference, time_ms, (round * 10 + i) as f64);
-            let value = odd
-                .get(i as usize)
-                .map_or(0.1, |bits| f64::from_bits(*bits));
-            writer.push(reference, time_ms - 7, value);
-        }
-        let incoming = vec![
-            Incoming::Batch(metric_batch(round)),
-            Incoming::Samples(writer.finish()),
-            Incoming::Batch(log_batch(V1, round as u64)),
-        ];
-        store.append(incoming).unwrap();
-    }
-}
-
 #[test]
 fn a_wal_of_version_2_opens_with_its_content() {
     let expected = folder("wal2").with_extension("expected.txt");
     let scratch = tempfile::tempdir().unwrap();
-    if std::env::var_os("UPDATE").is_some() {
-        let _ = fs::remove_dir_all(folder("wal2"));
-        write_wal(&folder("wal2"));
-        copy(&folder("wal2"), scratch.path());
-        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
-        fs::write(&expected, dump(&store)).unwrap();
-    }
     let segment = fs::read(folder("wal2").join("wal/000000000001.wal")).unwrap();
     assert_eq!(segment[4..8], [2, 0, 0, 0]);
     for (magic, n) in [(b"KSF1", 8), (b"KSD1", 8), (b"KSS1", 4)] {
@@ -288,6 +216,90 @@ fn a_wal_of_version_2_opens_with_its_content() {
     let content = dump(&store);
     assert_eq!(content, fs::read_to_string(&expected).unwrap());
     assert_eq!(content.matches("referenced").count(), 4);
+    store.flush().unwrap();
+    assert_eq!(dump(&store), content);
+}
+
+/// Histograms of both kinds of counts and bounds, floats between them, start times.
+fn histogram_batch(round: i64) -> RecordBatch {
+    let time_ms = T0_NS / 1_000_000 + round * 15_000;
+    let mut b = MetricBatch::new("m".into(), Arc::default(), time_ms);
+    let family = b.family("latency", MetricKind::Histogram, "of requests");
+    let point = |labels| Point {
+        family,
+        suffix: Suffix::None,
+        labels,
+        time_ms: None,
+        value: 0.5,
+    };
+    let span = |offset, length| Span { offset, length };
+    let exponential = NativeHistogram {
+        schema: 3,
+        zero_threshold: 1e-6,
+        negative_spans: vec![span(-2, 1)],
+        positive_spans: vec![span(0, 2), span(3, 1)],
+        counts: Counts::Integer {
+            count: 11 + round as u64,
+            zero: 1,
+            negative: vec![2],
+            positive: vec![3, -1, round],
+        },
+        reset_hint: ResetHint::No,
+        ..NativeHistogram::empty(0.125 * round as f64)
+    };
+    let custom = NativeHistogram {
+        schema: CUSTOM_SCHEMA,
+        positive_spans: vec![span(0, 3)],
+        counts: Counts::Float {
+            count: 6.0,
+            zero: 0.0,
+            negative: Vec::new(),
+            positive: vec![1.0, 2.0, 3.0 / (round + 1) as f64],
+        },
+        custom_bounds: vec![0.1, 1.0],
+        ..NativeHistogram::empty(f64::from_bits(0x7ff0_0000_0000_0002))
+    };
+    for (name, histogram) in [("exponential", exponential), ("custom", custom)] {
+        let labels = b.label_set([("bounds", name)]);
+        if round == 5 {
+            b.push_started(point(labels), 1);
+            continue;
+        }
+        b.push_histogram(HistogramPoint {
+            point: point(labels),
+            start_ms: time_ms - 60_000 - round / 4,
+            histogram,
+        });
+    }
+    RecordBatch::Metrics(b)
+}
+
+#[test]
+fn a_store_with_histograms_opens_with_its_content() {
+    let expected = folder("v3").with_extension("expected.txt");
+    let scratch = tempfile::tempdir().unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        let _ = fs::remove_dir_all(folder("v3"));
+        let (store, _) = Store::open(Options::new(folder("v3"))).unwrap();
+        for round in 0..8 {
+            let batch = Incoming::Batch(histogram_batch(round));
+            store.append(vec![batch]).unwrap();
+            if round == 3 {
+                store.flush().unwrap();
+            }
+        }
+        drop(store);
+        copy(&folder("v3"), scratch.path());
+        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
+        fs::write(&expected, dump(&store)).unwrap();
+    }
+    copy(&folder("v3"), scratch.path());
+    let (store, recovery) = Store::open(Options::new(scratch.path())).unwrap();
+    assert!(recovery.damaged.is_empty(), "{recovery:?}");
+    assert_eq!((recovery.parts, recovery.wal_records), (1, 8));
+    let content = dump(&store);
+    assert_eq!(content, fs::read_to_string(&expected).unwrap());
+    assert_eq!(content.matches("custom_bounds: [0.1, 1.0]").count(), 7);
     store.flush().unwrap();
     assert_eq!(dump(&store), content);
 }

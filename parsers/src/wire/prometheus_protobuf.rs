@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-use kansoku_model::histogram::{Counts, NativeHistogram, Span};
-use kansoku_model::metric::{HistogramPoint, Point};
+use kansoku_model::histogram::{Counts, NativeHistogram, ResetHint, Span};
+use kansoku_model::metric::Point;
 use kansoku_model::{FamilyId, MetricBatch, MetricKind, Resource, Suffix};
 
 use super::prometheus_text::Page;
@@ -308,7 +308,12 @@ impl Read {
             negative_spans: self.negative_spans,
             positive_spans: self.positive_spans,
             counts,
-            is_gauge: self.is_gauge,
+            custom_bounds: Vec::new(),
+            reset_hint: if self.is_gauge {
+                ResetHint::Gauge
+            } else {
+                ResetHint::Unknown
+            },
         }
     }
 }
@@ -377,8 +382,7 @@ impl Writer<'_> {
             );
         }
         let point = self.point(Suffix::None, None, histogram.count());
-        self.batch
-            .push_histogram(HistogramPoint { point, histogram });
+        self.batch.push_sample(point, Some(histogram));
         None
     }
 

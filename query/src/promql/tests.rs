@@ -39,6 +39,7 @@ impl SeriesSource for Plain {
                     labels,
                     values: times.iter().map(|t| *t as f64).collect(),
                     times,
+                    ..SeriesData::default()
                 });
             }
         }

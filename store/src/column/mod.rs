@@ -5,7 +5,9 @@
 
 mod bits;
 pub mod floats;
+pub mod histograms;
 pub mod ints;
+pub mod mixed;
 pub mod texts;
 
 /// The most rows that one encoded column may have; decoders refuse more, writers cut before.

@@ -4,6 +4,7 @@
 //! never changed or taken away, until the whole head is dropped because parts hold its data.
 
 mod logs;
+mod more;
 mod run;
 mod series;
 

@@ -7,14 +7,16 @@ use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Arc, Mutex};
 
+use kansoku_model::histogram::NativeHistogram;
 use kansoku_model::metric::Point;
 use kansoku_model::{Labels, MatchOp, Matcher, MetricBatch};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::LOCK;
+use super::more::More;
 use super::run::Run;
 use crate::references::{Samples, SeriesTable};
-use crate::samples;
+use crate::samples::{NO_FLOAT, SampleColumns};
 use crate::spread::Spread;
 
 /// Memory of a series besides its samples and labels: tables and postings.
@@ -27,6 +29,8 @@ const SPELLING_BYTES: usize = 48;
 pub struct OneSeries {
     pub labels: Arc<Labels>,
     run: Run,
+    /// Of a series that is more than plain floats.
+    more: Option<Box<More>>,
     /// Of the times; the first is larger while there is no sample.
     min_ms: i64,
     max_ms: i64,
@@ -92,11 +96,10 @@ impl Postings {
 impl HeadSeries {
     /// Adds all points and returns the memory they take.
     pub fn apply(&mut self, batch: &MetricBatch) -> usize {
-        // Queries know classic histograms only.
-        let batch = &*batch.with_classic_histograms();
         let mut grown = 0;
         let mut spelling = Vec::with_capacity(256);
-        for point in batch.points() {
+        let n_points = batch.points().len();
+        for (row, (point, histogram)) in batch.samples().enumerate() {
             spell(batch, point, &mut spelling);
             let key = xxh3_128(&spelling);
             let id = match self.spellings.get(&key) {
@@ -110,9 +113,15 @@ impl HeadSeries {
                     id
                 }
             };
-            grown += self.series[id as usize].push(batch.time_of(point), point.value);
+            let start_ms = match row.checked_sub(n_points) {
+                None => batch.start_of(row),
+                Some(row) => batch.histograms()[row].start_ms,
+            };
+            let value = histogram.map_or(point.value, |_| NO_FLOAT);
+            let one = &mut self.series[id as usize];
+            grown += one.push_any(batch.time_of(point), value, histogram, start_ms);
         }
-        self.n_samples += batch.points().len() as u64;
+        self.n_samples += batch.n_samples() as u64;
         grown
     }
 
@@ -124,6 +133,13 @@ impl HeadSeries {
             let rows = at..at + n as usize;
             at = rows.end;
             let one = &mut self.series[id as usize];
+            if !samples.starts.is_empty() {
+                for row in rows {
+                    let (time_ms, value) = (samples.times[row], samples.values[row]);
+                    grown += one.push_any(time_ms, value, None, samples.starts[row]);
+                }
+                continue;
+            }
             for (time_ms, value) in samples.times[rows.clone()]
                 .iter()
                 .zip(&samples.values[rows])
@@ -176,6 +192,7 @@ impl HeadSeries {
         self.series.push(OneSeries {
             labels,
             run: Run::default(),
+            more: None,
             min_ms: i64::MAX,
             max_ms: i64::MIN,
             is_tidy: true,
@@ -233,8 +250,41 @@ fn spell(batch: &MetricBatch, point: &Point, out: &mut Vec<u8>) {
 }
 
 impl OneSeries {
-    /// Adds a sample and returns the memory it takes.
+    /// Adds a sample of any kind and returns the memory it takes.
+    fn push_any(
+        &mut self,
+        time_ms: i64,
+        value: f64,
+        histogram: Option<&NativeHistogram>,
+        start_ms: i64,
+    ) -> usize {
+        if self.more.is_none() && histogram.is_none() && start_ms == 0 {
+            return self.push(time_ms, value);
+        }
+        let more = match &mut self.more {
+            Some(more) => more,
+            None => {
+                let n_floats = self.run.iter().count();
+                self.more.insert(Box::new(More::behind(n_floats)))
+            }
+        };
+        if time_ms <= self.max_ms {
+            let is_last = self.run.last() == (time_ms, value.to_bits()) && !self.run.is_empty();
+            if is_last && more.last_is(histogram, start_ms) {
+                return 0;
+            }
+            self.is_tidy = false;
+        }
+        self.min_ms = self.min_ms.min(time_ms);
+        self.max_ms = self.max_ms.max(time_ms);
+        more.push(histogram, start_ms) + self.run.push(time_ms, value)
+    }
+
+    /// Adds a float and returns the memory it takes.
     fn push(&mut self, time_ms: i64, value: f64) -> usize {
+        if self.more.is_some() {
+            return self.push_any(time_ms, value, None, 0);
+        }
         if time_ms <= self.max_ms {
             // An equal one of the same time changes nothing; a later value of a time counts.
             if self.run.last() == (time_ms, value.to_bits()) && !self.run.is_empty() {
@@ -248,18 +298,29 @@ impl OneSeries {
     }
 
     /// The samples with `from_ms <= time <= to_ms`, tidy.
-    pub fn copy_range(&self, from_ms: i64, to_ms: i64) -> (Vec<i64>, Vec<f64>) {
+    pub fn copy_range(&self, from_ms: i64, to_ms: i64) -> SampleColumns {
+        let mut samples = SampleColumns::default();
         if to_ms < self.min_ms || from_ms > self.max_ms {
-            return (Vec::new(), Vec::new());
+            return samples;
         }
-        let samples = self.run.iter();
-        let (mut times, mut values) = samples
-            .filter(|(time_ms, _)| (from_ms..=to_ms).contains(time_ms))
-            .unzip();
+        let wanted = from_ms..=to_ms;
+        if let Some(more) = &self.more {
+            let all: Vec<(i64, f64)> = self.run.iter().collect();
+            let more = more.rows(|row| wanted.contains(&all[row].0));
+            for (&(time_ms, value), (histogram, start_ms)) in all.iter().zip(more) {
+                if wanted.contains(&time_ms) {
+                    samples.push(time_ms, value, histogram, start_ms);
+                }
+            }
+        } else {
+            let all = self.run.iter();
+            (samples.times, samples.values) =
+                all.filter(|(time_ms, _)| wanted.contains(time_ms)).unzip();
+        }
         if !self.is_tidy {
-            samples::tidy(&mut times, &mut values);
+            samples.tidy();
         }
-        (times, values)
+        samples
     }
 
     /// The times of all samples, in order of arrival.
@@ -287,6 +348,7 @@ impl OneSeries {
 #[cfg(test)]
 mod tests {
     use kansoku_model::MetricKind;
+    use kansoku_model::metric::HistogramPoint;
 
     use super::*;
     use crate::testing::{by_reference, samples};
@@ -295,8 +357,8 @@ mod tests {
         let mut got: Vec<_> = head
             .matching(matchers)
             .map(|s| {
-                let (t, v) = s.copy_range(i64::MIN, i64::MAX);
-                (s.labels.to_string(), t, v)
+                let all = s.copy_range(i64::MIN, i64::MAX);
+                (s.labels.to_string(), all.times, all.values)
             })
             .collect();
         got.sort_by(|a, b| a.0.cmp(&b.0));
@@ -322,7 +384,55 @@ mod tests {
             (&[10, 15, 20][..], &[1.0, 1.5, 2.5][..])
         );
         assert!(head.series[0].touches(11, 15) && !head.series[0].touches(16, 19));
-        assert_eq!(head.series[0].copy_range(11, 19), (vec![15], vec![1.5]));
+        let middle = head.series[0].copy_range(11, 19);
+        assert_eq!((middle.times, middle.values), (vec![15], vec![1.5]));
+    }
+
+    #[test]
+    fn a_series_may_change_its_kind_and_knows_a_repeat_of_either() {
+        let mut head = HeadSeries::default();
+        let mut apply = |time_ms: i64, sum: Option<f64>, start_ms: i64| {
+            let mut batch = MetricBatch::new("m".into(), Arc::default(), time_ms);
+            let family = batch.family("x", MetricKind::Histogram, "");
+            let point = Point {
+                family,
+                suffix: kansoku_model::Suffix::None,
+                labels: batch.label_set([]),
+                time_ms: None,
+                value: 7.0,
+            };
+            match sum {
+                None => batch.push_started(point, start_ms),
+                Some(sum) => batch.push_histogram(HistogramPoint {
+                    point,
+                    start_ms,
+                    histogram: NativeHistogram::empty(sum),
+                }),
+            }
+            head.apply(&batch)
+        };
+        apply(1, None, 0);
+        assert!(apply(2, Some(2.0), 0) > 0);
+        assert_eq!(apply(2, Some(2.0), 0), 0, "a repeat");
+        apply(3, None, 5);
+        assert_eq!(apply(3, None, 5), 0, "a repeat");
+        // The end of a float series at the time of a histogram is no repeat of it.
+        apply(4, Some(4.0), 5);
+        apply(4, None, 0);
+        apply(0, Some(0.5), 0);
+        let all = head.series[0].copy_range(i64::MIN, i64::MAX);
+        assert_eq!(all.times, [0, 1, 2, 3, 4]);
+        let sums: Vec<Option<f64>> = all
+            .histograms
+            .iter()
+            .map(|h| h.as_ref().map(|h| h.sum))
+            .collect();
+        assert_eq!(sums, [Some(0.5), None, Some(2.0), None, None]);
+        assert_eq!(all.starts, [0, 0, 0, 5, 0]);
+        assert_eq!(all.values[3], 7.0);
+        assert_eq!(head.n_samples, 8);
+        let later = head.series[0].copy_range(3, 9);
+        assert_eq!((later.times, later.starts), (vec![3, 4], vec![5, 0]));
     }
 
     #[test]

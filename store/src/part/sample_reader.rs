@@ -10,8 +10,8 @@ use super::file::{PartFile, Section};
 use super::samples::{SampleIndex, SeriesRow, TimesRef};
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader};
-use crate::column::{floats, ints};
-use crate::samples;
+use crate::column::{floats, ints, mixed};
+use crate::samples::{self, SampleColumns};
 
 /// Many times what a writer puts in a block: more is damage, and must not become memory.
 const BLOCK_ROWS_MAX: u32 = 1 << 16;
@@ -47,13 +47,12 @@ impl<'a> SampleReader<'a> {
         }
     }
 
-    /// Appends the samples of `row` with `from_ms <= time <= to_ms`.
+    /// Appends to `out` the samples of `row` with `from_ms <= time <= to_ms`.
     pub fn read(
         &mut self,
         row: &SeriesRow,
         (from_ms, to_ms): (i64, i64),
-        times: &mut Vec<i64>,
-        values: &mut Vec<f64>,
+        out: &mut SampleColumns,
     ) -> Result<(), StoreError> {
         if self.page != Some(row.page) {
             self.load_page(row.page)?;
@@ -62,7 +61,7 @@ impl<'a> SampleReader<'a> {
         let entry = bytes
             .get(self.entries_at + row.offset as usize..)
             .unwrap_or_default();
-        let result = self.read_entry(Reader::new(entry), (from_ms, to_ms), times, values);
+        let result = self.read_entry(Reader::new(entry), (from_ms, to_ms), out);
         self.bytes = bytes;
         result
     }
@@ -71,8 +70,7 @@ impl<'a> SampleReader<'a> {
         &mut self,
         mut r: Reader<'_>,
         (from_ms, to_ms): (i64, i64),
-        times: &mut Vec<i64>,
-        values: &mut Vec<f64>,
+        out: &mut SampleColumns,
     ) -> Result<(), StoreError> {
         let file = self.file;
         let damaged = |e: Malformed| file.damaged(&format!("samples: {}", e.0));
@@ -87,15 +85,16 @@ impl<'a> SampleReader<'a> {
                 continue;
             }
             let block_times = self.times_of(&block)?;
-            floats::decode(
-                &mut Reader::new(packed),
-                block_times.len(),
-                &mut self.values,
-            )
-            .map_err(damaged)?;
             let rows = samples::range(&block_times, from_ms, to_ms);
-            times.extend_from_slice(&block_times[rows.clone()]);
-            values.extend_from_slice(&self.values[rows]);
+            let mut packed = Reader::new(packed);
+            if packed.rest().first() == Some(&mixed::LAYOUT) {
+                let mut block = mixed::decode(&mut packed, block_times.len()).map_err(damaged)?;
+                block.times.extend_from_slice(&block_times);
+                out.append(&block, rows);
+                continue;
+            }
+            floats::decode(&mut packed, block_times.len(), &mut self.values).map_err(damaged)?;
+            out.append_floats(&block_times[rows.clone()], &self.values[rows]);
         }
         Ok(())
     }

@@ -8,7 +8,7 @@
 //! page    (section)         number of times used (varint), each: section reference, samples
 //!                           (varint), first (signed), last minus first (varint);
 //!                           then series entries: number of blocks (varint), each: index of its
-//!                           times (varint), length (varint), values as `floats`
+//!                           times (varint), length (varint), values as `floats` or `mixed`
 //! series  (section)         128 series: label bytes (text), samples (varint), oldest time (signed),
 //!                           newest minus oldest, page, offset among the page's entries (varints)
 //! values  (section)         values of one label name in order: value (text), number of series
@@ -20,6 +20,7 @@
 //! ```
 
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Range;
 
 use kansoku_model::{Labels, MatchOp, Matcher};
 use xxhash_rust::xxh3::xxh3_128;
@@ -27,14 +28,17 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::file::{PartFile, PartWriter, Section, Totals};
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader, put_signed, put_text, put_varint};
-use crate::column::{Effort, floats, ints};
+use crate::column::{Effort, floats, histograms, ints, mixed};
 use crate::fs::Disk;
 use crate::manifest::Entry;
+use crate::samples::SampleColumns;
 
 /// A page is ended at this size: one read gives one series without reading much of others.
 const PAGE_BYTES: usize = 64 << 10;
 /// Samples of a block: six hours at 15 seconds, long enough for pco.
 const BLOCK_ROWS: usize = 1440;
+/// Buckets of all histograms of a block: what a query must hold to read one of them.
+const BLOCK_CELLS: usize = 1 << 18;
 /// Series whose labels are compressed together.
 const SERIES_PER_SECTION: usize = 128;
 /// Label values (with their postings) that are compressed together.
@@ -97,24 +101,18 @@ impl SamplePartWriter {
     }
 
     /// Adds a series with its tidy samples.
-    pub fn add(
-        &mut self,
-        labels: &Labels,
-        times: &[i64],
-        values: &[f64],
-    ) -> Result<(), StoreError> {
+    pub fn add(&mut self, labels: &Labels, samples: &SampleColumns) -> Result<(), StoreError> {
+        let times = &samples.times;
         let (Some(&first), Some(&last)) = (times.first(), times.last()) else {
             return Ok(());
         };
         let (page, offset) = (self.pages.len(), self.page.entries.len());
-        put_varint(
-            &mut self.page.entries,
-            times.len().div_ceil(BLOCK_ROWS) as u64,
-        );
-        for (times, values) in times.chunks(BLOCK_ROWS).zip(values.chunks(BLOCK_ROWS)) {
-            let times = self.times_of(times)?;
+        let blocks = blocks(samples);
+        put_varint(&mut self.page.entries, blocks.len() as u64);
+        for rows in blocks {
+            let times = self.times_of(&times[rows.clone()])?;
             self.page
-                .put_block(times, values, self.effort, &mut self.scratch);
+                .put_block(times, samples, rows, self.effort, &mut self.scratch);
         }
         for (name, value) in labels {
             let values = match self.postings.get_mut(name) {
@@ -254,7 +252,8 @@ impl OpenPage {
     fn put_block(
         &mut self,
         times: TimesRef,
-        values: &[f64],
+        samples: &SampleColumns,
+        rows: Range<usize>,
         effort: Effort,
         scratch: &mut Vec<u8>,
     ) {
@@ -264,9 +263,33 @@ impl OpenPage {
         });
         put_varint(&mut self.entries, u64::from(at));
         scratch.clear();
-        floats::encode(values, effort, scratch);
+        if mixed::is_needed(samples, rows.clone()) {
+            mixed::encode(samples, rows, effort, scratch);
+        } else {
+            floats::encode(&samples.values[rows], effort, scratch);
+        }
         put_text(&mut self.entries, scratch);
     }
+}
+
+/// Where a series' samples are cut into blocks.
+fn blocks(samples: &SampleColumns) -> Vec<Range<usize>> {
+    let n = samples.len();
+    if samples.histograms.is_empty() {
+        let starts = (0..n).step_by(BLOCK_ROWS);
+        return starts.map(|at| at..(at + BLOCK_ROWS).min(n)).collect();
+    }
+    let (mut blocks, mut first, mut n_cells) = (Vec::new(), 0, 0);
+    for (row, histogram) in samples.histograms.iter().enumerate() {
+        let more = histogram.as_ref().map_or(0, |h| histograms::cells(h));
+        if row > first && (row - first >= BLOCK_ROWS || n_cells + more > BLOCK_CELLS) {
+            blocks.push(first..row);
+            (first, n_cells) = (row, 0);
+        }
+        n_cells += more;
+    }
+    blocks.push(first..n);
+    blocks
 }
 
 // ---- reading ----

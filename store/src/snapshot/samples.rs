@@ -8,23 +8,24 @@ use kansoku_model::{Labels, Matcher, SeriesSource};
 
 use super::Snapshot;
 use crate::StoreError;
+use crate::deletes;
 use crate::head::LOCK;
 use crate::part::samples::SampleIndex;
 use crate::part::{Body, Part, PartFile, SampleReader};
-use crate::{deletes, samples};
+use crate::samples::SampleColumns;
 
 /// The series found so far.
 struct Found {
     by_labels: HashMap<Labels, usize>,
-    series: Vec<SeriesData>,
+    series: Vec<(Labels, SampleColumns)>,
     n_samples: usize,
     max_samples: usize,
 }
 
 impl Found {
     /// Adds a newer run of a series.
-    fn add(&mut self, labels: &Labels, times: &[i64], values: &[f64]) -> Result<(), SelectError> {
-        if times.is_empty() {
+    fn add(&mut self, labels: &Labels, samples: &SampleColumns) -> Result<(), SelectError> {
+        if samples.is_empty() {
             return Ok(());
         }
         let at = match self.by_labels.get(labels) {
@@ -33,17 +34,16 @@ impl Found {
                 let Entry::Vacant(free) = self.by_labels.entry(labels.clone()) else {
                     unreachable!("looked up just now")
                 };
-                self.series.push(SeriesData {
-                    labels: labels.clone(),
-                    ..SeriesData::default()
-                });
+                let new = (labels.clone(), SampleColumns::default());
+                self.series.push(new);
                 *free.insert(self.series.len() - 1)
             }
         };
-        let one = &mut self.series[at];
-        let before = one.times.len();
-        samples::lay_over(&mut one.times, &mut one.values, (times, values));
-        self.n_samples += one.times.len() - before;
+        let one = &mut self.series[at].1;
+        let before = one.len();
+        one.lay_over(samples);
+        let of_histograms = samples.weight() - samples.len();
+        self.n_samples += one.len() - before + of_histograms;
         if self.n_samples > self.max_samples {
             return Err(SelectError::Limit(format!(
                 "the query needs more than {} samples; select fewer series or a shorter time",
@@ -80,11 +80,20 @@ impl SeriesSource for Snapshot {
         for head in self.heads() {
             let head = head.series.read().expect(LOCK);
             for one in head.matching(matchers) {
-                let (times, values) = one.copy_range(from_ms, to_ms);
-                found.add(&one.labels, &times, &values)?;
+                found.add(&one.labels, &one.copy_range(from_ms, to_ms))?;
             }
         }
-        Ok(found.series)
+        let given = found
+            .series
+            .into_iter()
+            .map(|(labels, samples)| SeriesData {
+                labels,
+                times: samples.times,
+                values: samples.values,
+                histograms: samples.histograms,
+                starts: samples.starts,
+            });
+        Ok(given.collect())
     }
 }
 
@@ -99,18 +108,17 @@ impl Snapshot {
     ) -> Result<(), SelectError> {
         let (file, deletes) = (&part.file, self.deletes_of(part));
         let mut reader = SampleReader::new(file, index);
-        let (mut times, mut values) = (Vec::new(), Vec::new());
+        let mut samples = SampleColumns::default();
         let mut refused = None;
         let result = index.select_series(file, matchers, range.0, range.1, &mut |row| {
             if refused.is_some() {
                 return Ok(());
             }
-            times.clear();
-            values.clear();
-            match reader.read(&row, range, &mut times, &mut values) {
+            samples.clear();
+            match reader.read(&row, range, &mut samples) {
                 Ok(()) => {
-                    deletes::strike_samples(&deletes, &row.labels, &mut times, &mut values);
-                    refused = found.add(&row.labels, &times, &values).err();
+                    deletes::strike_samples(&deletes, &row.labels, &mut samples);
+                    refused = found.add(&row.labels, &samples).err();
                 }
                 // A damaged page takes only its own series with it.
                 Err(error) => self.note_damage(file, &error),

@@ -8,6 +8,7 @@ mod crash;
 mod damage;
 mod deletes;
 mod faults;
+mod histograms;
 mod parts;
 mod power_cut;
 mod retention;

@@ -140,7 +140,7 @@ fn a_page_is_read_with_classic_or_native_histograms() {
             negative: Vec::new(),
             positive: vec![2, -1],
         },
-        is_gauge: false,
+        ..NativeHistogram::empty(0.0)
     };
     assert_eq!(found.histogram, expected);
     assert_eq!(found.point.value, 5.0);
