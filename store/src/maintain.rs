@@ -229,7 +229,8 @@ impl Store {
         let parts = &inner.view().parts;
         let mut arrivals = inner.arrivals.lock().expect(LOCK);
         arrivals.observe(parts, now_ms);
-        let old = merge::choose(parts, &self.delete_borders(), &|signal, day| {
+        let max_bytes = inner.options.part_limit_bytes();
+        let old = merge::choose(parts, &self.delete_borders(), max_bytes, &|signal, day| {
             arrivals.worth(signal, day, now_ms)
         });
         drop(arrivals);
@@ -245,10 +246,13 @@ impl Store {
     pub fn compact(&self) -> Result<usize, StoreError> {
         self.flush_all()?;
         let _merging = self.inner.merging.lock().expect(LOCK);
+        let max_bytes = self.inner.options.part_limit_bytes();
         let mut n_merged = 0;
         loop {
             let parts = &self.inner.view().parts;
-            let old = merge::choose(parts, &self.delete_borders(), &|_, _| merge::Worth::ANY);
+            let old = merge::choose(parts, &self.delete_borders(), max_bytes, &|_, _| {
+                merge::Worth::ANY
+            });
             match self.merge(&old, &|| ())? {
                 0 => return Ok(n_merged),
                 n => n_merged += n,

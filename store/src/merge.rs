@@ -24,8 +24,6 @@ use crate::samples::SampleColumns;
 
 /// More at once would hold too many open blocks in memory.
 const RUN_MAX: usize = 16;
-/// No merge makes a larger part.
-const PART_MAX_BYTES: u64 = 8 << 30;
 /// A day to which no flush came for so long is taken to be over.
 const QUIET_MS: i64 = 3_600_000;
 
@@ -91,10 +89,11 @@ impl Arrivals {
 }
 
 /// The parts that are best merged next, in flush order. Empty when there is nothing to do. No merge
-/// reaches across a border, a number between flushes.
+/// reaches across a border, a number between flushes, or makes a part larger than `part_max_bytes`.
 pub fn choose(
     parts: &[Arc<Part>],
     borders: &[u64],
+    part_max_bytes: u64,
     worth: &dyn Fn(Signal, Day) -> Worth,
 ) -> Vec<Arc<Part>> {
     let mut groups: BTreeMap<(Signal, Day, usize), Vec<&Arc<Part>>> = BTreeMap::new();
@@ -109,7 +108,7 @@ pub fn choose(
     for ((signal, day, _), group) in &mut groups {
         group.sort_by_key(|p| p.entry().flushes);
         let sizes: Vec<u64> = group.iter().map(|p| p.file.len()).collect();
-        for run in runs(&sizes, worth(*signal, *day)) {
+        for run in runs(&sizes, part_max_bytes, worth(*signal, *day)) {
             let mean = sizes[run.clone()].iter().sum::<u64>() / run.len() as u64;
             if best.is_none_or(|(least, _)| mean < least) {
                 best = Some((mean, &group[run]));
@@ -127,13 +126,13 @@ fn side(borders: &[u64], entry: &Entry) -> usize {
 
 /// The runs of neighbours that may be merged. Where no more comes, only those that no longer one
 /// holds: once is enough.
-fn runs(sizes: &[u64], worth: Worth) -> Vec<std::ops::Range<usize>> {
+fn runs(sizes: &[u64], part_max_bytes: u64, worth: Worth) -> Vec<std::ops::Range<usize>> {
     let mut found: Vec<std::ops::Range<usize>> = Vec::new();
     for start in 0..sizes.len() {
         for end in start + worth.parts_min..=sizes.len().min(start + RUN_MAX) {
             let total: u64 = sizes[start..end].iter().sum();
             let largest = sizes[start..end].iter().copied().max().unwrap_or(0);
-            if total * 100 >= largest * worth.growth_percent && total <= PART_MAX_BYTES {
+            if total * 100 >= largest * worth.growth_percent && total <= part_max_bytes {
                 found.push(start..end);
             }
         }
@@ -395,6 +394,8 @@ fn write_samples(
 mod tests {
     use super::*;
 
+    const PART_MAX_BYTES: u64 = 8 << 30;
+
     #[test]
     fn parts_on_both_sides_of_a_border_stay_apart() {
         let entry = |first, last| Entry {
@@ -422,7 +423,7 @@ mod tests {
             (&[], false),
         ];
         for (sizes, allowed) in cases {
-            let found = runs(sizes, Worth::GROWING);
+            let found = runs(sizes, PART_MAX_BYTES, Worth::GROWING);
             assert_eq!(!found.is_empty(), *allowed, "{sizes:?}");
             for run in found {
                 let largest = sizes[run.clone()].iter().max().unwrap();
@@ -436,7 +437,7 @@ mod tests {
         let (mut sizes, mut written): (Vec<u64>, u64) = (Vec::new(), 0);
         for flush in 0..1000 {
             sizes.push(10 + flush % 3);
-            while let Some(run) = runs(&sizes, Worth::GROWING)
+            while let Some(run) = runs(&sizes, PART_MAX_BYTES, Worth::GROWING)
                 .into_iter()
                 .min_by_key(|r| sizes[r.clone()].iter().sum::<u64>() / r.len() as u64)
             {
@@ -461,13 +462,17 @@ mod tests {
             (&[PART_MAX_BYTES, 2], Worth::ANY, None),
         ] {
             let found: Vec<_> = expected.into_iter().collect();
-            assert_eq!(runs(sizes, worth), found, "{sizes:?} {worth:?}");
+            assert_eq!(
+                runs(sizes, PART_MAX_BYTES, worth),
+                found,
+                "{sizes:?} {worth:?}"
+            );
         }
-        assert_eq!(runs(&[1; 20], Worth::ANY).len(), 5);
+        assert_eq!(runs(&[1; 20], PART_MAX_BYTES, Worth::ANY).len(), 5);
         let (mut sizes, mut written): (Vec<u64>, u64) = (vec![10_000], 0);
         for late in 0..1000 {
             sizes.push(1 + late % 3);
-            while let Some(run) = runs(&sizes, Worth::QUIET).first() {
+            while let Some(run) = runs(&sizes, PART_MAX_BYTES, Worth::QUIET).first() {
                 let total = sizes[run.clone()].iter().sum();
                 written += total;
                 sizes.splice(run.clone(), [total]);

@@ -15,6 +15,9 @@ pub(crate) const MEMORY_LIMIT_MIN_BYTES: usize = 4 << 20;
 /// The largest head: replaying its WAL must not take long, and its text counts in 32 bits.
 const HEAD_MAX_BYTES: usize = 1 << 30;
 
+/// The largest part: whatever is done to one takes minutes, not hours.
+const PART_MAX_BYTES: u64 = 8 << 30;
+
 /// How to open a store.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -67,6 +70,12 @@ impl Options {
     /// Appends are refused when all heads together are larger than this.
     pub(crate) fn heads_limit_bytes(&self) -> usize {
         self.head_limit_bytes() * 3
+    }
+
+    /// No merge makes a larger part. Retention by size drops whole ones, so it is to have several.
+    pub(crate) fn part_limit_bytes(&self) -> u64 {
+        let share = self.retention_bytes.map_or(u64::MAX, |bytes| bytes / 8);
+        share.min(PART_MAX_BYTES)
     }
 
     /// The replay of the WAL writes heads out when they are larger than this.

@@ -7,7 +7,7 @@ use kansoku_model::Matcher;
 
 use super::{entries, open as reopen, series};
 use crate::fs::{Disk, Fault, Operation};
-use crate::testing::{DAY_NS, T0_MS, T0_NS, log_in, logs, metric_in, options, samples};
+use crate::testing::{DAY_NS, Random, T0_MS, T0_NS, log_in, logs, metric_in, options, samples};
 use crate::{Options, RetentionRule, Store, StoreError};
 
 const DAY_MS: i64 = DAY_NS / 1_000_000;
@@ -67,6 +67,35 @@ fn the_oldest_go_when_there_is_more_than_may_be() {
     let (store, recovery) = reopen(dir.path());
     assert!(recovery.damaged.is_empty(), "{recovery:?}");
     assert_eq!(entries(&store.snapshot()), left);
+}
+
+#[test]
+fn merges_leave_parts_that_retention_by_size_can_drop_one_by_one() {
+    const LIMIT: u64 = 400_000;
+    let dir = tempfile::tempdir().unwrap();
+    let limited = Options {
+        retention_bytes: Some(LIMIT),
+        ..options(dir.path())
+    };
+    let (store, _) = Store::open(limited).unwrap();
+    let mut random = Random(4);
+    for round in 0..200i64 {
+        // One day, as a busy store has it.
+        let noise: Vec<String> = (0..400)
+            .map(|_| format!("{:016x}", random.next()))
+            .collect();
+        let line = noise.join(" ");
+        store
+            .append(log_in(logs(0, "a", 0, &[(T0_NS + round, &line)])))
+            .unwrap();
+        store.flush().unwrap();
+        settle(&store, T0_MS);
+        let held = store.stats();
+        assert!(held.disk_bytes + held.wal_bytes <= LIMIT, "{held:?}");
+        let fills_it = round > 150;
+        assert!(!fills_it || held.disk_bytes > LIMIT / 2, "{held:?}");
+    }
+    assert!(store.stats().merges > 10);
 }
 
 /// A disk on which nothing can be written while it holds this file.
