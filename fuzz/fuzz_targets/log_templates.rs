@@ -3,7 +3,9 @@
 //! part of a line lacks no line that has it.
 #![no_main]
 
-use kansoku_model::{AnyOf, Needle, Slice};
+use std::sync::Arc;
+
+use kansoku_model::{AnyOf, LineAutomaton, Needle, Slice};
 use kansoku_store::template::{Effort, Encoder, Search, Streams, decode, decode_some, encode};
 use libfuzzer_sys::fuzz_target;
 
@@ -54,6 +56,7 @@ fuzz_target!(|data: &[u8]| {
         let search = Search {
             rows: 0..lines.len(),
             needles: &[&any],
+            automata: &[],
             fields: None,
         };
         back.clear();
@@ -68,6 +71,26 @@ fuzz_target!(|data: &[u8]| {
                 let start = at.checked_sub(1).map_or(0, |before| ends[before]);
                 assert!(&back[start as usize..ends[at] as usize] == line(l));
             }
+        }
+        back.clear();
+
+        // No line is lost to the automaton of the same text.
+        let pattern: String = needle.iter().map(|byte| format!("\\x{byte:02x}")).collect();
+        let keeps_matches = seed & 0x80 == 0;
+        let automaton = LineAutomaton::new(&[&format!("(?-u:{pattern})")], keeps_matches);
+        let automata: Vec<Arc<LineAutomaton>> = automaton.into_iter().map(Arc::new).collect();
+        let search = Search {
+            rows: 0..lines.len(),
+            needles: &[],
+            automata: &automata,
+            fields: None,
+        };
+        let rows = decode_some(parts, &times, text.len(), &search, &mut back, &mut ends)
+            .expect("our own bytes");
+        let contained = Needle::new(needle);
+        for (row, l) in lines.iter().enumerate() {
+            let passes = contained.is_in(line(l)) == keeps_matches;
+            assert!(!passes || rows.binary_search(&(row as u32)).is_ok());
         }
         back.clear();
     }

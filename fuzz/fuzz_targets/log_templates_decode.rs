@@ -2,7 +2,9 @@
 //! memory than the promised lines justify.
 #![no_main]
 
-use kansoku_model::{AnyOf, FieldRange, Needle};
+use std::sync::Arc;
+
+use kansoku_model::{AnyOf, FieldRange, LineAutomaton, Needle};
 use kansoku_store::template::{Fields, Parts, Search, decode, decode_some};
 use libfuzzer_sys::fuzz_target;
 
@@ -38,10 +40,13 @@ fuzz_target!(|data: &[u8]| {
         at_least: 1.0,
         at_most: 200.0,
     };
+    let automaton = LineAutomaton::new(&["a+[0-9]", "^b"], n_lines % 4 < 2).expect("small patterns");
+    let automata = [Arc::new(automaton)];
     let (names, ranges) = (["a".into(), "b".into()], [&range]);
     let search = Search {
         rows: 0..times.len(),
         needles: if n_lines % 2 == 0 { &[] } else { &[&any] },
+        automata: if n_text % 3 == 0 { &automata } else { &[] },
         fields: (n_text % 2 == 0).then_some(Fields {
             names: &names,
             ranges: if n_text % 4 == 0 { &[] } else { &ranges },

@@ -80,6 +80,7 @@ libfuzzer_sys::fuzz_target!(|changes: &[u8]| {
         needles: vec![kansoku_model::AnyOf::text(b"line")],
         fields: None,
         ranges: Vec::new(),
+        automata: Vec::new(),
     };
     LogSource::select(&snapshot, &wanted, &mut |b| {
         b.load(&mut block)?;

@@ -9,6 +9,8 @@ pub mod frame;
 pub mod histogram;
 pub mod json;
 pub mod labels;
+pub mod line_automaton;
+
 pub mod log;
 pub mod metric;
 pub mod needle;
@@ -21,6 +23,7 @@ pub mod stream;
 
 pub use frame::{Frame, FrameError};
 pub use labels::Labels;
+pub use line_automaton::LineAutomaton;
 pub use log::{Column, LogBatch, Slice, Value};
 pub use metric::{FamilyId, MetricBatch, MetricKind, Suffix};
 pub use needle::{AnyOf, FieldRange, Needle};

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::histogram::NativeHistogram;
-use crate::{AnyOf, FieldRange, Labels, Slice};
+use crate::{AnyOf, FieldRange, Labels, LineAutomaton, Slice};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -169,6 +169,8 @@ pub struct LogSelect {
     /// Where the fields of a wanted line lie that is a JSON object: those that surely lie elsewhere may
     /// be left out. Read only with `fields`.
     pub ranges: Vec<FieldRange>,
+    /// What every wanted line passes: entries that surely do not may be left out.
+    pub automata: Vec<Arc<LineAutomaton>>,
 }
 
 /// Entries of one stream, decoded; times ascend.

@@ -14,7 +14,7 @@ use crate::column::Effort;
 use crate::fs::Disk;
 use crate::head::{Chunk, Head, LOCK};
 use crate::manifest::{Day, Entry, Signal};
-use crate::part::logs::LogPartWriter;
+use crate::part::log_writer::LogPartWriter;
 use crate::part::samples::SamplePartWriter;
 use crate::{rows, samples};
 

@@ -2,8 +2,9 @@
 //!
 //! `fixtures/store/v1` and `v2` hold parts of both signals and a WAL that was not written out. In
 //! `v2` the log parts have pages of templates. `wal2` is a WAL of version 2 alone: frames, and samples
-//! by reference. `v3` has histograms and start times, in a part and in the WAL. `UPDATE=1` writes the
-//! newest anew: do that only together with a new version number, under a new name.
+//! by reference. `v3` has histograms and start times, in a part and in the WAL. `logs3` has log parts
+//! of version 3, with filters of ids. `UPDATE=1` writes the newest anew: do that only together with a
+//! new version number, under a new name.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -14,7 +15,7 @@ use kansoku_model::histogram::{CUSTOM_SCHEMA, Counts, NativeHistogram, ResetHint
 use kansoku_model::metric::{HistogramPoint, Point};
 use kansoku_model::select::{Direction, LogBlock, LogSelect};
 use kansoku_model::{
-    Labels, LogBatch, LogSource, MetricBatch, MetricKind, Position, RecordBatch, Resource,
+    AnyOf, Labels, LogBatch, LogSource, MetricBatch, MetricKind, Position, RecordBatch, Resource,
     SeriesSource, Source, SourceId, Suffix,
 };
 use kansoku_store::{Incoming, Options, Store};
@@ -90,16 +91,7 @@ fn log_batch(version: Version, round: u64) -> RecordBatch {
 fn dump(store: &Store) -> String {
     let snapshot = store.snapshot();
     let (mut lines, mut block) = (Vec::new(), LogBlock::default());
-    let wanted = LogSelect {
-        matchers: Vec::new(),
-        from_ns: i64::MIN,
-        to_ns: i64::MAX,
-        direction: Direction::Forward,
-        needles: Vec::new(),
-        fields: None,
-        ranges: Vec::new(),
-    };
-    LogSource::select(&snapshot, &wanted, &mut |b| {
+    LogSource::select(&snapshot, &everything(), &mut |b| {
         b.load(&mut block)?;
         for (row, time) in block.times.iter().enumerate() {
             let line = String::from_utf8_lossy(block.bytes(block.lines[row]));
@@ -134,6 +126,19 @@ fn dump(store: &Store) -> String {
     lines.sort();
     assert!(snapshot.warnings().is_empty());
     lines.join("\n") + "\n"
+}
+
+fn everything() -> LogSelect {
+    LogSelect {
+        matchers: Vec::new(),
+        from_ns: i64::MIN,
+        to_ns: i64::MAX,
+        direction: Direction::Forward,
+        needles: Vec::new(),
+        fields: None,
+        ranges: Vec::new(),
+        automata: Vec::new(),
+    }
 }
 
 fn copy(from: &Path, to: &Path) {
@@ -217,6 +222,61 @@ fn a_wal_of_version_2_opens_with_its_content() {
     assert_eq!(content, fs::read_to_string(&expected).unwrap());
     assert_eq!(content.matches("referenced").count(), 4);
     store.flush().unwrap();
+    assert_eq!(dump(&store), content);
+}
+
+/// Lines with ids, in three log parts and a WAL.
+fn write_logs(path: &Path) {
+    let (store, _) = Store::open(Options::new(path)).unwrap();
+    for round in 0..8 {
+        let batch = log_batch(V2, round);
+        store.append(vec![Incoming::Batch(batch)]).unwrap();
+        if round % 2 == 1 && round < 7 {
+            store.flush().unwrap();
+        }
+    }
+}
+
+#[test]
+fn log_parts_of_version_3_open_with_their_content() {
+    let (name, scratch) = ("logs3", tempfile::tempdir().unwrap());
+    let expected = folder(name).with_extension("expected.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        let _ = fs::remove_dir_all(folder(name));
+        write_logs(&folder(name));
+        copy(&folder(name), scratch.path());
+        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
+        fs::write(&expected, dump(&store)).unwrap();
+    }
+    for part in fs::read_dir(folder(name).join("parts")).unwrap() {
+        let bytes = fs::read(part.unwrap().path()).unwrap();
+        assert_eq!(bytes[4..8], [3, 0, 0, 0]);
+    }
+    copy(&folder(name), scratch.path());
+    let (store, recovery) = Store::open(Options::new(scratch.path())).unwrap();
+    assert_eq!((recovery.parts, recovery.damaged.len()), (3, 0));
+    let content = dump(&store);
+    assert_eq!(content, fs::read_to_string(&expected).unwrap());
+    assert_eq!(content.matches("of the request").count(), 8 * 150);
+    // Of three pages of two blocks each that one is read which holds an id, and none for another.
+    for (at, blocks) in [(1u64, 2), (599, 2), (601, 2), (99_999, 0)] {
+        let id = at.wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let wanted = LogSelect {
+            needles: vec![AnyOf::text(format!("\"{id:016x}\"").as_bytes())],
+            // The newest are in the head, which has no filters.
+            to_ns: T0_NS + 6 * 150 * 700_000_001,
+            ..everything()
+        };
+        let mut n_blocks = 0;
+        LogSource::select(&store.snapshot(), &wanted, &mut |_| {
+            n_blocks += 1;
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(n_blocks, blocks, "{id:016x}");
+    }
+    store.flush().unwrap();
+    while !store.maintain(0).unwrap().is_idle() {}
     assert_eq!(dump(&store), content);
 }
 

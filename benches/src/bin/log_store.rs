@@ -141,6 +141,7 @@ fn search(store: &Store, needle: &[u8]) -> io::Result<(u64, u64)> {
         needles: vec![AnyOf::text(needle)],
         fields: None,
         ranges: Vec::new(),
+        automata: Vec::new(),
     };
     let (mut found, mut rebuilt, mut block) = (0, 0, LogBlock::default());
     let snapshot = store.snapshot();

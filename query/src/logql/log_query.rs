@@ -79,6 +79,7 @@ pub fn run(
         needles: pipeline.needles(),
         fields: None,
         ranges: Vec::new(),
+        automata: pipeline.automata(),
     };
     let mut search = Search {
         backward,

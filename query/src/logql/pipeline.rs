@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kansoku_model::log::Slice;
 use kansoku_model::select::LogBlock;
-use kansoku_model::{AnyOf, FieldRange};
+use kansoku_model::{AnyOf, FieldRange, LineAutomaton};
 use memchr::memmem::Finder;
 
 use super::ast::{Grouping, LogExpr};
@@ -108,6 +108,13 @@ impl Pipeline {
             needles.extend(filters.flat_map(LabelFilter::required));
         }
         needles
+    }
+
+    /// What every line of the answer passes and no needle tells.
+    #[must_use]
+    pub fn automata(&self) -> Vec<Arc<LineAutomaton>> {
+        let filters = self.filters.iter().filter_map(|f| f.as_line_filter());
+        filters.filter_map(LineFilter::automaton).collect()
     }
 
     /// Where numbers lie that fields of every entry of the answer have.
@@ -220,6 +227,24 @@ pub fn load_record<'a>(record: &mut Record<'a>, block: &'a LogBlock, row: usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::logql::{Expr, parse};
+
+    #[test]
+    fn automata_are_made_where_no_needle_tells() {
+        for (filters, n) in [
+            (r#"|= "x" |~ "timeout" |> "<_> GET <_>""#, 0),
+            (r#"!= "x" !~ "a+" !~ "timeout""#, 3),
+            (r#"|~ "[0-9]+" |= "x""#, 1),
+            (r#"|~ "[0-9]+" or "b.c" != "d" or "e""#, 2),
+            (r#"!= ip("10.0.0.1") !> "<_> GET""#, 0),
+            (r#"| line_format "y" != "x""#, 0),
+        ] {
+            let Expr::Log(log) = parse(&format!(r#"{{a="b"}} {filters}"#)).unwrap() else {
+                panic!("{filters}")
+            };
+            assert_eq!(Pipeline::new(&log).automata().len(), n, "{filters}");
+        }
+    }
 
     fn block(text: &str, lines: &[(u32, u32)]) -> LogBlock {
         LogBlock {

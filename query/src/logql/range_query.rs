@@ -66,6 +66,7 @@ pub fn run(
             false => pipeline.fields(),
         },
         ranges: pipeline.ranges(),
+        automata: pipeline.automata(),
     };
     let mut scan = Scan {
         expr,

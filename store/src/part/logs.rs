@@ -1,7 +1,6 @@
 //! Log parts: blocks of one stream, gathered in pages so that small blocks compress together.
 //!
-//! A large block is a page of its own; small ones of neighbouring streams share a page up to
-//! `PAGE_BYTES` of text. Times can be read without the text. Blocks are sorted by stream, then by
+//! `log_writer.rs` writes them, this reads them. Times can be read without the text. Blocks are sorted by stream, then by
 //! time, and the entries of a block by time.
 //!
 //! ```text
@@ -12,9 +11,12 @@
 //!   metadata  per block: length, then number of columns (varint); each: name (text), values as
 //!             `texts`. No section when no block has any
 //!   filter    trigrams of all lines (`trigrams.rs`). No section when it would not help
+//!   ids       pieces of ids (`ids.rs`, `fuse.rs`), which the trigrams then lack. No section when there
+//!             are none
 //! directory: number of streams (varint), label bytes of each (text);
-//!   number of pages, each: times, 1 byte (bit 0: metadata, bit 1: filter, bit 2: templates), lines,
-//!   the other sections (version 1: times, lines, the byte, the other sections; bit 2 is 0);
+//!   number of pages, each: times, 1 byte (bit 0: metadata, bit 1: filter, bit 2: templates, bit 3: ids),
+//!   lines, the other sections (version 1: times, lines, the byte, the other sections; bits 2 and 3 are 0;
+//!   version 2: bit 3 is 0);
 //!   number of blocks, each: stream, page (varints, as differences from the block before), entries,
 //!   bytes of lines, bytes of lines and metadata, oldest time (signed), newest minus oldest (varint)
 //! ```
@@ -22,49 +24,38 @@
 use std::sync::Arc;
 
 use kansoku_model::select::LogBlock;
-use kansoku_model::{AnyOf, FieldRange, Labels, Slice};
+use kansoku_model::{AnyOf, FieldRange, Labels, LineAutomaton, Slice};
 
-use super::file::{PartFile, PartWriter, Section, Totals};
+use super::file::{PartFile, Section};
+use super::filter;
+use super::fuse::Fuse;
 use super::lines::Lines;
-use super::trigrams;
 use crate::StoreError;
-use crate::bytes::{Malformed, Reader, put_signed, put_text, put_varint};
-use crate::column::{Effort, ROWS_MAX, ints, texts};
-use crate::fs::Disk;
+use crate::bytes::{Malformed, Reader};
+use crate::column::{ints, texts};
 use crate::intern::Interner;
-use crate::manifest::Entry;
 use crate::rows;
-use crate::template::{Encoder, Fields, Search};
-
-/// Blocks share a page up to this much text; a block this large is a page of its own.
-const PAGE_BYTES: usize = 256 << 10;
-/// A block is cut at this much text when a head is written out ...
-const FLUSH_BLOCK_BYTES: usize = 1 << 20;
-/// ... and at this much when parts are merged.
-const MERGE_BLOCK_BYTES: usize = 4 << 20;
-/// A block is cut at this many entries, well below what a column may have.
-const BLOCK_ROWS: usize = ROWS_MAX / 4;
-/// No filter for less text than this: reading it costs no more than reading the filter.
-const FILTER_FROM_BYTES: usize = 8 << 10;
+use crate::template::{Fields, Search};
 
 #[derive(Debug, Clone, Copy)]
-struct Page {
-    times: Section,
-    lines: Lines,
-    metadata: Option<Section>,
-    filter: Option<Section>,
+pub(super) struct Page {
+    pub times: Section,
+    pub lines: Lines,
+    pub metadata: Option<Section>,
+    pub filter: Option<Section>,
+    pub ids: Option<Section>,
 }
 
 /// Where a block lies and what it spans.
 #[derive(Debug, Clone, Copy)]
 pub struct Block {
     pub stream: u32,
-    page: u32,
+    pub(super) page: u32,
     /// Number among the blocks of its page.
-    slot: u32,
+    pub(super) slot: u32,
     pub n_rows: u32,
     /// Where its lines start in the page's text.
-    line_start: u32,
+    pub(super) line_start: u32,
     pub line_bytes: u32,
     /// Bytes of lines and metadata.
     pub raw_bytes: u64,
@@ -79,212 +70,6 @@ impl Block {
     }
 }
 
-// ---- writing ----
-
-/// Writes a log part. Streams must come in order of their labels, a stream's entries in time order.
-pub struct LogPartWriter {
-    out: PartWriter,
-    effort: Effort,
-    encoder: Encoder,
-    streams: Vec<Arc<Labels>>,
-    pages: Vec<Page>,
-    blocks: Vec<Block>,
-    /// Entries of the newest stream that are no block yet.
-    rows: LogBlock,
-    page: OpenPage,
-}
-
-/// The page that is being filled.
-#[derive(Default)]
-struct OpenPage {
-    times: Vec<u8>,
-    /// The entries of all its blocks, without metadata.
-    rows: LogBlock,
-    metadata: Vec<u8>,
-    has_metadata: bool,
-    n_blocks: u32,
-}
-
-impl LogPartWriter {
-    pub fn create(disk: &Disk, entry: Entry, effort: Effort) -> Result<Self, StoreError> {
-        let encoder = Encoder::new(effort)
-            .map_err(|e| StoreError::io("compress", &disk.path(&entry.file_name()), &e))?;
-        Ok(Self {
-            out: PartWriter::create(disk, entry, effort)?,
-            effort,
-            encoder,
-            streams: Vec::new(),
-            pages: Vec::new(),
-            blocks: Vec::new(),
-            rows: LogBlock::default(),
-            page: OpenPage::default(),
-        })
-    }
-
-    /// Adds entries of a stream, not older than those it was given before.
-    pub fn add(
-        &mut self,
-        labels: &Arc<Labels>,
-        from: &LogBlock,
-        wanted: std::ops::Range<usize>,
-    ) -> Result<(), StoreError> {
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        if self.streams.last() != Some(labels) {
-            self.end_block()?;
-            self.streams.push(Arc::clone(labels));
-        }
-        let limit = match self.effort {
-            Effort::Flush => FLUSH_BLOCK_BYTES,
-            Effort::Merge => MERGE_BLOCK_BYTES,
-        };
-        let mut start = wanted.start;
-        while start < wanted.end {
-            let mut room = limit.saturating_sub(self.rows.text.len());
-            let mut end = start;
-            while end < wanted.end && room > 0 && self.rows.times.len() + end - start < BLOCK_ROWS {
-                room = room.saturating_sub(from.lines[end].len as usize);
-                end += 1;
-            }
-            rows::append(&mut self.rows, from, start..end);
-            if self.rows.text.len() >= limit || end < wanted.end {
-                self.end_block()?;
-            }
-            start = end;
-        }
-        Ok(())
-    }
-
-    fn end_block(&mut self) -> Result<(), StoreError> {
-        let rows = std::mem::take(&mut self.rows);
-        let (Some(&min_ns), Some(&max_ns)) = (rows.times.first(), rows.times.last()) else {
-            return Ok(());
-        };
-        debug_assert!(rows::is_sorted(&rows.times));
-        let line_bytes: usize = rows.lines.iter().map(|s| s.len as usize).sum();
-        if self.page.n_blocks > 0 && self.page.rows.text.len() + line_bytes > PAGE_BYTES {
-            self.end_page()?;
-        }
-        self.blocks.push(Block {
-            stream: self.streams.len() as u32 - 1,
-            page: self.pages.len() as u32,
-            slot: self.page.n_blocks,
-            n_rows: rows.times.len() as u32,
-            line_start: self.page.rows.text.len() as u32,
-            line_bytes: line_bytes as u32,
-            raw_bytes: rows::raw_bytes(&rows),
-            min_ns,
-            max_ns,
-        });
-        self.page.put(&rows, self.effort);
-        if self.page.rows.text.len() >= PAGE_BYTES {
-            self.end_page()?;
-        }
-        Ok(())
-    }
-
-    fn end_page(&mut self) -> Result<(), StoreError> {
-        let page = std::mem::take(&mut self.page);
-        if page.n_blocks == 0 {
-            return Ok(());
-        }
-        let mut filter = None;
-        if page.rows.text.len() >= FILTER_FROM_BYTES {
-            let mut builder = trigrams::Builder::new();
-            // Pieces that span two lines do no harm: they only add bits.
-            builder.add(&page.rows.text);
-            filter = builder.finish();
-        }
-        self.pages.push(Page {
-            times: self.out.put_packed(&page.times)?,
-            lines: Lines::write(&mut self.out, &mut self.encoder, &page.rows)?,
-            metadata: match page.has_metadata {
-                true => Some(self.out.put_packed(&page.metadata)?),
-                false => None,
-            },
-            filter: filter.map(|f| self.out.put_packed(&f)).transpose()?,
-        });
-        Ok(())
-    }
-
-    /// Ends the part and returns its size.
-    pub fn finish(mut self) -> Result<u64, StoreError> {
-        self.end_block()?;
-        self.end_page()?;
-        let mut totals = Totals {
-            min_time: self.blocks.iter().map(|b| b.min_ns).min().unwrap_or(0),
-            max_time: self.blocks.iter().map(|b| b.max_ns).max().unwrap_or(0),
-            ..Totals::default()
-        };
-        for b in &self.blocks {
-            totals.n_rows += u64::from(b.n_rows);
-            totals.extra += b.raw_bytes;
-        }
-        let directory = self.directory();
-        self.out.finish(&directory, &totals)
-    }
-
-    fn directory(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_varint(&mut out, self.streams.len() as u64);
-        self.streams
-            .iter()
-            .for_each(|l| put_text(&mut out, l.as_bytes()));
-        put_varint(&mut out, self.pages.len() as u64);
-        for page in &self.pages {
-            page.times.put(&mut out);
-            let (metadata, filter) = (page.metadata.is_some(), page.filter.is_some());
-            let templates = page.lines.are_templates();
-            out.push(u8::from(metadata) | u8::from(filter) << 1 | u8::from(templates) << 2);
-            page.lines.put(&mut out);
-            page.metadata
-                .iter()
-                .chain(&page.filter)
-                .for_each(|s| s.put(&mut out));
-        }
-        put_varint(&mut out, self.blocks.len() as u64);
-        let (mut stream, mut page) = (0, 0);
-        for b in &self.blocks {
-            put_varint(&mut out, u64::from(b.stream - stream));
-            put_varint(&mut out, u64::from(b.page - page));
-            put_varint(&mut out, u64::from(b.n_rows));
-            put_varint(&mut out, u64::from(b.line_bytes));
-            put_varint(&mut out, b.raw_bytes);
-            put_signed(&mut out, b.min_ns);
-            put_varint(&mut out, b.max_ns.wrapping_sub(b.min_ns) as u64);
-            (stream, page) = (b.stream, b.page);
-        }
-        out
-    }
-}
-
-impl OpenPage {
-    fn put(&mut self, rows: &LogBlock, effort: Effort) {
-        let mut column = Vec::new();
-        ints::encode(&rows.times, effort, &mut column);
-        put_text(&mut self.times, &column);
-        column.clear();
-        let lens: Vec<i64> = rows.lines.iter().map(|s| i64::from(s.len)).collect();
-        ints::encode(&lens, effort, &mut column);
-        put_text(&mut self.times, &column);
-        for (&line, time) in rows.lines.iter().zip(&rows.times) {
-            rows::push(&mut self.rows, *time, rows.bytes(line));
-        }
-        column.clear();
-        put_varint(&mut column, rows.metadata.len() as u64);
-        for (name, values) in &rows.metadata {
-            put_text(&mut column, name.as_bytes());
-            texts::encode(values, &rows.text, &mut column);
-        }
-        put_text(&mut self.metadata, &column);
-        self.has_metadata |= !rows.metadata.is_empty();
-        self.n_blocks += 1;
-    }
-}
-
-// ---- reading ----
-
 /// Which entries of a block are wanted.
 #[derive(Debug, Clone, Copy)]
 pub struct Wanted<'a> {
@@ -295,6 +80,7 @@ pub struct Wanted<'a> {
     pub fields: Option<&'a [String]>,
     /// Where numbers of fields lie.
     pub ranges: &'a [&'a FieldRange],
+    pub automata: &'a [Arc<LineAutomaton>],
 }
 
 /// The directory of a log part.
@@ -332,11 +118,13 @@ impl LogIndex {
                 }
             };
             let (metadata, filter) = (section(1)?, section(2)?);
+            let ids = if version < 3 { None } else { section(8)? };
             pages.push(Page {
                 times,
                 lines,
                 metadata,
                 filter,
+                ids,
             });
         }
         let mut blocks: Vec<Block> = Vec::new();
@@ -377,19 +165,28 @@ impl LogIndex {
 
     /// Whether the block's page surely lacks one of the needles.
     pub fn lacks(&self, file: &PartFile, block: &Block, needles: &[&AnyOf]) -> bool {
-        let Some(filter) = &self.pages[block.page as usize].filter else {
+        let page = &self.pages[block.page as usize];
+        if page.filter.is_none() && page.ids.is_none() {
             return false;
-        };
+        }
         // Texts of less than three bytes cannot be asked for.
         let can_tell = |any: &&AnyOf| any.needles.iter().all(|n| n.text().len() >= 3);
         if !needles.iter().any(can_tell) {
             return false;
         }
+        let read = |section: &Option<Section>| match section {
+            Some(section) => file.read_shared(section).map(Some),
+            None => Ok(None),
+        };
         // A filter that cannot be read denies nothing.
-        let Ok(filter) = file.read_shared(filter) else {
+        let (Ok(trigrams), Ok(ids)) = (read(&page.filter), read(&page.ids)) else {
             return false;
         };
-        let may_contain = |needle| trigrams::may_contain(&filter, needle);
+        let Ok(ids) = ids.as_ref().map(|bytes| Fuse::read(bytes)).transpose() else {
+            return false;
+        };
+        let trigrams = trigrams.as_ref().map(|bytes| &bytes[..]);
+        let may_contain = |needle| filter::may_contain(trigrams, ids.as_ref(), needle);
         needles
             .iter()
             .any(|any| !any.needles.iter().any(may_contain))
@@ -455,7 +252,10 @@ impl LogIndex {
             self.blocks_of(block.page).len() == 1,
             wanted.from_ns <= block.min_ns && block.max_ns < wanted.to_ns,
         );
-        let is_all = is_whole && wanted.needles.is_empty() && wanted.fields.is_none();
+        let is_all = is_whole
+            && wanted.needles.is_empty()
+            && wanted.automata.is_empty()
+            && wanted.fields.is_none();
         if !page.lines.are_templates() || !is_alone || is_all {
             self.read(file, block, out)?;
             out.keep(rows::range(&out.times, wanted.from_ns, wanted.to_ns));
@@ -471,6 +271,7 @@ impl LogIndex {
         let search = Search {
             rows: range,
             needles: wanted.needles,
+            automata: wanted.automata,
             fields: wanted.fields.map(|names| Fields {
                 names,
                 ranges: wanted.ranges,

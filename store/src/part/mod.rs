@@ -4,7 +4,11 @@
 //! pages lie) are in memory while it is open; everything else is read when asked for.
 
 mod file;
+mod filter;
+mod fuse;
+mod ids;
 mod lines;
+pub mod log_writer;
 pub mod logs;
 mod sample_reader;
 pub mod samples;

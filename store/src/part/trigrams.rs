@@ -67,6 +67,11 @@ fn hash(piece: &[u8]) -> usize {
 
 /// Whether the filtered lines may contain `needle`.
 pub fn may_contain(filter: &[u8], needle: &Needle) -> bool {
+    (2..needle.text().len()).all(|end| may_have(filter, needle, end - 2))
+}
+
+/// Whether the filtered lines may have the three bytes of `needle` from place `at` on.
+pub fn may_have(filter: &[u8], needle: &Needle, at: usize) -> bool {
     if !filter.len().is_power_of_two() {
         return true;
     }
@@ -76,10 +81,8 @@ pub fn may_contain(filter: &[u8], needle: &Needle) -> bool {
         filter[bit / 8] & (1 << (bit % 8)) != 0
     };
     let n_cases = if needle.ignores_case() { 8 } else { 1 };
-    (2..needle.text().len()).all(|at| {
-        let bytes = [at - 2, at - 1, at].map(|at| needle.bytes_at(at));
-        (0..n_cases).any(|case| has([0, 1, 2].map(|i| bytes[i][case >> i & 1])))
-    })
+    let bytes = [at, at + 1, at + 2].map(|at| needle.bytes_at(at));
+    (0..n_cases).any(|case| has([0, 1, 2].map(|i| bytes[i][case >> i & 1])))
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, SelectError, VisitBlock};
-use kansoku_model::{AnyOf, FieldRange, Labels, LogSource, Matcher};
+use kansoku_model::{AnyOf, FieldRange, Labels, LineAutomaton, LogSource, Matcher};
 
 use super::struck::Struck;
 use super::{Notes, Snapshot};
@@ -39,6 +39,7 @@ struct BlockRef<'a> {
     needles: Vec<&'a AnyOf>,
     fields: Option<&'a [String]>,
     ranges: Vec<&'a FieldRange>,
+    automata: &'a [Arc<LineAutomaton>],
     notes: &'a Notes,
 }
 
@@ -97,6 +98,7 @@ impl Snapshot {
             needles: Vec::new(),
             fields: wanted.fields.as_deref(),
             ranges: Vec::new(),
+            automata: &wanted.automata,
             notes: &self.notes,
         };
         for part in &self.view.parts {
@@ -195,6 +197,7 @@ impl LogBlockRef for BlockRef<'_> {
                     needles: &self.needles,
                     fields: self.fields,
                     ranges: &self.ranges,
+                    automata: self.automata,
                 };
                 if let Err(error) = index.read_wanted(&part.file, block, &wanted, out) {
                     part.file.count_damage(block.place_key());

@@ -10,9 +10,12 @@
 //! 2  2026-11-20 00:01:32      4  20/Nov/2026:00:01:32     6  00:01:32 (the day nearest to the entry)
 //! ```
 
+use std::borrow::Cow;
+
 use kansoku_model::calendar::{self, date_of};
 
-use super::numbers;
+use super::numbers::{self, PAIRS};
+use crate::bytes::extend;
 
 /// No time is in a year outside of these, so that nanoseconds fit 64 bits.
 const YEARS: std::ops::RangeInclusive<i64> = 1970..=2200;
@@ -59,6 +62,31 @@ impl Format {
             _ => b"",
         };
         byte.is_ascii_digit() || matches!(byte, b':' | b'.' | b',') || signs.contains(&byte)
+    }
+
+    /// The bytes that may stand at each place of a time.
+    pub fn places(self) -> Vec<Cow<'static, [u8]>> {
+        let shape: &[u8] = match self.0 >> 5 {
+            1 => b"0000-00-00T00:00:00",
+            2 => b"0000-00-00 00:00:00",
+            3 => b"0000/00/00 00:00:00",
+            4 => b"00/Mmm/0000:00:00:00",
+            5 => b"0000 00:00:00",
+            _ => b"00:00:00",
+        };
+        let sign = if self.0 & 16 == 0 { b'.' } else { b',' };
+        let n_digits = usize::from(self.0 & 15);
+        let fraction = [sign, b'0', b'0', b'0', b'0', b'0', b'0', b'0', b'0', b'0'];
+        let fraction = match n_digits {
+            0 => &[][..],
+            n => &fraction[..=n],
+        };
+        let places = shape.iter().chain(fraction).map(|byte| match byte {
+            b'0' => Cow::Borrowed(&b"0123456789"[..]),
+            b'M' | b'm' => Cow::Borrowed(&MONTHS[..]),
+            other => Cow::Owned(vec![*other]),
+        });
+        places.collect()
     }
 
     /// How many of the time's units are in a second.
@@ -143,69 +171,88 @@ pub fn parse(text: &[u8], entry_ns: i64) -> Option<(Format, usize, i64)> {
     Some((format, end, distance))
 }
 
+/// The date that was written last: neighbours in time have the same.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct LastDate {
+    /// Days since 1970-01-01.
+    day: i64,
+    text: [u8; 12],
+    len: u8,
+}
+
 /// Writes the time that lies `distance` from the entry. False when there is no such time.
-pub fn write(format: Format, distance: i64, entry_ns: i64, out: &mut Vec<u8>) -> bool {
+pub fn write(
+    format: Format,
+    distance: i64,
+    entry_ns: i64,
+    last: &mut LastDate,
+    out: &mut Vec<u8>,
+) -> bool {
     let units = format.units_per_s();
     let value = format.entry_units(entry_ns).wrapping_add(distance);
     let (seconds, fraction) = (value.div_euclid(units), value.rem_euclid(units));
     let (days, second) = (seconds.div_euclid(DAY_S), seconds.rem_euclid(DAY_S));
     let family = format.0 >> 5;
     if family != 6 {
-        let (year, month, day) = date_of(days);
-        if !YEARS.contains(&year) {
-            return false;
+        if last.len == 0 || last.day != days {
+            let Some((text, len)) = date_text(family, days) else {
+                return false;
+            };
+            (last.day, last.text, last.len) = (days, text, len as u8);
         }
-        match family {
-            1..=3 => {
-                let (sign, end) = [(b'-', b'T'), (b'-', b' '), (b'/', b' ')][family as usize - 1];
-                put(out, year, 4);
-                out.push(sign);
-                put(out, month, 2);
-                out.push(sign);
-                put(out, day, 2);
-                out.push(end);
-            }
-            4 => {
-                put(out, day, 2);
-                out.push(b'/');
-                out.extend_from_slice(&MONTHS[month as usize * 3 - 3..][..3]);
-                out.push(b'/');
-                put(out, year, 4);
-                out.push(b':');
-            }
-            _ => {
-                put(out, month, 2);
-                put(out, day, 2);
-                out.push(b' ');
-            }
-        }
+        extend(out, &last.text[..usize::from(last.len)]);
     }
-    put(out, second / 3600, 2);
-    out.push(b':');
-    put(out, second / 60 % 60, 2);
-    out.push(b':');
-    put(out, second % 60, 2);
+    let [h, m, s] = [second / 3600, second / 60 % 60, second % 60].map(|n| PAIRS[n as usize]);
+    out.extend_from_slice(&[h[0], h[1], b':', m[0], m[1], b':', s[0], s[1]]);
     let digits = usize::from(format.0 & 15);
     if digits > 0 {
-        out.push(if format.0 & 16 == 0 { b'.' } else { b',' });
-        put(out, fraction, digits);
+        let mut text = [b'.'; 10];
+        if format.0 & 16 != 0 {
+            text[0] = b',';
+        }
+        let mut rest = fraction as u64;
+        for byte in text[1..=digits].iter_mut().rev() {
+            *byte = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
+        extend(out, &text[..=digits]);
     }
     true
+}
+
+/// The front of a time of a family that has dates, and its length.
+fn date_text(family: u8, days: i64) -> Option<([u8; 12], usize)> {
+    let (year, month, day) = date_of(days);
+    if !YEARS.contains(&year) {
+        return None;
+    }
+    let pair = |n: i64| PAIRS[n as usize];
+    let ([c, d], [e, f]) = (pair(year / 100), pair(year % 100));
+    let ([m, n], [x, y]) = (pair(month), pair(day));
+    let mut text = [0; 12];
+    let len = match family {
+        1..=3 => {
+            let (sign, end) = [(b'-', b'T'), (b'-', b' '), (b'/', b' ')][usize::from(family) - 1];
+            text[..11].copy_from_slice(&[c, d, e, f, sign, m, n, sign, x, y, end]);
+            11
+        }
+        4 => {
+            let name = &MONTHS[month as usize * 3 - 3..][..3];
+            let [i, j, k] = [name[0], name[1], name[2]];
+            text.copy_from_slice(&[x, y, b'/', i, j, k, b'/', c, d, e, f, b':']);
+            12
+        }
+        _ => {
+            text[..5].copy_from_slice(&[m, n, x, y, b' ']);
+            5
+        }
+    };
+    Some((text, len))
 }
 
 /// The number that `n` digits are, at most nine.
 fn number(text: &[u8], at: usize, n: usize) -> Option<i64> {
     numbers::digits(text.get(at..at + n)?)
-}
-
-fn put(out: &mut Vec<u8>, value: i64, n: usize) {
-    let start = out.len();
-    out.resize(start + n, b'0');
-    let mut rest = value as u64;
-    for byte in out[start..].iter_mut().rev() {
-        *byte = b'0' + (rest % 10) as u8;
-        rest /= 10;
-    }
 }
 
 fn date(text: &[u8], year: usize, month: usize, day: usize) -> Option<i64> {
@@ -259,7 +306,13 @@ mod tests {
             if let Some((format, len, distance)) = parse(text.as_bytes(), ENTRY) {
                 assert_eq!(len, expected.len(), "{text}");
                 assert_eq!(Format::from_byte(format.byte()), Some(format));
-                assert!(write(format, distance, ENTRY, &mut out));
+                assert!(write(
+                    format,
+                    distance,
+                    ENTRY,
+                    &mut LastDate::default(),
+                    &mut out
+                ));
             }
             assert_eq!(String::from_utf8_lossy(&out), expected, "{text}");
         }
@@ -267,7 +320,8 @@ mod tests {
 
     #[test]
     fn any_entry_time_and_distance() {
-        let mut random = Random(3);
+        let (mut random, mut last) = (Random(3), LastDate::default());
+        let mut last_format = None;
         for _ in 0..20_000 {
             let entry = random.next() as i64;
             let format = loop {
@@ -277,12 +331,19 @@ mod tests {
             };
             let mut out = Vec::new();
             let distance = random.next() as i64 >> random.below(64);
-            if write(format, distance, entry, &mut out)
-                && let Some((again, len, found)) = parse(&out, entry)
-            {
+            if last_format.replace(format) != Some(format) {
+                last = LastDate::default();
+            }
+            let written = write(format, distance, entry, &mut last, &mut out);
+            if written {
+                let places = format.places();
+                assert_eq!(places.len(), out.len());
+                assert!(places.iter().zip(&out).all(|(p, byte)| p.contains(byte)));
+            }
+            if written && let Some((again, len, found)) = parse(&out, entry) {
                 assert_eq!((again, len), (format, out.len()));
                 let mut back = Vec::new();
-                assert!(write(format, found, entry, &mut back));
+                assert!(write(format, found, entry, &mut last, &mut back));
                 assert_eq!(back, out);
             }
         }

@@ -9,7 +9,7 @@ use kansoku_model::FieldRange;
 
 use super::layout::{Column, Layout, Template, Templates};
 use super::load::{Loaded, Texts, Values, places};
-use crate::bytes::Malformed;
+use crate::bytes::{Malformed, extend};
 
 /// Objects within objects; deeper ones are left to the reader of the line.
 const DEPTH_MAX: usize = 16;
@@ -174,7 +174,7 @@ impl Plan<'_> {
                 }
                 for item in items {
                     match item {
-                        Item::Text(text) => out.extend_from_slice(text),
+                        Item::Text(text) => extend(out, text),
                         Item::Slot(at) => {
                             let column = columns[*at].as_ref().ok_or(super::DAMAGED)?;
                             column.put(row, entry_ns, out)?;

@@ -2,16 +2,18 @@
 //!
 //! A loaded column gives any of its values, so that single lines can be rebuilt.
 
+use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
 
-use kansoku_model::AnyOf;
+use kansoku_model::{AnyOf, LineAutomaton};
 
 use super::fields::{Fields, Lines};
 use super::layout::{self, Column, Layout, Templates};
 use super::packed::Plan;
 use super::search::{self, Rows};
-use super::{DAMAGED, Parts, clock, numbers};
-use crate::bytes::{Malformed, Reader};
+use super::{DAMAGED, Parts, clock, matching, numbers};
+use crate::bytes::{Malformed, Reader, extend};
 use crate::column::ints;
 
 /// Appends the `times.len()` encoded lines to `text`; `ends` gets where each ends. The lines take
@@ -43,6 +45,9 @@ pub fn decode(
     }
 }
 
+/// One in so many lines is few.
+const FEW: usize = 16;
+
 /// Which lines are wanted.
 #[derive(Debug, Clone)]
 pub struct Search<'a> {
@@ -50,6 +55,8 @@ pub struct Search<'a> {
     pub rows: Range<usize>,
     /// What they contain.
     pub needles: &'a [&'a AnyOf],
+    /// What they pass.
+    pub automata: &'a [Arc<LineAutomaton>],
     /// The only fields that matter of lines that are JSON objects.
     pub fields: Option<Fields<'a>>,
 }
@@ -71,6 +78,15 @@ pub fn decode_some(
         if found == Rows::None {
             break;
         }
+    }
+    // Where few are left, rebuilding them costs less than telling all.
+    let is_few = matches!(&found, Rows::Some(rows)
+        if rows.iter().filter(|is_in| **is_in).count() < rows.len() / FEW);
+    for automaton in search.automata.iter().filter(|_| !is_few) {
+        if found == Rows::None {
+            break;
+        }
+        found = found.and(matching::may_pass(&column, times, automaton)?);
     }
     ends.clear();
     let wanted = search.rows.clone();
@@ -114,6 +130,7 @@ pub enum Values<'a> {
     Times {
         format: clock::Format,
         distances: Vec<i64>,
+        last: Cell<clock::LastDate>,
     },
     Packed {
         plan: &'a Plan,
@@ -173,6 +190,15 @@ impl<'a> Texts<'a> {
     }
 }
 
+/// Whether some value of the column may have no bytes.
+pub fn has_empty(column: &Column<'_>) -> Result<bool, Malformed> {
+    match &column.layout {
+        Layout::Raw { lens, .. } => Ok(take_ints(lens, column.n_rows)?.contains(&0)),
+        Layout::Dictionary { .. } | Layout::Templates(_) | Layout::Constant(_) => Ok(true),
+        _ => Ok(false),
+    }
+}
+
 fn take_ints(bytes: &[u8], n: usize) -> Result<Vec<i64>, Malformed> {
     let mut values = Vec::new();
     let mut r = Reader::new(bytes);
@@ -202,6 +228,7 @@ impl<'a> Values<'a> {
             Layout::Times { format, distances } => Self::Times {
                 format: *format,
                 distances: take_ints(distances, n)?,
+                last: Cell::default(),
             },
             Layout::Packed { plan, data } => Self::Packed { plan, data },
             Layout::Dictionary {
@@ -269,7 +296,7 @@ impl<'a> Values<'a> {
     /// Appends the value of `row`, of an entry of this time.
     pub fn put(&self, row: usize, entry_ns: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
         match self {
-            Self::Constant(value) => out.extend_from_slice(value),
+            Self::Constant(value) => extend(out, value),
             Self::Integers { width, values } => numbers::put_integer(out, values[row], *width),
             Self::Decimals {
                 width,
@@ -280,16 +307,22 @@ impl<'a> Values<'a> {
                     return Err(Malformed("decimal without a point"));
                 }
             }
-            Self::Times { format, distances } => {
-                if !clock::write(*format, distances[row], entry_ns, out) {
+            Self::Times {
+                format,
+                distances,
+                last,
+            } => {
+                let mut date = last.get();
+                if !clock::write(*format, distances[row], entry_ns, &mut date, out) {
                     return Err(Malformed("time out of range"));
                 }
+                last.set(date);
             }
             Self::Packed { plan, data } => plan.put(data, row, out)?,
             Self::Dictionary { entries, codes } => {
-                out.extend_from_slice(entries.get(codes[row] as usize));
+                extend(out, entries.get(codes[row] as usize));
             }
-            Self::Raw(texts) => out.extend_from_slice(texts.get(row)),
+            Self::Raw(texts) => extend(out, texts.get(row)),
             Self::Templates {
                 places,
                 templates,
@@ -309,10 +342,10 @@ impl<'a> Values<'a> {
 
 impl Loaded<'_> {
     pub fn put(&self, row: usize, entry_ns: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
-        out.extend_from_slice(self.pieces[0]);
+        extend(out, self.pieces[0]);
         for (column, piece) in self.columns.iter().zip(&self.pieces[1..]) {
             column.put(row, entry_ns, out)?;
-            out.extend_from_slice(piece);
+            extend(out, piece);
         }
         Ok(())
     }

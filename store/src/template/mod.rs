@@ -12,6 +12,7 @@ mod encode;
 mod fields;
 mod layout;
 mod load;
+mod matching;
 mod numbers;
 mod packed;
 mod search;

@@ -9,13 +9,17 @@
 //! data:        per value its varying places, lowest bit first, nothing between values
 //! ```
 
+use std::borrow::Cow;
+
 use kansoku_model::Slice;
 
-use crate::bytes::{Malformed, Reader, put_text, put_varint};
+use crate::bytes::{Malformed, Reader, extend, put_text, put_varint};
 
 /// Longer texts are no ids.
 const LENGTH_MAX: usize = 512;
 const ALPHABET_MAX: usize = 64;
+/// Most ids are no longer than this.
+const SHORT_MAX: usize = 64;
 
 /// Bits of a value that are looked for.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +84,16 @@ impl Plan {
     pub fn holds(&self, byte: u8) -> bool {
         // The model's byte at a place that varies is of the alphabet or, when read, zero.
         self.alphabet.contains(&byte) || self.model.contains(&byte)
+    }
+
+    /// The bytes that a value may have at each place.
+    pub fn places(&self) -> Vec<Cow<'_, [u8]>> {
+        let places = self.model.chunks(1).map(Cow::Borrowed);
+        let mut places: Vec<_> = places.collect();
+        for at in &self.varying {
+            places[*at as usize] = Cow::Borrowed(&self.alphabet[..]);
+        }
+        places
     }
 
     pub fn alphabet(&self) -> &[u8] {
@@ -154,6 +168,29 @@ impl Plan {
         out.extend_from_slice(&pending.to_le_bytes()[..n_pending.div_ceil(8) as usize]);
     }
 
+    /// A value all of whose places vary, in half bytes: what most ids are.
+    fn put_halves(&self, data: &[u8], row: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let mut letters = [0u8; 16];
+        letters[..self.alphabet.len()].copy_from_slice(&self.alphabet);
+        let (mut value, n) = ([0u8; SHORT_MAX], self.model.len());
+        let (mut bit, mut largest) = (row * n * 4, 0);
+        for places in value[..n].chunks_mut(14) {
+            let mut bits = window(data, bit);
+            for place in places {
+                let code = bits as usize & 15;
+                largest = largest.max(code);
+                *place = letters[code];
+                bits >>= 4;
+            }
+            bit += 56;
+        }
+        if largest >= self.alphabet.len() {
+            return Err(Malformed("packed character outside its alphabet"));
+        }
+        extend(out, &value[..n]);
+        Ok(())
+    }
+
     /// Which of `n` values may contain a text: of what lies beyond 56 bits nothing is said.
     pub fn containing(&self, data: &[u8], n: usize, text: &[u8]) -> Vec<bool> {
         let mut rows = vec![false; n];
@@ -201,10 +238,13 @@ impl Plan {
 
     /// Appends value number `row` of packed `data`, whose length was checked.
     pub fn put(&self, data: &[u8], row: usize, out: &mut Vec<u8>) -> Result<(), Malformed> {
+        let width = self.width();
+        if self.model.len() <= SHORT_MAX && self.varying.len() == self.model.len() && width == 4 {
+            return self.put_halves(data, row, out);
+        }
         let start = out.len();
         out.extend_from_slice(&self.model);
         let value = &mut out[start..];
-        let width = self.width();
         let mask = (1u64 << width) - 1;
         let mut bit = row * self.bits_per_value();
         let (mut pending, mut n_pending) = (0u64, 0);

@@ -21,7 +21,7 @@ pub enum Rows {
 }
 
 impl Rows {
-    fn of(rows: Vec<bool>) -> Self {
+    pub fn of(rows: Vec<bool>) -> Self {
         match rows.iter().filter(|is_in| **is_in).count() {
             0 => Self::None,
             n if n == rows.len() => Self::All,

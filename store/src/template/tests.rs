@@ -1,6 +1,8 @@
 //! Lines in, the same lines out; damaged bytes end in an error.
 
-use kansoku_model::{AnyOf, FieldRange, Needle, Slice};
+use std::sync::Arc;
+
+use kansoku_model::{AnyOf, FieldRange, LineAutomaton, Needle, Slice};
 
 use super::{Encoder, Fields, Parts, Search, Streams, decode, decode_some, encode};
 use crate::bytes::Malformed;
@@ -228,6 +230,7 @@ fn a_search_lacks_no_line_and_rebuilds_few() {
         let search = Search {
             rows: 0..2000,
             needles: &needles,
+            automata: &[],
             fields: None,
         };
         let rows = decode_some(parts, &times, n, &search, text, ends).unwrap();
@@ -282,6 +285,78 @@ fn a_search_lacks_no_line_and_rebuilds_few() {
 }
 
 #[test]
+fn an_automaton_loses_no_line_and_tells_most() {
+    let mut random = Random(6);
+    let mut lines: Vec<Vec<u8>> = (0..2000).map(|i| line(&mut random, i)).collect();
+    // Empty lines, cut characters and bad bytes between the others.
+    for (at, odd) in [
+        &b""[..],
+        "é観".as_bytes(),
+        b"\xe8\xa6 GET",
+        b"GET \xff 500 ERROR 7",
+        b" ",
+    ]
+    .iter()
+    .enumerate()
+    {
+        lines[at * 300 + 7] = odd.to_vec();
+    }
+    let times: Vec<i64> = (0..2000).map(|i| ENTRY + i * 99).collect();
+    let (streams, n) = encoded(&lines, &times, Effort::Merge);
+    let patterns = [
+        "[A-Z]{3,} [0-9]+",
+        "GET",
+        " 200 ",
+        "^$",
+        "",
+        "[0-9a-f]{16}",
+        ":[0-5][0-9]",
+        "é|観",
+        "(?i)error$",
+        "^[0-9]{4}-",
+        "a.*b.*c",
+        "[^ -~]",
+        "x{9}",
+        "\\.[0-9]{3}",
+        "^.{20,40}$",
+        "=[0-9]+( |$)",
+        "-07-|Nov",
+    ];
+    let (mut n_wrong, mut n_lines) = (0, 0);
+    for pattern in patterns {
+        let regex = regex::bytes::Regex::new(pattern).unwrap();
+        for keeps_matches in [true, false] {
+            let automata = [Arc::new(
+                LineAutomaton::new(&[pattern], keeps_matches).unwrap(),
+            )];
+            let search = Search {
+                rows: 0..2000,
+                needles: &[],
+                automata: &automata,
+                fields: None,
+            };
+            let (mut text, mut ends) = (Vec::new(), Vec::new());
+            // Twice: with the states that are made already.
+            decode_some(streams.parts(), &times, n, &search, &mut text, &mut ends).unwrap();
+            text.clear();
+            let rows =
+                decode_some(streams.parts(), &times, n, &search, &mut text, &mut ends).unwrap();
+            for (row, line) in lines.iter().enumerate() {
+                let readable = String::from_utf8_lossy(line);
+                let passes =
+                    (regex.is_match(line) || regex.is_match(readable.as_bytes())) == keeps_matches;
+                let is_kept = rows.binary_search(&(row as u32)).is_ok();
+                assert!(is_kept || !passes, "{pattern} {readable}");
+                n_wrong += u32::from(is_kept && !passes);
+                n_lines += 1;
+            }
+        }
+    }
+    // Only what is no UTF-8 is not told.
+    assert!(n_wrong < n_lines / 100, "{n_wrong} of {n_lines}");
+}
+
+#[test]
 fn objects_come_with_the_wanted_fields_only_or_whole() {
     let shapes: &[fn(u64) -> (String, Option<String>)] = &[
         |n| {
@@ -330,6 +405,7 @@ fn objects_come_with_the_wanted_fields_only_or_whole() {
             let search = Search {
                 rows: 10..290,
                 needles: &[],
+                automata: &[],
                 fields: Some(Fields {
                     names: &names,
                     ranges,

@@ -37,6 +37,7 @@ fn wanted(direction: Direction) -> LogSelect {
         needles: Vec::new(),
         fields: None,
         ranges: Vec::new(),
+        automata: Vec::new(),
     }
 }
 

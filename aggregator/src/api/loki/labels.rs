@@ -133,6 +133,7 @@ pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
             needles: Vec::new(),
             fields: None,
             ranges: Vec::new(),
+            automata: Vec::new(),
         };
         let (mut n_blocks, mut n_entries, mut n_bytes) = (0u64, 0u64, 0u64);
         let (mut times, mut lens) = (Vec::new(), Vec::new());

@@ -89,6 +89,7 @@ pub async fn volume(app: Arc<App>, call: Call) -> Reply {
             needles: Vec::new(),
             fields: None,
             ranges: Vec::new(),
+            automata: Vec::new(),
         };
         let volumes = add_up(snapshot, &select, &by, interrupt)?;
         let mut volumes: Vec<(Labels, u64)> = volumes.into_iter().collect();

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use kansoku_model::{AnyOf, Needle};
+use kansoku_model::{AnyOf, LineAutomaton, Needle};
 use memchr::memmem::Finder;
 
 use super::Stage;
@@ -78,6 +78,23 @@ impl LineFilter {
             }
         }
         (!all.needles.is_empty()).then_some(all)
+    }
+
+    /// The same test as an automaton, where nothing that kept lines contain tells as much.
+    pub fn automaton(&self) -> Option<Arc<LineAutomaton>> {
+        if self.required().is_some() {
+            return None;
+        }
+        let mut patterns = Vec::with_capacity(self.tests.len());
+        for (test, _) in &self.tests {
+            patterns.push(match test {
+                Test::Contains(finder) => regex::escape(std::str::from_utf8(finder.needle()).ok()?),
+                Test::Regex(regex, _) => regex.as_str().to_owned(),
+                Test::Pattern(_) | Test::Ip(_) => return None,
+            });
+        }
+        let patterns: Vec<&str> = patterns.iter().map(String::as_str).collect();
+        LineAutomaton::new(&patterns, self.keep).map(Arc::new)
     }
 
     /// What every kept line contains, when the filter is that simple.

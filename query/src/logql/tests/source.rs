@@ -1,10 +1,10 @@
 //! A log source over vectors that keeps the contract of [`LogSource`] to the letter.
 
-use kansoku_model::Labels;
 use kansoku_model::log::Slice;
 use kansoku_model::select::{
     Direction, LogBlock, LogBlockRef, LogSelect, LogSource, SelectError, VisitBlock,
 };
+use kansoku_model::{AnyOf, Labels};
 
 /// An entry as a test writes it.
 #[derive(Debug, Clone)]
@@ -67,15 +67,18 @@ impl Block<'_> {
             .filter(move |e| range.contains(&e.time_ns))
     }
 
-    /// Whether the entry lacks what wanted lines contain.
+    /// Whether the entry lacks what wanted lines contain, or surely does not pass.
     fn lacks_needle(&self, entry: &TestEntry) -> bool {
         let has_label =
             |name: &String| self.labels.get(name).is_some() || entry.metadata.get(name).is_some();
+        let lacks = |any: &AnyOf| {
+            let applies = !any.field.as_ref().is_some_and(has_label);
+            applies && !any.is_in(&entry.line)
+        };
+        let automata = &self.wanted.automata;
         self.leaves_out
-            && self.wanted.needles.iter().any(|any| {
-                let applies = !any.field.as_ref().is_some_and(has_label);
-                applies && !any.is_in(&entry.line)
-            })
+            && (self.wanted.needles.iter().any(lacks)
+                || !automata.iter().all(|a| a.may_pass(&entry.line)))
     }
 }
 
