@@ -57,7 +57,6 @@ fuzz_target!(|data: &[u8]| {
             rows: 0..lines.len(),
             needles: &[&any],
             automata: &[],
-            fields: None,
         };
         back.clear();
         let parts = streams.parts();

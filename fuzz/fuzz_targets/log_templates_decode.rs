@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use kansoku_model::{AnyOf, FieldRange, LineAutomaton, Needle};
-use kansoku_store::template::{Fields, Parts, Search, decode, decode_some};
+use kansoku_model::{AnyOf, Extraction, FieldBlock, FieldsWanted, LineAutomaton, Needle, PatternPiece};
+use kansoku_store::template::{Parts, Search, decode, decode_fields, decode_some};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -35,25 +35,37 @@ fuzz_target!(|data: &[u8]| {
         needles: vec![Needle::new(b"a1"), Needle::ignoring_case(b"b")],
         field: None,
     };
-    let range = FieldRange {
-        field: "a".into(),
-        at_least: 1.0,
-        at_most: 200.0,
-    };
     let automaton = LineAutomaton::new(&["a+[0-9]", "^b"], n_lines % 4 < 2).expect("small patterns");
     let automata = [Arc::new(automaton)];
-    let (names, ranges) = (["a".into(), "b".into()], [&range]);
     let search = Search {
         rows: 0..times.len(),
         needles: if n_lines % 2 == 0 { &[] } else { &[&any] },
         automata: if n_text % 3 == 0 { &automata } else { &[] },
-        fields: (n_text % 2 == 0).then_some(Fields {
-            names: &names,
-            ranges: if n_text % 4 == 0 { &[] } else { &ranges },
-        }),
     };
     text.clear();
     if let Ok(rows) = decode_some(parts, &times, text_bytes, &search, &mut text, &mut ends) {
         assert_eq!(rows.len(), ends.len());
+    }
+    let of = match n_text % 3 {
+        0 => Extraction::Json,
+        1 => Extraction::Logfmt,
+        _ => Extraction::Pattern(vec![
+            PatternPiece::Capture("a".into()),
+            PatternPiece::Literal(b" 1".to_vec()),
+            PatternPiece::Capture("b".into()),
+        ]),
+    };
+    let names = vec!["a".into(), "b".into()];
+    let wanted = FieldsWanted { of, names };
+    let mut block = FieldBlock::default();
+    if decode_fields(parts, &times, text_bytes, &search, &wanted, &mut block) == Ok(true) {
+        let in_groups: usize = block.groups.iter().map(|g| g.rows.len()).sum();
+        assert_eq!(in_groups + block.line_rows.len(), block.times.len());
+        for group in &block.groups {
+            for field in group.fields.iter().flatten() {
+                text.clear();
+                (0..group.rows.len()).for_each(|at| field.values.put(at, &mut text));
+            }
+        }
     }
 });

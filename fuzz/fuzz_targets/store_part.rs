@@ -78,8 +78,6 @@ libfuzzer_sys::fuzz_target!(|changes: &[u8]| {
         to_ns: i64::MAX,
         direction: Direction::Backward,
         needles: vec![kansoku_model::AnyOf::text(b"line")],
-        fields: None,
-        ranges: Vec::new(),
         automata: Vec::new(),
     };
     LogSource::select(&snapshot, &wanted, &mut |b| {

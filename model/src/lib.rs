@@ -5,6 +5,8 @@
 #![forbid(unsafe_code)]
 
 pub mod calendar;
+pub mod digits;
+pub mod fields;
 pub mod frame;
 pub mod histogram;
 pub mod json;
@@ -21,12 +23,16 @@ pub mod select;
 pub mod source;
 pub mod stream;
 
+pub use fields::{
+    Extraction, Field, FieldBlock, FieldForm, FieldGroup, FieldValues, FieldsWanted, PatternPiece,
+    Texts,
+};
 pub use frame::{Frame, FrameError};
 pub use labels::Labels;
 pub use line_automaton::LineAutomaton;
 pub use log::{Column, LogBatch, Slice, Value};
 pub use metric::{FamilyId, MetricBatch, MetricKind, Suffix};
-pub use needle::{AnyOf, FieldRange, Needle};
+pub use needle::{AnyOf, Needle};
 pub use plugin::{ConfigError, OptionKind, OptionSpec, Place, Plugin, Settings, joined};
 pub use resource::{KubernetesMetadata, Resource};
 pub use select::{LogSource, MatchOp, Matcher, SeriesSource};

@@ -128,23 +128,6 @@ impl AnyOf {
     }
 }
 
-/// Numbers that a field of a line may have.
-#[derive(Debug, Clone, PartialEq)]
-pub struct FieldRange {
-    /// It says nothing where the stream or the entry's metadata have a label of this name.
-    pub field: String,
-    pub at_least: f64,
-    pub at_most: f64,
-}
-
-impl FieldRange {
-    /// Whether the number is one of them.
-    #[must_use]
-    pub fn holds(&self, number: f64) -> bool {
-        self.at_least <= number && number <= self.at_most
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::histogram::NativeHistogram;
-use crate::{AnyOf, FieldRange, Labels, LineAutomaton, Slice};
+use crate::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, Slice};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -163,12 +163,6 @@ pub struct LogSelect {
     /// What every wanted line contains: blocks and entries that surely lack one of these may be left
     /// out.
     pub needles: Vec<AnyOf>,
-    /// The only fields that matter of lines that are JSON objects, by their name or what `| json` makes
-    /// of it: such a line may be given as an object without the others.
-    pub fields: Option<Vec<String>>,
-    /// Where the fields of a wanted line lie that is a JSON object: those that surely lie elsewhere may
-    /// be left out. Read only with `fields`.
-    pub ranges: Vec<FieldRange>,
     /// What every wanted line passes: entries that surely do not may be left out.
     pub automata: Vec<Arc<LineAutomaton>>,
 }
@@ -240,6 +234,19 @@ pub trait LogBlockRef {
         out: &mut LogBlock,
     ) -> Result<(), SelectError> {
         self.load(out)
+    }
+    /// Reads fields of the entries within the selected time range into `out`, which is cleared first.
+    /// Entries that lack one of the selected needles may be left out. False when they are not kept so:
+    /// then the lines must be loaded.
+    ///
+    /// # Errors
+    /// When the block cannot be read.
+    fn load_fields(
+        &self,
+        _wanted: &FieldsWanted,
+        _out: &mut FieldBlock,
+    ) -> Result<bool, SelectError> {
+        Ok(false)
     }
     /// Number of entries and bytes of their lines, when that is known without reading and all of them
     /// are within the selected range.

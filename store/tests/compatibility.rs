@@ -135,8 +135,6 @@ fn everything() -> LogSelect {
         to_ns: i64::MAX,
         direction: Direction::Forward,
         needles: Vec::new(),
-        fields: None,
-        ranges: Vec::new(),
         automata: Vec::new(),
     }
 }

@@ -139,8 +139,6 @@ fn search(store: &Store, needle: &[u8]) -> io::Result<(u64, u64)> {
         to_ns: i64::MAX,
         direction: Direction::Backward,
         needles: vec![AnyOf::text(needle)],
-        fields: None,
-        ranges: Vec::new(),
         automata: Vec::new(),
     };
     let (mut found, mut rebuilt, mut block) = (0, 0, LogBlock::default());

@@ -77,8 +77,6 @@ pub fn run(
         to_ns: request.end_ns,
         direction: request.direction,
         needles: pipeline.needles(),
-        fields: None,
-        ranges: Vec::new(),
         automata: pipeline.automata(),
     };
     let mut search = Search {

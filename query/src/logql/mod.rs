@@ -8,6 +8,8 @@ pub mod ast;
 mod binary;
 mod engine;
 mod error;
+mod field_columns;
+mod field_scan;
 pub mod json;
 mod lexer;
 mod log_query;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use kansoku_model::log::Slice;
 use kansoku_model::select::LogBlock;
-use kansoku_model::{AnyOf, FieldRange, LineAutomaton};
+use kansoku_model::{AnyOf, FieldsWanted, LineAutomaton};
 use memchr::memmem::Finder;
 
 use super::ast::{Grouping, LogExpr};
@@ -117,30 +117,25 @@ impl Pipeline {
         filters.filter_map(LineFilter::automaton).collect()
     }
 
-    /// Where numbers lie that fields of every entry of the answer have.
+    /// The only fields that anything is made of, when that is known and labels are all that is looked
+    /// at; whether empty ones are passed over stands beside them.
     #[must_use]
-    pub fn ranges(&self) -> Vec<FieldRange> {
-        let Some((first, rest)) = self.stages.split_first() else {
-            return Vec::new();
-        };
-        let filters = rest.iter().map_while(|stage| stage.as_label_filter());
-        let ranges = filters.flat_map(LabelFilter::ranges);
-        // A name with the suffix of duplicates is a field's by another name.
-        let is_field = |range: &FieldRange| !range.field.ends_with(DUPLICATE_SUFFIX);
-        ranges
-            .filter(|range| first.takes_json_fields() && is_field(range))
-            .collect()
-    }
-
-    /// The only fields of JSON lines that anything is made of, when that is known.
-    #[must_use]
-    pub fn fields(&self) -> Option<Vec<String>> {
+    pub fn fields(&self) -> Option<(FieldsWanted, bool)> {
         let wanted = self.wanted.as_ref()?;
         let (first, rest) = self.stages.split_first()?;
+        // A name with the suffix of duplicates may be a field's by another name.
         let is_known = self.filters.is_empty()
-            && first.takes_json_fields()
-            && rest.iter().all(|stage| stage.as_label_filter().is_some());
-        is_known.then(|| wanted.clone())
+            && rest.iter().all(|stage| stage.as_label_filter().is_some())
+            && !wanted.iter().any(|name| name.ends_with(DUPLICATE_SUFFIX));
+        let (of, skips_empty) = first.extraction().filter(|_| is_known)?;
+        let names = wanted.clone();
+        Some((FieldsWanted { of, names }, skips_empty))
+    }
+
+    /// The filters behind the parser, for a pipeline that has `fields`.
+    pub fn field_filters(&self) -> impl Iterator<Item = &LabelFilter> {
+        let filters = self.stages.iter().skip(1);
+        filters.filter_map(|stage| stage.as_label_filter())
     }
 
     /// The rows of a block whose lines pass the filters.
@@ -166,6 +161,14 @@ impl Pipeline {
     /// Runs the stages that are left after `surviving_rows`.
     pub fn process(&self, record: &mut Record<'_>) -> bool {
         self.stages.iter().all(|stage| stage.process(record))
+    }
+
+    /// Runs the stages behind the parser, for a record that has been parsed.
+    pub fn process_parsed(&self, record: &mut Record<'_>) -> bool {
+        self.stages
+            .iter()
+            .skip(1)
+            .all(|stage| stage.process(record))
     }
 }
 

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, MatchOp};
-use kansoku_model::{Labels, LogSource};
+use kansoku_model::{FieldBlock, FieldsWanted, Labels, LogSource};
 
 use super::ast::{Grouping, RangeExpr};
 use super::engine::{Limits, Watch};
@@ -60,13 +60,12 @@ pub fn run(
         to_ns: shifted.last_ns().saturating_add(1),
         direction: Direction::Forward,
         needles: pipeline.needles(),
-        // What a line's length counts for needs it whole.
-        fields: match expr.function.counts_bytes() {
-            true => None,
-            false => pipeline.fields(),
-        },
-        ranges: pipeline.ranges(),
         automata: pipeline.automata(),
+    };
+    // What a line's length counts for needs it whole.
+    let fields = match expr.function.counts_bytes() {
+        true => None,
+        false => pipeline.fields(),
     };
     let mut scan = Scan {
         expr,
@@ -80,7 +79,9 @@ pub fn run(
         index: HashMap::new(),
         n_samples: 0,
         statistics,
+        fields: fields.as_ref(),
         block: LogBlock::default(),
+        field_block: FieldBlock::default(),
         rows: Vec::new(),
         key: Vec::new(),
     };
@@ -112,20 +113,23 @@ fn grouping_of(expr: &RangeExpr, outer: Option<&Grouping>, body: Body) -> Option
     grouping
 }
 
-struct Scan<'a> {
-    expr: &'a RangeExpr,
+pub struct Scan<'a> {
+    pub expr: &'a RangeExpr,
     body: Body,
-    grouping: Option<&'a Grouping>,
-    pipeline: &'a Pipeline,
+    pub grouping: Option<&'a Grouping>,
+    pub pipeline: &'a Pipeline,
     steps: Steps,
-    cursor: WindowCursor,
+    pub cursor: WindowCursor,
     limits: &'a Limits,
     series: Vec<Series>,
     index: HashMap<Box<[u8]>, usize>,
     n_samples: usize,
-    statistics: &'a mut Statistics,
+    pub statistics: &'a mut Statistics,
+    /// What lines are read for, where fields are enough; whether empty ones are passed over.
+    pub fields: Option<&'a (FieldsWanted, bool)>,
     /// Memory that is used again for every block.
     block: LogBlock,
+    field_block: FieldBlock,
     rows: Vec<u32>,
     key: Vec<u8>,
 }
@@ -140,6 +144,18 @@ impl Scan<'_> {
         if self.needs_times_only(block_ref) {
             self.take_times(block_ref, watch)?;
             return Ok(ControlFlow::Continue(()));
+        }
+        if let Some((wanted, _)) = self.fields {
+            let mut block = std::mem::take(&mut self.field_block);
+            let visited = match block_ref.load_fields(wanted, &mut block) {
+                Ok(true) => Some(self.take_fields(&block, block_ref, watch)),
+                Ok(false) => None,
+                Err(error) => Some(Err(error.into())),
+            };
+            self.field_block = block;
+            if let Some(visited) = visited {
+                return visited.map(ControlFlow::Continue);
+            }
         }
         let mut block = std::mem::take(&mut self.block);
         let visited = match block_ref.load(&mut block) {
@@ -233,7 +249,8 @@ impl Scan<'_> {
         result
     }
 
-    fn take_row<'b>(
+    /// Takes an entry of a block by its line.
+    pub fn take_row<'b>(
         &mut self,
         block: &'b LogBlock,
         row: usize,
@@ -255,6 +272,17 @@ impl Scan<'_> {
         if !self.pipeline.process(record) {
             return Ok(());
         }
+        self.take_record(record, at, same_labels, series)
+    }
+
+    /// Takes an entry that has passed the stages.
+    pub fn take_record(
+        &mut self,
+        record: &mut Record<'_>,
+        at: (usize, usize),
+        same_labels: bool,
+        series: &mut Option<usize>,
+    ) -> Result<(), QueryError> {
         let value = match &self.expr.unwrap {
             Some(unwrap) => match unwrap.value(record) {
                 Some(value) => value,
@@ -273,7 +301,7 @@ impl Scan<'_> {
         };
         // Kept for entries of the stream whose labels nothing has touched.
         *series = (of_stream || same_labels).then_some(found);
-        self.add(found, at, time_ns, value, record.line.len())
+        self.add(found, at, record.time_ns, value, record.line.len())
     }
 
     /// An entry with `__error__` fails the query, unless the query groups by that label.
@@ -295,7 +323,8 @@ impl Scan<'_> {
         )))
     }
 
-    fn series_of(&mut self, record: &Record<'_>) -> Result<usize, QueryError> {
+    /// The series that an entry is of.
+    pub fn series_of(&mut self, record: &Record<'_>) -> Result<usize, QueryError> {
         record.labels.write_key(self.grouping, &mut self.key);
         if let Some(series) = self.index.get(self.key.as_slice()) {
             return Ok(*series);
@@ -324,7 +353,8 @@ impl Scan<'_> {
         Ok(series)
     }
 
-    fn add(
+    /// Adds a value of an entry to its series.
+    pub fn add(
         &mut self,
         series: usize,
         (first, last): (usize, usize),
@@ -455,7 +485,9 @@ fn over_samples(
     steps: Steps,
     finish: fn(&[(i64, f64)], Range) -> f64,
 ) -> Vec<f64> {
-    samples.sort_by_key(|(time, _)| *time);
+    if !samples.is_sorted_by_key(|(time, _)| *time) {
+        samples.sort_by_key(|(time, _)| *time);
+    }
     (0..steps.n)
         .map(|k| {
             let end_ns = steps.time_ns(k);

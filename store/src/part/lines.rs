@@ -13,6 +13,7 @@ use std::collections::HashSet;
 
 use kansoku_model::prehashed::Prehashed;
 use kansoku_model::select::LogBlock;
+use kansoku_model::{FieldBlock, FieldsWanted};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::file::{PartFile, PartWriter, Section};
@@ -154,6 +155,24 @@ impl Lines {
         };
         self.decode(file, text, |parts, text| {
             template::decode_some(parts, times, text_bytes, search, text, ends)
+        })
+    }
+
+    /// Reads fields of those lines of templates that are searched for. False when they are not kept
+    /// so.
+    pub fn read_fields(
+        &self,
+        file: &PartFile,
+        times: &[i64],
+        search: &Search<'_>,
+        wanted: &FieldsWanted,
+        out: &mut FieldBlock,
+    ) -> Result<bool, StoreError> {
+        let Self::Templates { text_bytes, .. } = self else {
+            return Ok(false);
+        };
+        self.decode(file, &mut Vec::new(), |parts, _| {
+            template::decode_fields(parts, times, *text_bytes, search, wanted, out)
         })
     }
 

@@ -24,7 +24,7 @@
 use std::sync::Arc;
 
 use kansoku_model::select::LogBlock;
-use kansoku_model::{AnyOf, FieldRange, Labels, LineAutomaton, Slice};
+use kansoku_model::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, Slice};
 
 use super::file::{PartFile, Section};
 use super::filter;
@@ -35,7 +35,7 @@ use crate::bytes::{Malformed, Reader};
 use crate::column::{ints, texts};
 use crate::intern::Interner;
 use crate::rows;
-use crate::template::{Fields, Search};
+use crate::template::Search;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Page {
@@ -76,10 +76,6 @@ pub struct Wanted<'a> {
     pub from_ns: i64,
     pub to_ns: i64,
     pub needles: &'a [&'a AnyOf],
-    /// The only fields that matter of lines that are JSON objects.
-    pub fields: Option<&'a [String]>,
-    /// Where numbers of fields lie.
-    pub ranges: &'a [&'a FieldRange],
     pub automata: &'a [Arc<LineAutomaton>],
 }
 
@@ -252,10 +248,7 @@ impl LogIndex {
             self.blocks_of(block.page).len() == 1,
             wanted.from_ns <= block.min_ns && block.max_ns < wanted.to_ns,
         );
-        let is_all = is_whole
-            && wanted.needles.is_empty()
-            && wanted.automata.is_empty()
-            && wanted.fields.is_none();
+        let is_all = is_whole && wanted.needles.is_empty() && wanted.automata.is_empty();
         if !page.lines.are_templates() || !is_alone || is_all {
             self.read(file, block, out)?;
             out.keep(rows::range(&out.times, wanted.from_ns, wanted.to_ns));
@@ -272,10 +265,6 @@ impl LogIndex {
             rows: range,
             needles: wanted.needles,
             automata: wanted.automata,
-            fields: wanted.fields.map(|names| Fields {
-                names,
-                ranges: wanted.ranges,
-            }),
         };
         let rows = page
             .lines
@@ -295,6 +284,38 @@ impl LogIndex {
             *values = rows.iter().map(|row| values[*row as usize]).collect();
         }
         Ok(())
+    }
+
+    /// Reads fields of the wanted entries of a block into `out`, which is cleared first. False when
+    /// that saves nothing over reading the lines, or when entries have metadata beside them.
+    pub fn read_fields(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        wanted: &Wanted<'_>,
+        fields: &FieldsWanted,
+        out: &mut FieldBlock,
+    ) -> Result<bool, StoreError> {
+        out.clear();
+        let page = &self.pages[block.page as usize];
+        let is_alone = self.blocks_of(block.page).len() == 1;
+        if !page.lines.are_templates() || !is_alone || page.metadata.is_some() {
+            return Ok(false);
+        }
+        let (mut times, mut lens) = (Vec::new(), Vec::new());
+        self.read_times(file, block, &mut times, &mut lens)?;
+        let range = rows::range(&times, wanted.from_ns, wanted.to_ns);
+        if range.is_empty() {
+            return Ok(true);
+        }
+        let share = u64::from(block.line_bytes) * range.len() as u64;
+        out.line_bytes = share / u64::from(block.n_rows.max(1));
+        let search = Search {
+            rows: range,
+            needles: wanted.needles,
+            automata: wanted.automata,
+        };
+        page.lines.read_fields(file, &times, &search, fields, out)
     }
 
     /// Reads all entries of a block into `out`, which is cleared first.

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, SelectError, VisitBlock};
-use kansoku_model::{AnyOf, FieldRange, Labels, LineAutomaton, LogSource, Matcher};
+use kansoku_model::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, LogSource, Matcher};
 
 use super::struck::Struck;
 use super::{Notes, Snapshot};
@@ -37,8 +37,6 @@ struct BlockRef<'a> {
     to_ns: i64,
     /// What wanted lines contain.
     needles: Vec<&'a AnyOf>,
-    fields: Option<&'a [String]>,
-    ranges: Vec<&'a FieldRange>,
     automata: &'a [Arc<LineAutomaton>],
     notes: &'a Notes,
 }
@@ -57,10 +55,6 @@ impl LogSource for Snapshot {
                 continue;
             }
             let deletes = self.deletes_of_block(&block);
-            if deletes.iter().any(|d| d.selector.lines.is_some()) {
-                // Whether a line was deleted is seen by all of it.
-                block.fields = None;
-            }
             let flow = match &deletes[..] {
                 [] => visit(&block)?,
                 _ => visit(&Struck::new(&block, &deletes))?,
@@ -96,8 +90,6 @@ impl Snapshot {
             from_ns,
             to_ns,
             needles: Vec::new(),
-            fields: wanted.fields.as_deref(),
-            ranges: Vec::new(),
             automata: &wanted.automata,
             notes: &self.notes,
         };
@@ -156,8 +148,7 @@ impl<'a> BlockRef<'a> {
         let is_field = |name: &String| !self.has_metadata() && self.labels.get(name).is_none();
         let needles = wanted.needles.iter();
         let needles = needles.filter(|any| any.field.as_ref().is_none_or(is_field));
-        let ranges = wanted.ranges.iter().filter(|range| is_field(&range.field));
-        (self.needles, self.ranges) = (needles.collect(), ranges.collect());
+        self.needles = needles.collect();
     }
 
     fn lacks(&self) -> bool {
@@ -195,8 +186,6 @@ impl LogBlockRef for BlockRef<'_> {
                     from_ns,
                     to_ns,
                     needles: &self.needles,
-                    fields: self.fields,
-                    ranges: &self.ranges,
                     automata: self.automata,
                 };
                 if let Err(error) = index.read_wanted(&part.file, block, &wanted, out) {
@@ -207,6 +196,29 @@ impl LogBlockRef for BlockRef<'_> {
             }
         }
         Ok(())
+    }
+
+    fn load_fields(
+        &self,
+        fields: &FieldsWanted,
+        out: &mut FieldBlock,
+    ) -> Result<bool, SelectError> {
+        let Place::Part { part, index, block } = &self.place else {
+            return Ok(false);
+        };
+        let wanted = Wanted {
+            from_ns: self.from_ns,
+            to_ns: self.to_ns,
+            needles: &self.needles,
+            automata: self.automata,
+        };
+        let read = index.read_fields(&part.file, block, &wanted, fields, out);
+        Ok(read.unwrap_or_else(|error| {
+            part.file.count_damage(block.place_key());
+            self.notes.note(&error);
+            out.clear();
+            true
+        }))
     }
 
     fn totals(&self) -> Option<(u64, u64)> {

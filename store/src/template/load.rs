@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use kansoku_model::{AnyOf, LineAutomaton};
 
-use super::fields::{Fields, Lines};
 use super::layout::{self, Column, Layout, Templates};
 use super::packed::Plan;
 use super::search::{self, Rows};
@@ -57,8 +56,29 @@ pub struct Search<'a> {
     pub needles: &'a [&'a AnyOf],
     /// What they pass.
     pub automata: &'a [Arc<LineAutomaton>],
-    /// The only fields that matter of lines that are JSON objects.
-    pub fields: Option<Fields<'a>>,
+}
+
+impl Search<'_> {
+    /// The values of the column that may contain all that is searched for.
+    pub fn found(&self, column: &Column<'_>, times: &[i64]) -> Result<Rows, Malformed> {
+        let mut found = Rows::All;
+        for any in self.needles {
+            found = found.and(search::containing_any(column, any)?);
+            if found == Rows::None {
+                break;
+            }
+        }
+        // Where few are left, rebuilding them costs less than telling all.
+        let is_few = matches!(&found, Rows::Some(rows)
+            if rows.iter().filter(|is_in| **is_in).count() < rows.len() / FEW);
+        for automaton in self.automata.iter().filter(|_| !is_few) {
+            if found == Rows::None {
+                break;
+            }
+            found = found.and(matching::may_pass(column, times, automaton)?);
+        }
+        Ok(found)
+    }
 }
 
 /// As `decode`, of some of the lines, whose numbers it gives: all that are searched for, and perhaps
@@ -72,22 +92,7 @@ pub fn decode_some(
     ends: &mut Vec<u32>,
 ) -> Result<Vec<u32>, Malformed> {
     let column = layout::read(parts, times.len(), text_bytes)?;
-    let mut found = Rows::All;
-    for any in search.needles {
-        found = found.and(search::containing_any(&column, any)?);
-        if found == Rows::None {
-            break;
-        }
-    }
-    // Where few are left, rebuilding them costs less than telling all.
-    let is_few = matches!(&found, Rows::Some(rows)
-        if rows.iter().filter(|is_in| **is_in).count() < rows.len() / FEW);
-    for automaton in search.automata.iter().filter(|_| !is_few) {
-        if found == Rows::None {
-            break;
-        }
-        found = found.and(matching::may_pass(&column, times, automaton)?);
-    }
+    let found = search.found(&column, times)?;
     ends.clear();
     let wanted = search.rows.clone();
     let rows: Vec<u32> = match found {
@@ -102,14 +107,13 @@ pub fn decode_some(
         return Ok(rows);
     }
     let limit = text.len() + text_bytes;
-    let mut out = Lines { text, ends, limit };
-    if let (Some(fields), Layout::Templates(of)) = (&search.fields, &column.layout) {
-        return fields.put_lines(of, &rows, times, &mut out);
-    }
     let values = Values::load_rows(&column, &rows)?;
     for &row in &rows {
-        values.put(row as usize, times[row as usize], out.text)?;
-        out.end_line()?;
+        values.put(row as usize, times[row as usize], text)?;
+        if text.len() > limit {
+            return Err(Malformed("lines are longer than promised"));
+        }
+        ends.push(text.len() as u32);
     }
     Ok(rows)
 }

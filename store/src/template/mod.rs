@@ -21,7 +21,7 @@ mod tokens;
 
 pub use crate::column::Effort;
 pub use encode::{Encoder, encode};
-pub use fields::Fields;
+pub use fields::decode_fields;
 pub use load::{Search, decode, decode_some};
 
 pub use crate::bytes::Malformed;

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use kansoku_model::{AnyOf, FieldRange, LineAutomaton, Needle, Slice};
+use kansoku_model::{AnyOf, LineAutomaton, Needle, Slice};
 
-use super::{Encoder, Fields, Parts, Search, Streams, decode, decode_some, encode};
+use super::{Encoder, Parts, Search, Streams, decode, decode_some, encode};
 use crate::bytes::Malformed;
 use crate::column::Effort;
 use crate::testing::Random;
@@ -231,7 +231,6 @@ fn a_search_lacks_no_line_and_rebuilds_few() {
             rows: 0..2000,
             needles: &needles,
             automata: &[],
-            fields: None,
         };
         let rows = decode_some(parts, &times, n, &search, text, ends).unwrap();
         let mut start = 0;
@@ -333,7 +332,6 @@ fn an_automaton_loses_no_line_and_tells_most() {
                 rows: 0..2000,
                 needles: &[],
                 automata: &automata,
-                fields: None,
             };
             let (mut text, mut ends) = (Vec::new(), Vec::new());
             // Twice: with the states that are made already.
@@ -354,89 +352,4 @@ fn an_automaton_loses_no_line_and_tells_most() {
     }
     // Only what is no UTF-8 is not told.
     assert!(n_wrong < n_lines / 100, "{n_wrong} of {n_lines}");
-}
-
-#[test]
-fn objects_come_with_the_wanted_fields_only_or_whole() {
-    let shapes: &[fn(u64) -> (String, Option<String>)] = &[
-        |n| {
-            let status = 200 + n % 400;
-            (
-                format!(
-                    r#"{{"ts":"2026-11-20T00:01:32Z", "x":{{"y":{n}}}, "status":{status},"at":"a{n}b","ok":true}}"#
-                ),
-                Some(format!(r#"{{"status":{status},"at":"a{n}b"}}"#)),
-            )
-        },
-        // No wanted field; two spellings of one; an object that has fields of a wanted name.
-        |n| (format!(r#"{{"id":{n},"l":null}}"#), Some("{}".into())),
-        |n| (format!(r#"{{"a-t":{n}}}"#), None),
-        |n| (format!(r#"{{"a":{{"t":{n}}},"status":1}}"#), None),
-        |n| (format!(r#"{{"status":{n},"status":2}}"#), None),
-        // Values with escapes, one that ends its quotes early, and faults.
-        |n| {
-            let line = format!(r#"{{"at":"say \"{n}\" \\"}}"#);
-            (line.clone(), Some(line))
-        },
-        |n| match n % 3 {
-            0 => (format!(r#"{{"k":"v{n}x"y","status":5}}"#), None),
-            _ => (
-                format!(r#"{{"k":"v{n}xzy","status":5}}"#),
-                Some(r#"{"status":5}"#.into()),
-            ),
-        },
-        |n| (format!(r#"{{"status":{n}"#), None),
-        |n| (format!(r#"{{"status":{n}x,"at":"1"}}"#), None),
-        |n| (format!(r#"{{"status":[{n}]}}"#), None),
-        |n| (format!("no object {n}"), None),
-    ];
-    let names = ["status", "at", "a_t"].map(String::from);
-    for (at, shape) in shapes.iter().enumerate() {
-        let pairs: Vec<_> = (0..300).map(|i| shape(i * 7919 % 1000)).collect();
-        let lines: Vec<Vec<u8>> = pairs.iter().map(|(l, _)| l.clone().into_bytes()).collect();
-        let times: Vec<i64> = (0..300).map(|i| ENTRY + i * 99).collect();
-        let (streams, n) = encoded(&lines, &times, Effort::Flush);
-        let range = FieldRange {
-            field: "status".into(),
-            at_least: 300.0,
-            at_most: 400.0,
-        };
-        for ranges in [&[][..], &[&range]] {
-            let search = Search {
-                rows: 10..290,
-                needles: &[],
-                automata: &[],
-                fields: Some(Fields {
-                    names: &names,
-                    ranges,
-                }),
-            };
-            let (mut text, mut ends) = (Vec::new(), Vec::new());
-            let rows =
-                decode_some(streams.parts(), &times, n, &search, &mut text, &mut ends).unwrap();
-            let (mut start, mut given) = (0, vec![None; 300]);
-            for (row, end) in rows.iter().zip(ends) {
-                let line = String::from_utf8(text[start..end as usize].to_vec()).unwrap();
-                (given[*row as usize], start) = (Some(line), end as usize);
-            }
-            for (row, (line, fields)) in pairs.iter().enumerate() {
-                let in_range = (10..290).contains(&row);
-                let status = line.split("\"status\":").nth(1);
-                let status = status.and_then(|rest| rest.split([',', '}']).next());
-                let number: f64 = status.and_then(|s| s.parse().ok()).unwrap_or(f64::NAN);
-                let expected = fields.as_ref().unwrap_or(line);
-                match &given[row] {
-                    Some(found) => assert_eq!((found, in_range), (expected, true)),
-                    None => assert!(!in_range || !ranges.is_empty() && !range.holds(number)),
-                }
-            }
-            // What is left out where the columns tell.
-            match (at, ranges.is_empty()) {
-                (0, false) => assert!((50..100).contains(&rows.len()), "{}", rows.len()),
-                (1, false) => assert!(rows.is_empty()),
-                (0 | 1, true) => assert_eq!(rows.len(), 280),
-                _ => {}
-            }
-        }
-    }
 }

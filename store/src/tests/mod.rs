@@ -35,8 +35,6 @@ fn wanted(direction: Direction) -> LogSelect {
         to_ns: i64::MAX,
         direction,
         needles: Vec::new(),
-        fields: None,
-        ranges: Vec::new(),
         automata: Vec::new(),
     }
 }

@@ -131,8 +131,6 @@ pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
             to_ns: w.to_ns,
             direction: Direction::Forward,
             needles: Vec::new(),
-            fields: None,
-            ranges: Vec::new(),
             automata: Vec::new(),
         };
         let (mut n_blocks, mut n_entries, mut n_bytes) = (0u64, 0u64, 0u64);

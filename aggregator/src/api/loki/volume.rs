@@ -87,8 +87,6 @@ pub async fn volume(app: Arc<App>, call: Call) -> Reply {
             to_ns: wanted.to_ns,
             direction: Direction::Forward,
             needles: Vec::new(),
-            fields: None,
-            ranges: Vec::new(),
             automata: Vec::new(),
         };
         let volumes = add_up(snapshot, &select, &by, interrupt)?;

@@ -15,16 +15,14 @@ pub fn quantile(samples: &[(i64, f64)], range: Range) -> f64 {
         return f64::INFINITY;
     }
     let mut values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
-    // NaN counts as less than anything.
-    values.sort_by(|a, b| {
-        a.partial_cmp(b)
-            .unwrap_or_else(|| b.is_nan().cmp(&a.is_nan()))
-    });
     let rank = q * (values.len() - 1) as f64;
-    let low = rank.floor() as usize;
-    let high = (low + 1).min(values.len() - 1);
     let weight = rank - rank.floor();
-    values[low] * (1.0 - weight) + values[high] * weight
+    // NaN counts as less than anything.
+    let order = |a: &f64, b: &f64| (b.is_nan().cmp(&a.is_nan())).then(a.total_cmp(b));
+    let (_, low, above) = values.select_nth_unstable_by(rank.floor() as usize, order);
+    let low = *low;
+    let high = above.iter().copied().min_by(order).unwrap_or(low);
+    low * (1.0 - weight) + high * weight
 }
 
 /// The per-second increase of a counter, carried on to the ends of the range where its first and

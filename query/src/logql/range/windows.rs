@@ -81,6 +81,9 @@ impl WindowCursor {
     }
 
     fn locate(&mut self, time_ns: i64) {
+        if self.steps.n == 1 {
+            return self.locate_in_one(time_ns);
+        }
         let (start, step) = (
             i128::from(self.steps.start_ns),
             i128::from(self.steps.step_ns),
@@ -99,6 +102,18 @@ impl WindowCursor {
         let (low, high) = (low.max(0), high.min(n - 1));
         self.found = (low <= high).then_some((low as usize, high as usize));
     }
+
+    /// Of a single step, whose length says nothing: before its range, in it, or after it.
+    fn locate_in_one(&mut self, time_ns: i64) {
+        let end = self.steps.start_ns;
+        let start = end.saturating_sub(self.range_ns);
+        let is_after_start = i128::from(time_ns) > i128::from(end) - i128::from(self.range_ns);
+        (self.from, self.to, self.found) = match (is_after_start, time_ns <= end) {
+            (false, _) => (i64::MIN, start, None),
+            (true, true) => (start.saturating_add(1).min(time_ns), end, Some((0, 0))),
+            (true, false) => (end.saturating_add(1), i64::MAX, None),
+        };
+    }
 }
 
 #[cfg(test)]
@@ -107,11 +122,12 @@ mod tests {
 
     #[test]
     fn every_time_has_the_steps_that_the_definition_gives() {
-        for (step, range) in [(10, 10), (10, 25), (10, 3), (7, 20), (1, 1), (5, 100)] {
+        let shapes = [(10, 10), (10, 25), (10, 3), (7, 20), (1, 1), (5, 100)];
+        for (n, (step, range)) in [1, 6].into_iter().flat_map(|n| shapes.map(|s| (n, s))) {
             let steps = Steps {
                 start_ns: 100,
                 step_ns: step,
-                n: 6,
+                n,
             };
             let mut cursor = WindowCursor::new(steps, range);
             for time in (50..200).chain((50..200).rev()).chain([120, 90, 121]) {

@@ -5,6 +5,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use kansoku_model::Extraction;
+
 use super::json_expression;
 use super::json_scan::{MALFORMED, NO_OBJECT, Scanner, Value, unescape};
 use super::{JSON_ERROR, Stage, StageWord};
@@ -40,8 +42,8 @@ impl Stage for Json {
         true
     }
 
-    fn takes_json_fields(&self) -> bool {
-        true
+    fn extraction(&self) -> Option<(Extraction, bool)> {
+        Some((Extraction::Json, false))
     }
 }
 

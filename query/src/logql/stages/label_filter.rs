@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use kansoku_model::select::{MatchOp, Matcher};
-use kansoku_model::{AnyOf, FieldRange, Needle};
+use kansoku_model::{AnyOf, Needle};
 
 use super::ip::IpFilter;
 use super::{LABEL_FILTER_ERROR, LabelsRead, Stage};
@@ -96,10 +96,7 @@ impl Stage for LabelFilter {
         match self {
             Self::Text(matcher) => matcher.matches(record.labels.get(&matcher.name).unwrap_or("")),
             Self::Compare(compare) => compare.process(record),
-            Self::Ip(ip) => match record.labels.get(&ip.label) {
-                Some(value) => ip.filter.matches(value) == ip.equal,
-                None => false,
-            },
+            Self::Ip(ip) => ip.holds(record.labels.get(&ip.label)),
             // Both sides of `and` are evaluated, so that a failure on either is seen.
             Self::And(sides) => {
                 let left = sides.0.process(record);
@@ -151,17 +148,6 @@ impl LabelFilter {
     }
 }
 
-impl LabelFilter {
-    /// Where the numbers of the labels lie that pass.
-    pub fn ranges(&self) -> Vec<FieldRange> {
-        match self {
-            Self::Compare(compare) => compare.range().into_iter().collect(),
-            Self::And(sides) => [sides.0.ranges(), sides.1.ranges()].concat(),
-            Self::Text(_) | Self::Ip(_) | Self::Or(_) => Vec::new(),
-        }
-    }
-}
-
 /// The longest part of a value that no escape but a `\u` can stand for, and no byte that is no UTF-8.
 fn longest_plain(value: &str) -> &str {
     let is_special = |c: char| c <= ' ' || matches!(c, '"' | '\\' | '/' | '\u{fffd}');
@@ -169,36 +155,47 @@ fn longest_plain(value: &str) -> &str {
     parts.max_by_key(|part| part.len()).unwrap_or_default()
 }
 
+impl IpLabel {
+    /// The label that is looked at.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether a value passes.
+    pub fn holds(&self, value: Option<&str>) -> bool {
+        value.is_some_and(|value| self.filter.matches(value) == self.equal)
+    }
+}
+
 impl Compare {
-    fn range(&self) -> Option<FieldRange> {
-        let Operand::Number(n) = self.operand else {
-            return None;
-        };
-        let (at_least, at_most) = match self.comparison {
-            Comparison::Equal => (n, n),
-            Comparison::Greater => (n.next_up(), f64::INFINITY),
-            Comparison::GreaterEqual => (n, f64::INFINITY),
-            Comparison::Less => (f64::NEG_INFINITY, n.next_down()),
-            Comparison::LessEqual => (f64::NEG_INFINITY, n),
-            Comparison::NotEqual => return None,
-        };
-        Some(FieldRange {
-            field: self.label.clone(),
-            at_least,
-            at_most,
-        })
+    /// The label that is compared.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// Whether a value passes.
+    pub fn of_text(&self, text: &str) -> Result<bool, String> {
+        match self.operand {
+            Operand::Number(n) => units::go_float(text).map(|v| self.comparison.holds(v, n)),
+            Operand::Duration(n) => units::go_duration(text).map(|v| self.comparison.holds(v, n)),
+            Operand::Bytes(n) => units::byte_size(text).map(|v| self.comparison.holds(v, n)),
+        }
+    }
+
+    /// Whether a value passes that is a number, when it is compared with one.
+    pub fn of_number(&self) -> Option<impl Fn(f64) -> bool + use<>> {
+        let comparison = self.comparison;
+        match self.operand {
+            Operand::Number(n) => Some(move |v| comparison.holds(v, n)),
+            Operand::Duration(_) | Operand::Bytes(_) => None,
+        }
     }
 
     fn process(&self, record: &mut Record<'_>) -> bool {
         let Some(text) = record.labels.get(&self.label) else {
             return false;
         };
-        let holds = match self.operand {
-            Operand::Number(n) => units::go_float(text).map(|v| self.comparison.holds(v, n)),
-            Operand::Duration(n) => units::go_duration(text).map(|v| self.comparison.holds(v, n)),
-            Operand::Bytes(n) => units::byte_size(text).map(|v| self.comparison.holds(v, n)),
-        };
-        holds.unwrap_or_else(|reason| {
+        self.of_text(text).unwrap_or_else(|reason| {
             // What went wrong first says more.
             if record.labels.error().is_empty() {
                 record.labels.set_error(LABEL_FILTER_ERROR, &reason);

@@ -6,6 +6,8 @@
 use std::fmt;
 use std::sync::Arc;
 
+use kansoku_model::Extraction;
+
 use super::logfmt_scan::Scanner;
 use super::{LOGFMT_ERROR, Stage, StageWord};
 use crate::logql::error::ParseError;
@@ -93,6 +95,11 @@ impl Stage for Logfmt {
 
     fn takes_fields(&self) -> bool {
         true
+    }
+
+    fn extraction(&self) -> Option<(Extraction, bool)> {
+        let is_all = self.expressions.is_empty();
+        is_all.then_some((Extraction::Logfmt, !self.keep_empty))
     }
 }
 

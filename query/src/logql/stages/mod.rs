@@ -26,11 +26,14 @@ pub mod unwrap;
 use std::fmt;
 use std::sync::Arc;
 
+use kansoku_model::Extraction;
+
 use super::error::ParseError;
 use super::parser::Parser;
 use super::record::Record;
 
-pub use label_filter::LabelFilter;
+pub use json_scan::unescape as json_text;
+pub use label_filter::{Compare, LabelFilter};
 pub use line_filter::LineFilter;
 
 /// `__error__` of lines that are no JSON.
@@ -71,9 +74,10 @@ pub trait Stage: fmt::Display + fmt::Debug + Send + Sync {
         false
     }
 
-    /// Whether it makes labels of fields of a JSON object, each for itself, and of nothing else.
-    fn takes_json_fields(&self) -> bool {
-        false
+    /// How the fields are found of which it makes labels, each for itself and of nothing else; whether
+    /// it passes over empty ones stands beside it.
+    fn extraction(&self) -> Option<(Extraction, bool)> {
+        None
     }
 
     /// The stage as a filter on labels.

@@ -4,6 +4,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use kansoku_model::{Extraction, PatternPiece as Piece};
 use memchr::memmem;
 
 use super::{Stage, StageWord};
@@ -21,14 +22,6 @@ pub const WORD: StageWord = StageWord {
         Ok(Arc::new(stage))
     },
 };
-
-/// A piece of a pattern.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
-    Literal(Vec<u8>),
-    /// A name, or `_` for text of no interest.
-    Capture(String),
-}
 
 /// Cuts a pattern into pieces; two captures never follow each other.
 fn pieces(text: &str) -> Result<Vec<Piece>, String> {
@@ -128,6 +121,10 @@ impl Stage for Pattern {
             pieces = &after[1..];
         }
         true
+    }
+
+    fn extraction(&self) -> Option<(Extraction, bool)> {
+        Some((Extraction::Pattern(self.pieces.clone()), false))
     }
 }
 

@@ -41,12 +41,7 @@ impl Unwrap {
     /// The value of a record, or `None` when it has none or is filtered out.
     pub fn value(&self, record: &mut Record<'_>) -> Option<f64> {
         let text = record.labels.get(&self.label).filter(|t| !t.is_empty())?;
-        let converted = match self.conversion {
-            Conversion::Number => units::go_float(text),
-            Conversion::Bytes => units::byte_size(text).map(|n| n as f64),
-            Conversion::Duration => units::go_duration(text).map(|ns| ns as f64 / 1e9),
-        };
-        let value = match converted {
+        let value = match self.converted(text) {
             Ok(value) => value,
             Err(reason) => {
                 record.labels.set_error(SAMPLE_ERROR, &reason);
@@ -57,6 +52,15 @@ impl Unwrap {
             .iter()
             .all(|filter| filter.process(record))
             .then_some(value)
+    }
+
+    /// The number that a label's text is.
+    pub fn converted(&self, text: &str) -> Result<f64, String> {
+        match self.conversion {
+            Conversion::Number => units::go_float(text),
+            Conversion::Bytes => units::byte_size(text).map(|n| n as f64),
+            Conversion::Duration => units::go_duration(text).map(|ns| ns as f64 / 1e9),
+        }
     }
 
     /// Adds the labels that are read.
