@@ -4,13 +4,18 @@
 //! variable KANSOKU_PROMQL_TESTS is run as a measure instead: it prints passes and failures per
 //! file, KANSOKU_PROMQL_SHOW failures of each in full.
 
-use std::collections::BTreeSet;
+#[path = "promql_language_histograms/mod.rs"]
+mod histograms;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use kansoku_model::select::{SelectError, SeriesData};
 use kansoku_model::{Labels, Matcher, SeriesSource};
 use kansoku_query::number::{parse_duration_ms, parse_float};
+use kansoku_query::promql::native::FloatHistogram;
 use kansoku_query::promql::{
     self, Engine, Options, QueryError, QueryOutput, QueryValue, Sample, Series,
 };
@@ -75,6 +80,15 @@ fn test_files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
+/// One sample of a series as a line has it.
+#[derive(Debug, Clone)]
+enum Item {
+    Float(f64),
+    Histogram(Box<FloatHistogram>),
+}
+
+type Items = Vec<Option<Item>>;
+
 /// Series held in vectors.
 #[derive(Default)]
 struct Memory {
@@ -106,6 +120,10 @@ impl SeriesSource for Memory {
                     labels: one.labels.clone(),
                     times: one.times[from..to].to_vec(),
                     values: one.values[from..to].to_vec(),
+                    histograms: match one.histograms.iter().any(Option::is_some) {
+                        true => one.histograms[from..to].to_vec(),
+                        false => Vec::new(),
+                    },
                     ..SeriesData::default()
                 });
             }
@@ -117,7 +135,7 @@ impl SeriesSource for Memory {
 }
 
 impl Memory {
-    fn add(&mut self, labels: Labels, step_ms: i64, values: &[Option<f64>]) {
+    fn add(&mut self, labels: Labels, step_ms: i64, values: &[Option<Item>]) {
         let at = self.series.iter().position(|s| s.labels == labels);
         let at = at.unwrap_or_else(|| {
             self.series.push(SeriesData {
@@ -134,7 +152,12 @@ impl Memory {
                 Ok(_) => {}
                 Err(at) => {
                     one.times.insert(at, time_ms);
-                    one.values.insert(at, *value);
+                    let (value, histogram) = match value {
+                        Item::Float(value) => (*value, None),
+                        Item::Histogram(h) => (STALE, Some(Arc::new(histograms::stored(h)))),
+                    };
+                    one.values.insert(at, value);
+                    one.histograms.insert(at, histogram);
                 }
             }
         }
@@ -151,7 +174,7 @@ struct Report {
 struct Runner {
     memory: Memory,
     engine: Engine,
-    /// Names of metrics that hold native histograms or start timestamps, which we do not load.
+    /// Names of metrics that hold start timestamps, which we do not load.
     blocked: BTreeSet<String>,
     report: Report,
 }
@@ -209,15 +232,12 @@ impl Runner {
         let mut words = lines[0].split_whitespace();
         let with_nhcb = words.next() == Some("load_with_nhcb");
         let step_ms = time_ms(words.next().unwrap_or("")).expect("load needs a step");
-        let mut loaded: Vec<(Labels, Vec<Option<f64>>)> = Vec::new();
+        let mut loaded: Vec<(Labels, Items)> = Vec::new();
         for line in &lines[1..] {
             let (labels_text, values_text) = split_series(line);
             let Some(metric) = labels_text.strip_suffix("@st") else {
                 let labels = labels_of(labels_text).unwrap_or_else(|e| panic!("{line}: {e}"));
                 let name = labels.metric_name().to_owned();
-                if with_nhcb && let Some(base) = name.strip_suffix("_bucket") {
-                    self.blocked.insert(base.to_owned());
-                }
                 match values_of(values_text) {
                     Some(values) => {
                         // The last line of a series in a block is the one that counts.
@@ -235,6 +255,9 @@ impl Runner {
                 .metric_name()
                 .to_owned();
             self.blocked.insert(name);
+        }
+        if with_nhcb {
+            loaded.extend(with_custom_bounds(&loaded));
         }
         for (labels, values) in loaded {
             self.memory.add(labels, step_ms, &values);
@@ -257,9 +280,6 @@ impl Runner {
     }
 
     fn is_blocked(&self, case: &Case) -> bool {
-        if case.needs_histograms {
-            return true;
-        }
         let names_one = |name: &String| {
             Regex::new(&format!(r"(^|[^\w:]){}($|[^\w:])", regex::escape(name)))
                 .is_ok_and(|re| re.is_match(&case.query))
@@ -322,11 +342,17 @@ impl Runner {
             return Err("no matrix".into());
         };
         let samples = series.into_iter().filter_map(|one| {
-            let at = one.times.binary_search(&case.start_ms).ok()?;
+            let at = one.times.binary_search(&case.start_ms).ok();
+            let mut histograms = one.histograms.iter();
+            let histogram = histograms.find(|(t, _)| *t == case.start_ms);
+            if at.is_none() && histogram.is_none() {
+                return None;
+            }
             Some(Sample {
                 labels: one.labels,
                 time_ms: case.start_ms,
-                value: one.values[at],
+                value: at.map_or(0.0, |at| one.values[at]),
+                histogram: histogram.map(|(_, h)| Arc::clone(h)),
             })
         });
         case.check_value(&QueryValue::Vector(samples.collect()))
@@ -334,7 +360,7 @@ impl Runner {
 }
 
 enum Expected {
-    Series(Vec<(Labels, Vec<Option<f64>>)>),
+    Series(Vec<(Labels, Items)>),
     Scalar(f64),
     Text(String),
 }
@@ -351,7 +377,6 @@ struct Case {
     expected: Expected,
     /// Start and step of the samples expected of an instant query for a range.
     matrix: Option<(i64, i64)>,
-    needs_histograms: bool,
 }
 
 impl Case {
@@ -389,7 +414,6 @@ impl Case {
             notes: Vec::new(),
             expected: Expected::Series(Vec::new()),
             matrix: None,
-            needs_histograms: false,
         };
         if modifier == "warn" || modifier == "info" {
             case.notes.push((modifier, String::new(), String::new()));
@@ -413,10 +437,6 @@ impl Case {
                     .push(("fail".into(), how.into(), rest.trim().into()));
                 return Ok(());
             }
-        }
-        if line.contains("{{") {
-            self.needs_histograms = true;
-            return Ok(());
         }
         if let Some(value) = parse_float(line) {
             self.expected = Expected::Scalar(value);
@@ -504,11 +524,7 @@ impl Case {
         }
     }
 
-    fn check_vector(
-        &self,
-        samples: &[Sample],
-        wanted: &[(Labels, Vec<Option<f64>>)],
-    ) -> Result<(), String> {
+    fn check_vector(&self, samples: &[Sample], wanted: &[(Labels, Items)]) -> Result<(), String> {
         let context = || format!("got {samples:?}, expected {wanted:?}");
         check(samples.len() == wanted.len(), context)?;
         for (i, (labels, values)) in wanted.iter().enumerate() {
@@ -517,18 +533,20 @@ impl Case {
             } else {
                 samples.iter().find(|s| s.labels == *labels)
             };
-            let value = values.first().copied().flatten();
-            let fits = found.zip(value).is_some_and(|(s, v)| almost(s.value, v));
+            let value = values.first().and_then(Option::as_ref);
+            let fits = found
+                .zip(value)
+                .is_some_and(|(s, item)| match (item, &s.histogram) {
+                    (Item::Float(v), None) => almost(s.value, *v),
+                    (Item::Histogram(h), Some(got)) => histograms::are_alike(got, h, almost),
+                    _ => false,
+                });
             check(fits, context)?;
         }
         Ok(())
     }
 
-    fn check_matrix(
-        &self,
-        series: &[Series],
-        wanted: &[(Labels, Vec<Option<f64>>)],
-    ) -> Result<(), String> {
+    fn check_matrix(&self, series: &[Series], wanted: &[(Labels, Items)]) -> Result<(), String> {
         let (start_ms, step_ms) = match (self.matrix, self.range) {
             (Some((start_ms, step_ms)), _) => (start_ms, step_ms),
             (None, Some((_, step_ms))) => (self.start_ms, step_ms),
@@ -539,8 +557,7 @@ impl Case {
             series.windows(2).all(|p| p[0].labels < p[1].labels),
             context,
         )?;
-        let wanted_some =
-            |(_, values): &&(Labels, Vec<Option<f64>>)| values.iter().any(Option::is_some);
+        let wanted_some = |(_, values): &&(Labels, Items)| values.iter().any(Option::is_some);
         check(
             series.len() == wanted.iter().filter(wanted_some).count(),
             context,
@@ -551,13 +568,24 @@ impl Case {
                 .find(|s| s.labels == *labels)
                 .ok_or_else(context)?;
             let mut samples = found.times.iter().zip(&found.values);
+            let mut of_histograms = found.histograms.iter();
             for (i, value) in values.iter().enumerate() {
-                let Some(value) = value else { continue };
-                let (time_ms, got) = samples.next().ok_or_else(context)?;
-                let fits = *time_ms == start_ms + step_ms * i as i64 && almost(*got, *value);
+                let time_ms = start_ms + step_ms * i as i64;
+                let fits = match value {
+                    None => continue,
+                    Some(Item::Float(value)) => {
+                        let (at_ms, got) = samples.next().ok_or_else(context)?;
+                        *at_ms == time_ms && almost(*got, *value)
+                    }
+                    Some(Item::Histogram(h)) => {
+                        let (at_ms, got) = of_histograms.next().ok_or_else(context)?;
+                        *at_ms == time_ms && histograms::are_alike(got, h, almost)
+                    }
+                };
                 check(fits, context)?;
             }
             check(samples.next().is_none(), context)?;
+            check(of_histograms.next().is_none(), context)?;
         }
         Ok(())
     }
@@ -638,15 +666,112 @@ fn labels_of(text: &str) -> Result<Labels, String> {
     ))
 }
 
-/// `1 2+3x4 _ _x2 stale`; `None` for histograms.
-fn values_of(text: &str) -> Option<Vec<Option<f64>>> {
-    let mut values = Vec::new();
-    for word in text.split_whitespace() {
-        if word.contains("{{") {
-            return None;
+/// Native histograms out of the classic ones of a load: `h_bucket` with its `le`, `h_count` and `h_sum` give `h`.
+fn with_custom_bounds(loaded: &[(Labels, Items)]) -> Vec<(Labels, Items)> {
+    let float = |items: &Items, step: usize| match items.get(step) {
+        Some(Some(Item::Float(value))) => Some(*value),
+        _ => None,
+    };
+    let mut found: BTreeMap<Labels, BTreeMap<&str, (f64, &Items)>> = BTreeMap::new();
+    let without = |labels: &Labels, base: &str| {
+        let rest = labels.filtered(|name| name != "le");
+        rest.with("__name__", base)
+    };
+    for (labels, items) in loaded {
+        let name = labels.metric_name();
+        for (suffix, key) in [("_bucket", "le"), ("_count", "count"), ("_sum", "sum")] {
+            let Some(base) = name.strip_suffix(suffix) else {
+                continue;
+            };
+            let (key, bound) = match key {
+                "le" => {
+                    let le = labels.get("le").unwrap_or("");
+                    let Some(bound) = parse_float(le) else {
+                        continue;
+                    };
+                    (le, bound)
+                }
+                key => (key, 0.0),
+            };
+            let of_one = found.entry(without(labels, base)).or_default();
+            of_one.insert(key, (bound, items));
         }
+    }
+    let mut out = Vec::new();
+    for (labels, columns) in found {
+        let mut buckets: Vec<(f64, &Items)> = columns
+            .iter()
+            .filter(|(key, _)| !["count", "sum"].contains(key))
+            .map(|(_, column)| *column)
+            .collect();
+        if buckets.is_empty() {
+            continue;
+        }
+        buckets.sort_by(|a, b| a.0.total_cmp(&b.0));
+        let n_steps = buckets
+            .iter()
+            .map(|(_, items)| items.len())
+            .max()
+            .unwrap_or(0);
+        let items = (0..n_steps).map(|step| {
+            let present: Vec<(f64, f64)> = buckets
+                .iter()
+                .filter_map(|(bound, items)| Some((*bound, float(items, step)?)))
+                .collect();
+            if present.is_empty() {
+                return None;
+            }
+            if present
+                .iter()
+                .any(|(_, count)| count.to_bits() == STALE.to_bits())
+            {
+                return Some(Item::Float(STALE));
+            }
+            let column = |key| columns.get(key).and_then(|(_, items)| float(items, step));
+            let last = present.last().map_or(0.0, |b| b.1);
+            let count = column("count").unwrap_or(last);
+            let bounds: Vec<f64> = present
+                .iter()
+                .map(|b| b.0)
+                .filter(|b| b.is_finite())
+                .collect();
+            let mut below = 0.0;
+            let mut positive = Vec::new();
+            for (i, (bound, up_to)) in present.iter().enumerate() {
+                if bound.is_finite() {
+                    positive.push((i as i32, up_to - below));
+                    below = *up_to;
+                }
+            }
+            positive.push((bounds.len() as i32, count - below));
+            let mut histogram =
+                FloatHistogram::empty(kansoku_model::histogram::CUSTOM_SCHEMA, &bounds);
+            histogram.count = count;
+            histogram.sum = column("sum").unwrap_or(0.0);
+            histogram.positive = positive;
+            Some(Item::Histogram(Box::new(histogram.compact())))
+        });
+        out.push((labels, items.collect()));
+    }
+    out
+}
+
+/// `1 2+3x4 _ _x2 stale {{sum:1}}x2`.
+fn values_of(text: &str) -> Option<Items> {
+    let mut values = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() {
+        if rest.starts_with("{{") {
+            let (all, tail) = histograms::series(rest)?;
+            values.extend(all.into_iter().map(|h| Some(Item::Histogram(Box::new(h)))));
+            rest = tail.trim_start();
+            continue;
+        }
+        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
+        let (word, tail) = rest.split_at(end);
+        rest = tail.trim_start();
         if word == "stale" {
-            values.push(Some(STALE));
+            values.push(Some(Item::Float(STALE)));
             continue;
         }
         if let Some(rest) = word.strip_prefix('_') {
@@ -656,7 +781,7 @@ fn values_of(text: &str) -> Option<Vec<Option<f64>>> {
         }
         // `0x3` is four zeros here, not a hexadecimal number.
         if let Some(value) = parse_float(word).filter(|_| !word.contains('x')) {
-            values.push(Some(value));
+            values.push(Some(Item::Float(value)));
             continue;
         }
         let (start, times) = word.rsplit_once('x')?;
@@ -674,7 +799,7 @@ fn values_of(text: &str) -> Option<Vec<Option<f64>>> {
         };
         let mut value = first;
         for _ in 0..=n {
-            values.push(Some(value));
+            values.push(Some(Item::Float(value)));
             value += increment;
         }
     }

@@ -308,6 +308,17 @@ pub struct Binary {
     pub matching: Matching,
 }
 
+impl Binary {
+    /// From the start of the left to the end of the right side.
+    #[must_use]
+    pub fn span(&self) -> Span {
+        Span {
+            start: self.left.span.start,
+            end: self.right.span.end,
+        }
+    }
+}
+
 /// An aggregation over series.
 #[derive(Debug, Clone)]
 pub struct Aggregate {

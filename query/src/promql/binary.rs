@@ -3,6 +3,7 @@
 //! Matching is worked out once for all steps; only duplicates are looked for step by step.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kansoku_model::Labels;
 use kansoku_model::labels::METRIC_NAME;
@@ -10,7 +11,10 @@ use kansoku_model::labels::METRIC_NAME;
 use super::ast::{Binary, BinaryOp, Cardinality, Matching};
 use super::error::QueryError;
 use super::evaluate::{Evaluator, SAME_LABELSET};
-use super::value::{ABSENT, Column, Grid, Value, is_absent};
+use super::native::{FloatHistogram, ResetHint};
+use super::notes;
+use super::value::{ABSENT, Column, Grid, Point, Value, is_absent};
+use crate::number::quote;
 
 const EXPLICIT: &str =
     "multiple matches for labels: many-to-one matching must be explicit (group_left/group_right)";
@@ -89,8 +93,90 @@ fn element(node: &Binary, a: f64, b: f64, kept: f64) -> f64 {
     }
 }
 
-fn any_present(values: &[f64]) -> bool {
-    values.iter().any(|v| !is_absent(*v))
+/// `a op b` when one of them is a histogram; what has no meaning is left out with a note.
+fn with_histogram(ev: &Evaluator<'_>, node: &Binary, a: &Point, b: &Point) -> Option<Point> {
+    let changed = |h: &Arc<FloatHistogram>, change: &dyn Fn(&mut FloatHistogram)| {
+        let mut result = FloatHistogram::clone(h);
+        change(&mut result);
+        Some(Point::Histogram(Arc::new(result.compact())))
+    };
+    let kept = |holds: bool| match (node.return_bool, holds) {
+        (true, holds) => Some(Point::Float(f64::from(u8::from(holds)))),
+        (false, true) => Some(a.clone()),
+        (false, false) => None,
+    };
+    match (a, node.op, b) {
+        (Point::Float(f), BinaryOp::Mul, Point::Histogram(h))
+        | (Point::Histogram(h), BinaryOp::Mul, Point::Float(f)) => changed(h, &|h| h.multiply(*f)),
+        (Point::Histogram(h), BinaryOp::Div, Point::Float(f)) => changed(h, &|h| h.divide(*f)),
+        (Point::Histogram(a), BinaryOp::Add | BinaryOp::Sub, Point::Histogram(b)) => {
+            sum_of_two(ev, node, a, b)
+        }
+        (Point::Histogram(a), BinaryOp::Equal, Point::Histogram(b)) => kept(are_equal(a, b)),
+        (Point::Histogram(a), BinaryOp::NotEqual, Point::Histogram(b)) => kept(!are_equal(a, b)),
+        _ => {
+            let kind = |point: &Point| match point {
+                Point::Float(_) => "float",
+                Point::Histogram(_) => "histogram",
+            };
+            let op = node.op.as_str();
+            let text = format!(
+                "incompatible sample types encountered for binary operator {}: {} {op} {}",
+                quote(op),
+                kind(a),
+                kind(b)
+            );
+            ev.inform(node.span(), text);
+            None
+        }
+    }
+}
+
+fn are_equal(a: &FloatHistogram, b: &FloatHistogram) -> bool {
+    let (a, b) = (a.clone().compact(), b.clone().compact());
+    FloatHistogram { hint: b.hint, ..a } == b
+}
+
+fn sum_of_two(
+    ev: &Evaluator<'_>,
+    node: &Binary,
+    a: &FloatHistogram,
+    b: &FloatHistogram,
+) -> Option<Point> {
+    let is_sum = node.op == BinaryOp::Add;
+    let mut result = a.clone();
+    let joined = match is_sum {
+        true => result.add(b),
+        false => result.subtract(b),
+    };
+    let Ok(joined) = joined else {
+        let op = node.op.as_str();
+        let text = format!("incompatible bucket layout encountered for binary operator {op}");
+        ev.warn(node.span(), text);
+        return None;
+    };
+    let operation = if is_sum { "addition" } else { "subtraction" };
+    if joined.hints_collide {
+        ev.warn(node.span(), notes::hints_collide(operation));
+    }
+    if joined.bounds_differed {
+        ev.inform(node.span(), notes::bounds_differed(operation));
+    }
+    if !is_sum {
+        result.hint = ResetHint::Gauge;
+    }
+    Some(Point::Histogram(Arc::new(result.compact())))
+}
+
+/// `a op b` of samples of any kind.
+fn of_points(ev: &Evaluator<'_>, node: &Binary, a: &Point, b: &Point) -> Option<Point> {
+    match (a, b) {
+        (Point::Float(a), Point::Float(b)) => {
+            let value = element(node, *a, *b, *a);
+            (!is_absent(value)).then_some(Point::Float(value))
+        }
+        _ => with_histogram(ev, node, a, b),
+    }
 }
 
 fn vector_scalar(
@@ -103,7 +189,37 @@ fn vector_scalar(
     let drops_name = node.op.drops_name() || node.return_bool;
     for column in &mut columns {
         (ev.check)()?;
-        for (value, scalar) in column.values.iter_mut().zip(scalars) {
+        if !column.histograms.is_empty() {
+            let mut result = Column::new(column.labels.clone(), column.drop_name);
+            for (step, scalar) in scalars.iter().enumerate() {
+                let scalar = Point::Float(*scalar);
+                result.push(column.point(step).and_then(|point| match point {
+                    Point::Float(value) => {
+                        let (a, b) = if scalar_is_left {
+                            (scalars[step], value)
+                        } else {
+                            (value, scalars[step])
+                        };
+                        let value = element(node, a, b, value);
+                        (!is_absent(value)).then_some(Point::Float(value))
+                    }
+                    histogram @ Point::Histogram(_) if scalar_is_left => {
+                        with_histogram(ev, node, &scalar, &histogram)
+                    }
+                    histogram @ Point::Histogram(_) => {
+                        with_histogram(ev, node, &histogram, &scalar)
+                    }
+                }));
+            }
+            ev.hold(super::value::weight(result.histograms.iter().flatten()))?;
+            *column = result;
+        }
+        for (value, scalar) in column
+            .values
+            .iter_mut()
+            .zip(scalars)
+            .filter(|_| column.histograms.is_empty())
+        {
             if !is_absent(*value) {
                 // The vector's value is kept whichever side it is on.
                 *value = if scalar_is_left {
@@ -117,7 +233,7 @@ fn vector_scalar(
             ev.drop_name(column);
         }
     }
-    columns.retain(|c| any_present(&c.values));
+    columns.retain(Column::any_present);
     if drops_name {
         ev.merge(columns, SAME_LABELSET)
     } else {
@@ -166,17 +282,17 @@ fn groups(matching: &Matching, left: &[Column], right: &[Column]) -> Vec<(Labels
 fn presence(columns: &[Column], members: &[usize], n_steps: usize) -> Vec<bool> {
     let mut present = vec![false; n_steps];
     for column in members.iter().map(|m| &columns[*m]) {
-        for (flag, value) in present.iter_mut().zip(&column.values) {
-            *flag |= !is_absent(*value);
+        for (step, flag) in present.iter_mut().enumerate() {
+            *flag |= column.is_present(step);
         }
     }
     present
 }
 
 fn mask(column: &mut Column, present: &[bool], keep_where: bool) {
-    for (value, flag) in column.values.iter_mut().zip(present) {
+    for (step, flag) in present.iter().enumerate() {
         if *flag != keep_where {
-            *value = ABSENT;
+            column.remove(step);
         }
     }
 }
@@ -213,7 +329,7 @@ fn set(
     if node.op == BinaryOp::Or {
         left.append(&mut right);
     }
-    left.retain(|c| any_present(&c.values));
+    left.retain(Column::any_present);
     if node.op == BinaryOp::Or {
         ev.merge(left, SAME_LABELSET)
     } else {
@@ -251,8 +367,8 @@ fn one_per_step(
 ) -> Result<Vec<Option<usize>>, QueryError> {
     let mut one: Vec<Option<usize>> = vec![None; active.len()];
     for member in members {
-        for (step, value) in columns[*member].values.iter().enumerate() {
-            if is_absent(*value) || !active[step] {
+        for step in 0..active.len() {
+            if !columns[*member].is_present(step) || !active[step] {
                 continue;
             }
             if let Some(other) = one[step] {
@@ -365,6 +481,11 @@ impl Pairing<'_> {
         for partner in partners.chain(nobody) {
             let one = partner.map(|p| &self.one[p]);
             self.ev.hold(grid.n_steps)?;
+            let has_histograms = |c: &Column| !c.histograms.is_empty();
+            if has_histograms(many) || one.is_some_and(has_histograms) {
+                self.pair_points(many, one, (partner, ones), out);
+                continue;
+            }
             let values: Vec<f64> = (0..grid.n_steps)
                 .map(|step| {
                     if ones[step] != partner || !self.active[step] {
@@ -374,12 +495,41 @@ impl Pairing<'_> {
                     self.element(many.values[step], one)
                 })
                 .collect();
-            if any_present(&values) {
-                let labels = self.labels(&many.labels, one.map(|c| &c.labels));
-                out.push(self.column(labels, many.drop_name, values));
-            }
+            let labels = self.labels(&many.labels, one.map(|c| &c.labels));
+            self.put(Column::floats(labels, many.drop_name, values), out);
         }
         Ok(())
+    }
+
+    /// As `pair`, of samples of either kind.
+    fn pair_points(
+        &self,
+        many: &Column,
+        one: Option<&Column>,
+        (partner, ones): (Option<usize>, &[Option<usize>]),
+        out: &mut Vec<Column>,
+    ) {
+        let labels = self.labels(&many.labels, one.map(|c| &c.labels));
+        let mut column = Column::new(labels, many.drop_name);
+        for (step, met) in ones.iter().enumerate() {
+            let meets = *met == partner && self.active[step];
+            let other = match one {
+                Some(one) => one.point(step),
+                None => self.fill[1].map(Point::Float),
+            };
+            let both = many.point(step).zip(other).filter(|_| meets);
+            column.push(both.and_then(|(many, one)| self.of_points(&many, &one)));
+        }
+        self.put(column, out);
+    }
+
+    fn of_points(&self, many: &Point, one: &Point) -> Option<Point> {
+        let (a, b) = if self.swapped {
+            (one, many)
+        } else {
+            (many, one)
+        };
+        of_points(self.ev, self.node, a, b)
     }
 
     /// Where no series of the many side is present, the fill value stands for it.
@@ -398,33 +548,25 @@ impl Pairing<'_> {
         for partner in &group.right {
             let one = &self.one[*partner];
             self.ev.hold(grid.n_steps)?;
-            let values: Vec<f64> = (0..grid.n_steps)
-                .map(|step| {
-                    if present[step] || ones[step] != Some(*partner) {
-                        ABSENT
-                    } else {
-                        self.element(fill, one.values[step])
-                    }
-                })
-                .collect();
-            if any_present(&values) {
-                let labels = self.labels(key, Some(&one.labels));
-                out.push(self.column(labels, false, values));
+            let mut column = Column::new(self.labels(key, Some(&one.labels)), false);
+            for step in 0..grid.n_steps {
+                let is_met = present[step] || ones[step] != Some(*partner);
+                let one = one.point(step).filter(|_| !is_met);
+                column.push(one.and_then(|one| self.of_points(&Point::Float(fill), &one)));
             }
+            self.put(column, out);
         }
         Ok(())
     }
 
-    fn column(&self, labels: Labels, drop_name: bool, values: Vec<f64>) -> Column {
-        let mut column = Column {
-            labels,
-            drop_name,
-            values,
-        };
+    fn put(&self, mut column: Column, out: &mut Vec<Column>) {
+        if !column.any_present() {
+            return;
+        }
         if self.node.op.drops_name() || self.node.return_bool {
             self.ev.drop_name(&mut column);
         }
-        column
+        out.push(column);
     }
 
     fn element(&self, many: f64, one: f64) -> f64 {
@@ -459,7 +601,7 @@ impl Pairing<'_> {
     fn no_two_at_once(&self, group: &Group, ones: &[Option<usize>]) -> Result<(), QueryError> {
         for (step, one) in ones.iter().enumerate() {
             let met = one.is_some() || self.fill[1].is_some();
-            let present = |m: &&usize| !is_absent(self.many[**m].values[step]);
+            let present = |m: &&usize| self.many[**m].is_present(step);
             if met && self.active[step] && group.left.iter().filter(present).count() > 1 {
                 return Err(QueryError::Execution(EXPLICIT.to_owned()));
             }

@@ -12,7 +12,7 @@ use super::evaluate::{Evaluator, Stop, describes_metric};
 use super::notes::Severity;
 use super::output::{QueryOutput, QueryStats, QueryValue, Sample, Series};
 use super::parser::Query;
-use super::value::{Column, Grid, Value, is_absent};
+use super::value::{Column, Grid, Point, Value, is_absent};
 
 /// How queries are run.
 #[derive(Debug, Clone)]
@@ -149,12 +149,13 @@ impl Engine {
                 labels: kansoku_model::Labels::default(),
                 times: grid.times().collect(),
                 values,
+                histograms: Vec::new(),
             }],
             Value::Vector(columns) => evaluator
                 .finish(columns)?
                 .into_iter()
                 .map(|column| present_series(column, &grid))
-                .filter(|series| !series.times.is_empty())
+                .filter(|series| !series.times.is_empty() || !series.histograms.is_empty())
                 .collect(),
             Value::String(_) => Vec::new(),
         };
@@ -176,8 +177,14 @@ fn matrix_at_top(
         .series
         .into_iter()
         .map(|one| {
-            let from = one.times.partition_point(|t| *t <= start_ms);
-            let to = one.times.partition_point(|t| *t <= end_ms);
+            let within = |times: &[i64]| {
+                let from = times.partition_point(|t| *t <= start_ms);
+                from..times.partition_point(|t| *t <= end_ms).max(from)
+            };
+            let rows = within(&one.times);
+            let of_histograms = within(&one.histogram_times);
+            let times = one.histogram_times[of_histograms.clone()].iter().copied();
+            let histograms = one.histograms[of_histograms].iter().cloned();
             let labels = if one.drop_name {
                 one.labels.filtered(|name| !describes_metric(name))
             } else {
@@ -185,11 +192,12 @@ fn matrix_at_top(
             };
             Series {
                 labels,
-                times: one.times[from..to].to_vec(),
-                values: one.values[from..to].to_vec(),
+                times: one.times[rows.clone()].to_vec(),
+                values: one.values[rows].to_vec(),
+                histograms: times.zip(histograms).collect(),
             }
         })
-        .filter(|one| !one.times.is_empty())
+        .filter(|one| !one.times.is_empty() || !one.histograms.is_empty())
         .collect();
     series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
     if series
@@ -205,11 +213,15 @@ fn matrix_at_top(
 
 fn instant_vector(columns: Vec<Column>, time_ms: i64) -> QueryValue {
     let samples = columns.into_iter().filter_map(|column| {
-        let value = column.values.first().copied().filter(|v| !is_absent(*v))?;
+        let (value, histogram) = match column.point(0)? {
+            Point::Float(value) => (value, None),
+            Point::Histogram(histogram) => (histogram.count, Some(histogram)),
+        };
         Some(Sample {
             labels: column.labels,
             time_ms,
             value,
+            histogram,
         })
     });
     QueryValue::Vector(samples.collect())
@@ -222,8 +234,11 @@ fn present_series(column: Column, grid: &Grid) -> Series {
             labels: column.labels,
             times: grid.times().collect(),
             values: column.values,
+            histograms: Vec::new(),
         };
     }
+    let histograms = grid.times().zip(column.histograms);
+    let histograms = histograms.filter_map(|(time_ms, h)| Some((time_ms, h?)));
     let mut times = Vec::with_capacity(n_present);
     let mut values = Vec::with_capacity(n_present);
     for (time_ms, value) in grid.times().zip(&column.values) {
@@ -236,6 +251,7 @@ fn present_series(column: Column, grid: &Grid) -> Series {
         labels: column.labels,
         times,
         values,
+        histograms: histograms.collect(),
     }
 }
 

@@ -4,6 +4,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use kansoku_model::labels::METRIC_NAME;
 use kansoku_model::{Labels, SeriesSource};
@@ -146,6 +147,9 @@ impl<'a> Evaluator<'a> {
                     for value in column.values.iter_mut().filter(|v| !is_absent(**v)) {
                         *value = -*value;
                     }
+                    for histogram in column.histograms.iter_mut().flatten() {
+                        Arc::make_mut(histogram).multiply(-1.0);
+                    }
                 }
                 self.merge(columns, SAME_LABELSET).map(Value::Vector)
             }
@@ -209,6 +213,10 @@ impl<'a> Evaluator<'a> {
             };
             let into = &mut merged[at];
             into.drop_name |= column.drop_name;
+            if !into.histograms.is_empty() || !column.histograms.is_empty() {
+                merge_points(into, &column, conflict)?;
+                continue;
+            }
             for (held, value) in into.values.iter_mut().zip(column.values) {
                 if is_absent(value) {
                     continue;
@@ -236,6 +244,20 @@ pub(crate) fn describes_metric(name: &str) -> bool {
     matches!(name, METRIC_NAME | "__type__" | "__unit__")
 }
 
+/// Puts the samples of a column of the same labels between those of another.
+fn merge_points(into: &mut Column, column: &Column, conflict: &str) -> Result<(), QueryError> {
+    let mut merged = Column::new(into.labels.clone(), into.drop_name);
+    for step in 0..into.values.len() {
+        merged.push(match (into.point(step), column.point(step)) {
+            (Some(_), Some(_)) => return Err(QueryError::Execution(conflict.to_owned())),
+            (held, None) => held,
+            (None, new) => new,
+        });
+    }
+    *into = merged;
+    Ok(())
+}
+
 fn repeat(value: Value, n_steps: usize) -> Value {
     let spread = |values: Vec<f64>| vec![values[0]; n_steps];
     match value {
@@ -244,9 +266,13 @@ fn repeat(value: Value, n_steps: usize) -> Value {
         Value::Vector(columns) => Value::Vector(
             columns
                 .into_iter()
-                .map(|column| Column {
-                    values: spread(column.values),
-                    ..column
+                .map(|column| {
+                    let histogram = column.histograms.first().cloned();
+                    Column {
+                        values: spread(column.values),
+                        histograms: histogram.map_or(Vec::new(), |h| vec![h; n_steps]),
+                        ..column
+                    }
                 })
                 .collect(),
         ),

@@ -5,6 +5,7 @@
 use kansoku_model::Labels;
 use kansoku_model::json::write_str;
 
+use super::native::FloatHistogram;
 use super::output::{QueryOutput, QueryValue};
 use crate::number::{format_f, format_sample};
 
@@ -34,8 +35,16 @@ pub fn write_data(out: &mut Vec<u8>, output: &QueryOutput) {
                     b",{\"metric\":"
                 });
                 write_labels(out, &sample.labels);
-                out.extend_from_slice(b",\"value\":");
-                write_point(out, sample.time_ms, sample.value);
+                match &sample.histogram {
+                    None => {
+                        out.extend_from_slice(b",\"value\":");
+                        write_point(out, sample.time_ms, sample.value);
+                    }
+                    Some(histogram) => {
+                        out.extend_from_slice(b",\"histogram\":");
+                        write_histogram_point(out, sample.time_ms, histogram);
+                    }
+                }
                 out.push(b'}');
             }
             out.extend_from_slice(b"]}");
@@ -49,14 +58,27 @@ pub fn write_data(out: &mut Vec<u8>, output: &QueryOutput) {
                     b",{\"metric\":"
                 });
                 write_labels(out, &one.labels);
-                out.extend_from_slice(b",\"values\":[");
-                for (j, (time_ms, value)) in one.times.iter().zip(&one.values).enumerate() {
-                    if j > 0 {
-                        out.push(b',');
+                if one.histograms.is_empty() || !one.times.is_empty() {
+                    out.extend_from_slice(b",\"values\":[");
+                    for (j, (time_ms, value)) in one.times.iter().zip(&one.values).enumerate() {
+                        if j > 0 {
+                            out.push(b',');
+                        }
+                        write_point(out, *time_ms, *value);
                     }
-                    write_point(out, *time_ms, *value);
+                    out.push(b']');
                 }
-                out.extend_from_slice(b"]}");
+                if !one.histograms.is_empty() {
+                    out.extend_from_slice(b",\"histograms\":[");
+                    for (j, (time_ms, histogram)) in one.histograms.iter().enumerate() {
+                        if j > 0 {
+                            out.push(b',');
+                        }
+                        write_histogram_point(out, *time_ms, histogram);
+                    }
+                    out.push(b']');
+                }
+                out.push(b'}');
             }
             out.extend_from_slice(b"]}");
         }
@@ -86,6 +108,44 @@ pub fn write_point(out: &mut Vec<u8>, time_ms: i64, value: f64) {
     out.extend_from_slice(b"\"]");
 }
 
+/// Appends `[time,{"count":…,"sum":…,"buckets":[[boundaries,"lower","upper","count"],…]}]`. Boundaries: 0 the upper
+/// one is inclusive, 1 the lower one, 2 neither, 3 both. Empty buckets are left out.
+fn write_histogram_point(out: &mut Vec<u8>, time_ms: i64, histogram: &FloatHistogram) {
+    out.push(b'[');
+    write_time(out, time_ms);
+    out.extend_from_slice(b",{\"count\":");
+    write_number(out, histogram.count);
+    out.extend_from_slice(b",\"sum\":");
+    write_number(out, histogram.sum);
+    let mut before: &[u8] = b",\"buckets\":[[";
+    for bucket in histogram.buckets().filter(|b| b.count != 0.0) {
+        out.extend_from_slice(before);
+        let boundaries = match (bucket.lower_inclusive, bucket.upper_inclusive) {
+            (false, true) => b'0',
+            (true, false) => b'1',
+            (false, false) => b'2',
+            (true, true) => b'3',
+        };
+        out.push(boundaries);
+        for number in [bucket.lower, bucket.upper, bucket.count] {
+            out.push(b',');
+            write_number(out, number);
+        }
+        out.push(b']');
+        before = b",[";
+    }
+    if before == b",[" {
+        out.push(b']');
+    }
+    out.extend_from_slice(b"}]");
+}
+
+fn write_number(out: &mut Vec<u8>, value: f64) {
+    out.push(b'"');
+    out.extend_from_slice(format_sample(value).as_bytes());
+    out.push(b'"');
+}
+
 /// Appends seconds: whole, or with three decimals.
 pub fn write_time(out: &mut Vec<u8>, time_ms: i64) {
     let (seconds, rest) = (time_ms.unsigned_abs() / 1000, time_ms.unsigned_abs() % 1000);
@@ -100,6 +160,8 @@ pub fn write_time(out: &mut Vec<u8>, time_ms: i64) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
     use crate::promql::output::{QueryStats, Sample, Series};
 
@@ -118,6 +180,15 @@ mod tests {
     #[test]
     fn writes_what_prometheus_writes() {
         let labels = Labels::from_pairs([("__name__", "up"), ("job", "a\"b")]);
+        let histogram = Arc::new(FloatHistogram {
+            count: 9.0,
+            sum: 0.5,
+            zero_threshold: 0.25,
+            zero_count: 3.0,
+            positive: vec![(0, 5.0), (1, 0.0)],
+            negative: vec![(1, 1.0)],
+            ..FloatHistogram::empty(0, &[])
+        });
         let cases = [
             (
                 QueryValue::Scalar {
@@ -138,6 +209,7 @@ mod tests {
                     labels: labels.clone(),
                     time_ms: 2000,
                     value: f64::INFINITY,
+                    histogram: None,
                 }]),
                 r#"{"resultType":"vector","result":[{"metric":{"__name__":"up","job":"a\"b"},"value":[2,"+Inf"]}]}"#,
             ),
@@ -146,8 +218,27 @@ mod tests {
                     labels: Labels::default(),
                     times: vec![0, 10],
                     values: vec![1e21, -0.5],
+                    histograms: Vec::new(),
                 }]),
                 r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"1e+21"],[0.010,"-0.5"]]}]}"#,
+            ),
+            (
+                QueryValue::Vector(vec![Sample {
+                    labels: Labels::default(),
+                    time_ms: 2000,
+                    value: 0.0,
+                    histogram: Some(histogram.clone()),
+                }]),
+                r#"{"resultType":"vector","result":[{"metric":{},"histogram":[2,{"count":"9","sum":"0.5","buckets":[[1,"-2","-1","1"],[3,"-0.25","0.25","3"],[0,"0.5","1","5"]]}]}]}"#,
+            ),
+            (
+                QueryValue::Matrix(vec![Series {
+                    labels: Labels::default(),
+                    times: Vec::new(),
+                    values: Vec::new(),
+                    histograms: vec![(1500, Arc::new(FloatHistogram::empty(0, &[])))],
+                }]),
+                r#"{"resultType":"matrix","result":[{"metric":{},"histograms":[[1.500,{"count":"0","sum":"0"}]]}]}"#,
             ),
             (
                 QueryValue::Matrix(vec![]),

@@ -1,9 +1,8 @@
-//! PromQL as Prometheus 3 defines it, for float samples.
+//! PromQL as Prometheus 3 defines it, for floats and native histograms.
 //!
 //! `parse` makes a tree, [`Engine`] runs it over a [`kansoku_model::SeriesSource`], and `json`
-//! writes the result as Prometheus's HTTP API does. Native histograms are not supported: functions
-//! on them are unknown names. Every selector is read once per query; all steps then run over
-//! columns.
+//! writes the result as Prometheus's HTTP API does. Every selector is read once per query; all steps
+//! then run over columns.
 //!
 //! ```
 //! use kansoku_query::promql::{self, Engine, QueryError};
@@ -35,6 +34,7 @@ pub mod functions;
 pub mod json;
 mod kahan;
 mod lexer;
+pub mod native;
 mod notes;
 mod output;
 mod parser;

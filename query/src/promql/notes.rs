@@ -48,6 +48,48 @@ impl Notes {
     }
 }
 
+/// A range holds samples of both kinds.
+pub(crate) fn mixed_kinds(name: &str) -> String {
+    format!(
+        "encountered a mix of histograms and floats for metric name {}",
+        quote(name)
+    )
+}
+
+/// Histograms with exponential and with custom buckets stand together.
+pub(crate) fn mixed_schemas(name: &str) -> String {
+    format!(
+        "vector contains a mix of histograms with exponential and custom buckets schemas for metric name {}",
+        quote(name)
+    )
+}
+
+/// A gauge histogram where a counter is needed.
+pub(crate) fn not_a_counter(name: &str) -> String {
+    format!(
+        "this native histogram metric is not a counter: {}",
+        quote(name)
+    )
+}
+
+/// A counter where a gauge is needed.
+pub(crate) fn not_a_gauge(name: &str) -> String {
+    format!(
+        "this native histogram metric is not a gauge: {}",
+        quote(name)
+    )
+}
+
+/// Bounds were joined; `operation` is "addition", "subtraction" or "aggregation".
+pub(crate) fn bounds_differed(operation: &str) -> String {
+    format!("mismatched custom buckets were reconciled during {operation}")
+}
+
+/// Hints contradict each other.
+pub(crate) fn hints_collide(operation: &str) -> String {
+    format!("conflicting counter resets during histogram {operation}")
+}
+
 /// ` for metric name "x"`, or nothing without a name.
 pub(crate) fn for_metric(name: &str) -> String {
     if name.is_empty() {

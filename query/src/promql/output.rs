@@ -1,6 +1,10 @@
 //! What a query gives back: values, notes and what it cost.
 
+use std::sync::Arc;
+
 use kansoku_model::Labels;
+
+use super::native::FloatHistogram;
 
 /// The result of a query.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,14 +40,19 @@ pub struct Sample {
     pub labels: Labels,
     pub time_ms: i64,
     pub value: f64,
+    /// The sample, when it is a histogram; the value says nothing then.
+    pub histogram: Option<Arc<FloatHistogram>>,
 }
 
 /// One series over time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Series {
     pub labels: Labels,
+    /// Of the floats.
     pub times: Vec<i64>,
     pub values: Vec<f64>,
+    /// Time and histogram.
+    pub histograms: Vec<(i64, Arc<FloatHistogram>)>,
 }
 
 /// What a query cost.

@@ -3,13 +3,20 @@
 //! Windows are open on the left. A staleness marker hides a series from an instant selector and is
 //! itself hidden from a range.
 
+use std::sync::Arc;
+
 use kansoku_model::select::{SelectError, SeriesData};
 
 use super::ast::{At, Duration, Expr, ExprKind, Extension, Modifiers, Selector, Subquery};
 use super::error::QueryError;
 use super::evaluate::Evaluator;
-use super::value::{ABSENT, Column, Grid, RangeData, RangeSeries, Reference, Value, is_absent};
+use super::native::FloatHistogram;
+use super::value::{
+    ABSENT, Column, Grid, Point, RangeData, RangeSeries, Reference, Value, is_absent,
+};
 
+/// As many bytes of a histogram count as a sample.
+const SAMPLE_BYTES: usize = 16;
 /// The most evaluations of a subquery's expression; more would hardly end.
 const MAX_SUBQUERY_STEPS: i64 = 10_000_000;
 
@@ -68,7 +75,11 @@ impl Evaluator<'_> {
                 SelectError::Cancelled(_) => (self.check)().err().unwrap_or_else(|| error.into()),
                 SelectError::Storage(_) => error.into(),
             })?;
-        let n_samples = series.iter().map(|s| s.times.len()).sum();
+        let weight = |s: &SeriesData| {
+            let bytes: usize = s.histograms.iter().flatten().map(|h| h.size_bytes()).sum();
+            s.times.len() + bytes / SAMPLE_BYTES
+        };
+        let n_samples = series.iter().map(weight).sum();
         self.samples_read
             .set(self.samples_read.get() + n_samples as u64);
         self.hold(n_samples)?;
@@ -81,7 +92,7 @@ impl Evaluator<'_> {
         selector: &Selector,
         grid: &Grid,
     ) -> Result<Vec<Column>, QueryError> {
-        self.instant_columns(selector, grid, |_, value| value)
+        self.instant_columns(selector, grid, true, |_, value| value)
     }
 
     /// As [`Self::instant_selector`], but the values are the samples' times in seconds.
@@ -90,13 +101,14 @@ impl Evaluator<'_> {
         selector: &Selector,
         grid: &Grid,
     ) -> Result<Vec<Column>, QueryError> {
-        self.instant_columns(selector, grid, |time_ms, _| time_ms as f64 / 1000.0)
+        self.instant_columns(selector, grid, false, |time_ms, _| time_ms as f64 / 1000.0)
     }
 
     fn instant_columns(
         &self,
         selector: &Selector,
         grid: &Grid,
+        keeps_histograms: bool,
         pick: impl Fn(i64, f64) -> f64,
     ) -> Result<Vec<Column>, QueryError> {
         let reference = self.reference(&selector.modifiers)?;
@@ -108,6 +120,18 @@ impl Evaluator<'_> {
         let mut columns = Vec::with_capacity(fetched.len());
         for series in fetched {
             (self.check)()?;
+            if !series.histograms.is_empty() {
+                let at = |t_ms: i64| reference.time(t_ms);
+                let mut column = mixed_column(&series, grid, lookback_ms, smoothed, at);
+                if !keeps_histograms {
+                    column = sample_times(&series, &column, grid, at);
+                }
+                self.hold(super::value::weight(column.histograms.iter().flatten()))?;
+                if column.any_present() {
+                    columns.push(column);
+                }
+                continue;
+            }
             let mut any = false;
             let mut next = 0;
             let values = grid
@@ -137,11 +161,7 @@ impl Evaluator<'_> {
                 })
                 .collect();
             if any {
-                columns.push(Column {
-                    labels: series.labels,
-                    drop_name: false,
-                    values,
-                });
+                columns.push(Column::floats(series.labels, false, values));
             }
         }
         // The source gives no order; results should not depend on its mood.
@@ -177,7 +197,7 @@ impl Evaluator<'_> {
         let mut series: Vec<RangeSeries> = fetched
             .into_iter()
             .map(without_stale)
-            .filter(|one| !one.times.is_empty())
+            .filter(|one| !one.is_empty())
             .collect();
         series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         Ok(RangeData {
@@ -231,7 +251,7 @@ impl Evaluator<'_> {
         };
         for column in columns {
             let series = present_samples(column, &inner);
-            if !series.times.is_empty() {
+            if !series.is_empty() {
                 data.series.push(series);
             }
         }
@@ -239,8 +259,85 @@ impl Evaluator<'_> {
     }
 }
 
+/// An instant selector over a series that holds histograms.
+fn mixed_column(
+    series: &SeriesData,
+    grid: &Grid,
+    lookback_ms: i64,
+    smoothed: bool,
+    reference: impl Fn(i64) -> i64,
+) -> Column {
+    let mut column = Column::new(series.labels.clone(), false);
+    let mut next = 0;
+    // One that stays is decoded once.
+    let mut decoded: Option<(usize, Arc<FloatHistogram>)> = None;
+    for t_ms in grid.times() {
+        let at_ms = reference(t_ms);
+        while series.times.get(next).is_some_and(|time| *time <= at_ms) {
+            next += 1;
+        }
+        let last = next.checked_sub(1);
+        let last = last.filter(|last| series.times[*last] > at_ms - lookback_ms);
+        column.push(last.and_then(|last| {
+            match &series.histograms[last] {
+                None => Some(series.values[last])
+                    .filter(|v| !is_absent(*v))
+                    .map(|value| {
+                        let after = series
+                            .times
+                            .get(next)
+                            .filter(|t| smoothed && **t < at_ms + lookback_ms);
+                        let is_float = series.histograms.get(next).is_some_and(Option::is_none);
+                        match after.filter(|_| is_float && !is_absent(series.values[next])) {
+                            Some(after_ms) => Point::Float(interpolate(
+                                (series.times[last], value),
+                                (*after_ms, series.values[next]),
+                                at_ms,
+                            )),
+                            None => Point::Float(value),
+                        }
+                    }),
+                Some(stored) if stored.is_stale() => None,
+                Some(stored) => {
+                    let held = decoded.take().filter(|(at, _)| *at == last);
+                    let held = held.unwrap_or_else(|| (last, Arc::new(FloatHistogram::of(stored))));
+                    let histogram = Arc::clone(&held.1);
+                    decoded = Some(held);
+                    Some(Point::Histogram(histogram))
+                }
+            }
+        }));
+    }
+    column
+}
+
+/// The times of the samples that a column was made of, in seconds.
+fn sample_times(
+    series: &SeriesData,
+    column: &Column,
+    grid: &Grid,
+    reference: impl Fn(i64) -> i64,
+) -> Column {
+    let mut times = Column::new(column.labels.clone(), false);
+    for (step, t_ms) in grid.times().enumerate() {
+        let at = series
+            .times
+            .partition_point(|time| *time <= reference(t_ms));
+        let time = at.checked_sub(1).filter(|_| column.is_present(step));
+        times.push(time.map(|at| Point::Float(series.times[at] as f64 / 1000.0)));
+    }
+    times
+}
+
 fn without_stale(series: SeriesData) -> RangeSeries {
     let (mut times, mut values) = (series.times, series.values);
+    let (mut histogram_times, mut histograms) = (Vec::new(), Vec::new());
+    for (time_ms, stored) in times.iter().zip(&series.histograms) {
+        if let Some(stored) = stored.as_ref().filter(|h| !h.is_stale()) {
+            histogram_times.push(*time_ms);
+            histograms.push(Arc::new(FloatHistogram::of(stored)));
+        }
+    }
     if values.iter().any(|v| is_absent(*v)) {
         let mut flags = values.iter().map(|v| !is_absent(*v));
         times.retain(|_| flags.next().unwrap_or(false));
@@ -251,6 +348,8 @@ fn without_stale(series: SeriesData) -> RangeSeries {
         drop_name: false,
         times,
         values,
+        histogram_times,
+        histograms,
     }
 }
 
@@ -263,11 +362,16 @@ fn present_samples(column: Column, grid: &Grid) -> RangeSeries {
             values.push(value);
         }
     }
+    let histograms = grid.times().zip(column.histograms);
+    let histograms = histograms.filter_map(|(time_ms, h)| Some((time_ms, h?)));
+    let (histogram_times, histograms) = histograms.unzip();
     RangeSeries {
         labels: column.labels,
         drop_name: column.drop_name,
         times,
         values,
+        histogram_times,
+        histograms,
     }
 }
 

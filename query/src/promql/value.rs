@@ -3,10 +3,13 @@
 //! A column holds one value per step. A step without a sample holds [`ABSENT`], whose bits are
 //! those of a staleness marker: no computation yields them and no sample in a vector has them.
 
+use std::sync::Arc;
+
 use kansoku_model::Labels;
 use kansoku_model::metric::STALE_BITS;
 
 use super::ast::Extension;
+use super::native::FloatHistogram;
 
 /// "No sample at this step."
 pub(crate) const ABSENT: f64 = f64::from_bits(STALE_BITS);
@@ -44,8 +47,86 @@ pub(crate) struct Column {
     pub labels: Labels,
     /// The metric name is to be removed at the end (delayed name removal).
     pub drop_name: bool,
-    /// One per step; [`ABSENT`] where there is no sample.
+    /// One per step; [`ABSENT`] where there is no sample, or a histogram.
     pub values: Vec<f64>,
+    /// One per step, or empty when there is none.
+    pub histograms: Vec<Option<Arc<FloatHistogram>>>,
+}
+
+/// What a series has at one step.
+#[derive(Debug, Clone)]
+pub(crate) enum Point {
+    Float(f64),
+    Histogram(Arc<FloatHistogram>),
+}
+
+impl Column {
+    /// Without samples.
+    pub(crate) fn new(labels: Labels, drop_name: bool) -> Self {
+        Self {
+            labels,
+            drop_name,
+            values: Vec::new(),
+            histograms: Vec::new(),
+        }
+    }
+
+    /// Floats only.
+    pub(crate) fn floats(labels: Labels, drop_name: bool, values: Vec<f64>) -> Self {
+        Self {
+            values,
+            ..Self::new(labels, drop_name)
+        }
+    }
+
+    /// Adds what there is at the next step.
+    pub(crate) fn push(&mut self, point: Option<Point>) {
+        let n_before = self.values.len();
+        match point {
+            None => self.values.push(ABSENT),
+            Some(Point::Float(value)) => self.values.push(value),
+            Some(Point::Histogram(histogram)) => {
+                self.values.push(ABSENT);
+                self.histograms.resize(n_before, None);
+                self.histograms.push(Some(histogram));
+                return;
+            }
+        }
+        if !self.histograms.is_empty() {
+            self.histograms.push(None);
+        }
+    }
+
+    pub(crate) fn histogram(&self, step: usize) -> Option<&Arc<FloatHistogram>> {
+        self.histograms.get(step)?.as_ref()
+    }
+
+    pub(crate) fn point(&self, step: usize) -> Option<Point> {
+        match self.histogram(step) {
+            Some(histogram) => Some(Point::Histogram(Arc::clone(histogram))),
+            None => Some(self.values[step])
+                .filter(|v| !is_absent(*v))
+                .map(Point::Float),
+        }
+    }
+
+    /// Whether there is a sample of any kind.
+    pub(crate) fn is_present(&self, step: usize) -> bool {
+        !is_absent(self.values[step]) || self.histogram(step).is_some()
+    }
+
+    /// Whether there is a sample at any step.
+    pub(crate) fn any_present(&self) -> bool {
+        self.values.iter().any(|v| !is_absent(*v)) || self.histograms.iter().any(Option::is_some)
+    }
+
+    /// Takes the sample of a step away.
+    pub(crate) fn remove(&mut self, step: usize) {
+        self.values[step] = ABSENT;
+        if let Some(histogram) = self.histograms.get_mut(step) {
+            *histogram = None;
+        }
+    }
 }
 
 /// Steps of a vector that could not be held at once would not be answered at all.
@@ -63,18 +144,34 @@ impl Value {
         match self {
             Self::Scalar(values) => values.len(),
             Self::String(_) => 1,
-            Self::Vector(columns) => columns.iter().map(|c| c.values.len()).sum(),
+            Self::Vector(columns) => {
+                let n = |c: &Column| c.values.len() + weight(c.histograms.iter().flatten());
+                columns.iter().map(n).sum()
+            }
         }
     }
 }
 
-/// Samples of one series for range functions, without staleness markers.
-#[derive(Debug, Clone)]
+/// How many floats histograms count for.
+pub(crate) fn weight<'a>(all: impl Iterator<Item = &'a Arc<FloatHistogram>>) -> usize {
+    all.map(|h| h.weight()).sum()
+}
+
+/// Samples of one series for range functions, without staleness markers: floats and histograms apart.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct RangeSeries {
     pub labels: Labels,
     pub drop_name: bool,
     pub times: Vec<i64>,
     pub values: Vec<f64>,
+    pub histogram_times: Vec<i64>,
+    pub histograms: Vec<Arc<FloatHistogram>>,
+}
+
+impl RangeSeries {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.times.is_empty() && self.histogram_times.is_empty()
+    }
 }
 
 /// The argument of a range function: series and the window over them at each step.
@@ -108,13 +205,15 @@ impl Reference {
     }
 }
 
-/// What a range function sees at one step: samples in `start_ms < time <= end_ms`, at least one.
+/// What a range function sees at one step: samples in `start_ms < time <= end_ms`, at least one of either kind.
 #[derive(Debug)]
 pub(crate) struct Window<'a> {
     /// Index in the series of the first sample here.
     pub first: usize,
     pub times: &'a [i64],
     pub values: &'a [f64],
+    pub histogram_times: &'a [i64],
+    pub histograms: &'a [Arc<FloatHistogram>],
     pub start_ms: i64,
     pub end_ms: i64,
     /// The time of the step.

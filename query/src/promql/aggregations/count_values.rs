@@ -42,11 +42,11 @@ fn count_values(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
                     Some(at) => *at,
                     None => {
                         input.ev.hold(input.grid.n_steps)?;
-                        out.push(Column {
-                            labels: group.labels.with(label, &text),
-                            drop_name: group.drop_name,
-                            values: vec![ABSENT; input.grid.n_steps],
-                        });
+                        out.push(Column::floats(
+                            group.labels.with(label, &text),
+                            group.drop_name,
+                            vec![ABSENT; input.grid.n_steps],
+                        ));
                         found.insert(text, out.len() - 1);
                         out.len() - 1
                     }

@@ -75,6 +75,18 @@ pub(super) struct Input<'e, 'a> {
 }
 
 impl Input<'_, '_> {
+    /// Says that histograms are left out, if there are any.
+    fn ignore_histograms(&self, name: &str) {
+        if self
+            .columns
+            .iter()
+            .any(|c| c.histograms.iter().any(Option::is_some))
+        {
+            let text = format!("ignored histogram in {name} aggregation");
+            self.ev.inform(self.node.operand.span, text);
+        }
+    }
+
     /// The scalar parameter at each step.
     fn scalars(&self) -> &[f64] {
         match &self.parameter {

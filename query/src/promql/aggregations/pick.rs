@@ -6,7 +6,7 @@ use kansoku_model::Labels;
 
 use super::super::ast::ValueType;
 use super::super::error::QueryError;
-use super::super::value::{ABSENT, Column, is_absent};
+use super::super::value::{Column, is_absent};
 use super::{Aggregation, Group, Input};
 use crate::number::format_g;
 
@@ -75,6 +75,9 @@ fn pick_k(input: Input<'_, '_>, order: Option<Order>) -> Result<Vec<Column>, Que
         .iter()
         .map(|parameter| count_of(*parameter))
         .collect::<Result<Vec<usize>, QueryError>>()?;
+    if order.is_some() {
+        input.ignore_histograms(input.node.op.name);
+    }
     let mut kept = Kept::new(&input);
     let mut members: Vec<usize> = Vec::new();
     for group in &input.groups {
@@ -82,7 +85,10 @@ fn pick_k(input: Input<'_, '_>, order: Option<Order>) -> Result<Vec<Column>, Que
         for (step, count) in counts.iter().enumerate() {
             let value = |member: usize| input.columns[member].values[step];
             members.clear();
-            members.extend(group.members.iter().filter(|m| !is_absent(value(**m))));
+            members.extend(group.members.iter().filter(|m| match order {
+                Some(_) => !is_absent(value(**m)),
+                None => input.columns[**m].is_present(step),
+            }));
             if let Some(order) = order {
                 members.sort_by(|a, b| order(value(*a), value(*b)));
             }
@@ -130,9 +136,9 @@ impl Kept {
             else {
                 continue;
             };
-            for (value, kept) in column.values.iter_mut().zip(flags) {
+            for (step, kept) in flags.into_iter().enumerate() {
                 if !kept {
-                    *value = ABSENT;
+                    column.remove(step);
                 }
             }
             out.push(column);
@@ -171,7 +177,7 @@ fn limit_ratio(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
                 } else {
                     place >= 1.0 + ratio
                 };
-                if picked && !is_absent(input.columns[*member].values[step]) {
+                if picked && input.columns[*member].is_present(step) {
                     kept.keep(*member, step);
                 }
             }

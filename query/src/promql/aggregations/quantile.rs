@@ -19,6 +19,7 @@ fn quantile(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
             quantile_warning(input.ev, *phi, parameter.span);
         }
     }
+    input.ignore_histograms("quantile");
     let mut out = Vec::with_capacity(input.groups.len());
     let mut sorted = Vec::new();
     for group in &input.groups {
@@ -39,11 +40,12 @@ fn quantile(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
                 quantile_of(*phi, &mut sorted)
             }
         });
-        out.push(Column {
-            labels: group.labels.clone(),
-            drop_name: group.drop_name,
-            values: values.collect(),
-        });
+        let values = values.collect();
+        out.push(Column::floats(
+            group.labels.clone(),
+            group.drop_name,
+            values,
+        ));
     }
     Ok(out)
 }

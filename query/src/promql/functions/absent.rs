@@ -5,7 +5,7 @@ use kansoku_model::{Labels, MatchOp};
 
 use super::super::ast::{Expr, ExprKind, ValueType};
 use super::super::error::QueryError;
-use super::super::value::{ABSENT, Column, Value, is_absent};
+use super::super::value::{ABSENT, Column, Point, Value};
 use super::{Call, Function};
 
 pub(super) const ABSENT_FUNCTION: Function = Function::whole(
@@ -15,7 +15,7 @@ pub(super) const ABSENT_FUNCTION: Function = Function::whole(
     "1, with the labels that the selector demands, when the vector is empty.",
     |call| {
         let columns = call.vector(0)?;
-        let present = |step: usize| columns.iter().any(|c| !is_absent(c.values[step]));
+        let present = |step: usize| columns.iter().any(|c| c.is_present(step));
         absent(call, present)
     },
 );
@@ -30,19 +30,21 @@ pub(super) const ABSENT_OVER_TIME: Function = Function::whole(
         let present = |step: usize| {
             let end_ms = data.reference.time(call.grid.time(step));
             let start_ms = end_ms.saturating_sub(data.range_ms);
-            data.series.iter().any(|series| {
-                let last = series.times.partition_point(|t| *t <= end_ms);
-                last > 0 && series.times[last - 1] > start_ms
-            })
+            let holds = |times: &[i64]| {
+                let last = times.partition_point(|t| *t <= end_ms);
+                last > 0 && times[last - 1] > start_ms
+            };
+            let series = &mut data.series.iter();
+            series.any(|one| holds(&one.times) || holds(&one.histogram_times))
         };
         absent(call, present)
     },
 );
 
-pub(super) const PRESENT_OVER_TIME: Function = Function::window(
+pub(super) const PRESENT_OVER_TIME: Function = Function::samples(
     "present_over_time",
     "1 for each series with a sample in the range.",
-    |_| Some(1.0),
+    |_, _, _| Some(Point::Float(1.0)),
 );
 
 fn absent(call: &Call<'_, '_>, present: impl Fn(usize) -> bool) -> Result<Value, QueryError> {
@@ -52,11 +54,7 @@ fn absent(call: &Call<'_, '_>, present: impl Fn(usize) -> bool) -> Result<Value,
         values.push(if present(step) { ABSENT } else { 1.0 });
     }
     let labels = labels_of(&call.args[0]);
-    call.joined(vec![Column {
-        labels,
-        drop_name: false,
-        values,
-    }])
+    call.joined(vec![Column::floats(labels, false, values)])
 }
 
 /// The labels that a selector fixes to one value.

@@ -1,7 +1,7 @@
-//! Quantiles and shares from classic histograms: histogram_quantile, histogram_quantiles,
+//! Quantiles and shares from histograms: histogram_quantile, histogram_quantiles,
 //! histogram_fraction.
 //!
-//! Buckets are the series of one label set that differ in `le`; counts are cumulative.
+//! Native ones compute themselves. Buckets of classic ones are the series of one label set that differ in `le`; counts are cumulative.
 
 use std::collections::HashMap;
 
@@ -11,8 +11,9 @@ use kansoku_model::labels::METRIC_NAME;
 use super::super::ast::Span;
 use super::super::ast::ValueType::{Scalar, String as Text, Vector};
 use super::super::error::QueryError;
+use super::super::native::{Doubt, FloatHistogram};
 use super::super::notes::for_metric;
-use super::super::value::{ABSENT, Column, Value, is_absent};
+use super::super::value::{ABSENT, Column, Point, Value, is_absent};
 use super::{Call, Function, quantile_warning};
 use crate::number::{format_g, parse_float, quote};
 
@@ -20,13 +21,14 @@ pub(super) const HISTOGRAM_QUANTILE: Function = Function::whole(
     "histogram_quantile",
     &[Scalar, Vector],
     Vector,
-    "The φ-quantile of classic histograms, interpolated within a bucket.",
+    "The φ-quantile of histograms, interpolated within a bucket.",
     |call| {
         let phis = call.evaluator.scalar(&call.args[0], call.grid)?;
         for phi in &phis {
             quantile_warning(call.evaluator, *phi, call.args[0].span);
         }
-        over_histograms(call, 1, None, &mut |buckets, step, fixed| {
+        let native = |h: &FloatHistogram, step: usize| h.quantile(phis[step]);
+        over_histograms(call, 1, None, &native, &mut |buckets, step, fixed| {
             quantile(phis[step], buckets, fixed)
         })
     },
@@ -38,7 +40,7 @@ pub(super) const HISTOGRAM_QUANTILES: Function = Function {
         "histogram_quantiles",
         &[Vector, Text, Scalar],
         Vector,
-        "Several quantiles of classic histograms; each stands in the named label.",
+        "Several quantiles of histograms; each stands in the named label.",
         histogram_quantiles,
     )
 };
@@ -47,11 +49,12 @@ pub(super) const HISTOGRAM_FRACTION: Function = Function::whole(
     "histogram_fraction",
     &[Scalar, Scalar, Vector],
     Vector,
-    "Share of the observations of classic histograms between two values.",
+    "Share of the observations of histograms between two values.",
     |call| {
         let lower = call.evaluator.scalar(&call.args[0], call.grid)?;
         let upper = call.evaluator.scalar(&call.args[1], call.grid)?;
-        over_histograms(call, 2, None, &mut |buckets, step, _| {
+        let native = |h: &FloatHistogram, step: usize| h.fraction(lower[step], upper[step]);
+        over_histograms(call, 2, None, &native, &mut |buckets, step, _| {
             fraction(lower[step], upper[step], buckets)
         })
     },
@@ -75,6 +78,7 @@ fn histogram_quantiles(call: &Call<'_, '_>) -> Result<Value, QueryError> {
             call,
             0,
             Some((&label, &text)),
+            &|h, step| h.quantile(phis[step]),
             &mut |buckets, step, fixed| quantile(phis[step], buckets, fixed),
         )?;
         if let Value::Vector(mut more) = result {
@@ -110,17 +114,70 @@ struct Histogram {
 /// counts that fall.
 type Compute<'f> = &'f mut dyn FnMut(&mut Vec<Bucket>, usize, &mut bool) -> f64;
 
+/// What computes a value from a native histogram at a step.
+type OfNative<'f> = &'f dyn Fn(&FloatHistogram, usize) -> (f64, Option<Doubt>);
+
 fn over_histograms(
     call: &Call<'_, '_>,
     index: usize,
     extra: Option<(&str, &str)>,
+    native: OfNative<'_>,
     compute: Compute<'_>,
 ) -> Result<Value, QueryError> {
     let columns = call.vector(index)?;
     let span = call.args[index].span;
     let mut out = Vec::new();
     let mut buckets: Vec<Bucket> = Vec::new();
-    for histogram in histograms(call, &columns, span) {
+    let labelled = |labels: &Labels| match extra {
+        Some((label, text)) => labels.with(label, text),
+        None => labels.clone(),
+    };
+    let classic = histograms(call, &columns, span);
+    let mut is_classic: HashMap<&Labels, Vec<bool>> = HashMap::new();
+    for histogram in &classic {
+        let present = |step| {
+            histogram
+                .buckets
+                .iter()
+                .any(|(_, c)| !is_absent(columns[*c].values[step]))
+        };
+        let steps = (0..call.grid.n_steps).map(present).collect();
+        is_classic.insert(&histogram.labels, steps);
+    }
+    // Steps at which both kinds of one series meet give nothing.
+    let mut conflicts: HashMap<Labels, Vec<bool>> = HashMap::new();
+    for column in columns.iter().filter(|c| !c.histograms.is_empty()) {
+        (call.evaluator.check)()?;
+        let name = column.labels.metric_name();
+        let mut result = Column::new(labelled(&column.labels), column.drop_name);
+        for step in 0..call.grid.n_steps {
+            let Some(histogram) = column.histogram(step) else {
+                result.push(None);
+                continue;
+            };
+            if is_classic
+                .get(&column.labels)
+                .is_some_and(|steps| steps[step])
+            {
+                let text = "vector contains a mix of classic and native histograms";
+                call.evaluator
+                    .warn(span, format!("{text}{}", for_metric(name)));
+                let steps = conflicts.entry(column.labels.clone());
+                steps.or_insert_with(|| vec![false; call.grid.n_steps])[step] = true;
+                result.push(None);
+                continue;
+            }
+            let (value, doubt) = native(histogram, step);
+            if let Some(doubt) = doubt {
+                call.evaluator.inform(span, describe(doubt, name));
+            }
+            result.push(Some(Point::Float(value)));
+        }
+        call.evaluator.drop_name(&mut result);
+        out.push(result);
+    }
+    drop(is_classic);
+    for histogram in classic {
         (call.evaluator.check)()?;
         call.evaluator.hold(call.grid.n_steps)?;
         let mut fixed = false;
@@ -134,7 +191,8 @@ fn over_histograms(
                         .map(|(bound, column)| (*bound, columns[*column].values[step]))
                         .filter(|(_, count)| !is_absent(*count)),
                 );
-                if buckets.is_empty() {
+                let is_conflict = |steps: &Vec<bool>| steps[step];
+                if buckets.is_empty() || conflicts.get(&histogram.labels).is_some_and(is_conflict) {
                     ABSENT
                 } else {
                     compute(&mut buckets, step, &mut fixed)
@@ -151,18 +209,25 @@ fn over_histograms(
                 ),
             );
         }
-        let mut column = Column {
-            labels: match extra {
-                Some((label, text)) => histogram.labels.with(label, text),
-                None => histogram.labels,
-            },
-            drop_name: histogram.drop_name,
-            values,
-        };
+        let labels = labelled(&histogram.labels);
+        let mut column = Column::floats(labels, histogram.drop_name, values);
         call.evaluator.drop_name(&mut column);
         out.push(column);
     }
     call.joined(out)
+}
+
+fn describe(doubt: Doubt, name: &str) -> String {
+    let text = match doubt {
+        Doubt::NoResult => "input to histogram_quantile has NaN observations, result is NaN",
+        Doubt::Skewed => {
+            "input to histogram_quantile has NaN observations, result is skewed higher"
+        }
+        Doubt::Excluded => {
+            "input to histogram_fraction has NaN observations, which are excluded from all fractions"
+        }
+    };
+    format!("{text}{}", for_metric(name))
 }
 
 /// Groups bucket series by their labels without `le`; series without a number there are left out.
@@ -170,6 +235,9 @@ fn histograms(call: &Call<'_, '_>, columns: &[Column], span: Span) -> Vec<Histog
     let mut found: HashMap<Labels, usize> = HashMap::new();
     let mut histograms: Vec<Histogram> = Vec::new();
     for (index, column) in columns.iter().enumerate() {
+        if column.values.iter().all(|v| is_absent(*v)) {
+            continue;
+        }
         let le = column.labels.get("le").unwrap_or("");
         let name = column.labels.metric_name();
         let Some(bound) = parse_float(le) else {

@@ -8,6 +8,7 @@ mod change;
 mod elementwise;
 mod histogram;
 mod labels;
+mod native;
 mod over_time;
 mod query_times;
 mod rate;
@@ -17,11 +18,13 @@ mod time;
 mod trigonometry;
 mod values;
 
+pub(super) use over_time::total;
+
 use super::ast::{Expr, ExprKind, Extension, Span, ValueType};
 use super::error::QueryError;
 use super::evaluate::{Evaluator, SAME_LABELSET};
-use super::value::{ABSENT, Column, Grid, RangeData, RangeSeries, Value, Window, is_absent};
-use crate::number::format_g;
+use super::value::{Column, Grid, Point, RangeData, RangeSeries, Value, Window, is_absent};
+use crate::number::{format_g, quote};
 
 /// One function.
 #[derive(Debug)]
@@ -46,15 +49,27 @@ pub(super) enum Body {
     Map(fn(f64, &[f64]) -> f64),
     /// One window of a range after the other. Windows are never empty.
     Window(fn(&Window<'_>) -> Option<f64>),
-    /// As `Window`, and the result is still that metric.
-    WindowKeepingName(fn(&Window<'_>) -> Option<f64>),
+    /// As `Window`, of floats and histograms.
+    Samples(OfSamples),
+    /// As `Samples`, and the result is still that metric.
+    SamplesKeepingName(OfSamples),
     /// Part of a date: of each value, or of the step's time without an argument.
     Date(fn(&time::Date) -> f64),
     /// Anything else.
     Whole(fn(&Call<'_, '_>) -> Result<Value, QueryError>),
 }
 
+/// What a function makes of a window of samples of either kind.
+pub(super) type OfSamples = fn(&Call<'_, '_>, &RangeSeries, &Window<'_>) -> Option<Point>;
+
 impl Function {
+    const fn samples(name: &'static str, doc: &'static str, body: OfSamples) -> Self {
+        Self {
+            body: Body::Samples(body),
+            ..Self::window(name, doc, |_| None)
+        }
+    }
+
     const fn map(name: &'static str, doc: &'static str, map: fn(f64, &[f64]) -> f64) -> Self {
         Self {
             name,
@@ -135,6 +150,11 @@ pub const ALL: &[&Function] = &[
     &elementwise::ROUND,
     &elementwise::SGN,
     &elementwise::SQRT,
+    &native::HISTOGRAM_AVG,
+    &native::HISTOGRAM_COUNT,
+    &native::HISTOGRAM_STDDEV,
+    &native::HISTOGRAM_STDVAR,
+    &native::HISTOGRAM_SUM,
     &histogram::HISTOGRAM_FRACTION,
     &histogram::HISTOGRAM_QUANTILE,
     &histogram::HISTOGRAM_QUANTILES,
@@ -212,8 +232,6 @@ pub fn find(name: &str) -> Option<&'static Function> {
 #[must_use]
 pub fn why_absent(name: &str) -> Option<&'static str> {
     match name {
-        "histogram_avg" | "histogram_count" | "histogram_stddev" | "histogram_stdvar"
-        | "histogram_sum" => Some("native histograms are not supported"),
         "start_timestamp" => Some("start timestamps are not kept"),
         "info" => Some("join with group_left on the labels that identify the target instead"),
         "holt_winters" => Some("it is now called \"double_exponential_smoothing\""),
@@ -233,8 +251,9 @@ pub(super) struct Call<'e, 'a> {
 pub(super) fn eval(call: &Call<'_, '_>) -> Result<Value, QueryError> {
     match call.function.body {
         Body::Map(map) => call.map(map),
-        Body::Window(window) => call.windows(false, window),
-        Body::WindowKeepingName(window) => call.windows(true, window),
+        Body::Window(window) => call.windows(window),
+        Body::Samples(body) => call.of_samples(false, body),
+        Body::SamplesKeepingName(body) => call.of_samples(true, body),
         Body::Date(part) => time::date_part(call, part),
         Body::Whole(body) => body(call),
     }
@@ -283,6 +302,8 @@ impl Call<'_, '_> {
         let mut at_step = vec![0.0; scalars.len()];
         for column in &mut columns {
             (self.evaluator.check)()?;
+            // Of no use to a function of numbers.
+            column.histograms.clear();
             for (step, value) in column.values.iter_mut().enumerate() {
                 if is_absent(*value) {
                     continue;
@@ -299,27 +320,58 @@ impl Call<'_, '_> {
 
     /// A result vector: without empty columns, one column per label set.
     fn joined(&self, mut columns: Vec<Column>) -> Result<Value, QueryError> {
-        columns.retain(|c| c.values.iter().any(|v| !is_absent(*v)));
+        columns.retain(Column::any_present);
         self.evaluator
             .merge(columns, SAME_LABELSET)
             .map(Value::Vector)
     }
 
-    fn windows(
-        &self,
-        keeps_name: bool,
-        window: fn(&Window<'_>) -> Option<f64>,
-    ) -> Result<Value, QueryError> {
+    fn windows(&self, window: fn(&Window<'_>) -> Option<f64>) -> Result<Value, QueryError> {
         let (data, _) = self.range()?;
-        self.over(data, keeps_name, |_, w| Ok(window(w)))
+        self.over(data, |_, w| Ok(window(w)))
     }
 
-    /// Moves over each series once, with the window of every step.
+    fn of_samples(&self, keeps_name: bool, body: OfSamples) -> Result<Value, QueryError> {
+        let (data, _) = self.range()?;
+        self.over_samples(data, keeps_name, |series, w| Ok(body(self, series, w)))
+    }
+
+    /// As [`Self::over_samples`], of the floats alone.
     fn over(
         &self,
         data: RangeData,
-        keeps_name: bool,
         mut body: impl FnMut(&RangeSeries, &Window<'_>) -> Result<Option<f64>, QueryError>,
+    ) -> Result<Value, QueryError> {
+        self.over_samples(data, false, |series, window| {
+            if window.values.is_empty() {
+                return Ok(None);
+            }
+            if !window.histograms.is_empty() {
+                let name = quote(series.labels.metric_name());
+                let text = format!(
+                    "ignored histograms in a range containing both floats and histograms for metric name {name}"
+                );
+                self.evaluator.inform(self.range_span(), text);
+            }
+            Ok(body(series, window)?.map(Point::Float))
+        })
+    }
+
+    /// The place of the argument that is a range.
+    fn range_span(&self) -> Span {
+        let is_range = |arg: &&Expr| arg.value_type() == ValueType::Matrix;
+        self.args
+            .iter()
+            .find(is_range)
+            .map_or(self.span, |arg| arg.span)
+    }
+
+    /// Moves over each series once, with the window of every step.
+    fn over_samples(
+        &self,
+        data: RangeData,
+        keeps_name: bool,
+        mut body: impl FnMut(&RangeSeries, &Window<'_>) -> Result<Option<Point>, QueryError>,
     ) -> Result<Value, QueryError> {
         let scalars = self.scalars()?;
         let mut at_step = vec![0.0; scalars.len()];
@@ -327,8 +379,9 @@ impl Call<'_, '_> {
             .hold(data.series.len().saturating_mul(self.grid.n_steps))?;
         let mut columns = Vec::with_capacity(data.series.len());
         for series in &data.series {
-            let (mut from, mut to) = (0, 0);
-            let mut values = Vec::with_capacity(self.grid.n_steps);
+            let (mut floats, mut histograms) = (Moving::default(), Moving::default());
+            let mut column = Column::new(series.labels.clone(), series.drop_name);
+            column.values.reserve_exact(self.grid.n_steps);
             for step in 0..self.grid.n_steps {
                 // A long window over many samples takes a while; ask often.
                 if step % 64 == 0 {
@@ -337,59 +390,86 @@ impl Call<'_, '_> {
                 let eval_ms = self.grid.time(step);
                 let end_ms = data.reference.time(eval_ms);
                 let start_ms = end_ms.saturating_sub(data.range_ms);
-                while series.times.get(to).is_some_and(|t| *t <= end_ms) {
-                    to += 1;
-                }
-                while from < to && series.times[from] <= start_ms {
-                    from += 1;
-                }
-                let (mut first, mut last) = (from, to);
-                if data.extension.is_some() {
-                    // The sample before the window is the last that `from` moved past.
-                    let oldest_ms = start_ms.saturating_sub(data.lookback_ms);
-                    let known = |at: usize| series.times[at] > oldest_ms;
-                    first = from.checked_sub(1).filter(|at| known(*at)).unwrap_or(from);
-                }
-                if data.extension == Some(Extension::Smoothed)
-                    && to.checked_sub(1).is_none_or(|at| series.times[at] < end_ms)
-                    && series
-                        .times
-                        .get(to)
-                        .is_some_and(|t| *t < end_ms.saturating_add(data.lookback_ms))
-                {
-                    last = to + 1;
-                }
-                // Something must lie after the start and something not after the end.
-                if last == from || first == to {
-                    values.push(ABSENT);
+                let rows = floats.rows(&series.times, start_ms, end_ms, &data);
+                let of_histograms = match series.histogram_times.is_empty() {
+                    true => 0..0,
+                    false => histograms.rows(&series.histogram_times, start_ms, end_ms, &data),
+                };
+                if rows.is_empty() && of_histograms.is_empty() {
+                    column.push(None);
                     continue;
                 }
                 for (slot, all) in at_step.iter_mut().zip(&scalars) {
                     *slot = all[step];
                 }
                 let window = Window {
-                    first,
-                    times: &series.times[first..last],
-                    values: &series.values[first..last],
+                    first: rows.start,
+                    times: &series.times[rows.clone()],
+                    values: &series.values[rows],
+                    histogram_times: &series.histogram_times[of_histograms.clone()],
+                    histograms: &series.histograms[of_histograms],
                     start_ms,
                     end_ms,
                     eval_ms,
                     extension: data.extension,
                     scalars: &at_step,
                 };
-                values.push(body(series, &window)?.unwrap_or(ABSENT));
+                column.push(body(series, &window)?);
             }
-            let mut column = Column {
-                labels: series.labels.clone(),
-                drop_name: series.drop_name,
-                values,
-            };
+            self.evaluator
+                .hold(super::value::weight(column.histograms.iter().flatten()))?;
             if !keeps_name {
                 self.evaluator.drop_name(&mut column);
             }
             columns.push(column);
         }
         self.joined(columns)
+    }
+}
+
+/// Where a window is in the samples of one kind; it only moves forward.
+#[derive(Default)]
+struct Moving {
+    from: usize,
+    to: usize,
+}
+
+impl Moving {
+    /// The samples of the next window; none when it is empty.
+    fn rows(
+        &mut self,
+        times: &[i64],
+        start_ms: i64,
+        end_ms: i64,
+        data: &RangeData,
+    ) -> std::ops::Range<usize> {
+        while times.get(self.to).is_some_and(|t| *t <= end_ms) {
+            self.to += 1;
+        }
+        while self.from < self.to && times[self.from] <= start_ms {
+            self.from += 1;
+        }
+        let (from, to) = (self.from, self.to);
+        let (mut first, mut last) = (from, to);
+        if data.extension.is_some() {
+            // The sample before the window is the last that `from` moved past.
+            let oldest_ms = start_ms.saturating_sub(data.lookback_ms);
+            let known = |at: usize| times[at] > oldest_ms;
+            first = from.checked_sub(1).filter(|at| known(*at)).unwrap_or(from);
+        }
+        if data.extension == Some(Extension::Smoothed)
+            && to.checked_sub(1).is_none_or(|at| times[at] < end_ms)
+            && times
+                .get(to)
+                .is_some_and(|t| *t < end_ms.saturating_add(data.lookback_ms))
+        {
+            last = to + 1;
+        }
+        // Something must lie after the start and something not after the end.
+        if last == from || first == to {
+            return from..from;
+        }
+        first..last
     }
 }
 

@@ -1,10 +1,16 @@
 //! Aggregations over the samples of a range: avg_over_time and its kin.
 
 use super::super::aggregations::quantile_of;
+use std::sync::Arc;
+
+use super::super::ast::Span;
 use super::super::ast::ValueType::{Matrix, Scalar, Vector};
 use super::super::error::QueryError;
+use super::super::evaluate::Evaluator;
 use super::super::kahan::{Mean, SlidingSum, Sum};
-use super::super::value::{RangeSeries, Value, Window};
+use super::super::native::{FloatHistogram, ResetHint};
+use super::super::notes::{bounds_differed, hints_collide, mixed_kinds, mixed_schemas};
+use super::super::value::{Point, RangeSeries, Value, Window};
 use super::{Body, Call, Function, quantile_warning};
 
 pub(super) const AVG_OVER_TIME: Function = Function::whole(
@@ -13,7 +19,7 @@ pub(super) const AVG_OVER_TIME: Function = Function::whole(
     Vector,
     "Mean of the values in the range.",
     |call| {
-        sums(call, |window, sum| {
+        sums(call, true, |window, sum| {
             let count = window.values.len() as f64;
             if sum.is_finite() {
                 return sum.value_over(count);
@@ -31,30 +37,79 @@ pub(super) const SUM_OVER_TIME: Function = Function::whole(
     &[Matrix],
     Vector,
     "Sum of the values in the range.",
-    |call| sums(call, |_, sum| sum.value()),
+    |call| sums(call, false, |_, sum| sum.value()),
 );
 
 /// Gives `finish` the sum of each window.
-fn sums(call: &Call<'_, '_>, finish: fn(&Window<'_>, Sum) -> f64) -> Result<Value, QueryError> {
-    let (data, _) = call.range()?;
+fn sums(
+    call: &Call<'_, '_>,
+    is_mean: bool,
+    finish: fn(&Window<'_>, Sum) -> f64,
+) -> Result<Value, QueryError> {
+    let (data, span) = call.range()?;
     let mut sliding = SlidingSum::default();
     let mut current: Option<*const RangeSeries> = None;
-    call.over(data, false, |series, window| {
+    call.over_samples(data, false, |series, window| {
+        let name = series.labels.metric_name();
+        if !window.histograms.is_empty() {
+            if !window.values.is_empty() {
+                call.evaluator.warn(span, mixed_kinds(name));
+                return Ok(None);
+            }
+            let all = window.histograms.iter().map(|h| &**h);
+            let sum = total(call.evaluator, span, name, all, is_mean);
+            return Ok(sum.map(|sum| Point::Histogram(Arc::new(sum))));
+        }
         if current != Some(std::ptr::from_ref(series)) {
             current = Some(std::ptr::from_ref(series));
             sliding.restart(&series.values);
         }
-        Ok(Some(finish(
-            window,
-            sliding.of(window.first, window.values),
-        )))
+        let sum = sliding.of(window.first, window.values);
+        Ok(Some(Point::Float(finish(window, sum))))
     })
 }
 
-pub(super) const COUNT_OVER_TIME: Function = Function::window(
+/// The sum or the mean of histograms, unless they do not go together.
+pub(in super::super) fn total<'h>(
+    evaluator: &Evaluator<'_>,
+    span: Span,
+    name: &str,
+    mut all: impl Iterator<Item = &'h FloatHistogram>,
+    is_mean: bool,
+) -> Option<FloatHistogram> {
+    let mut sum = all.next()?.clone();
+    let mut hints = vec![sum.hint];
+    let (mut count, mut differed) = (1.0, false);
+    for histogram in all {
+        count += 1.0;
+        hints.push(histogram.hint);
+        match sum.add(histogram) {
+            Ok(joined) => differed |= joined.bounds_differed,
+            Err(_) => {
+                evaluator.warn(span, mixed_schemas(name));
+                return None;
+            }
+        }
+    }
+    if hints.contains(&ResetHint::Yes) && hints.contains(&ResetHint::No) {
+        evaluator.warn(span, hints_collide("aggregation"));
+    }
+    if differed {
+        evaluator.inform(span, bounds_differed("aggregation"));
+    }
+    if is_mean {
+        sum.divide(count);
+    }
+    Some(sum.compact())
+}
+
+pub(super) const COUNT_OVER_TIME: Function = Function::samples(
     "count_over_time",
     "Number of samples in the range.",
-    |window| Some(window.values.len() as f64),
+    |_, _, window| {
+        let n = window.values.len() + window.histograms.len();
+        Some(Point::Float(n as f64))
+    },
 );
 
 pub(super) const MIN_OVER_TIME: Function = Function::window(
@@ -81,27 +136,55 @@ pub(super) const TS_OF_MAX_OVER_TIME: Function = Function::window(
     |window| extreme(window, |value, held| value >= held).map(|at| seconds(window.times[at])),
 );
 
-pub(super) const TS_OF_FIRST_OVER_TIME: Function = Function::window(
+pub(super) const TS_OF_FIRST_OVER_TIME: Function = Function::samples(
     "ts_of_first_over_time",
     "Time in seconds of the oldest sample in the range.",
-    |window| window.times.first().map(|t| seconds(*t)),
+    |_, _, window| {
+        let firsts = window.times.first().into_iter();
+        let oldest = firsts.chain(window.histogram_times.first()).min();
+        oldest.map(|t| Point::Float(seconds(*t)))
+    },
 );
 
-pub(super) const TS_OF_LAST_OVER_TIME: Function = Function::window(
+pub(super) const TS_OF_LAST_OVER_TIME: Function = Function::samples(
     "ts_of_last_over_time",
     "Time in seconds of the newest sample in the range.",
-    |window| window.times.last().map(|t| seconds(*t)),
+    |_, _, window| {
+        let lasts = window.times.last().into_iter();
+        let newest = lasts.chain(window.histogram_times.last()).max();
+        newest.map(|t| Point::Float(seconds(*t)))
+    },
 );
 
 pub(super) const FIRST_OVER_TIME: Function = Function {
-    body: Body::WindowKeepingName(|window| window.values.first().copied()),
+    body: Body::SamplesKeepingName(|_, _, window| {
+        match (window.times.first(), window.histogram_times.first()) {
+            (Some(float), Some(histogram)) if histogram < float => {
+                histogram_at(window.histograms.first())
+            }
+            (None, _) => histogram_at(window.histograms.first()),
+            _ => window.values.first().copied().map(Point::Float),
+        }
+    }),
     ..Function::window("first_over_time", "Oldest value in the range.", |_| None)
 };
 
 pub(super) const LAST_OVER_TIME: Function = Function {
-    body: Body::WindowKeepingName(|window| window.values.last().copied()),
+    body: Body::SamplesKeepingName(|_, _, window| {
+        match (window.times.last(), window.histogram_times.last()) {
+            (Some(float), Some(histogram)) if histogram > float => {
+                histogram_at(window.histograms.last())
+            }
+            (None, _) => histogram_at(window.histograms.last()),
+            _ => window.values.last().copied().map(Point::Float),
+        }
+    }),
     ..Function::window("last_over_time", "Newest value in the range.", |_| None)
 };
+
+fn histogram_at(histogram: Option<&Arc<FloatHistogram>>) -> Option<Point> {
+    histogram.map(|h| Point::Histogram(Arc::clone(h)))
+}
 
 pub(super) const STDVAR_OVER_TIME: Function = Function::window(
     "stdvar_over_time",
@@ -137,7 +220,7 @@ pub(super) const QUANTILE_OVER_TIME: Function = Function::whole(
     |call| {
         let (data, _) = call.range()?;
         let mut sorted = Vec::new();
-        call.over(data, false, |_, window| {
+        call.over(data, |_, window| {
             let phi = window.scalars.first().copied().unwrap_or(f64::NAN);
             quantile_warning(call.evaluator, phi, call.args[0].span);
             sorted.clear();

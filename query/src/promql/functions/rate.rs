@@ -3,25 +3,25 @@
 //! Results are extrapolated to the whole range, as Prometheus does: up to half a sample interval
 //! past the first and last sample, and for counters never below zero.
 
+use std::sync::Arc;
+
 use super::super::ast::Extension;
 use super::super::ast::ValueType::{Matrix, Vector};
 use super::super::error::QueryError;
 use super::super::selectors::interpolate;
-use super::super::value::{Value, Window};
+use super::super::value::{Point, RangeSeries, Value, Window};
 use super::{Call, Function};
 use crate::number::quote;
+
+#[path = "native_rate.rs"]
+mod native_rate;
 
 pub(super) const RATE: Function = Function::whole(
     "rate",
     &[Matrix],
     Vector,
     "Increase of a counter per second, averaged over the range.",
-    |call| {
-        counter(call, |window| {
-            let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
-            extrapolated(window, true, 1.0 / range_s)
-        })
-    },
+    |call| counter(call, true),
 );
 
 pub(super) const INCREASE: Function = Function::whole(
@@ -29,33 +29,43 @@ pub(super) const INCREASE: Function = Function::whole(
     &[Matrix],
     Vector,
     "Increase of a counter over the range.",
-    |call| counter(call, |window| extrapolated(window, true, 1.0)),
+    |call| counter(call, false),
 );
 
-pub(super) const DELTA: Function = Function::window(
+pub(super) const DELTA: Function = Function::samples(
     "delta",
     "Difference between the ends of the range, for gauges.",
-    |window| extrapolated(window, false, 1.0),
+    |call, series, window| {
+        of_kind(call, series, window, false, 1.0, |w| {
+            extrapolated(w, false, 1.0)
+        })
+    },
 );
 
-pub(super) const IRATE: Function = Function::window(
+pub(super) const IRATE: Function = Function::samples(
     "irate",
     "Increase of a counter per second between the last two samples of the range.",
-    |window| {
+    |call, series, window| {
+        if !window.histograms.is_empty() {
+            return native_rate::last_two(call, series, window, true);
+        }
         let [(before_ms, before), (last_ms, last)] = window.last_two()?;
         let interval_s = (last_ms - before_ms) as f64 / 1000.0;
         // A counter that fell was reset and has counted from zero since.
         let increase = if last < before { last } else { last - before };
-        (interval_s > 0.0).then(|| increase / interval_s)
+        (interval_s > 0.0).then(|| Point::Float(increase / interval_s))
     },
 );
 
-pub(super) const IDELTA: Function = Function::window(
+pub(super) const IDELTA: Function = Function::samples(
     "idelta",
     "Difference between the last two samples of the range.",
-    |window| {
+    |call, series, window| {
+        if !window.histograms.is_empty() {
+            return native_rate::last_two(call, series, window, false);
+        }
         let [(_, before), (_, last)] = window.last_two()?;
-        Some(last - before)
+        Some(Point::Float(last - before))
     },
 );
 
@@ -63,11 +73,12 @@ pub(super) const IDELTA: Function = Function::window(
 const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 
 /// Evaluates windows of a counter and says so when its name is not that of one.
-fn counter(call: &Call<'_, '_>, body: fn(&Window<'_>) -> Option<f64>) -> Result<Value, QueryError> {
+fn counter(call: &Call<'_, '_>, is_rate: bool) -> Result<Value, QueryError> {
     let (data, span) = call.range()?;
     let suspects: Vec<String> = data
         .series
         .iter()
+        .filter(|series| !series.times.is_empty())
         .map(|series| series.labels.metric_name())
         .filter(|name| !name.is_empty() && !COUNTER_SUFFIXES.iter().any(|s| name.ends_with(s)))
         .map(str::to_owned)
@@ -86,7 +97,34 @@ fn counter(call: &Call<'_, '_>, body: fn(&Window<'_>) -> Option<f64>) -> Result<
         }
         last = name;
     }
-    call.over(data, false, |_, window| Ok(body(window)))
+    call.over_samples(data, false, |series, window| {
+        let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
+        let factor = if is_rate { 1.0 / range_s } else { 1.0 };
+        Ok(of_kind(call, series, window, true, factor, |w| {
+            extrapolated(w, true, factor)
+        }))
+    })
+}
+
+/// Gives floats to `of_floats` and histograms to their own file.
+fn of_kind(
+    call: &Call<'_, '_>,
+    series: &RangeSeries,
+    window: &Window<'_>,
+    is_counter: bool,
+    factor: f64,
+    of_floats: impl Fn(&Window<'_>) -> Option<f64>,
+) -> Option<Point> {
+    if window.histograms.is_empty() {
+        return of_floats(window).map(Point::Float);
+    }
+    let notes = native_rate::Notes::new(call, series);
+    if !window.values.is_empty() {
+        notes.mixed_kinds();
+        return None;
+    }
+    let change = native_rate::change(&notes, window, is_counter, factor)?;
+    Some(Point::Histogram(Arc::new(change)))
 }
 
 /// Refuses extended ranges where a function has no meaning for them.
@@ -164,9 +202,17 @@ fn extrapolated(window: &Window<'_>, is_counter: bool, factor: f64) -> Option<f6
             }
         }
     }
+    // A counter that fell to what it shows began within the range.
+    let to_zero = (is_counter && change > 0.0 && first >= 0.0).then(|| first / change);
+    Some(change * extrapolation(times, window, to_zero)? * factor)
+}
+
+/// By how much the change between the first and the last sample is less than that of the whole range.
+/// `to_zero`: how many times the time between them it was before that when a counter showed zero.
+fn extrapolation(times: &[i64], window: &Window<'_>, to_zero: Option<f64>) -> Option<f64> {
     let (first_ms, last_ms) = (*times.first()?, *times.last()?);
     let sampled_s = (last_ms - first_ms) as f64 / 1000.0;
-    let interval_s = sampled_s / (values.len() - 1) as f64;
+    let interval_s = sampled_s / (times.len() - 1) as f64;
     // Further away than this, the series is taken to start or end within the range.
     let threshold_s = interval_s * 1.1;
     let mut to_start_s = (first_ms - window.start_ms) as f64 / 1000.0;
@@ -174,12 +220,11 @@ fn extrapolated(window: &Window<'_>, is_counter: bool, factor: f64) -> Option<f6
     if to_start_s >= threshold_s {
         to_start_s = interval_s / 2.0;
     }
-    if is_counter && change > 0.0 && first >= 0.0 {
-        let to_zero_s = sampled_s * (first / change);
-        to_start_s = to_start_s.min(to_zero_s);
+    if let Some(to_zero) = to_zero {
+        to_start_s = to_start_s.min(sampled_s * to_zero);
     }
     if to_end_s >= threshold_s {
         to_end_s = interval_s / 2.0;
     }
-    Some(change * ((sampled_s + to_start_s + to_end_s) / sampled_s * factor))
+    Some((sampled_s + to_start_s + to_end_s) / sampled_s)
 }

@@ -43,7 +43,7 @@ pub(super) const DOUBLE_EXPONENTIAL_SMOOTHING: Function = Function::whole(
     "The range smoothed with a smoothing factor and a trend factor.",
     |call| {
         let (data, _) = call.range()?;
-        call.over(data, false, |_, window| {
+        call.over(data, |_, window| {
             let [smoothing, trend] = *window.scalars else {
                 return Ok(None);
             };

@@ -64,7 +64,12 @@ fn sorted(call: &Call<'_, '_>, names: &[String], compare: Compare) -> Result<Val
         return Ok(Value::Vector(columns));
     }
     if call.grid.n_steps == 1 {
-        columns.retain(|c| !is_absent(c.values[0]));
+        if names.is_empty() {
+            // Histograms have no order.
+            columns.retain(|c| !is_absent(c.values[0]));
+        } else {
+            columns.retain(|c| c.is_present(0));
+        }
         columns.sort_by(|a, b| compare(a, b, names));
     }
     Ok(Value::Vector(columns))

@@ -5,7 +5,7 @@ use kansoku_model::{Labels, calendar};
 use super::super::ast::ExprKind;
 use super::super::ast::ValueType::{Scalar, Vector};
 use super::super::error::QueryError;
-use super::super::value::{Column, Value, is_absent};
+use super::super::value::{Column, Value};
 use super::{Body, Call, Function};
 
 pub(super) const TIME: Function = Function {
@@ -99,11 +99,12 @@ fn timestamp(call: &Call<'_, '_>) -> Result<Value, QueryError> {
         let times = step_seconds(call);
         let mut columns = call.vector(0)?;
         for column in &mut columns {
-            for (value, time) in column.values.iter_mut().zip(&times) {
-                if !is_absent(*value) {
-                    *value = *time;
+            for (step, time) in times.iter().enumerate() {
+                if column.is_present(step) {
+                    column.values[step] = *time;
                 }
             }
+            column.histograms.clear();
         }
         columns
     };
@@ -131,9 +132,10 @@ pub(super) fn date_part(call: &Call<'_, '_>, part: fn(&Date) -> f64) -> Result<V
         return call.map(|value, _| part(&Date::at(value)));
     }
     let values = step_seconds(call).into_iter().map(|s| part(&Date::at(s)));
-    Ok(Value::Vector(vec![Column {
-        labels: Labels::default(),
-        drop_name: false,
-        values: values.collect(),
-    }]))
+    let values = values.collect();
+    Ok(Value::Vector(vec![Column::floats(
+        Labels::default(),
+        false,
+        values,
+    )]))
 }

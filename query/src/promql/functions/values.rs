@@ -36,10 +36,10 @@ pub(super) const VECTOR: Function = Function::whole(
     "The scalar as a series without labels.",
     |call| {
         let values = call.evaluator.scalar(&call.args[0], call.grid)?;
-        Ok(Value::Vector(vec![Column {
-            labels: Labels::default(),
-            drop_name: false,
+        Ok(Value::Vector(vec![Column::floats(
+            Labels::default(),
+            false,
             values,
-        }]))
+        )]))
     },
 );

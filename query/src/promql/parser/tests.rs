@@ -121,10 +121,6 @@ fn errors_say_where_and_what() {
             "1:5: parse error: expected type instant vector in aggregation expression, got scalar",
         ),
         (
-            "histogram_count(a)",
-            "1:1: parse error: unknown function with name \"histogram_count\": native histograms are not supported",
-        ),
-        (
             "topk(a)",
             "1:1: parse error: wrong number of arguments for aggregate expression provided, expected 2, got 1",
         ),
