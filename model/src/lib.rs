@@ -12,6 +12,7 @@ pub mod histogram;
 pub mod json;
 pub mod labels;
 pub mod line_automaton;
+pub mod literals;
 
 pub mod log;
 pub mod metric;
@@ -30,6 +31,7 @@ pub use fields::{
 pub use frame::{Frame, FrameError};
 pub use labels::Labels;
 pub use line_automaton::LineAutomaton;
+pub use literals::Literals;
 pub use log::{Column, LogBatch, Slice, Value};
 pub use metric::{FamilyId, MetricBatch, MetricKind, Suffix};
 pub use needle::{AnyOf, Needle};

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::histogram::NativeHistogram;
-use crate::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, Slice};
+use crate::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, Literals, Slice};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -39,6 +39,8 @@ pub struct Matcher {
     /// The text or the pattern as the user wrote it.
     pub value: String,
     regex: Option<regex::Regex>,
+    /// What is known of the texts that the pattern matches.
+    literals: Option<Literals>,
 }
 
 /// The most memory a compiled pattern may take.
@@ -58,11 +60,13 @@ impl Matcher {
                     .build()?,
             ),
         };
+        let literals = regex.as_ref().and_then(|_| Literals::of(value));
         Ok(Self {
             name: name.to_owned(),
             op,
             value: value.to_owned(),
             regex,
+            literals,
         })
     }
 
@@ -75,11 +79,31 @@ impl Matcher {
     /// Whether a label value (empty when missing) passes.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        let matched = match &self.regex {
-            Some(regex) => regex.is_match(value),
-            None => self.value == value,
+        let matched = match (&self.regex, &self.literals) {
+            (_, Some(Literals::Set(texts))) => {
+                texts.binary_search_by(|t| t.as_str().cmp(value)).is_ok()
+            }
+            (Some(regex), prefix) => {
+                let can_be = match prefix {
+                    Some(Literals::Prefix(prefix)) => value.starts_with(prefix),
+                    _ => true,
+                };
+                can_be && regex.is_match(value)
+            }
+            (None, _) => self.value == value,
         };
         matched == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+    }
+
+    /// Of `=` and `=~`: the only values that can pass, or how all of them begin. None when every
+    /// value has to be tried.
+    #[must_use]
+    pub fn wanted(&self) -> Option<Literals> {
+        match self.op {
+            MatchOp::Equal => Some(Literals::Set(vec![self.value.clone()])),
+            MatchOp::Regex => self.literals.clone(),
+            MatchOp::NotEqual | MatchOp::NotRegex => None,
+        }
     }
 
     /// Whether a label set passes.

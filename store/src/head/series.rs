@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 
 use kansoku_model::histogram::NativeHistogram;
 use kansoku_model::metric::Point;
-use kansoku_model::{Labels, MatchOp, Matcher, MetricBatch};
+use kansoku_model::{Labels, Literals, Matcher, MetricBatch};
 use xxhash_rust::xxh3::{xxh3_64_with_seed, xxh3_128};
 
 use super::LOCK;
@@ -217,19 +217,29 @@ impl HeadSeries {
 
     /// Numbers of the series that one of the matchers leaves; `None` when none of them is of use.
     fn candidates(&self, matchers: &[Matcher]) -> Option<Vec<u32>> {
-        let mut pairs = matchers
+        let mut sets = matchers
             .iter()
-            .filter(|m| m.op == MatchOp::Equal && !m.value.is_empty())
+            .filter(|m| !m.matches(""))
+            .filter_map(|m| match m.wanted()? {
+                Literals::Set(texts) => Some((m, texts)),
+                Literals::Prefix(_) => None,
+            })
             .peekable();
-        pairs.peek()?;
+        sets.peek()?;
         let mut postings = self.postings.lock().expect(LOCK);
         postings.extend(&self.series);
         let postings = &*postings;
-        let ids = |m: &Matcher| postings.by_pair.get(&postings.key(&m.name, &m.value));
-        let all: Option<Vec<&Vec<u32>>> = pairs.map(ids).collect();
-        // A pair that no series has leaves none.
-        let fewest = all.and_then(|all| all.into_iter().min_by_key(|ids| ids.len()));
-        Some(fewest.cloned().unwrap_or_default())
+        let lists = |(m, texts): (&Matcher, Vec<String>)| -> Vec<&Vec<u32>> {
+            let of = |text: &String| postings.by_pair.get(&postings.key(&m.name, text));
+            texts.iter().filter_map(of).collect()
+        };
+        let n_ids = |lists: &Vec<&Vec<u32>>| lists.iter().map(|ids| ids.len()).sum::<usize>();
+        let fewest = sets.map(lists).min_by_key(n_ids).unwrap_or_default();
+        let mut ids: Vec<u32> = fewest.into_iter().flatten().copied().collect();
+        // Two texts may meet in one place.
+        ids.sort_unstable();
+        ids.dedup();
+        Some(ids)
     }
 }
 
@@ -347,8 +357,8 @@ impl OneSeries {
 
 #[cfg(test)]
 mod tests {
-    use kansoku_model::MetricKind;
     use kansoku_model::metric::HistogramPoint;
+    use kansoku_model::{MatchOp, MetricKind};
 
     use super::*;
     use crate::testing::{by_reference, samples};
@@ -483,6 +493,16 @@ mod tests {
             (vec![Matcher::equal("i", "99")], 0),
             (vec![Matcher::equal("none", "")], 15),
             (vec![m("i", MatchOp::NotRegex, "1.*")], 11),
+            (vec![m("i", MatchOp::Regex, "2|7|99")], 3),
+            (vec![m("i", MatchOp::Regex, "[0-3]?")], 7),
+            (vec![m("i", MatchOp::Regex, "1.*")], 4),
+            (
+                vec![
+                    m("i", MatchOp::Regex, "1|2"),
+                    m("__name__", MatchOp::Regex, "n|o"),
+                ],
+                2,
+            ),
         ];
         for (matchers, n) in cases {
             assert_eq!(all(&head, &matchers).len(), n, "{matchers:?}");

@@ -22,7 +22,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
-use kansoku_model::{Labels, MatchOp, Matcher};
+use kansoku_model::{Labels, Literals, Matcher};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::file::{PartFile, PartWriter, Section, Totals};
@@ -417,31 +417,38 @@ impl SampleIndex {
         matchers: &[Matcher],
     ) -> Result<Option<Vec<u32>>, StoreError> {
         let mut found: Option<Vec<u32>> = None;
-        for m in matchers
-            .iter()
-            .filter(|m| m.op == MatchOp::Equal && !m.value.is_empty())
-        {
-            let ids = self.series_with(file, m)?;
+        let demanding = || matchers.iter().filter(|m| !m.matches(""));
+        for m in demanding() {
+            let Some(wanted) = m.wanted() else {
+                continue;
+            };
+            let ids = self.series_with(file, m, Some(&wanted))?;
             found = Some(match found {
                 Some(other) => intersection(&other, &ids),
                 None => ids,
             });
+            if found.as_ref().is_some_and(Vec::is_empty) {
+                return Ok(found);
+            }
         }
         if found.is_none()
-            && let Some(m) = matchers
-                .iter()
-                .find(|m| m.op != MatchOp::Equal && !m.matches(""))
+            && let Some(m) = demanding().next()
         {
-            found = Some(self.series_with(file, m)?);
+            found = Some(self.series_with(file, m, None)?);
         }
         Ok(found)
     }
 
-    /// The series that have the label with a value that passes `m`, in order.
-    fn series_with(&self, file: &PartFile, m: &Matcher) -> Result<Vec<u32>, StoreError> {
+    /// The series that have the label with a value that passes `m`, in order. All such values are among
+    /// the wanted ones.
+    fn series_with(
+        &self,
+        file: &PartFile,
+        m: &Matcher,
+        wanted: Option<&Literals>,
+    ) -> Result<Vec<u32>, StoreError> {
         let mut ids = Vec::new();
-        let only = (m.op == MatchOp::Equal).then_some(m.value.as_str());
-        self.each_value(file, &m.name, only, &mut |value, r| {
+        self.each_value(file, &m.name, wanted, &mut |value, r| {
             let n = r.count(1)?;
             let wanted = m.matches(value);
             let mut id = 0u32;
@@ -462,23 +469,46 @@ impl SampleIndex {
         Ok(ids)
     }
 
+    /// The sections in which wanted values of a label may lie.
+    fn sections<'s>(
+        values: &'s [(Box<str>, Section)],
+        wanted: Option<&Literals>,
+    ) -> Vec<&'s Section> {
+        // The last section whose first value is not beyond the text.
+        let place = |text: &str| {
+            let beyond = values.partition_point(|(first, _)| &**first <= text);
+            beyond.saturating_sub(1)
+        };
+        let mut places: Vec<usize> = match wanted {
+            None => (0..values.len()).collect(),
+            Some(Literals::Set(texts)) => texts.iter().map(|text| place(text)).collect(),
+            Some(Literals::Prefix(prefix)) => {
+                let from = place(prefix);
+                let rest = values[from..].iter().skip(1);
+                let n =
+                    rest.take_while(|(first, _)| **first <= **prefix || first.starts_with(prefix));
+                (from..=from + n.count()).collect()
+            }
+        };
+        places.dedup();
+        places
+            .into_iter()
+            .filter_map(|at| Some(&values.get(at)?.1))
+            .collect()
+    }
+
     /// Calls `each` with the values of a label; `each` reads the postings that follow.
     fn each_value(
         &self,
         file: &PartFile,
         name: &str,
-        only: Option<&str>,
+        wanted: Option<&Literals>,
         each: &mut dyn FnMut(&str, &mut Reader<'_>) -> Result<(), Malformed>,
     ) -> Result<(), StoreError> {
         let Ok(at) = self.names.binary_search_by(|n| (*n.name).cmp(name)) else {
             return Ok(());
         };
-        let mut sections = &self.names[at].values[..];
-        if let Some(only) = only {
-            let end = sections.partition_point(|(first, _)| &**first <= only);
-            sections = &sections[end.saturating_sub(1)..end];
-        }
-        for (_, section) in sections {
+        for section in Self::sections(&self.names[at].values, wanted) {
             let bytes = file.read_shared(section)?;
             let mut r = Reader::new(&bytes);
             let mut walk = || {

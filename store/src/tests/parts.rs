@@ -1,11 +1,13 @@
 //! Merging and retention: nothing changes but the number of files, until it is too old.
 
 use std::fs;
+use std::sync::Arc;
 
 use super::{assert_same, entries, entries_of, open, series, wanted};
 use crate::testing::{DAY_NS, Random, T0_MS, T0_NS, log_in, logs, metric_in, options, samples};
 use crate::{Options, Store};
 use kansoku_model::select::Direction;
+use kansoku_model::{Labels, MatchOp, Matcher, MetricBatch, MetricKind, SeriesSource};
 
 const DAY_MS: i64 = DAY_NS / 1_000_000;
 
@@ -86,6 +88,78 @@ fn merging_changes_nothing_but_the_number_of_parts() {
     assert_eq!(recovery.leftovers_removed, 0);
     assert_same(&entries(&store.snapshot()), &lines, "unchanged");
     assert_same(&series(&store.snapshot()), &samples, "unchanged");
+}
+
+#[test]
+fn the_index_finds_what_the_matchers_pass_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut batch = MetricBatch::new("m".into(), Arc::default(), T0_MS);
+    let names = ["a", "b"].map(|name| batch.family(name, MetricKind::Gauge, ""));
+    let mut all = Vec::new();
+    for i in 0..4000u32 {
+        // Several sections of values, of which some begin alike.
+        let pod = format!(
+            "{}-{i:05}-{}",
+            ["web", "api", "日本"][i as usize % 3],
+            "x".repeat(20)
+        );
+        let labels = [
+            ("pod", pod.as_str()),
+            ("zone", if i % 5 == 0 { "" } else { "z" }),
+        ];
+        batch.sample(names[i as usize % 2], &labels, f64::from(i));
+        let name = ["a", "b"][i as usize % 2];
+        all.push(Labels::from_pairs(
+            [("__name__", name)].into_iter().chain(labels),
+        ));
+    }
+    store.append(metric_in(batch)).unwrap();
+    let m = |name, op, value: &str| Matcher::new(name, op, value).unwrap();
+    let (first, last) = (
+        "web-00000-xxxxxxxxxxxxxxxxxxxx",
+        "日本-03998-xxxxxxxxxxxxxxxxxxxx",
+    );
+    let cases = [
+        vec![m("pod", MatchOp::Regex, &format!("{last}|{first}|none"))],
+        vec![m("pod", MatchOp::Regex, "web-01.*")],
+        vec![m("pod", MatchOp::Regex, "日本-.*9x*")],
+        vec![m("pod", MatchOp::Regex, "zzz.*")],
+        vec![m("pod", MatchOp::Regex, ".*-0000[1-9]-.*")],
+        vec![
+            m("pod", MatchOp::Regex, "(web|api)-0001.*"),
+            Matcher::equal("__name__", "a"),
+        ],
+        vec![
+            m("__name__", MatchOp::Regex, "a|c"),
+            m("pod", MatchOp::NotRegex, "web.*"),
+        ],
+        vec![
+            m("zone", MatchOp::Regex, "z?"),
+            m("pod", MatchOp::Regex, "api-02.*"),
+        ],
+        vec![m("zone", MatchOp::Regex, "")],
+        vec![Matcher::equal("zone", ""), Matcher::equal("__name__", "b")],
+        vec![m("zone", MatchOp::NotEqual, "")],
+        vec![m("none", MatchOp::Regex, "a|b")],
+    ];
+    for is_flushed in [false, true] {
+        if is_flushed {
+            store.flush().unwrap();
+        }
+        for matchers in &cases {
+            let snapshot = store.snapshot();
+            let found = snapshot
+                .select(matchers, i64::MIN, i64::MAX, usize::MAX)
+                .unwrap();
+            let mut found: Vec<Labels> = found.into_iter().map(|s| s.labels).collect();
+            found.sort();
+            let passes = |l: &&Labels| matchers.iter().all(|m| m.matches_labels(l));
+            let mut expected: Vec<Labels> = all.iter().filter(passes).cloned().collect();
+            expected.sort();
+            assert_eq!(found, expected, "{matchers:?} {is_flushed}");
+        }
+    }
 }
 
 #[test]
