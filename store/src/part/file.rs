@@ -352,7 +352,6 @@ impl PartFile {
         if end.is_none_or(|end| end > self.input.len()) || section.raw > SECTION_MAX_BYTES {
             return Err(self.damaged("section lies outside the file"));
         }
-        out.clear();
         let at = section.offset;
         let mismatch = || self.damaged(&format!("checksum of the block at {at} does not match"));
         if section.len == section.raw {
@@ -365,7 +364,6 @@ impl PartFile {
             };
         }
         UNPACK.with_borrow_mut(|(decompressor, stored)| {
-            stored.clear();
             stored.resize(section.len as usize, 0);
             self.input.read_at(at, stored)?;
             if crc32c::crc32c(stored) != section.crc {
@@ -377,6 +375,7 @@ impl PartFile {
                 *decompressor = Some(zstd::bulk::Decompressor::new().map_err(|e| unpack(&e))?);
             }
             let decompressor = decompressor.as_mut().expect("made above");
+            out.clear();
             out.reserve_exact(section.raw as usize);
             decompressor
                 .decompress_to_buffer(stored, out)

@@ -9,6 +9,7 @@
 //! kind 1, templates: bytes of all lines (varint); references of structure, numbers, texts, packed
 //! ```
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use kansoku_model::prehashed::Prehashed;
@@ -19,12 +20,14 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::file::{PartFile, PartWriter, Section};
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader, put_varint};
-use crate::template::{self, Encoder, Parts, Search};
+use crate::template::{self, Encoder, Found, Parts, Search};
 
 /// Text that tells how well plain lines compress.
 const SAMPLE_BYTES: usize = 256 << 10;
 /// Templates are taken unseen when they take less than this part of the estimate.
 const CLEARLY_SMALLER: f64 = 0.8;
+/// Memory for a section that a thread keeps from page to page; few sections are larger.
+const KEPT_MAX_BYTES: usize = 1 << 20;
 /// The most text of a page: a block, and a line that made it too large.
 const TEXT_MAX_BYTES: usize = 1 << 30;
 
@@ -140,21 +143,22 @@ impl Lines {
     }
 
     /// Reads those lines of templates that are searched for: gives their numbers, and each ends where
-    /// `ends` says.
+    /// `ends` says; unless they are told, which is asked for with `may_tell`.
     pub fn read_some(
         &self,
         file: &PartFile,
         times: &[i64],
         search: &Search<'_>,
+        may_tell: bool,
         text: &mut Vec<u8>,
         ends: &mut Vec<u32>,
-    ) -> Result<Vec<u32>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let text_bytes = match self {
             Self::Plain(section) => section.raw as usize,
             Self::Templates { text_bytes, .. } => *text_bytes,
         };
         self.decode(file, text, |parts, text| {
-            template::decode_some(parts, times, text_bytes, search, text, ends)
+            template::decode_or_tell(parts, times, text_bytes, search, may_tell, text, ends)
         })
     }
 
@@ -189,7 +193,11 @@ impl Lines {
         let Self::Templates { sections, .. } = self else {
             return Err(damaged(Malformed("no templates")));
         };
-        let mut bytes: [Vec<u8>; 4] = Default::default();
+        thread_local! {
+            /// Taking memory from the system anew costs more than reading most sections.
+            static SECTIONS: Cell<[Vec<u8>; 4]> = const { Cell::new([const { Vec::new() }; 4]) };
+        }
+        let mut bytes = SECTIONS.take();
         for (bytes, section) in bytes.iter_mut().zip(sections) {
             file.read(section, bytes)?;
         }
@@ -200,7 +208,14 @@ impl Lines {
             packed: &bytes[3],
         };
         text.clear();
-        decode(parts, text).map_err(damaged)
+        let decoded = decode(parts, text).map_err(damaged);
+        for section in &mut bytes {
+            if section.capacity() > KEPT_MAX_BYTES {
+                *section = Vec::new();
+            }
+        }
+        SECTIONS.set(bytes);
+        decoded
     }
 }
 

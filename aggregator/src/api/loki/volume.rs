@@ -88,6 +88,7 @@ pub async fn volume(app: Arc<App>, call: Call) -> Reply {
             direction: Direction::Forward,
             needles: Vec::new(),
             automata: Vec::new(),
+            counts_only: false,
         };
         let volumes = add_up(snapshot, &select, &by, interrupt)?;
         let mut volumes: Vec<(Labels, u64)> = volumes.into_iter().collect();
