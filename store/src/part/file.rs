@@ -129,6 +129,18 @@ impl PartWriter {
         self.put_smaller(&packed, bytes)
     }
 
+    /// Appends a section of another part as it is stored there, with its verified bytes.
+    pub fn put_copy(&mut self, section: &Section, stored: &[u8]) -> Result<Section, StoreError> {
+        debug_assert_eq!(section.len as usize, stored.len());
+        self.put_stored(stored, section.raw as usize)
+    }
+
+    /// Compresses bytes with the lowest level, and writes nothing.
+    pub fn pack_fast(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let packed = self.compressors[0].compress(bytes);
+        packed.map_err(|e| StoreError::io("compress", self.out.path(), &e))
+    }
+
     /// Compresses bytes as `put_packed` would, and writes nothing.
     pub fn pack(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
         let path = self.out.path();
@@ -213,7 +225,7 @@ pub fn temporary_name(entry: &Entry) -> String {
 }
 
 /// The version that is written; all versions from 1 to it are read.
-fn newest_version(signal: Signal) -> u32 {
+pub fn newest_version(signal: Signal) -> u32 {
     match signal {
         Signal::Logs => 3,
         Signal::Samples => 2,
@@ -328,6 +340,17 @@ impl PartFile {
             self.count_damage(section.offset);
         }
         result
+    }
+
+    /// The bytes of a section as they are stored, verified.
+    pub fn read_stored(&self, section: &Section) -> Result<Vec<u8>, StoreError> {
+        let plain = Section {
+            raw: section.len,
+            ..*section
+        };
+        let mut stored = Vec::new();
+        self.read_checked(&plain, &mut stored)?;
+        Ok(stored)
     }
 
     /// Counts a damaged block once.

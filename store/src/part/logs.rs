@@ -46,6 +46,30 @@ pub(super) struct Page {
     pub ids: Option<Section>,
 }
 
+impl Page {
+    /// All sections, times first.
+    pub fn sections(&self) -> Vec<Section> {
+        let mut all = vec![self.times];
+        all.extend_from_slice(self.lines.sections());
+        all.extend(self.metadata.iter().chain(&self.filter).chain(&self.ids));
+        all
+    }
+
+    /// The same page in other sections, in the order of `sections`.
+    pub fn moved(&self, sections: &[Section]) -> Self {
+        let (lines, others) = sections[1..].split_at(self.lines.sections().len());
+        let mut others = others.iter();
+        let mut next = |known: Option<Section>| known.and_then(|_| others.next().copied());
+        Self {
+            times: sections[0],
+            lines: self.lines.moved(lines),
+            metadata: next(self.metadata),
+            filter: next(self.filter),
+            ids: next(self.ids),
+        }
+    }
+}
+
 /// Where a block lies and what it spans.
 #[derive(Debug, Clone, Copy)]
 pub struct Block {
@@ -231,6 +255,12 @@ impl LogIndex {
         let start = self.blocks.partition_point(|b| b.page < page);
         let end = self.blocks.partition_point(|b| b.page <= page);
         &self.blocks[start..end]
+    }
+
+    /// The page of a block that shares it with no other.
+    pub(super) fn page_of_its_own(&self, block: &Block) -> Option<&Page> {
+        let is_alone = self.blocks_of(block.page).len() == 1;
+        is_alone.then(|| &self.pages[block.page as usize])
     }
 
     /// The times of all entries of a page.
