@@ -109,6 +109,7 @@ fn options(app: &App, form: &Form) -> Result<Options, ApiError> {
         lookback_ms,
         max_samples: app.settings.query_max_samples,
         delayed_name_removal: app.settings.test_mode,
+        start_timestamps: app.settings.test_mode,
         ..Options::default()
     })
 }
