@@ -453,6 +453,21 @@ impl MetricBatch {
         self.starts = kept_starts;
     }
 
+    /// Keeps the native histograms for which `keep` is true.
+    pub fn retain_histograms(&mut self, mut keep: impl FnMut(usize) -> bool) {
+        let mut row = 0;
+        self.histograms.retain(|_| {
+            row += 1;
+            keep(row - 1)
+        });
+    }
+
+    /// All label pairs, of whatever label set.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        let pairs = self.pairs.iter();
+        pairs.map(|&(name, value)| (self.text(name), self.text(value)))
+    }
+
     /// Whether another batch has the same families and label sets in the same places.
     #[must_use]
     pub fn has_names_of(&self, other: &Self) -> bool {

@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use kansoku_model::select::LogBlock;
 
-use crate::cache::Cache;
 use crate::deletes;
 use crate::fs::Disk;
 use crate::intern::Interner;
 use crate::manifest::{self, Manifest};
+use crate::memory::Memory;
 use crate::part::{Body, Part, SampleReader, Shared};
 use crate::records::Replayed;
 use crate::references::SeriesTable;
@@ -144,7 +144,8 @@ impl Check<'_> {
     fn parts(&mut self, manifest: &Manifest) {
         let shared = Arc::new(Shared {
             disk: self.disk.clone(),
-            cache: Cache::new(0),
+            memory: Arc::new(Memory::new(0)),
+            store: 0,
             damaged_blocks: 0.into(),
         });
         let interner = Interner::default();

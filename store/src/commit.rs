@@ -154,6 +154,7 @@ mod tests {
                                 r.answer(Ok(Appended {
                                     accepted,
                                     duplicates: 0,
+                                    ..Appended::default()
                                 }));
                             }
                         });

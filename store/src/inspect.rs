@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use kansoku_model::Labels;
 
-use crate::cache::Cache;
 use crate::check::read_manifest;
 use crate::fs::Disk;
 use crate::intern::Interner;
 use crate::manifest::Day;
+use crate::memory::Memory;
 use crate::part::samples::SampleIndex;
 use crate::part::{Body, Part, Shared};
 use crate::{DeleteKind, StoreError, wal};
@@ -71,7 +71,8 @@ pub fn inspect(path: &Path) -> Result<Inspected, StoreError> {
     let manifest = read_manifest(&disk)?;
     let shared = Arc::new(Shared {
         disk: disk.clone(),
-        cache: Cache::new(0),
+        memory: Arc::new(Memory::new(0)),
+        store: 0,
         damaged_blocks: 0.into(),
     });
     let interner = Interner::default();

@@ -5,6 +5,7 @@
 //! is there exactly once. The files are drawn in FORMAT.md.
 #![forbid(unsafe_code)]
 
+mod active;
 mod backup;
 mod bytes;
 mod cache;
@@ -22,6 +23,7 @@ mod intern;
 mod maintain;
 mod manifest;
 mod marks;
+mod memory;
 mod merge;
 mod options;
 mod part;
@@ -43,13 +45,15 @@ mod testing;
 mod tests;
 mod wal;
 
+pub use active::{Limits, Reason, Refused};
 pub use backup::{Linked, link_files};
 pub use check::{Checked, check};
-pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineTest, ParseSelector, Selector};
+pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineAutomaton, ParseSelector, Selector};
 pub use error::StoreError;
 pub use inspect::{Inspected, PartInfo, Share, inspect};
+pub use memory::Memory;
 pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
 pub use references::{SampleWriter, Samples, SeriesTable};
 pub use retention::RetentionRule;
-pub use snapshot::{MetricMetadata, Snapshot};
+pub use snapshot::{HeadBounds, MetricMetadata, Snapshot};
 pub use store::{Incoming, Store};

@@ -29,6 +29,7 @@ impl Store {
     /// When the work failed; it is tried again by the next call.
     pub fn maintain(&self, now_ms: i64) -> Result<Maintained, StoreError> {
         self.refuse_when_poisoned()?;
+        self.inner.active.rotate(now_ms);
         // A full disk ends flushes, but not retention, which makes room.
         let full = match self.flush_when_due(now_ms) {
             Ok(0) => None,
@@ -90,10 +91,19 @@ impl Store {
         let view = self.inner.view();
         let options = &self.inner.options;
         !view.sealed.is_empty()
-            || view.active.is_full(options.head_limit_bytes())
+            || view.active.is_full(self.inner.memory.head_limit_bytes())
             || now_ms.is_some_and(|now| {
                 view.active.age_ms(now) >= options.head_max_age_ms && !view.active.is_empty()
             })
+    }
+
+    /// Writes a head out when one is to be, and nothing else; may run beside `maintain`.
+    ///
+    /// # Errors
+    /// When writing failed; it is tried again by the next call.
+    pub fn flush_when_full(&self, now_ms: i64) -> Result<usize, StoreError> {
+        self.refuse_when_poisoned()?;
+        self.flush_when_due(now_ms)
     }
 
     fn flush_when_due(&self, now_ms: i64) -> Result<usize, StoreError> {
@@ -136,7 +146,7 @@ impl Store {
             metadata: inner.metadata.read().expect(LOCK).clone(),
         };
         self.change_view(|view| {
-            let head = std::mem::replace(&mut view.active, Arc::new(Head::default()));
+            let head = std::mem::replace(&mut view.active, Arc::new(Head::new(&inner.memory)));
             view.sealed.push(Arc::new(Sealed {
                 head,
                 wal_to,
@@ -157,7 +167,7 @@ impl Store {
         };
         let mut table = inner.series.lock().expect(LOCK);
         if table.is_stale(n_used) {
-            *table = Arc::new(SeriesTable::new(inner.options.series_limit_bytes()));
+            *table = Arc::new(SeriesTable::within(&inner.memory, &inner.active));
         }
     }
 
@@ -204,7 +214,8 @@ impl Store {
             .counters
             .part_bytes_written
             .fetch_add(bytes, Ordering::Relaxed);
-        self.signal_pressure();
+        sealed.head.release();
+        self.inner.memory.signal_pressure();
         self.remove_wal_up_to(sealed.wal_to);
         if old_state != 0 {
             let _ = inner.disk.remove(&manifest::state_name(old_state));

@@ -1,19 +1,21 @@
 //! What the store is told when it is opened, what it found, and the counts it gives about itself.
 //!
-//! Plain values only; the bounds that follow from the memory limit are derived here and nowhere
-//! else.
+//! Plain values only; the bounds that follow from the memory limit are in `memory.rs`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::active::{Limits, Refused};
 use crate::deletes::ParseSelector;
+use crate::memory::Memory;
 use crate::retention::RetentionRule;
 
 /// The smallest memory limit: below it every flush would be a handful of lines.
 pub(crate) const MEMORY_LIMIT_MIN_BYTES: usize = 4 << 20;
 
 /// The largest head: replaying its WAL must not take long, and its text counts in 32 bits.
-const HEAD_MAX_BYTES: usize = 1 << 30;
+pub(crate) const HEAD_MAX_BYTES: usize = 1 << 30;
 
 /// The largest part: whatever is done to one takes minutes, not hours.
 const PART_MAX_BYTES: u64 = 8 << 30;
@@ -25,6 +27,10 @@ pub struct Options {
     pub path: PathBuf,
     /// Bound of what the store keeps in memory: heads, caches, merge buffers.
     pub memory_limit_bytes: usize,
+    /// The same for several stores together; it counts instead of the store's own bound.
+    pub memory: Option<Arc<Memory>>,
+    /// What is taken of new series and streams.
+    pub limits: Limits,
     /// Parts older than this are dropped; `None` keeps everything.
     pub retention_ms: Option<i64>,
     /// The oldest parts are dropped while parts and WAL take more than this.
@@ -51,6 +57,8 @@ impl Options {
         Self {
             path: path.into(),
             memory_limit_bytes: 512 << 20,
+            memory: None,
+            limits: Limits::NONE,
             retention_ms: None,
             retention_bytes: None,
             retention_rules: Vec::new(),
@@ -62,45 +70,28 @@ impl Options {
         }
     }
 
-    /// A head larger than this is written out: a quarter, so that a second one can fill meanwhile.
-    pub(crate) fn head_limit_bytes(&self) -> usize {
-        (self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 4).min(HEAD_MAX_BYTES)
-    }
-
-    /// Appends are refused when all heads together are larger than this.
-    pub(crate) fn heads_limit_bytes(&self) -> usize {
-        self.head_limit_bytes() * 3
-    }
-
     /// No merge makes a larger part. Retention by size drops whole ones, so it is to have several.
     pub(crate) fn part_limit_bytes(&self) -> u64 {
         let share = self.retention_bytes.map_or(u64::MAX, |bytes| bytes / 8);
         share.min(PART_MAX_BYTES)
     }
 
-    /// The replay of the WAL writes heads out when they are larger than this.
-    pub(crate) fn replayed_limit_bytes(&self) -> usize {
-        self.heads_limit_bytes() + self.head_limit_bytes() / 2
-    }
-
-    /// What the table of series that samples refer to may take.
-    pub(crate) fn series_limit_bytes(&self) -> usize {
-        self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 8
-    }
-
-    /// What decoded pages and index blocks may take.
-    pub(crate) fn cache_limit_bytes(&self) -> usize {
-        self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) / 8
+    /// The memory that the store counts in.
+    pub(crate) fn memory(&self) -> Arc<Memory> {
+        let own = || Arc::new(Memory::new(self.memory_limit_bytes));
+        self.memory.clone().unwrap_or_else(own)
     }
 }
 
 /// What an append did.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Appended {
     /// Records stored (entries or samples).
     pub accepted: u64,
     /// Records that the source had delivered before, and which were dropped.
     pub duplicates: u64,
+    /// Records of new series and streams that a limit keeps out.
+    pub refused: Refused,
 }
 
 /// A place that could not be read.
@@ -200,8 +191,47 @@ pub struct Stats {
     pub part_bytes_written: u64,
     /// Parts dropped by retention since opening.
     pub parts_expired: u64,
-    /// Decoded pages and index blocks, and the table of series that samples refer to.
+    /// Decoded pages and index blocks, and the tables of series that samples refer to; of all stores that
+    /// share their memory.
     pub cache_bytes: u64,
+    /// Series and streams that count for the limits.
+    pub active_series: u64,
+    pub active_streams: u64,
     /// Whether writes are refused after a failed write.
     pub poisoned: bool,
+}
+
+impl Stats {
+    /// Adds those of another store that shares the memory of this one.
+    pub fn add(&mut self, other: &Self) {
+        self.poisoned |= other.poisoned;
+        self.cache_bytes = self.cache_bytes.max(other.cache_bytes);
+        self.head_series += other.head_series;
+        self.head_streams += other.head_streams;
+        self.head_entries += other.head_entries;
+        self.head_samples += other.head_samples;
+        self.head_bytes += other.head_bytes;
+        self.log_parts += other.log_parts;
+        self.metric_parts += other.metric_parts;
+        self.part_entries += other.part_entries;
+        self.part_samples += other.part_samples;
+        self.part_raw_bytes += other.part_raw_bytes;
+        self.part_streams += other.part_streams;
+        self.part_series += other.part_series;
+        self.disk_bytes += other.disk_bytes;
+        self.wal_bytes += other.wal_bytes;
+        self.wal_segments += other.wal_segments;
+        self.wal_syncs += other.wal_syncs;
+        self.wal_bytes_written += other.wal_bytes_written;
+        self.records_appended += other.records_appended;
+        self.duplicates += other.duplicates;
+        self.marks += other.marks;
+        self.damaged_blocks += other.damaged_blocks;
+        self.flushes += other.flushes;
+        self.merges += other.merges;
+        self.part_bytes_written += other.part_bytes_written;
+        self.parts_expired += other.parts_expired;
+        self.active_series += other.active_series;
+        self.active_streams += other.active_streams;
+    }
 }

@@ -5,12 +5,12 @@
 //! and the rest is served. The rule: no file that may hold acknowledged data is removed here.
 
 use std::collections::HashSet;
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock, mpsc};
+use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
 use std::thread;
 
 use kansoku_model::RecordBatch;
 
-use crate::cache::Cache;
+use crate::active::Active;
 use crate::commit::Queue;
 use crate::deletes::{self, Delete};
 use crate::fs::Disk;
@@ -45,9 +45,12 @@ impl Store {
         let mut manifest = read_manifest(&disk)?;
         let deletes = read_deletes(&disk, &manifest, &options)?;
         let state = read_state(&disk, &manifest, &mut recovery)?;
+        let memory = options.memory();
+        let active = Arc::new(Active::new(options.limits));
         let shared = Arc::new(Shared {
             disk: disk.clone(),
-            cache: Cache::new(options.cache_limit_bytes()),
+            store: memory.number_store(),
+            memory: Arc::clone(&memory),
             damaged_blocks: 0.into(),
         });
         let interner = Interner::default();
@@ -57,9 +60,9 @@ impl Store {
         let segments = list_segments(&disk, manifest.wal_from)?;
         let next_segment = segments.last().map_or(manifest.wal_from, |(n, _)| n + 1);
         let wal = Wal::start(&disk, next_segment)?;
-        let series = SeriesTable::new(options.series_limit_bytes());
+        let series = SeriesTable::within(&memory, &active);
         let view = View {
-            active: Arc::default(),
+            active: Arc::new(Head::new(&memory)),
             sealed: Vec::new(),
             parts,
             deletes,
@@ -86,7 +89,8 @@ impl Store {
                 series: Mutex::new(Arc::new(series)),
                 view: Mutex::new(Arc::new(view)),
                 metadata: Arc::new(RwLock::new(state.metadata)),
-                pressure: (Mutex::new(()), Condvar::new()),
+                memory,
+                active,
                 poison: OnceLock::new(),
                 counters: Counters::default(),
                 _lock: lock,
@@ -115,12 +119,13 @@ impl Store {
             last = Some(*number);
             self.replay_segment(*number, name, recovery)?;
             let view = self.inner.view();
-            if view.active.is_full(self.inner.options.head_limit_bytes()) {
+            if view.active.is_full(self.inner.memory.head_limit_bytes()) {
                 self.seal_up_to(Some(*number), None)?;
             }
             // Heads wait for maintenance unless they are more than the store may take: a restart is
             // ready sooner. What fitted before it fits now, but may take some more.
-            while self.inner.view().head_bytes() >= self.inner.options.replayed_limit_bytes() {
+            let memory = &self.inner.memory;
+            while memory.head_bytes() >= memory.replayed_limit_bytes() {
                 self.seal_up_to(Some(*number), None)?;
                 if self.write_out_one()? == 0 {
                     break;
@@ -183,6 +188,7 @@ impl Store {
             decoder.join().expect("reading a segment does not panic")
         });
         drop(marks);
+        inner.active.note(&head);
         report
             .damaged
             .extend(undecodable.iter().map(|w| (0, 0, *w)));

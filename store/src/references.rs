@@ -12,6 +12,8 @@ use std::sync::{Arc, RwLock, RwLockReadGuard};
 use kansoku_model::Labels;
 use xxhash_rust::xxh3::xxh3_128_with_seed;
 
+use crate::active::Active;
+use crate::memory::Memory;
 use crate::spread::Spread;
 
 /// Memory of a series besides its labels: its places in the tables.
@@ -31,6 +33,8 @@ pub struct SeriesTable {
     /// Held for reading while a request is decoded, for writing while a series is added.
     known: RwLock<Known>,
     max_bytes: usize,
+    /// Where its memory is counted, and what is asked for each new series.
+    store: Option<(Arc<Memory>, Arc<Active>)>,
     /// Drawn anew for each table: nobody can prepare label sets that meet in one place.
     seed: u64,
 }
@@ -52,8 +56,37 @@ impl SeriesTable {
         Self {
             known: RwLock::default(),
             max_bytes,
+            store: None,
             seed: RandomState::new().hash_one(0),
         }
+    }
+
+    /// The same as part of a store.
+    pub(crate) fn within(memory: &Arc<Memory>, active: &Arc<Active>) -> Self {
+        let mut table = Self::new(memory.series_limit_bytes());
+        table.store = Some((Arc::clone(memory), Arc::clone(active)));
+        table
+    }
+
+    /// Counts what `change` adds.
+    fn change<T>(&self, known: &mut Known, change: impl FnOnce(&mut Known) -> T) -> T {
+        let before = known.bytes;
+        let done = change(known);
+        if let Some((memory, _)) = &self.store {
+            memory.series_grew(known.bytes - before);
+        }
+        done
+    }
+
+    fn is_full(&self, known: &Known) -> bool {
+        let store = self.store.as_ref();
+        known.bytes >= self.max_bytes || store.is_some_and(|(memory, _)| memory.is_full_of_series())
+    }
+
+    /// Whether a new series may be added.
+    fn admits(&self, labels: &Labels) -> bool {
+        let store = self.store.as_ref();
+        store.is_none_or(|(_, active)| active.admit(labels).is_ok())
     }
 
     fn key(&self, spelling: &[u8]) -> u128 {
@@ -64,7 +97,7 @@ impl SeriesTable {
     /// accepted already.
     pub(crate) fn refer(&self, labels: Labels) -> u32 {
         let mut known = self.known.write().expect(LOCK);
-        known.refer(labels)
+        self.change(&mut known, |known| known.refer(labels))
     }
 
     /// The labels of a reference of this table.
@@ -76,13 +109,16 @@ impl SeriesTable {
     /// A full one whose series are in use would only be filled with the same number of them again.
     pub(crate) fn is_stale(&self, n_used: usize) -> bool {
         let known = self.known.read().expect(LOCK);
-        let (n, is_full) = (known.labels.len(), known.bytes >= self.max_bytes);
+        let (n, is_full) = (known.labels.len(), self.is_full(&known));
         n > 2 * n_used || (is_full && n - n / 8 > n_used)
     }
+}
 
-    /// Memory held, roughly.
-    pub(crate) fn bytes(&self) -> usize {
-        self.known.read().expect(LOCK).bytes
+impl Drop for SeriesTable {
+    fn drop(&mut self) {
+        if let (Some((memory, _)), Ok(known)) = (&self.store, self.known.get_mut()) {
+            memory.series_shrank(known.bytes);
+        }
     }
 }
 
@@ -204,7 +240,7 @@ impl<'a> SampleWriter<'a> {
     }
 
     /// The series of `labels`, which `find` will know by `spelling` from now on. `None` when the
-    /// table is full or the labels are too long for it: store the samples in a batch then.
+    /// table is full, the labels are too long for it or a limit keeps the series out: store the samples in a batch then.
     pub fn define(&mut self, spelling: &[u8], labels: Labels) -> Option<u32> {
         if labels.as_bytes().len().max(spelling.len()) > LABELS_MAX_BYTES {
             return None;
@@ -212,12 +248,19 @@ impl<'a> SampleWriter<'a> {
         drop(self.known.take());
         let reference = {
             let mut known = self.table.known.write().expect(LOCK);
-            if known.bytes < self.table.max_bytes {
-                let reference = known.refer(labels);
-                known.spelled(reference, self.table.key(spelling));
+            let found = known.by_labels.get(&labels).copied();
+            if self.table.is_full(&known) {
+                found
+            } else if found.is_some() || self.table.admits(&labels) {
+                let key = self.table.key(spelling);
+                let reference = self.table.change(&mut known, |known| {
+                    let reference = found.unwrap_or_else(|| known.refer(labels));
+                    known.spelled(reference, key);
+                    reference
+                });
                 Some(reference)
             } else {
-                known.by_labels.get(&labels).copied()
+                None
             }
         };
         self.known = Some(self.table.known.read().expect(LOCK));

@@ -5,11 +5,12 @@
 //! appends. The rule: what `append` acknowledged is durable, visible, and there once.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, RwLock};
+use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
 use kansoku_model::{Frame, RecordBatch, frame};
 
+use crate::active::{Active, Refused};
 use crate::commit::{Lead, Queue, Request};
 use crate::deletes::Delete;
 use crate::fs::{Disk, Lock};
@@ -17,6 +18,7 @@ use crate::head::Head;
 use crate::intern::Interner;
 use crate::manifest::Manifest;
 use crate::marks::Marks;
+use crate::memory::Memory;
 use crate::merge::Arrivals;
 use crate::part::{Body, Part, Shared};
 use crate::records;
@@ -48,7 +50,7 @@ pub(crate) struct Sealed {
 }
 
 /// What a query sees.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct View {
     pub active: Arc<Head>,
     /// In the order in which they were sealed.
@@ -105,8 +107,9 @@ pub(crate) struct Inner {
     /// Held only to read or swap the pointer.
     pub view: Mutex<Arc<View>>,
     pub metadata: Arc<RwLock<Metadata>>,
-    /// Signalled when a head has grown beyond its limit or one was written out.
-    pub pressure: (Mutex<()>, Condvar),
+    /// Shared with other stores of the process, perhaps; signals when a head is to be written out.
+    pub memory: Arc<Memory>,
+    pub active: Arc<Active>,
     /// Why writes are refused, once they are.
     pub poison: OnceLock<String>,
     pub counters: Counters,
@@ -152,10 +155,11 @@ impl Store {
         self.refuse_when_poisoned()?;
         let (mut entries, mut batches, mut samples) = (Vec::new(), Vec::new(), Vec::new());
         let (mut n_covered, mut duplicates) = (0, 0);
+        let mut refused = Refused::default();
         for one in incoming {
-            let batch = match one {
-                Incoming::Frame(frame) => take_frame(&frame, &mut entries)?,
-                Incoming::Batch(batch) => take_batch(batch, &mut entries)?,
+            let (mut batch, frame) = match one {
+                Incoming::Frame(frame) => (frame.decode().map_err(invalid)?, Some(frame)),
+                Incoming::Batch(batch) => (batch, None),
                 Incoming::Samples(new) => {
                     samples.push(new);
                     continue;
@@ -167,7 +171,17 @@ impl Store {
                 // Delivered, applied and therefore durable: nothing to write.
                 n_covered += 1;
                 duplicates += batch.n_records() as u64;
+                batches.push(batch);
+                continue;
             }
+            let kept_out = self.inner.active.filter(&mut batch);
+            // A frame of which something is left out is written anew; the rest of its source's range counts
+            // as delivered all the same.
+            match frame.filter(|_| kept_out.total() == 0) {
+                Some(frame) => wal::put_entry(&mut entries, frame.as_bytes()),
+                None => put_batch(&batch, &mut entries)?,
+            }
+            refused.add_all(kept_out);
             batches.push(batch);
         }
         if n_covered == batches.len() && samples.is_empty() {
@@ -176,15 +190,16 @@ impl Store {
                 .duplicates
                 .fetch_add(duplicates, Ordering::Relaxed);
             return Ok(Appended {
-                accepted: 0,
                 duplicates,
+                ..Appended::default()
             });
         }
         self.wait_for_room()?;
         let request = Request::new(entries, batches).with_samples(samples);
-        self.inner.queue.submit(request, |group, lead| {
+        let done = self.inner.queue.submit(request, |group, lead| {
             self.commit(group, lead);
-        })
+        });
+        done.map(|done| Appended { refused, ..done })
     }
 
     /// The table to which samples can refer. Take it anew for each request: it is replaced now and
@@ -197,12 +212,26 @@ impl Store {
     /// Blocks until a head wants to be written out or `timeout` has passed. True: there is work now.
     /// Call `maintain` in both cases: age, merges and retention do not wake anybody.
     pub fn wait_for_work(&self, timeout: Duration) -> bool {
-        let (lock, condition) = &self.inner.pressure;
-        let guard = lock.lock().expect(LOCK);
-        let (_guard, result) = condition
-            .wait_timeout_while(guard, timeout, |()| !self.wants_flush(None))
-            .expect(LOCK);
-        !result.timed_out()
+        let memory = &self.inner.memory;
+        memory.wait_while(timeout, || !self.wants_flush(None))
+    }
+
+    /// Whether a head is to be written out because of its size.
+    #[must_use]
+    pub fn wants_flush_now(&self) -> bool {
+        self.wants_flush(None)
+    }
+
+    /// Whether writes are refused after a failed write.
+    #[must_use]
+    pub fn is_poisoned(&self) -> bool {
+        self.inner.poison.get().is_some()
+    }
+
+    /// Memory that its heads hold.
+    #[must_use]
+    pub fn head_bytes(&self) -> usize {
+        self.inner.view().head_bytes()
     }
 
     /// One consistent view of all that was appended so far.
@@ -236,7 +265,9 @@ impl Store {
             part_bytes_written: get(&c.part_bytes_written),
             parts_expired: get(&c.parts_expired),
             damaged_blocks: get(&self.inner.shared.damaged_blocks),
-            cache_bytes: (self.inner.shared.cache.bytes() + self.series().bytes()) as u64,
+            cache_bytes: self.inner.memory.cache_bytes() as u64,
+            active_series: self.inner.active.n_series(),
+            active_streams: self.inner.active.n_streams(),
             poisoned: self.inner.poison.get().is_some(),
             marks: self.inner.marks.lock().expect(LOCK).len() as u64,
             ..Stats::default()
@@ -289,30 +320,24 @@ impl Store {
 
     /// Waits while the heads are far beyond their bound.
     fn wait_for_room(&self) -> Result<(), StoreError> {
-        let limit_bytes = self.inner.options.heads_limit_bytes();
+        let memory = &self.inner.memory;
+        let limit_bytes = memory.heads_limit_bytes();
         let is_full = || {
             let view = self.inner.view();
             let is_behind = view.active.is_full_of_samples() && !view.sealed.is_empty();
-            is_behind || view.head_bytes() >= limit_bytes
+            is_behind || memory.head_bytes() >= limit_bytes
         };
         if !is_full() {
             return Ok(());
         }
-        self.signal_pressure();
-        let (lock, condition) = &self.inner.pressure;
-        let guard = lock.lock().expect(LOCK);
-        let wait = self.inner.options.busy_wait;
-        let (_guard, result) = condition
-            .wait_timeout_while(guard, wait, |()| is_full())
-            .expect(LOCK);
-        if result.timed_out() {
-            let held_bytes = self.inner.view().head_bytes();
-            return Err(StoreError::Busy {
-                held_bytes,
-                limit_bytes,
-            });
+        memory.signal_pressure();
+        if memory.wait_while(self.inner.options.busy_wait, is_full) {
+            return Ok(());
         }
-        Ok(())
+        Err(StoreError::Busy {
+            held_bytes: memory.head_bytes(),
+            limit_bytes,
+        })
     }
 
     /// Writes, syncs and applies a group of requests.
@@ -379,17 +404,10 @@ impl Store {
             request.answer(Ok(done));
         }
         drop(marks);
-        if self.wants_flush(None) {
-            self.signal_pressure();
+        inner.active.note(&head);
+        if self.wants_flush(None) || inner.memory.wants_flush() {
+            inner.memory.signal_pressure();
         }
-    }
-
-    /// Wakes those that wait for room or for work.
-    pub(crate) fn signal_pressure(&self) {
-        let (lock, condition) = &self.inner.pressure;
-        // Taken and let go, so that nobody is between its check and its sleep.
-        drop(lock.lock().expect(LOCK));
-        condition.notify_all();
     }
 
     /// Starts a new segment when the running one is long, or when its data in the head is: a replay
@@ -398,7 +416,7 @@ impl Store {
         let head_bytes = self.inner.view().active.bytes();
         let in_head = head_bytes.saturating_sub(open.head_bytes_at_start);
         let is_long = open.wal.len() >= self.inner.options.wal_segment_bytes
-            || in_head >= self.inner.options.head_limit_bytes() / 2;
+            || in_head >= self.inner.memory.head_limit_bytes() / 2;
         if open.wal.is_empty() || !is_long {
             return Ok(());
         }
@@ -476,19 +494,12 @@ fn refuse(group: &[Request], error: &StoreError) {
     group.iter().for_each(|r| r.answer(Err(error.clone())));
 }
 
-/// Checks a frame, writes its WAL entry, and returns it decoded.
-fn take_frame(frame: &Frame<'_>, entries: &mut Vec<u8>) -> Result<RecordBatch, StoreError> {
-    let batch = frame.decode().map_err(invalid)?;
-    wal::put_entry(entries, frame.as_bytes());
-    Ok(batch)
-}
-
 /// Writes the WAL entry of a batch.
-fn take_batch(batch: RecordBatch, entries: &mut Vec<u8>) -> Result<RecordBatch, StoreError> {
+fn put_batch(batch: &RecordBatch, entries: &mut Vec<u8>) -> Result<(), StoreError> {
     let mut bytes = Vec::new();
-    frame::encode(&batch, &mut bytes).map_err(invalid)?;
+    frame::encode(batch, &mut bytes).map_err(invalid)?;
     wal::put_entry(entries, &bytes);
-    Ok(batch)
+    Ok(())
 }
 
 fn invalid(error: kansoku_model::FrameError) -> StoreError {

@@ -136,7 +136,6 @@ fn everything() -> LogSelect {
         direction: Direction::Forward,
         needles: Vec::new(),
         automata: Vec::new(),
-        counts_only: false,
     }
 }
 

@@ -8,11 +8,12 @@ mod more;
 mod run;
 mod series;
 
-use std::sync::RwLock;
-use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
 
 use kansoku_model::RecordBatch;
 
+use crate::memory::Memory;
 use crate::references::Samples;
 
 pub use logs::{Chunk, HeadLogs};
@@ -36,9 +37,15 @@ pub struct Head {
     pub series: RwLock<HeadSeries>,
     /// Memory held; only grows.
     bytes: AtomicUsize,
+    /// Where the same is counted, until the head is written out.
+    memory: Option<Arc<Memory>>,
+    is_released: AtomicBool,
     /// Samples and series, as of the last write; only grow.
     n_samples: AtomicU64,
     n_series: AtomicU64,
+    n_streams: AtomicU64,
+    /// How many of both count as active already. Held while more are taken in.
+    pub noted: Mutex<(usize, usize)>,
     /// When maintenance first saw data in it.
     started_ms: AtomicI64,
 }
@@ -49,8 +56,12 @@ impl Default for Head {
             logs: RwLock::default(),
             series: RwLock::default(),
             bytes: AtomicUsize::new(0),
+            memory: None,
+            is_released: AtomicBool::new(false),
             n_samples: AtomicU64::new(0),
             n_series: AtomicU64::new(0),
+            n_streams: AtomicU64::new(0),
+            noted: Mutex::default(),
             started_ms: AtomicI64::new(UNDATED),
         }
     }
@@ -60,12 +71,41 @@ impl Default for Head {
 pub const LOCK: &str = "no thread panicked while it changed the head";
 
 impl Head {
+    /// An empty head that counts its memory in `memory`.
+    pub fn new(memory: &Arc<Memory>) -> Self {
+        let mut head = Self::default();
+        head.memory = Some(Arc::clone(memory));
+        head
+    }
+
+    fn grow(&self, bytes: usize) {
+        self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        self.memory.iter().for_each(|m| m.heads_grew(bytes));
+    }
+
+    /// Its memory counts no more: parts hold its data, and only queries keep it.
+    pub fn release(&self) {
+        if let Some(memory) = &self.memory
+            && !self.is_released.swap(true, Ordering::Relaxed)
+        {
+            memory.heads_shrank(self.bytes());
+        }
+    }
+
+    /// How many series and streams there are.
+    pub fn counts(&self) -> (usize, usize) {
+        let get = |n: &AtomicU64| n.load(Ordering::Relaxed) as usize;
+        (get(&self.n_series), get(&self.n_streams))
+    }
+
     /// Adds all records of a batch.
     pub fn apply(&self, batch: &RecordBatch) {
         match batch {
             RecordBatch::Logs(b) => {
-                let grown = self.logs.write().expect(LOCK).apply(b);
-                self.bytes.fetch_add(grown, Ordering::Relaxed);
+                let mut logs = self.logs.write().expect(LOCK);
+                self.grow(logs.apply(b));
+                let n_streams = logs.streams.len() as u64;
+                self.n_streams.store(n_streams, Ordering::Relaxed);
             }
             RecordBatch::Metrics(b) => self.change_series(|series| series.apply(b)),
         }
@@ -79,7 +119,7 @@ impl Head {
     fn change_series(&self, change: impl FnOnce(&mut HeadSeries) -> usize) {
         let mut series = self.series.write().expect(LOCK);
         let grown = change(&mut series);
-        self.bytes.fetch_add(grown, Ordering::Relaxed);
+        self.grow(grown);
         let n_series = series.series.len() as u64;
         self.n_samples.store(series.n_samples, Ordering::Relaxed);
         self.n_series.store(n_series, Ordering::Relaxed);
@@ -117,5 +157,11 @@ impl Head {
             Ok(_) => 0,
             Err(started) => now_ms.saturating_sub(started),
         }
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.release();
     }
 }

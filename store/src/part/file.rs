@@ -27,10 +27,10 @@ use std::sync::{Arc, Mutex};
 
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader, put_u32, put_u64, put_varint};
-use crate::cache::Cache;
 use crate::column::Effort;
 use crate::fs::{Disk, Input, Output};
 use crate::manifest::{Entry, Signal};
+use crate::memory::Memory;
 
 pub const FOLDER: &str = "parts";
 const MAGIC: &[u8; 4] = b"KSPT";
@@ -129,18 +129,6 @@ impl PartWriter {
         self.put_smaller(&packed, bytes)
     }
 
-    /// Appends a section of another part as it is stored there, with its verified bytes.
-    pub fn put_copy(&mut self, section: &Section, stored: &[u8]) -> Result<Section, StoreError> {
-        debug_assert_eq!(section.len as usize, stored.len());
-        self.put_stored(stored, section.raw as usize)
-    }
-
-    /// Compresses bytes with the lowest level, and writes nothing.
-    pub fn pack_fast(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
-        let packed = self.compressors[0].compress(bytes);
-        packed.map_err(|e| StoreError::io("compress", self.out.path(), &e))
-    }
-
     /// Compresses bytes as `put_packed` would, and writes nothing.
     pub fn pack(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
         let path = self.out.path();
@@ -225,7 +213,7 @@ pub fn temporary_name(entry: &Entry) -> String {
 }
 
 /// The version that is written; all versions from 1 to it are read.
-pub fn newest_version(signal: Signal) -> u32 {
+fn newest_version(signal: Signal) -> u32 {
     match signal {
         Signal::Logs => 3,
         Signal::Samples => 2,
@@ -243,7 +231,9 @@ fn signal_byte(signal: Signal) -> u8 {
 #[derive(Debug)]
 pub struct Shared {
     pub disk: Disk,
-    pub cache: Cache,
+    pub memory: Arc<Memory>,
+    /// Tells its parts from those of other stores in one cache.
+    pub store: u64,
     pub damaged_blocks: AtomicU64,
 }
 
@@ -342,17 +332,6 @@ impl PartFile {
         result
     }
 
-    /// The bytes of a section as they are stored, verified.
-    pub fn read_stored(&self, section: &Section) -> Result<Vec<u8>, StoreError> {
-        let plain = Section {
-            raw: section.len,
-            ..*section
-        };
-        let mut stored = Vec::new();
-        self.read_checked(&plain, &mut stored)?;
-        Ok(stored)
-    }
-
     /// Counts a damaged block once.
     pub fn count_damage(&self, offset: u64) {
         if self.bad.lock().expect("no panic while held").insert(offset) {
@@ -375,6 +354,7 @@ impl PartFile {
         if end.is_none_or(|end| end > self.input.len()) || section.raw > SECTION_MAX_BYTES {
             return Err(self.damaged("section lies outside the file"));
         }
+        out.clear();
         let at = section.offset;
         let mismatch = || self.damaged(&format!("checksum of the block at {at} does not match"));
         if section.len == section.raw {
@@ -387,6 +367,7 @@ impl PartFile {
             };
         }
         UNPACK.with_borrow_mut(|(decompressor, stored)| {
+            stored.clear();
             stored.resize(section.len as usize, 0);
             self.input.read_at(at, stored)?;
             if crc32c::crc32c(stored) != section.crc {
@@ -398,7 +379,6 @@ impl PartFile {
                 *decompressor = Some(zstd::bulk::Decompressor::new().map_err(|e| unpack(&e))?);
             }
             let decompressor = decompressor.as_mut().expect("made above");
-            out.clear();
             out.reserve_exact(section.raw as usize);
             decompressor
                 .decompress_to_buffer(stored, out)
@@ -422,14 +402,16 @@ impl PartFile {
         offset: u64,
         read: impl FnOnce(&mut Vec<u8>) -> Result<(), StoreError>,
     ) -> Result<Arc<Vec<u8>>, StoreError> {
-        let key = (self.entry.number, offset);
-        if let Some(found) = self.shared.cache.get(key) {
+        // Neither number comes near 2^48 or 2^16.
+        let key = (self.shared.store << 48 | self.entry.number, offset);
+        let cache = &self.shared.memory.cache;
+        if let Some(found) = cache.get(key) {
             return Ok(found);
         }
         let mut bytes = Vec::new();
         read(&mut bytes)?;
         let bytes = Arc::new(bytes);
-        self.shared.cache.put(key, &bytes);
+        cache.put(key, &bytes);
         Ok(bytes)
     }
 

@@ -9,6 +9,8 @@ mod names;
 mod samples;
 mod struck;
 
+pub use names::HeadBounds;
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 
@@ -61,6 +63,12 @@ impl Snapshot {
             metadata,
             notes: Arc::default(),
         }
+    }
+
+    /// A view of a store that has nothing.
+    #[must_use]
+    pub fn empty() -> Self {
+        Self::new(Arc::new(View::default()), Arc::default())
     }
 
     /// What is known of the metric families, sorted by name.

@@ -19,7 +19,38 @@ const SERIES_MAX: usize = 2_000_000;
 /// Takes one label set of a walk; its error ends the walk.
 type Each<'a> = dyn FnMut(&Labels) -> Result<(), SelectError> + 'a;
 
+/// What is in memory of the samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HeadBounds {
+    /// Runs of samples, one for each series of a head.
+    pub n_runs: u64,
+    /// Unix milliseconds; as in Prometheus the largest number without any sample...
+    pub oldest_ms: i64,
+    /// ...and the least.
+    pub newest_ms: i64,
+}
+
 impl Snapshot {
+    /// The bounds of the samples that are not written out yet.
+    #[must_use]
+    pub fn head_bounds(&self) -> HeadBounds {
+        let mut bounds = HeadBounds {
+            n_runs: 0,
+            oldest_ms: i64::MAX,
+            newest_ms: i64::MIN,
+        };
+        for head in self.heads() {
+            let head = head.series.read().expect(LOCK);
+            bounds.n_runs += head.series.len() as u64;
+            for one in &head.series {
+                let (oldest, newest) = one.bounds();
+                bounds.oldest_ms = bounds.oldest_ms.min(oldest);
+                bounds.newest_ms = bounds.newest_ms.max(newest);
+            }
+        }
+        bounds
+    }
+
     /// Labels of the series with samples in `from_ms..=to_ms` that pass one of the matcher lists
     /// (no list: all). Sorted. Parts answer by the oldest and newest sample of a series.
     ///

@@ -13,7 +13,6 @@ mod parts;
 mod power_cut;
 mod retention;
 mod store;
-mod told;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -37,7 +36,6 @@ fn wanted(direction: Direction) -> LogSelect {
         direction,
         needles: Vec::new(),
         automata: Vec::new(),
-        counts_only: false,
     }
 }
 

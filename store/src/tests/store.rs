@@ -370,7 +370,8 @@ fn repeats_are_dropped_across_restart_flush_and_wal_truncation() {
                 again,
                 Appended {
                     accepted: 0,
-                    duplicates: 10
+                    duplicates: 10,
+                    ..Appended::default()
                 },
                 "step {step}"
             );
@@ -379,7 +380,8 @@ fn repeats_are_dropped_across_restart_flush_and_wal_truncation() {
                 again,
                 Appended {
                     accepted: 10,
-                    duplicates: 0
+                    duplicates: 0,
+                    ..Appended::default()
                 }
             );
             expected += 10;
@@ -389,7 +391,8 @@ fn repeats_are_dropped_across_restart_flush_and_wal_truncation() {
             half,
             Appended {
                 accepted: 5,
-                duplicates: 5
+                duplicates: 5,
+                ..Appended::default()
             },
             "step {step}"
         );
@@ -421,7 +424,8 @@ fn frames_are_taken_as_they_are_and_bad_ones_refused() {
         store.append(both).unwrap(),
         Appended {
             accepted: 1,
-            duplicates: 1
+            duplicates: 1,
+            ..Appended::default()
         }
     );
 
