@@ -1,12 +1,10 @@
-//! What all handlers share: the settings, the store once it is open, budgets and counters.
+//! What all handlers share: the settings, the tenants with their stores, budgets and counters.
 //!
 //! The one rule: everything here may be used from any thread at any time; nothing is set twice.
 
-use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kansoku_parsers::wire::{Window, loki_push, remote_write};
-use kansoku_store::Store;
 
 use crate::api::gate::Gate;
 use crate::clock;
@@ -14,6 +12,7 @@ use crate::http::budget::Budget;
 use crate::journal::Sparing;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
+use crate::tenants::{Tenant, Tenants};
 
 /// Bodies on their way in, as they are sent: two of the largest frames.
 const BODIES_BYTES: usize = 256 << 20;
@@ -26,8 +25,8 @@ const BUDGET_PATIENCE: Duration = Duration::from_secs(8);
 #[derive(Debug)]
 pub struct App {
     pub settings: Settings,
-    /// Set once recovery has finished.
-    store: OnceLock<Arc<Store>>,
+    /// The way to all data.
+    pub tenants: Tenants,
     pub telemetry: Telemetry,
     /// For troubles of the store that every request would repeat.
     pub troubles: Sparing,
@@ -43,13 +42,13 @@ pub struct App {
 }
 
 impl App {
-    /// An aggregator whose store is not open yet.
+    /// An aggregator none of whose stores is open yet.
     #[must_use]
     pub fn new(settings: Settings, address: String) -> Self {
         Self {
             gate: Gate::new(settings.query_max_concurrency as usize),
+            tenants: Tenants::new(&settings),
             settings,
-            store: OnceLock::new(),
             telemetry: Telemetry::default(),
             troubles: Sparing::default(),
             bodies: Budget::new(BODIES_BYTES, BUDGET_PATIENCE),
@@ -60,27 +59,15 @@ impl App {
         }
     }
 
-    /// Makes the store available: the aggregator is ready.
-    pub fn set_store(&self, store: Arc<Store>) {
-        let unset = self.store.set(store).is_ok();
-        debug_assert!(unset, "the store is opened once");
-    }
-
-    /// The store, when it is open.
+    /// The times that samples and lines pushed by a tenant may have now.
     #[must_use]
-    pub fn store(&self) -> Option<&Arc<Store>> {
-        self.store.get()
-    }
-
-    /// The times that pushed samples and lines may have now.
-    #[must_use]
-    pub fn window(&self) -> Window {
+    pub fn window(&self, tenant: &Tenant) -> Window {
         if self.settings.test_mode {
             return Window::ANY;
         }
         let now_ms = clock::now_ms();
         let ahead_ms = i64::try_from(self.settings.config.max_ahead.as_millis());
-        let oldest_ms = match self.settings.retention_ms() {
+        let oldest_ms = match self.settings.retention_ms_of(&tenant.limits) {
             Some(retention_ms) => now_ms.saturating_sub(retention_ms),
             None => i64::MIN,
         };
@@ -92,24 +79,38 @@ impl App {
         }
     }
 
+    /// How long a query of a tenant may take.
+    #[must_use]
+    pub fn query_timeout(&self, tenant: &Tenant) -> Duration {
+        let own = tenant.limits.query_timeout;
+        own.unwrap_or(self.settings.query_timeout)
+    }
+
+    /// How many samples a query of a tenant may hold in memory.
+    #[must_use]
+    pub fn query_max_samples(&self, tenant: &Tenant) -> usize {
+        let own = tenant.limits.query_max_samples;
+        own.unwrap_or(self.settings.query_max_samples)
+    }
+
     /// What a remote write may hold now.
     #[must_use]
-    pub fn remote_write_limits(&self) -> remote_write::Limits {
+    pub fn remote_write_limits(&self, tenant: &Tenant) -> remote_write::Limits {
         remote_write::Limits {
-            max_labels: self.settings.config.max_labels,
-            window: self.window(),
+            max_labels: tenant.limits.max_labels,
+            window: self.window(tenant),
         }
     }
 
     /// What a Loki push may hold now.
     #[must_use]
-    pub fn loki_limits(&self) -> loki_push::Limits {
+    pub fn loki_limits(&self, tenant: &Tenant) -> loki_push::Limits {
         loki_push::Limits {
-            max_labels: self.settings.config.max_labels,
-            max_line_bytes: self.settings.config.max_line_bytes,
+            max_labels: tenant.limits.max_labels,
+            max_line_bytes: tenant.limits.max_line_bytes,
             // Loki's default.
             max_metadata: 128,
-            window: self.window(),
+            window: self.window(tenant),
         }
     }
 }

@@ -4,15 +4,18 @@
 //! lists, anchors, several documents; they are errors. The one rule: an unknown key is an error
 //! that names its line and the nearest known one, so that nothing written is ever without effect.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::plugin::{did_you_mean, parse_size};
-use kansoku_model::{ConfigError, Place};
+use kansoku_model::{ConfigError, Place, tenant as id};
 use kansoku_query::logql::matchers_of_selector;
 use kansoku_query::number::parse_duration_ms;
 use kansoku_store::RetentionRule;
+
+use crate::tenants::limits::{self, Limits};
 
 /// What the file may say.
 #[derive(Debug, Clone, PartialEq)]
@@ -21,12 +24,12 @@ pub struct ConfigFile {
     pub text: String,
     /// Bytes of a remote write or Loki push after decompression.
     pub max_request_bytes: usize,
-    /// Bytes of one log line of a Loki push.
-    pub max_line_bytes: usize,
-    /// Labels of a series or stream.
-    pub max_labels: usize,
     /// How far ahead of this machine's clock a pushed sample or line may be.
     pub max_ahead: Duration,
+    /// What every tenant may send and ask for.
+    pub limits: Limits,
+    /// The limits of tenants that have some of their own, by name.
+    pub tenants: BTreeMap<String, Limits>,
     /// Shorter times for some streams and series.
     pub retention: Vec<RetentionRule>,
     /// How often the aggregator stores its own metrics; zero is never.
@@ -41,12 +44,10 @@ impl Default for ConfigFile {
             text: String::new(),
             // Prometheus refuses larger requests as well.
             max_request_bytes: 32 << 20,
-            // Loki's default.
-            max_line_bytes: 256 << 10,
-            // Twice what a cAdvisor series with pod labels has.
-            max_labels: 64,
             // Prometheus's and Loki's grace for clocks that run ahead.
             max_ahead: Duration::from_secs(600),
+            limits: Limits::default(),
+            tenants: BTreeMap::new(),
             retention: Vec::new(),
             // Prometheus's usual scrape interval.
             own_metrics_interval: Duration::from_secs(15),
@@ -55,11 +56,9 @@ impl Default for ConfigFile {
     }
 }
 
-/// All keys, with what they want.
-const KEYS: [(&str, &str); 6] = [
+/// All keys with what they want, besides those of [`limits`].
+const KEYS: [(&str, &str); 4] = [
     ("limits.max_request_size", "a size of 1MiB to 128MiB"),
-    ("limits.max_line_size", "a size of 1KiB to 128MiB"),
-    ("limits.max_labels", "a number of 1 to 1000"),
     ("limits.max_ahead", "a duration such as 10m"),
     (
         "own_metrics.interval",
@@ -70,6 +69,10 @@ const KEYS: [(&str, &str); 6] = [
 
 /// The section whose keys are free.
 const LABELS: &str = "own_metrics.labels.";
+
+/// The section of limits, and that of tenants with limits of their own, each a section of its name.
+const LIMITS: &str = "limits.";
+const TENANTS: &str = "tenants.";
 
 /// The section of rules, each a section of its name with `selector` and `period`.
 const RETENTION: &str = "retention.";
@@ -112,14 +115,16 @@ impl ConfigFile {
             text: text.to_owned(),
             ..Self::default()
         };
-        let mut seen: Vec<String> = Vec::new();
-        for entry in entries(name, text)? {
-            if seen.contains(&entry.key) {
+        let mut entries = entries(name, text)?;
+        // Tenants begin with what all have, wherever that stands.
+        entries.sort_by_key(|entry| entry.key.starts_with(TENANTS));
+        let mut seen = BTreeSet::new();
+        for entry in entries {
+            if !seen.insert(entry.key.clone()) {
                 let message = format!("'{}' is set twice; remove one", entry.key);
                 return Err(ConfigError::new(&entry.place, message));
             }
             config.set(&entry)?;
-            seen.push(entry.key);
         }
         let is_half = |r: &&RetentionRule| r.matchers.is_empty() || r.period_ms == 0;
         if let Some(rule) = config.retention.iter().find(is_half) {
@@ -139,16 +144,49 @@ impl ConfigFile {
             let wrong = |message| ConfigError::new(&entry.place, message);
             return self.set_retention(key, &entry.value).map_err(wrong);
         }
+        if let Some(path) = entry.key.strip_prefix(TENANTS) {
+            return self.set_tenant(path, entry);
+        }
+        if let Some(key) = entry.key.strip_prefix(LIMITS)
+            && let Some((_, form)) = limits::KEYS.iter().find(|(name, _)| *name == key)
+        {
+            let set = self.limits.set(key, &entry.value);
+            return set.ok_or_else(|| wrong_value(entry, form));
+        }
         let Some((_, form)) = KEYS.iter().find(|(key, _)| *key == entry.key) else {
-            let known = KEYS.iter().map(|(key, _)| *key);
-            let hint = did_you_mean(&entry.key, known);
+            let of_limits = limits::KEYS.iter().map(|(key, _)| format!("{LIMITS}{key}"));
+            let known: Vec<String> = KEYS
+                .iter()
+                .map(|(key, _)| (*key).to_owned())
+                .chain(of_limits)
+                .collect();
+            let hint = did_you_mean(&entry.key, known.iter().map(String::as_str));
             let message = format!("unknown key '{}'{hint}", entry.key);
             return Err(ConfigError::new(&entry.place, message));
         };
-        self.set_known(entry).ok_or_else(|| {
-            let message = format!("'{}' is '{}', but must be {form}", entry.key, entry.value);
-            ConfigError::new(&entry.place, message)
-        })
+        self.set_known(entry)
+            .ok_or_else(|| wrong_value(entry, form))
+    }
+
+    /// A limit of one tenant, whose name may have dots.
+    fn set_tenant(&mut self, path: &str, entry: &Entry) -> Result<(), ConfigError> {
+        let wrong = |message| Err(ConfigError::new(&entry.place, message));
+        let Some((name, key)) = path.rsplit_once('.') else {
+            return wrong("expected 'tenants:', a name, and limits below it".to_owned());
+        };
+        if let Err(what) = id::check(name) {
+            return wrong(what);
+        }
+        let keys = || limits::KEYS.iter().chain(&limits::TENANT_KEYS);
+        let Some((_, form)) = keys().find(|(known, _)| *known == key) else {
+            let hint = did_you_mean(key, keys().map(|(known, _)| *known));
+            return wrong(format!("unknown key '{key}' of a tenant{hint}"));
+        };
+        let limits = self.tenants.entry(name.to_owned());
+        // `limits` was read before.
+        let limits = limits.or_insert_with(|| self.limits.clone());
+        let set = limits.set(key, &entry.value);
+        set.ok_or_else(|| wrong_value(entry, form))
     }
 
     /// One of the two keys of a rule.
@@ -200,11 +238,6 @@ impl ConfigFile {
         };
         match entry.key.as_str() {
             "limits.max_request_size" => self.max_request_bytes = size(1 << 20)?,
-            "limits.max_line_size" => self.max_line_bytes = size(1 << 10)?,
-            "limits.max_labels" => {
-                let n = entry.value.parse().ok();
-                self.max_labels = n.filter(|n| (1..=1000).contains(n))?;
-            }
             "limits.max_ahead" => self.max_ahead = time()?,
             "own_metrics.interval" => {
                 let fits = |d: &Duration| d.is_zero() || *d >= Duration::from_secs(1);
@@ -214,6 +247,11 @@ impl ConfigFile {
         }
         Some(())
     }
+}
+
+fn wrong_value(entry: &Entry, form: &str) -> ConfigError {
+    let message = format!("'{}' is '{}', but must be {form}", entry.key, entry.value);
+    ConfigError::new(&entry.place, message)
 }
 
 /// A value and the dotted path of its key.
@@ -254,10 +292,10 @@ fn entries(name: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
             return fail("indented, but in no section");
         }
         let path: Vec<&str> = sections.iter().map(|(_, s)| s.as_str()).collect();
-        let key = unquoted(key.trim());
-        let key = path.into_iter().chain([key]).collect::<Vec<_>>().join(".");
+        let own = unquoted(key.trim());
+        let key = path.into_iter().chain([own]).collect::<Vec<_>>().join(".");
         match value.trim() {
-            "" => sections.push((indent, key.rsplit('.').next().unwrap_or("").to_owned())),
+            "" => sections.push((indent, own.to_owned())),
             value => entries.push(Entry {
                 key,
                 value: unquoted(value).to_owned(),
@@ -344,11 +382,56 @@ own_metrics:
     }
 
     #[test]
+    fn tenants_begin_with_the_limits_of_all() {
+        let text = "\
+tenants:
+  team.a:
+    max_series: 7
+    retention_time: 2d
+    query_max_samples: 1000
+  b:
+    ingestion_rate: 1MiB
+limits:
+  max_series: 100
+  max_streams: 5
+";
+        let config = ConfigFile::parse("k.yaml", text).unwrap();
+        assert_eq!(config.limits.max_series, 100);
+        let (a, b) = (&config.tenants["team.a"], &config.tenants["b"]);
+        assert_eq!((a.max_series, a.max_streams), (7, 5));
+        assert_eq!(a.retention, Some(Duration::from_secs(2 * 86_400)));
+        assert_eq!(a.query_max_samples, Some(1000));
+        assert_eq!((b.max_series, b.ingestion_rate_bytes), (100, 1 << 20));
+        for (text, expected) in [
+            (
+                "tenants:\n  a:\n    max_serie: 7\n",
+                "did you mean 'max_series'",
+            ),
+            (
+                "tenants:\n  a|b:\n    max_series: 7\n",
+                "unsupported character '|'",
+            ),
+            (
+                "tenants:\n  a:\n    max_series: few\n",
+                "'tenants.a.max_series' is 'few', but must be a whole number",
+            ),
+            ("tenants:\n  a: 7\n", "a name, and limits"),
+            (
+                "limits:\n  retention_time: 2d\n",
+                "unknown key 'limits.retention_time'",
+            ),
+        ] {
+            let error = ConfigFile::parse("k.yaml", text).unwrap_err().to_string();
+            assert!(error.contains(expected), "{text}: {error}");
+        }
+    }
+
+    #[test]
     fn a_file_with_all_keys_is_read() {
         let config = ConfigFile::parse("k.yaml", WHOLE).unwrap();
         assert_eq!(config.max_request_bytes, 16 << 20);
-        assert_eq!(config.max_line_bytes, 1 << 20);
-        assert_eq!(config.max_labels, 30);
+        assert_eq!(config.limits.max_line_bytes, 1 << 20);
+        assert_eq!(config.limits.max_labels, 30);
         assert_eq!(config.max_ahead, Duration::from_secs(3600));
         assert_eq!(config.own_metrics_interval, Duration::from_secs(30));
         let labels = [("cluster".to_owned(), "home # 1".to_owned())];

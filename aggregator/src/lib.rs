@@ -15,5 +15,6 @@ pub mod run;
 pub mod server;
 pub mod settings;
 pub mod telemetry;
+pub mod tenants;
 pub mod tools;
 pub mod ui;

@@ -8,16 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
-use kansoku_store::{Options, Recovery, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle as Task;
 
-use crate::api::deletes;
 use crate::app::App;
 use crate::housekeeping::{self, Stop};
+use crate::server;
 use crate::settings::Settings;
-use crate::{journal, server};
 
 /// A running aggregator.
 #[derive(Debug)]
@@ -81,35 +79,23 @@ fn instance(address: SocketAddr) -> String {
 }
 
 impl Running {
-    /// Opens the store, which may take a while, and starts its upkeep.
+    /// Opens the store of the default tenant, which may take a while, and starts the upkeep of all.
     ///
     /// # Errors
     /// When the store cannot be opened, with the cure.
     pub async fn open_store(&mut self) -> Result<(), String> {
-        let settings = &self.app.settings;
-        let options = Options {
-            memory_limit_bytes: settings.memory_limit_bytes,
-            retention_ms: settings.retention_ms(),
-            retention_bytes: Some(settings.retention_bytes).filter(|bytes| *bytes > 0),
-            retention_rules: settings.config.retention.clone(),
-            parse_selector: deletes::parse_selector,
-            delete_cancel_ms: i64::try_from(settings.delete_cancel_period.as_millis())
-                .unwrap_or(i64::MAX),
-            ..Options::new(&settings.storage_path)
-        };
-        let path = settings.storage_path.display().to_string();
-        let opened = tokio::task::spawn_blocking(move || Store::open(options)).await;
-        let (store, recovery) = opened
-            .map_err(|_| format!("failed to open the store {path} by a mistake of this program"))?
-            .map_err(|e| format!("failed to open the store {path}: {e} (--storage.path)"))?;
-        tell(&path, &recovery);
-        let store = Arc::new(store);
+        let app = self.app.clone();
+        let opened = tokio::task::spawn_blocking(move || app.tenants.open()).await;
+        opened.map_err(|_| "failed to open the store by a mistake of this program")??;
         let fail = |e: std::io::Error| format!("failed to start a thread: {e}");
         let (app, stop) = (&self.app, &self.stop_threads);
-        let upkeep = housekeeping::start_upkeep(app.clone(), store.clone(), stop.clone());
+        let upkeep = housekeeping::start_upkeep(app.clone(), stop.clone());
         self.threads.push(upkeep.map_err(fail)?);
-        app.set_store(store.clone());
-        let own = housekeeping::start_own_metrics(app.clone(), store, stop.clone());
+        if app.tenants.is_on() {
+            let flushes = housekeeping::start_flushes(app.clone(), stop.clone());
+            self.threads.push(flushes.map_err(fail)?);
+        }
+        let own = housekeeping::start_own_metrics(app.clone(), stop.clone());
         self.threads.extend(own.map_err(fail)?);
         Ok(())
     }
@@ -127,8 +113,10 @@ impl Running {
             for thread in threads {
                 let _ = thread.join();
             }
-            app.store()
-                .map_or(Ok(()), |store| store.flush().map(|_| ()))
+            let stores = app.tenants.open_stores();
+            // All of them, whatever becomes of one.
+            let flushed = stores.iter().map(|(_, store)| store.flush().map(drop));
+            flushed.fold(Ok(()), Result::and)
         });
         match flushed.await {
             Ok(Ok(())) => Ok(()),
@@ -137,27 +125,5 @@ impl Running {
             )),
             Err(_) => Err("failed to write everything out by a mistake of this program".into()),
         }
-    }
-}
-
-fn tell(path: &str, recovery: &Recovery) {
-    journal::info(&format!(
-        "store {path} is open: {} parts, {} records in {} entries of {} WAL segments",
-        recovery.parts, recovery.wal_records, recovery.wal_entries, recovery.wal_segments
-    ));
-    if recovery.torn_bytes > 0 {
-        journal::warn(&format!(
-            "the WAL ended in {} bytes of an append that was never acknowledged; they were cut off",
-            recovery.torn_bytes
-        ));
-    }
-    for damage in &recovery.damaged {
-        journal::error(&format!(
-            "damage in {} at byte {}, {} bytes: {}",
-            damage.path.display(),
-            damage.offset_bytes,
-            damage.len_bytes,
-            damage.what
-        ));
     }
 }

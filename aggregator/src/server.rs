@@ -161,10 +161,23 @@ struct Input<'a> {
 
 async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     let route = input.route;
-    if route.needs_store && app.store().is_none() {
+    if route.needs_store && !app.tenants.is_ready() {
         body::discard(incoming).await;
         return routes::not_ready(route).retry_after(1);
     }
+    let writes = matches!(route.accepts, Accepts::Body(_));
+    let tenant = if route.needs_store {
+        app.tenants.of_request(input.headers, writes)
+    } else {
+        Ok(app.tenants.default().clone())
+    };
+    let tenant = match tenant {
+        Ok(tenant) => tenant,
+        Err((status, message)) => {
+            body::discard(incoming).await;
+            return routes::refused(route, status, &message);
+        }
+    };
     let max_bytes = match route.accepts {
         Accepts::Nothing => 0,
         Accepts::Form | Accepts::Change(_) => FORM_MAX_BYTES,
@@ -186,7 +199,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
         }
         content = match body::read(incoming, input.headers, max_bytes).await {
             Ok(content) => content,
-            Err(error) => return routes::bad_request(route, error.status, &error.message),
+            Err(error) => return routes::refused(route, error.status, &error.message),
         };
     }
     let mut form = Form::default();
@@ -197,9 +210,10 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     }
     if let Err(message) = read.and_then(|()| form.read(input.query)) {
         let message = format!("error parsing form values: {message}");
-        return routes::bad_request(route, StatusCode::BAD_REQUEST, &message);
+        return routes::refused(route, StatusCode::BAD_REQUEST, &message);
     }
     let call = Call {
+        tenant,
         method: input.method,
         form,
         path_value: input.path_value,

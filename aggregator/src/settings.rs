@@ -9,10 +9,12 @@ use std::time::Duration;
 
 use clap::Parser;
 use kansoku_model::plugin::parse_size;
+use kansoku_model::tenant as id;
 use kansoku_query::number::parse_duration_ms;
 
 use crate::config_file::ConfigFile;
 use crate::journal::Level;
+use crate::tenants::limits::Limits;
 use crate::tools::Tool;
 
 /// The central service of kansoku: takes metrics and logs in, keeps them, answers queries.
@@ -71,6 +73,28 @@ pub struct Settings {
     #[arg(long = "storage.delete-cancel-period", value_name = "DURATION", default_value = "24h",
         value_parser = parse_duration)]
     pub delete_cancel_period: Duration,
+
+    /// Keep the data of several tenants apart: every request names its own in X-Scope-OrgID.
+    ///
+    /// Off, the header means nothing. What was stored before belongs to the default tenant.
+    #[arg(long = "tenants.enabled")]
+    pub tenants: bool,
+
+    /// The tenant to which belongs what lies in --storage.path itself: what was stored without
+    /// tenants, and metrics of the aggregator's own.
+    #[arg(long = "tenants.default", value_name = "NAME", default_value = "anonymous",
+        value_parser = parse_tenant)]
+    pub default_tenant: String,
+
+    /// The most tenants that may have data; requests of further ones are refused.
+    #[arg(long = "tenants.max", value_name = "N", default_value_t = 1000,
+        value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub max_tenants: u32,
+
+    /// A tenant's store is written out and closed when nothing was sent or asked for so long.
+    #[arg(long = "tenants.idle-timeout", value_name = "DURATION", default_value = "15m",
+        value_parser = parse_positive_duration)]
+    pub tenant_idle: Duration,
 
     /// A configuration file; the flags alone are enough for most.
     #[arg(long = "config.file", value_name = "FILE")]
@@ -144,21 +168,46 @@ impl Settings {
         }
         let longest = self.retention_ms().unwrap_or(i64::MAX);
         let rules = &self.config.retention;
-        match rules.iter().find(|rule| rule.period_ms >= longest) {
-            Some(rule) => Err(format!(
+        if let Some(rule) = rules.iter().find(|rule| rule.period_ms >= longest) {
+            return Err(format!(
                 "retention.{}.period is not shorter than --storage.retention.time, which nothing outlives; raise that one",
                 rule.name
+            ));
+        }
+        match self.config.tenants.keys().next() {
+            Some(name) if !self.tenants => Err(format!(
+                "tenants.{name} has no effect without --tenants.enabled; give that flag, or write its limits below 'limits'"
             )),
-            None => Ok(()),
+            _ => Ok(()),
         }
     }
 
     /// The retention the store is told: none in test mode, whose samples are decades old.
     #[must_use]
     pub fn retention_ms(&self) -> Option<i64> {
-        let keeps_all = self.test_mode || self.retention.is_zero();
-        (!keeps_all).then(|| i64::try_from(self.retention.as_millis()).unwrap_or(i64::MAX))
+        self.retention_ms_of(&self.config.limits)
     }
+
+    /// The same for a tenant.
+    #[must_use]
+    pub fn retention_ms_of(&self, limits: &Limits) -> Option<i64> {
+        let retention = limits.retention.unwrap_or(self.retention);
+        let keeps_all = self.test_mode || retention.is_zero();
+        (!keeps_all).then(|| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// The limits of a tenant.
+    #[must_use]
+    pub fn limits_of(&self, tenant: &str) -> &Limits {
+        self.config
+            .tenants
+            .get(tenant)
+            .unwrap_or(&self.config.limits)
+    }
+}
+
+fn parse_tenant(text: &str) -> Result<String, String> {
+    id::check(text).map(|()| text.to_owned())
 }
 
 fn parse_bytes(text: &str) -> Result<u64, String> {
@@ -167,7 +216,7 @@ fn parse_bytes(text: &str) -> Result<u64, String> {
 
 const DURATION_FORM: &str = "expected a duration such as 15d, 12h, 1h30m or 250ms";
 
-fn parse_duration(text: &str) -> Result<Duration, String> {
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let ms = parse_duration_ms(text)
         .ok()
         .and_then(|ms| u64::try_from(ms).ok());
@@ -240,6 +289,7 @@ mod tests {
             (&["--web.max-connections=0"], "1..=65536"),
             (&["--storage.pth=x"], "--storage.path"),
             (&["--log.level=loud"], "debug"),
+            (&["--tenants.default=a/b"], "unsupported character '/'"),
             (
                 &["--config.file=/nonexistent/kansoku.yaml"],
                 "failed to read the configuration /nonexistent/kansoku.yaml",

@@ -23,6 +23,7 @@ pub mod resource;
 pub mod select;
 pub mod source;
 pub mod stream;
+pub mod tenant;
 
 pub use fields::{
     Extraction, Field, FieldBlock, FieldForm, FieldGroup, FieldValues, FieldsWanted, PatternPiece,

@@ -11,6 +11,7 @@ use kansoku_store::{DeleteKind, Selector, Store, StoreError};
 
 use crate::app::App;
 use crate::journal;
+use crate::tenants::{NoStore, Tenant};
 
 /// Reads the selector of a delete: PromQL's of samples, LogQL's with line filters of logs.
 ///
@@ -38,27 +39,48 @@ pub fn new_id() -> String {
     format!("{:016x}", RandomState::new().build_hasher().finish())
 }
 
-/// Runs `work` on a thread that may block, and tells how long it took.
+/// Runs `work` on a tenant's store, on a thread that may block, and tells how long it took. A tenant without
+/// data has the default answer.
 ///
 /// # Errors
 /// The store's, or 500 for a mistake of this program.
-pub async fn run<T: Send + 'static>(
+pub async fn run<T: Default + Send + 'static>(
     app: &Arc<App>,
+    tenant: &Arc<Tenant>,
     what: String,
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, (StatusCode, String)> {
     let begun = Instant::now();
-    let worker = app.clone();
-    let done = tokio::task::spawn_blocking(move || worker.store().map(|store| work(store)));
-    let error = match done.await {
-        Ok(Some(Ok(value))) => {
-            journal::info(&format!("{what}: done in {:?}", begun.elapsed()));
-            return Ok(value);
+    let shown = format!("{what}{}", tenant.shown());
+    let done = run_quietly(app, tenant, what, work).await?;
+    journal::info(&format!("{shown}: done in {:?}", begun.elapsed()));
+    Ok(done)
+}
+
+/// The same without a word of what went well: for what changes nothing.
+///
+/// # Errors
+/// As for `run`.
+pub async fn run_quietly<T: Default + Send + 'static>(
+    app: &Arc<App>,
+    tenant: &Arc<Tenant>,
+    what: String,
+    work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, (StatusCode, String)> {
+    let what = format!("{what}{}", tenant.shown());
+    let (worker, tenant) = (app.clone(), tenant.clone());
+    let done = tokio::task::spawn_blocking(move || {
+        // Where there is nothing, nothing is to be done.
+        match tenant.existing_store(&worker.tenants.opener) {
+            Ok(store) => Ok(store.map_or_else(|| Ok(T::default()), |store| work(&store))),
+            Err(why) => Err(why),
         }
-        Ok(Some(Err(error))) => error,
-        Ok(None) => {
-            let text = "the store is being recovered; try again later";
-            return Err((StatusCode::SERVICE_UNAVAILABLE, text.into()));
+    });
+    let error = match done.await {
+        Ok(Ok(Ok(value))) => return Ok(value),
+        Ok(Ok(Err(error)) | Err(NoStore::Failed(error))) => error,
+        Ok(Err(why @ NoStore::Recovering)) => {
+            return Err((StatusCode::SERVICE_UNAVAILABLE, why.to_string()));
         }
         Err(panic) => {
             journal::error(&format!("{what}: a mistake of this program: {panic}"));

@@ -14,6 +14,7 @@ use tokio::time::timeout_at;
 use crate::app::App;
 use crate::journal;
 use crate::telemetry::QueryKind;
+use crate::tenants::Tenant;
 
 /// Slots for running queries.
 #[derive(Debug)]
@@ -106,6 +107,7 @@ impl Drop for EndWhenDropped {
 /// When it did not end by itself. What `work` itself answers is in the `Ok`.
 pub async fn run<T, E>(
     app: &Arc<App>,
+    tenant: &Tenant,
     kind: QueryKind,
     timeout: Duration,
     work: impl FnOnce(&App, &Interrupt) -> Result<T, E> + Send + 'static,
@@ -120,7 +122,7 @@ where
         begun: Instant::now(),
         succeeded: false,
     };
-    let done = run_uncounted(app, timeout, work).await;
+    let done = run_uncounted(app, tenant, timeout, work).await;
     count.succeeded = matches!(done, Ok(Ok(_)));
     done
 }
@@ -142,6 +144,7 @@ impl Drop for CountWhenDropped<'_> {
 
 async fn run_uncounted<T, E>(
     app: &Arc<App>,
+    tenant: &Tenant,
     timeout: Duration,
     work: impl FnOnce(&App, &Interrupt) -> Result<T, E> + Send + 'static,
 ) -> Result<Result<T, E>, Interrupted>
@@ -154,8 +157,15 @@ where
         return Err(Interrupted::TimedOutInQueue);
     }
     let deadline = tokio::time::Instant::now() + timeout;
-    let slot = timeout_at(deadline, app.gate.slots.clone().acquire_owned()).await;
-    let Ok(slot) = slot else {
+    // The tenant's own first: who waits for that takes no place from others.
+    let own = async {
+        match &tenant.slots {
+            Some(slots) => slots.clone().acquire_owned().await.ok(),
+            None => None,
+        }
+    };
+    let both = async { (own.await, app.gate.slots.clone().acquire_owned().await) };
+    let Ok(slots) = timeout_at(deadline, both).await else {
         return Err(Interrupted::TimedOutInQueue);
     };
     let interrupt = Interrupt::default();
@@ -163,7 +173,7 @@ where
     let worker = app.clone();
     let thread = tokio::task::spawn_blocking(move || {
         let done = work(&worker, &interrupt);
-        drop(slot);
+        drop(slots);
         done
     });
     match timeout_at(deadline, thread).await {
@@ -205,14 +215,24 @@ mod tests {
     async fn results_and_panics_come_back() {
         let app = app();
         let kind = QueryKind::PromqlInstant;
-        let done = run(&app, kind, LONG, |_, _| Ok::<_, ()>(7)).await;
+        let done = run(&app, app.tenants.default(), kind, LONG, |_, _| {
+            Ok::<_, ()>(7)
+        })
+        .await;
         assert_eq!(done, Ok(Ok(7)));
-        let done = run(&app, kind, LONG, |_, _| -> Result<(), ()> {
-            panic!("on purpose, for the test")
-        });
+        let done = run(
+            &app,
+            app.tenants.default(),
+            kind,
+            LONG,
+            |_, _| -> Result<(), ()> { panic!("on purpose, for the test") },
+        );
         assert_eq!(done.await, Err(Interrupted::Panicked));
         // The slot came back both times.
-        let done = run(&app, kind, LONG, |_, _| Err::<(), _>("no")).await;
+        let done = run(&app, app.tenants.default(), kind, LONG, |_, _| {
+            Err::<(), _>("no")
+        })
+        .await;
         assert_eq!(done, Ok(Err("no")));
         assert_eq!(app.gate.n_running(), 0);
     }
@@ -222,10 +242,13 @@ mod tests {
         let app = app();
         let kind = QueryKind::PromqlInstant;
         let soon = Duration::from_millis(1);
-        let done = run(&app, kind, soon, endless).await;
+        let done = run(&app, app.tenants.default(), kind, soon, endless).await;
         assert_eq!(done, Err(Interrupted::TimedOut));
         // Only possible when the first has really ended.
-        let done = run(&app, kind, LONG, |_, _| Ok::<_, ()>(())).await;
+        let done = run(&app, app.tenants.default(), kind, LONG, |_, _| {
+            Ok::<_, ()>(())
+        })
+        .await;
         assert_eq!(done, Ok(Ok(())));
     }
 
@@ -236,17 +259,32 @@ mod tests {
         let (holder, holds) = (app.clone(), Arc::new(tokio::sync::Notify::new()));
         let told = holds.clone();
         let holding = tokio::spawn(async move {
-            run(&holder, kind, LONG, move |app, interrupt| {
-                told.notify_one();
-                endless(app, interrupt)
-            })
+            run(
+                &holder,
+                holder.tenants.default(),
+                kind,
+                LONG,
+                move |app, interrupt| {
+                    told.notify_one();
+                    endless(app, interrupt)
+                },
+            )
             .await
         });
         holds.notified().await;
-        let done = run(&app, kind, Duration::from_millis(1), |_, _| Ok::<_, ()>(()));
+        let done = run(
+            &app,
+            app.tenants.default(),
+            kind,
+            Duration::from_millis(1),
+            |_, _| Ok::<_, ()>(()),
+        );
         assert_eq!(done.await, Err(Interrupted::TimedOutInQueue));
         holding.abort();
-        let done = run(&app, kind, LONG, |_, _| Ok::<_, ()>(())).await;
+        let done = run(&app, app.tenants.default(), kind, LONG, |_, _| {
+            Ok::<_, ()>(())
+        })
+        .await;
         assert_eq!(done, Ok(Ok(())));
     }
 }

@@ -24,13 +24,16 @@ pub fn ready_loki(app: &App, _: &Call) -> Reply {
 
 fn readiness(app: &App, good: &str) -> Reply {
     let bad = |text: &str| Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
-    match app.store() {
-        None => bad("not ready: the store is being recovered"),
-        Some(store) if store.stats().poisoned => bad(
-            "not ready: the store refuses writes since a write failed; check the disk and restart",
-        ),
-        Some(_) => Reply::text(StatusCode::OK, good),
+    if !app.tenants.is_ready() {
+        return bad("not ready: the store is being recovered");
     }
+    let stores = app.tenants.open_stores();
+    if stores.iter().any(|(_, store)| store.is_poisoned()) {
+        return bad(
+            "not ready: the store refuses writes since a write failed; check the disk and restart",
+        );
+    }
+    Reply::text(StatusCode::OK, good)
 }
 
 /// `/metrics`: its own metrics.

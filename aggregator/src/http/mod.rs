@@ -10,6 +10,8 @@ pub mod patience;
 pub mod reply;
 pub mod routes;
 
+use std::sync::Arc;
+
 use hyper::body::Bytes;
 use hyper::header::AsHeaderName;
 use hyper::{HeaderMap, Method};
@@ -17,9 +19,13 @@ use hyper::{HeaderMap, Method};
 pub use form::Form;
 pub use reply::Reply;
 
+use crate::tenants::Tenant;
+
 /// One request.
 #[derive(Debug)]
 pub struct Call {
+    /// Whose data it is about.
+    pub tenant: Arc<Tenant>,
     pub method: Method,
     /// Parameters of the URL and of a form body; those of the body come first, as in Go.
     pub form: Form,

@@ -49,6 +49,7 @@ pub struct Route {
     /// `{}` stands for one segment, which the handler gets unescaped.
     pub path: &'static str,
     pub accepts: Accepts,
+    /// It is about data: it needs the store to be open, and where tenants are on it needs one.
     pub needs_store: bool,
     pub voice: Voice,
     pub handle: fn(Arc<App>, Call) -> Answer,
@@ -112,7 +113,7 @@ const fn plain_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -
 const CHANGE: Accepts = Accepts::Change("POST, PUT, OPTIONS");
 
 /// All of them; the first match wins.
-const ROUTES: &[Route] = &[
+pub const ROUTES: &[Route] = &[
     // ingest
     ingest_route("/api/v1/frames", ingest::frames::max_bytes, |a, c| {
         Box::pin(ingest::frames::receive(a, c))
@@ -216,6 +217,9 @@ const ROUTES: &[Route] = &[
     loki_route("/loki/api/v1/index/volume", |a, c| {
         Box::pin(loki::volume::volume(a, c))
     }),
+    loki_route("/loki/api/v1/index/volume_range", |a, c| {
+        Box::pin(loki::volume::volume_range(a, c))
+    }),
     plain_route("/loki/api/v1/status/buildinfo", |a, c| {
         now(loki::labels::build_info(&a, &c))
     }),
@@ -297,9 +301,9 @@ pub fn not_ready(route: &Route) -> Reply {
     }
 }
 
-/// The answer to a request that could not be read.
+/// The answer to a request that could not be read, or is nobody's.
 #[must_use]
-pub fn bad_request(route: &Route, status: StatusCode, message: &str) -> Reply {
+pub fn refused(route: &Route, status: StatusCode, message: &str) -> Reply {
     match route.voice {
         Voice::Prometheus => prometheus::envelope::error(status, "bad_data", message),
         Voice::Plain => Reply::text(status, message),

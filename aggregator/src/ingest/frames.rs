@@ -9,12 +9,14 @@ use hyper::StatusCode;
 use kansoku_model::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
 use kansoku_model::{Frame, FrameError};
 use kansoku_store::Incoming;
+use serde_json::json;
 
 use super::{IngestError, Outcome};
 use crate::app::App;
 use crate::http::body::Coding;
 use crate::http::{Call, Reply};
 use crate::telemetry::Protocol;
+use crate::tenants::Tenant;
 
 /// One frame of the largest size.
 #[must_use]
@@ -32,29 +34,36 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
     let done = super::run(
         &app,
         Protocol::Frames,
-        call.body,
+        call,
         coding,
         max_bytes,
-        |_, store, body| {
+        |ingest, body| {
             let frames = split(body).map_err(|e| IngestError::Bad(StatusCode::BAD_REQUEST, e))?;
-            let appended = store.append(frames)?;
-            let outcome = Outcome {
-                accepted: appended.accepted,
-                duplicates: appended.duplicates,
-                refused: 0,
-            };
-            Ok((outcome, appended))
+            let mut outcome = Outcome::default();
+            outcome.add(ingest.store.append(frames)?);
+            let answer = answer(&outcome, ingest.tenant);
+            Ok((outcome, answer))
         },
     );
     match done.await {
-        Ok(done) => Reply::json(
-            StatusCode::OK,
-            format!(
-                r#"{{"accepted":{},"duplicates":{}}}"#,
-                done.accepted, done.duplicates
-            ),
-        ),
+        Ok(answer) => Reply::json(StatusCode::OK, answer),
         Err(reply) => reply,
+    }
+}
+
+/// How many records were taken. What limits kept out is told and never wanted again: the rest of its range is
+/// delivered, and existing series and streams behind it must not wait.
+fn answer(outcome: &Outcome, tenant: &Tenant) -> String {
+    let (accepted, duplicates) = (outcome.accepted, outcome.duplicates);
+    match outcome.limit_text(tenant) {
+        None => format!(r#"{{"accepted":{accepted},"duplicates":{duplicates}}}"#),
+        Some(error) => json!({
+            "accepted": accepted,
+            "duplicates": duplicates,
+            "refused": outcome.refused,
+            "error": error,
+        })
+        .to_string(),
     }
 }
 

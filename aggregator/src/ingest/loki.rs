@@ -1,7 +1,8 @@
 //! `POST /loki/api/v1/push`: Loki's push, JSON or snappy-compressed protobuf.
 //!
 //! The statuses are Loki's: 204 when all was taken; 400 with the first reason when something was
-//! refused, and what was good is kept.
+//! refused, and what was good is kept; 429 when there are too many streams and nothing of the push was kept,
+//! since senders repeat that, and what was kept would be there twice.
 
 use std::sync::Arc;
 
@@ -32,11 +33,11 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
     let done = super::run(
         &app,
         Protocol::Loki,
-        call.body,
+        call,
         coding,
         max_bytes,
-        move |app, store, body| {
-            let limits = app.loki_limits();
+        move |ingest, body| {
+            let limits = ingest.app.loki_limits(ingest.tenant);
             let push = if is_json {
                 loki_json::decode(body, &limits)
             } else {
@@ -49,23 +50,48 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
             };
             if !push.batches.is_empty() {
                 let batches = push.batches.into_iter().map(RecordBatch::Logs);
-                let appended = store.append(batches.map(Incoming::Batch).collect())?;
-                outcome.accepted = appended.accepted;
-                outcome.duplicates = appended.duplicates;
+                let batches = batches.map(Incoming::Batch).collect();
+                outcome.add(ingest.store.append(batches)?);
             }
-            Ok((outcome, push.refused))
+            let limited = outcome.limit_text(ingest.tenant);
+            // Nothing was stored, so it may come again without being there twice.
+            let comes_again = limited.is_some()
+                && outcome.accepted == 0
+                && push.refused.count == 0
+                && outcome.limited.is_of_streams_only();
+            let told = Told {
+                n_refused: outcome.refused,
+                first: push.refused.first.or(limited),
+                comes_again,
+            };
+            Ok((outcome, told))
         },
     );
     match done.await {
-        Ok(refused) => match refused.first {
-            None => Reply::empty(StatusCode::NO_CONTENT),
-            Some(first) if refused.count == 1 => Reply::text(StatusCode::BAD_REQUEST, first),
-            Some(first) => {
-                let text = format!("{first}; {} entries in all were refused", refused.count);
-                Reply::text(StatusCode::BAD_REQUEST, text)
-            }
-        },
+        Ok(told) => told.reply(),
         Err(reply) => reply,
+    }
+}
+
+/// What is told of entries that were not taken.
+struct Told {
+    n_refused: u64,
+    first: Option<String>,
+    comes_again: bool,
+}
+
+impl Told {
+    fn reply(self) -> Reply {
+        let Some(mut text) = self.first else {
+            return Reply::empty(StatusCode::NO_CONTENT);
+        };
+        if self.n_refused > 1 {
+            text = format!("{text}; {} entries in all were refused", self.n_refused);
+        }
+        if self.comes_again {
+            return Reply::text(StatusCode::TOO_MANY_REQUESTS, text).retry_after(30);
+        }
+        Reply::text(StatusCode::BAD_REQUEST, text)
     }
 }
 

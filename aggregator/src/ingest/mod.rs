@@ -8,16 +8,17 @@ pub mod loki;
 pub mod remote_write;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use hyper::StatusCode;
-use hyper::body::Bytes;
-use kansoku_store::{Store, StoreError};
+use kansoku_store::{Appended, Refused, Store, StoreError};
 
 use crate::app::App;
-use crate::http::Reply;
 use crate::http::body::{BodyError, Coding};
+use crate::http::{Call, Reply};
 use crate::journal;
 use crate::telemetry::Protocol;
+use crate::tenants::{Discard, NoStore, Tenant};
 
 /// What a decoded body takes at the most while it becomes batches, in multiples of its length:
 /// texts, slices and times, measured on one-byte lines.
@@ -38,6 +39,25 @@ pub struct Outcome {
     pub duplicates: u64,
     /// Records that were not taken.
     pub refused: u64,
+    /// Those of them that limits of the tenant kept out.
+    pub limited: Refused,
+}
+
+impl Outcome {
+    /// Adds what an append did.
+    pub fn add(&mut self, appended: Appended) {
+        self.accepted += appended.accepted;
+        self.duplicates += appended.duplicates;
+        self.refused += appended.refused.total();
+        self.limited = appended.refused;
+    }
+
+    /// What the limits of the tenant kept out, as it is told.
+    #[must_use]
+    pub fn limit_text(&self, tenant: &Tenant) -> Option<String> {
+        let first = self.limited.first.as_deref()?;
+        Some(format!("{first} ({}){}", tenant.section(), tenant.shown()))
+    }
 }
 
 /// Why a body as a whole was not taken.
@@ -45,6 +65,12 @@ pub struct Outcome {
 pub enum IngestError {
     /// The sender's fault: repeating it is useless.
     Bad(StatusCode, String),
+    /// More than the tenant may send now.
+    TooFast {
+        n_bytes: usize,
+        wait: Duration,
+    },
+    NotOpen(NoStore),
     Store(StoreError),
 }
 
@@ -54,22 +80,37 @@ impl From<BodyError> for IngestError {
     }
 }
 
+impl From<NoStore> for IngestError {
+    fn from(why: NoStore) -> Self {
+        Self::NotOpen(why)
+    }
+}
+
 impl From<StoreError> for IngestError {
     fn from(error: StoreError) -> Self {
         Self::Store(error)
     }
 }
 
-/// Decompresses `body` and runs `work` (decode and append) on a thread that may block, within the
+/// What decoding and appending a body may use.
+#[derive(Debug)]
+pub struct Ingest<'a> {
+    pub app: &'a App,
+    pub tenant: &'a Tenant,
+    pub store: &'a Store,
+}
+
+/// Decompresses the body of a call and runs `work` (decode and append) on a thread that may block, within the
 /// budget for decoded bodies; counts what came of it; words failures.
 pub async fn run<T: Send + 'static>(
     app: &Arc<App>,
     protocol: Protocol,
-    body: Bytes,
+    call: Call,
     coding: Coding,
     max_bytes: usize,
-    work: impl FnOnce(&App, &Store, &[u8]) -> Result<(Outcome, T), IngestError> + Send + 'static,
+    work: impl FnOnce(&Ingest<'_>, &[u8]) -> Result<(Outcome, T), IngestError> + Send + 'static,
 ) -> Result<T, Reply> {
+    let Call { tenant, body, .. } = call;
     let bound = coding.decoded_bound(&body, max_bytes);
     let Some(share) = app.decoded.take(bound.saturating_mul(BATCH_FACTOR)).await else {
         let text = "too many requests are being decoded; try again later";
@@ -77,13 +118,23 @@ pub async fn run<T: Send + 'static>(
         return Err(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(5));
     };
     let n_bytes = body.len();
-    let worker = app.clone();
+    let (worker, own) = (app.clone(), tenant.clone());
     // The share moves along: a client that leaves does not end the work it has begun.
     let done = tokio::task::spawn_blocking(move || {
         let _share = share;
-        let store = worker.store().ok_or_else(not_open)?;
         let plain = coding.decode(&body, max_bytes)?;
-        work(&worker, store, &plain)
+        let taken = own.rate.take(plain.len(), Instant::now());
+        taken.map_err(|wait| IngestError::TooFast {
+            n_bytes: plain.len(),
+            wait,
+        })?;
+        let store = own.store(&worker.tenants.opener)?;
+        let ingest = Ingest {
+            app: &worker,
+            tenant: &own,
+            store: &store,
+        };
+        work(&ingest, &plain)
     });
     let done = done.await.unwrap_or_else(|panic| {
         journal::error(&format!(
@@ -95,24 +146,38 @@ pub async fn run<T: Send + 'static>(
     match done {
         Ok((outcome, value)) => {
             app.telemetry.ingested(protocol, n_bytes, &outcome);
+            tenant.discard_refused(&outcome.limited);
+            let invalid = outcome.refused - outcome.limited.total();
+            tenant.discard(Discard::Invalid, invalid);
             Ok(value)
         }
         Err(error) => {
             app.telemetry.ingest_failed(protocol);
-            Err(error_reply(app, error))
+            Err(error_reply(app, &tenant, error))
         }
     }
 }
 
-fn not_open() -> IngestError {
-    let text = "not ready: the store is being recovered".into();
-    IngestError::Bad(StatusCode::SERVICE_UNAVAILABLE, text)
-}
-
 /// A status that tells a sender what to do: 4xx drop it, 503 and 507 come back with it.
-fn error_reply(app: &App, error: IngestError) -> Reply {
+fn error_reply(app: &App, tenant: &Tenant, error: IngestError) -> Reply {
     let error = match error {
         IngestError::Bad(status, message) => return Reply::text(status, message),
+        IngestError::NotOpen(why) => {
+            let text = why.to_string();
+            app.troubles.error(&text);
+            return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(5);
+        }
+        IngestError::TooFast { n_bytes, wait } => {
+            tenant.discard(Discard::RateLimited, 1);
+            let text = format!(
+                "ingestion rate limit exceeded{}: {} bytes/sec, while attempting to ingest {n_bytes} bytes; send less, or raise ingestion_rate ({})",
+                tenant.shown(),
+                tenant.limits.ingestion_rate_bytes,
+                tenant.section()
+            );
+            let seconds = u32::try_from(wait.as_secs() + 1).unwrap_or(u32::MAX);
+            return Reply::text(StatusCode::TOO_MANY_REQUESTS, text).retry_after(seconds);
+        }
         IngestError::Store(error) => error,
     };
     let text = error.to_string();

@@ -1,7 +1,8 @@
 //! `POST /api/v1/write`: Prometheus remote write 1.0.
 //!
 //! The rule of its senders decides the statuses: they repeat a 5xx for ever and drop a 4xx. So a
-//! fault of the data is 400 with what was good kept, and only the store's own trouble is 5xx.
+//! fault of the data, or a series too many, is 400 with what was good kept, and only the store's own
+//! trouble is 5xx.
 
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use kansoku_model::{Labels, RecordBatch};
 use kansoku_parsers::wire::remote_write;
 use kansoku_store::{Incoming, SampleWriter};
 
-use super::{IngestError, Outcome};
+use super::{Ingest, IngestError, Outcome};
 use crate::app::App;
 use crate::http::body::Coding;
 use crate::http::{Call, Reply};
@@ -42,14 +43,16 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
     let done = super::run(
         &app,
         Protocol::RemoteWrite,
-        call.body,
+        call,
         coding,
         max_bytes,
-        |app, store, body| {
+        |ingest, body| {
+            let Ingest { app, tenant, store } = ingest;
             let series = store.series();
             let mut sink = Sink(SampleWriter::new(&series));
-            let request = remote_write::decode_into(body, &app.remote_write_limits(), &mut sink)
-                .map_err(|e| IngestError::Bad(StatusCode::BAD_REQUEST, e.to_string()))?;
+            let request =
+                remote_write::decode_into(body, &app.remote_write_limits(tenant), &mut sink)
+                    .map_err(|e| IngestError::Bad(StatusCode::BAD_REQUEST, e.to_string()))?;
             let mut outcome = Outcome {
                 refused: request.refused.count as u64,
                 ..Outcome::default()
@@ -64,11 +67,16 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
                 incoming.push(Incoming::Samples(samples));
             }
             if !incoming.is_empty() {
-                let appended = store.append(incoming)?;
-                outcome.accepted = appended.accepted;
-                outcome.duplicates = appended.duplicates;
+                outcome.add(store.append(incoming)?);
             }
-            Ok((outcome, (request.n_samples, request.refused)))
+            // Those that a limit keeps out were good to the decoder.
+            let limited = outcome.limit_text(tenant);
+            let n_limited = outcome.limited.total() as usize;
+            let mut refused = request.refused;
+            refused.count += n_limited;
+            refused.first = refused.first.or(limited);
+            let n_samples = request.n_samples.saturating_sub(n_limited);
+            Ok((outcome, (n_samples, refused)))
         },
     );
     match done.await {

@@ -33,9 +33,13 @@ pub fn collect(app: &App, time_ms: i64) -> MetricBatch {
     ingest(app, &mut out);
     queries(app, &mut out);
     http(app, &mut out);
-    if let Some(store) = app.store() {
-        store_stats(&store.stats(), &mut out);
+    let stores = app.tenants.open_stores();
+    if !stores.is_empty() {
+        let mut all = Stats::default();
+        stores.iter().for_each(|(_, s)| all.add(&s.stats()));
+        store_stats(&all, &mut out);
     }
+    tenants(app, stores.len(), &mut out);
     let failed = app.telemetry.failed_maintenance.load(Ordering::Relaxed);
     single(
         &mut out,
@@ -100,6 +104,30 @@ fn ingest(app: &App, out: &mut MetricBatch) {
             let value = counter.load(Ordering::Relaxed) as f64;
             out.sample(family, &[("protocol", protocol.name())], value);
         }
+    }
+}
+
+fn tenants(app: &App, n_open: usize, out: &mut MetricBatch) {
+    let all = app.tenants.all();
+    let help =
+        "Samples and log entries that were not taken, by reason; of rate_limited the requests.";
+    let family = out.new_family("kansoku_ingest_discarded_total", Counter, help);
+    for tenant in &all {
+        let name = [("tenant", tenant.name())];
+        for (reason, n) in tenant.discarded() {
+            // A series for each tenant and reason only where there is something to tell.
+            if n > 0 || !app.tenants.is_on() {
+                let named = name.iter().copied().filter(|(_, v)| !v.is_empty());
+                let labels: Vec<_> = named.chain([("reason", reason)]).collect();
+                out.sample(family, &labels, n as f64);
+            }
+        }
+    }
+    if app.tenants.is_on() {
+        let help = "Tenants that are known.";
+        single(out, "kansoku_tenants", Gauge, help, all.len() as f64);
+        let help = "Tenants whose stores are open.";
+        single(out, "kansoku_tenants_open", Gauge, help, n_open as f64);
     }
 }
 
@@ -175,7 +203,19 @@ fn http(app: &App, out: &mut MetricBatch) {
 }
 
 fn store_stats(s: &Stats, out: &mut MetricBatch) {
-    let families: [(&str, MetricKind, &str, u64); 28] = [
+    let families: [(&str, MetricKind, &str, u64); 30] = [
+        (
+            "kansoku_store_active_series",
+            Gauge,
+            "Series that count for the limits.",
+            s.active_series,
+        ),
+        (
+            "kansoku_store_active_streams",
+            Gauge,
+            "Streams that count for the limits.",
+            s.active_streams,
+        ),
         (
             "kansoku_store_head_series",
             Gauge,

@@ -16,7 +16,7 @@ pub struct Server {
     pub running: Running,
     client: Client<HttpConnector, Full<Bytes>>,
     /// Removed when the test ends.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 /// What came back.
@@ -59,6 +59,10 @@ impl Server {
     /// An aggregator whose store is not open yet.
     pub async fn listen_with(flags: &[&str]) -> Self {
         let folder = TempDir::new().expect("a folder");
+        Self::listen_in(folder, flags).await
+    }
+
+    async fn listen_in(folder: TempDir, flags: &[&str]) -> Self {
         let path = format!("--storage.path={}", folder.path().display());
         let fixed = ["--web.listen-address=127.0.0.1:0", path.as_str()];
         let flags = fixed.into_iter().chain(flags.iter().copied());
@@ -67,8 +71,16 @@ impl Server {
         Self {
             running,
             client: Client::builder(TokioExecutor::new()).build_http(),
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Stops it and starts another over the same folder, ready.
+    pub async fn restart(self, flags: &[&str]) -> Self {
+        self.running.stop().await.expect("a clean stop");
+        let mut server = Self::listen_in(self.folder, flags).await;
+        server.running.open_store().await.expect("the store opens");
+        server
     }
 
     pub async fn send(

@@ -125,6 +125,31 @@ async fn volumes_are_bytes_of_lines() {
     let path = format!("/loki/api/v1/index/volume?end=10{part}");
     let json = server.get(&path).await.json();
     assert_eq!(json["data"]["result"][0]["value"][1], "18", "{json}");
+    let path = format!("/loki/api/v1/index/volume_range?start=0&end=10&step=2{all}&limit=1");
+    let json = server.get(&path).await.json();
+    assert_eq!(json["data"]["resultType"], "matrix");
+    let values = json["data"]["result"][0]["values"]
+        .as_array()
+        .expect("values")
+        .clone();
+    let total: u64 = values
+        .iter()
+        .map(|v| {
+            v[1].as_str()
+                .expect("bytes")
+                .parse::<u64>()
+                .expect("a number")
+        })
+        .sum();
+    assert_eq!(total, 37, "{json}");
+    let dates: Vec<i64> = values
+        .iter()
+        .map(|v| v[0].as_i64().expect("whole seconds"))
+        .collect();
+    assert!(
+        dates.len() > 1 && dates.iter().all(|d| d % 2 == 0),
+        "{json}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,3 +7,4 @@ mod ingest;
 mod loki;
 mod prometheus;
 mod status;
+mod tenants;

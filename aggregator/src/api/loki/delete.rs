@@ -24,19 +24,19 @@ pub async fn answer(app: Arc<App>, call: Call) -> Reply {
         return Reply::text(StatusCode::FORBIDDEN, text);
     }
     match call.method {
-        Method::GET => list(&app),
-        Method::DELETE => cancel(&app, &call.form).await,
-        _ => delete(&app, &call.form).await,
+        Method::GET => list(&app, &call).await,
+        Method::DELETE => cancel(&app, &call).await,
+        _ => delete(&app, &call).await,
     }
 }
 
-async fn delete(app: &Arc<App>, form: &Form) -> Reply {
-    let request = match request(form, clock::now_ns()) {
+async fn delete(app: &Arc<App>, call: &Call) -> Reply {
+    let request = match request(&call.form, clock::now_ns()) {
         Ok(request) => request,
         Err(error) => return error.reply(),
     };
     let what = format!("delete logs {} ({})", request.selector, request.id);
-    match deletes::run(app, what, move |store| store.delete(request)).await {
+    match deletes::run(app, &call.tenant, what, move |store| store.delete(request)).await {
         Ok(()) => Reply::empty(StatusCode::NO_CONTENT),
         Err((status, message)) => Reply::text(status, message),
     }
@@ -76,8 +76,13 @@ fn request(form: &Form, now_ns: i64) -> Result<DeleteRequest, ApiError> {
     })
 }
 
-fn list(app: &App) -> Reply {
-    let all = app.store().map(|store| store.deletes()).unwrap_or_default();
+async fn list(app: &Arc<App>, call: &Call) -> Reply {
+    let what = "list deletes".to_owned();
+    let all = match deletes::run_quietly(app, &call.tenant, what, |store| Ok(store.deletes())).await
+    {
+        Ok(all) => all,
+        Err((status, message)) => return Reply::text(status, message),
+    };
     let logs = all.iter().filter(|d| d.kind == DeleteKind::Logs);
     let shown: Value = logs.map(show).collect();
     Reply::json(StatusCode::OK, shown.to_string())
@@ -94,11 +99,11 @@ fn show(delete: &DeleteInfo) -> Value {
     })
 }
 
-async fn cancel(app: &Arc<App>, form: &Form) -> Reply {
-    let id = form.get("request_id").to_owned();
+async fn cancel(app: &Arc<App>, call: &Call) -> Reply {
+    let id = call.form.get("request_id").to_owned();
     let wanted = id.clone();
     let what = format!("take the delete {id} back");
-    let done = deletes::run(app, what, move |store| {
+    let done = deletes::run(app, &call.tenant, what, move |store| {
         let is_known = store.deletes().iter().any(|d| d.id == wanted);
         Ok((is_known, store.cancel_delete(&wanted)?))
     });

@@ -6,6 +6,7 @@ use kansoku_query::logql::{ParseError, QueryError};
 
 use crate::api::gate::Interrupted;
 use crate::http::Reply;
+use crate::tenants::NoStore;
 
 /// A status and what is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,19 +25,19 @@ impl ApiError {
         }
     }
 
-    /// The store is not open yet.
-    #[must_use]
-    pub fn not_open() -> Self {
-        Self {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            message: "not ready: the store is being recovered".into(),
-        }
-    }
-
     /// The answer.
     #[must_use]
     pub fn reply(self) -> Reply {
         Reply::text(self.status, self.message)
+    }
+}
+
+impl From<NoStore> for ApiError {
+    fn from(why: NoStore) -> Self {
+        Self {
+            status: StatusCode::SERVICE_UNAVAILABLE,
+            message: why.to_string(),
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
+use crate::tenants::Tenant;
 
 /// Which streams are asked for.
 pub(super) struct Wanted {
@@ -45,6 +46,7 @@ impl Wanted {
 /// Runs the work on a snapshot through the gate.
 pub(super) async fn run(
     app: Arc<App>,
+    tenant: Arc<Tenant>,
     wanted: Result<Wanted, ApiError>,
     work: impl FnOnce(&Snapshot, &Wanted, &Interrupt) -> Result<Reply, ApiError> + Send + 'static,
 ) -> Reply {
@@ -52,13 +54,15 @@ pub(super) async fn run(
         Ok(wanted) => wanted,
         Err(error) => return error.reply(),
     };
-    let timeout = app.settings.query_timeout;
+    let timeout = app.query_timeout(&tenant);
+    let own = tenant.clone();
     let done = gate::run(
         &app,
+        &tenant,
         QueryKind::LogqlLabels,
         timeout,
         move |app, interrupt| {
-            let snapshot = app.store().ok_or_else(ApiError::not_open)?.snapshot();
+            let snapshot = own.snapshot(&app.tenants.opener)?;
             work(&snapshot, &wanted, interrupt)
         },
     );
@@ -86,8 +90,9 @@ fn write_name(out: &mut Vec<u8>, name: &String) {
 
 /// `/loki/api/v1/labels`
 pub async fn names(app: Arc<App>, call: Call) -> Reply {
+    let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["query"]);
-    run(app, wanted, |s, w, _| {
+    run(app, tenant, wanted, |s, w, _| {
         let names = s.log_label_names(&w.any_of, w.from_ns, w.to_ns)?;
         Ok(query::envelope(&list(&names, write_name), &s.warnings()))
     })
@@ -96,8 +101,9 @@ pub async fn names(app: Arc<App>, call: Call) -> Reply {
 
 /// `/loki/api/v1/label/<name>/values`
 pub async fn values(app: Arc<App>, call: Call) -> Reply {
+    let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["query"]);
-    run(app, wanted, move |s, w, _| {
+    run(app, tenant, wanted, move |s, w, _| {
         let values = s.log_label_values(&call.path_value, &w.any_of, w.from_ns, w.to_ns)?;
         Ok(query::envelope(&list(&values, write_name), &s.warnings()))
     })
@@ -106,8 +112,9 @@ pub async fn values(app: Arc<App>, call: Call) -> Reply {
 
 /// `/loki/api/v1/series`
 pub async fn series(app: Arc<App>, call: Call) -> Reply {
+    let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["match[]", "match"]);
-    run(app, wanted, |s, w, _| {
+    run(app, tenant, wanted, |s, w, _| {
         let series = s.log_series(&w.any_of, w.from_ns, w.to_ns)?;
         let data = list(&series, json::write_labels);
         Ok(query::envelope(&data, &s.warnings()))
@@ -117,13 +124,14 @@ pub async fn series(app: Arc<App>, call: Call) -> Reply {
 
 /// `/loki/api/v1/index/stats`: counts of what a selector would read.
 pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
+    let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["query"]).and_then(|wanted| match wanted.any_of.len() {
         1 => Ok(wanted),
         _ => Err(ApiError::bad_request(
             "parameter 'query' must be one stream selector, for example {job=\"x\"}",
         )),
     });
-    run(app, wanted, |s, w, interrupt| {
+    run(app, tenant, wanted, |s, w, interrupt| {
         let n_streams = s.log_series(&w.any_of, w.from_ns, w.to_ns)?.len();
         let select = LogSelect {
             matchers: w.any_of.first().cloned().unwrap_or_default(),
@@ -132,7 +140,6 @@ pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
             direction: Direction::Forward,
             needles: Vec::new(),
             automata: Vec::new(),
-            counts_only: false,
         };
         let (mut n_blocks, mut n_entries, mut n_bytes) = (0u64, 0u64, 0u64);
         let (mut times, mut lens) = (Vec::new(), Vec::new());
@@ -142,10 +149,15 @@ pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
                 stopped = Some(why);
                 return Ok(ControlFlow::Break(()));
             }
+            n_blocks += 1;
+            if let Some((entries, bytes)) = block.totals() {
+                n_entries += entries;
+                n_bytes += bytes;
+                return Ok(ControlFlow::Continue(()));
+            }
             times.clear();
             lens.clear();
             block.load_times(&mut times, &mut lens)?;
-            n_blocks += 1;
             n_entries += times.len() as u64;
             n_bytes += lens.iter().map(|len| u64::from(*len)).sum::<u64>();
             Ok(ControlFlow::Continue(()))

@@ -15,28 +15,31 @@ use super::params;
 use crate::api::gate::{self, Interrupt};
 use crate::app::App;
 use crate::clock;
-use crate::http::{Call, Form, Reply};
+use crate::http::{Call, Reply};
 use crate::telemetry::QueryKind;
+use crate::tenants::Tenant;
 
 /// What a client sends to have structured metadata and parsed labels apart from the stream's.
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
 
 /// `/loki/api/v1/query`
 pub async fn instant(app: Arc<App>, call: Call) -> Reply {
-    match try_instant(app, &call.form).await {
+    match try_instant(app, &call).await {
         Ok(reply) => reply,
         Err(error) => error.reply(),
     }
 }
 
-async fn try_instant(app: Arc<App>, form: &Form) -> Result<Reply, ApiError> {
+async fn try_instant(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
+    let (form, tenant) = (&call.form, &call.tenant);
     let time_ns = params::time_ns(form, "time", clock::now_ns())?;
-    params::limit(form, Limits::default().max_entries)?;
+    params::limit(form, tenant.limits.query_max_entries)?;
     let expr = match logql::parse(form.get("query"))? {
         Expr::Log(_) => return Err(ApiError::bad_request(LOG_INSTANT_ERROR)),
         Expr::Metric(expr) => expr,
     };
-    run(app, QueryKind::LogqlInstant, Job::Instant { expr, time_ns }).await
+    let job = Job::Instant { expr, time_ns };
+    run(app, tenant, QueryKind::LogqlInstant, job).await
 }
 
 /// `/loki/api/v1/query_range`
@@ -50,7 +53,7 @@ pub async fn range(app: Arc<App>, call: Call) -> Reply {
 async fn try_range(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let form = &call.form;
     let (start_ns, end_ns) = params::bounds(form, clock::now_ns())?;
-    let limit = params::limit(form, Limits::default().max_entries)?;
+    let limit = params::limit(form, call.tenant.limits.query_max_entries)?;
     let direction = params::direction(form)?;
     let interval_ns = params::interval_ns(form)?;
     let job = match logql::parse(form.get("query"))? {
@@ -73,7 +76,7 @@ async fn try_range(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
             step_ns: params::step_ns(form, start_ns, end_ns)?,
         },
     };
-    run(app, QueryKind::LogqlRange, job).await
+    run(app, &call.tenant, QueryKind::LogqlRange, job).await
 }
 
 /// Everything a query needs besides the data.
@@ -99,18 +102,24 @@ enum Job {
     },
 }
 
-async fn run(app: Arc<App>, kind: QueryKind, job: Job) -> Result<Reply, ApiError> {
-    let timeout = app.settings.query_timeout;
-    let done = gate::run(&app, kind, timeout, move |app, interrupt| {
-        job.run(app, interrupt)
+async fn run(
+    app: Arc<App>,
+    tenant: &Arc<Tenant>,
+    kind: QueryKind,
+    job: Job,
+) -> Result<Reply, ApiError> {
+    let timeout = app.query_timeout(tenant);
+    let own = tenant.clone();
+    let done = gate::run(&app, tenant, kind, timeout, move |app, interrupt| {
+        job.run(app, &own, interrupt)
     });
     done.await?
 }
 
 impl Job {
     /// Evaluates and writes the answer.
-    fn run(self, app: &App, interrupt: &Interrupt) -> Result<Reply, ApiError> {
-        let snapshot = app.store().ok_or_else(ApiError::not_open)?.snapshot();
+    fn run(self, app: &App, tenant: &Tenant, interrupt: &Interrupt) -> Result<Reply, ApiError> {
+        let snapshot = tenant.snapshot(&app.tenants.opener)?;
         let check = || {
             let stopped = |why: gate::Interrupted| QueryError::Cancelled(why.message().into());
             interrupt.check().map_err(stopped)
@@ -118,7 +127,8 @@ impl Job {
         let context = Context { check: &check };
         let engine = Engine {
             limits: Limits {
-                max_samples: app.settings.query_max_samples,
+                max_samples: app.query_max_samples(tenant),
+                max_entries: tenant.limits.query_max_entries,
                 ..Limits::default()
             },
         };

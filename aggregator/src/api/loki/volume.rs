@@ -1,8 +1,8 @@
-//! `/loki/api/v1/index/volume`: bytes of lines by stream, by some of their labels, or by label name.
+//! `/loki/api/v1/index/volume` and `/volume_range`: bytes of lines by stream, by some of their labels, or by label name.
 //!
 //! Parameters and answer are Loki's; what is counted are the bytes of the lines within the range, exactly.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
@@ -69,18 +69,79 @@ impl By {
     }
 }
 
-/// `/loki/api/v1/index/volume`
+/// `/loki/api/v1/index/volume`: of the whole range.
 pub async fn volume(app: Arc<App>, call: Call) -> Reply {
+    answer(app, call, |wanted, _| Ok(Steps::whole(wanted))).await
+}
+
+/// `/loki/api/v1/index/volume_range`: of each step of the range, dated by its start.
+pub async fn volume_range(app: Arc<App>, call: Call) -> Reply {
+    let steps = |wanted: &Wanted, form: &Form| {
+        let step_ns = params::step_ns(form, wanted.from_ns, wanted.to_ns)?;
+        Ok(Steps {
+            is_range: true,
+            step_ns,
+            ..Steps::whole(wanted)
+        })
+    };
+    answer(app, call, steps).await
+}
+
+/// The pieces of time that bytes are added up in.
+struct Steps {
+    from_ns: i64,
+    to_ns: i64,
+    step_ns: i64,
+    is_range: bool,
+}
+
+impl Steps {
+    fn whole(wanted: &Wanted) -> Self {
+        let (from_ns, to_ns) = (wanted.from_ns, wanted.to_ns);
+        Self {
+            from_ns,
+            to_ns,
+            step_ns: to_ns.saturating_sub(from_ns).max(1),
+            is_range: false,
+        }
+    }
+
+    /// The number of the piece that holds a time of the range.
+    fn of(&self, time_ns: i64) -> i64 {
+        time_ns.saturating_sub(self.from_ns) / self.step_ns
+    }
+
+    /// What its bytes are dated by, in seconds.
+    fn date_s(&self, step: i64) -> f64 {
+        let ns = if self.is_range {
+            self.from_ns + step * self.step_ns
+        } else {
+            self.to_ns
+        };
+        ns.div_euclid(1_000_000) as f64 / 1e3
+    }
+}
+
+/// Bytes by group and step.
+type Volumes = HashMap<Labels, BTreeMap<i64, u64>>;
+
+async fn answer(
+    app: Arc<App>,
+    call: Call,
+    steps: impl FnOnce(&Wanted, &Form) -> Result<Steps, ApiError> + Send + 'static,
+) -> Reply {
+    let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["query"]).and_then(|wanted| match wanted.any_of.len() {
         0 | 1 => Ok(wanted),
         _ => Err(ApiError::bad_request(
             "parameter 'query' must be one stream selector",
         )),
     });
-    run(app, wanted, move |snapshot, wanted, interrupt| {
+    run(app, tenant, wanted, move |snapshot, wanted, interrupt| {
         let matchers = wanted.any_of.first().cloned().unwrap_or_default();
         let by = By::of(&call.form, &matchers)?;
         let limit = params::limit(&call.form, MAX_LIMIT)?;
+        let steps = steps(wanted, &call.form)?;
         let select = LogSelect {
             matchers,
             from_ns: wanted.from_ns,
@@ -88,15 +149,17 @@ pub async fn volume(app: Arc<App>, call: Call) -> Reply {
             direction: Direction::Forward,
             needles: Vec::new(),
             automata: Vec::new(),
-            counts_only: false,
         };
-        let volumes = add_up(snapshot, &select, &by, interrupt)?;
-        let mut volumes: Vec<(Labels, u64)> = volumes.into_iter().collect();
-        volumes.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+        let volumes = add_up(snapshot, &select, &by, &steps, interrupt)?;
+        let total = |bytes: &BTreeMap<i64, u64>| bytes.values().sum::<u64>();
+        let mut volumes: Vec<_> = volumes.into_iter().collect();
+        volumes.sort_by(|a, b| total(&b.1).cmp(&total(&a.1)).then_with(|| a.0.cmp(&b.0)));
         volumes.truncate(limit);
-        let time_s = wanted.to_ns.div_euclid(1_000_000_000);
-        let result: Value = volumes.iter().map(|one| show(one, time_s)).collect();
-        let data = json!({"resultType": "vector", "result": result});
+        let kind = if steps.is_range { "matrix" } else { "vector" };
+        let shown = volumes
+            .iter()
+            .map(|(labels, bytes)| show(labels, bytes, &steps));
+        let data = json!({"resultType": kind, "result": shown.collect::<Value>()});
         Ok(query::envelope(
             data.to_string().as_bytes(),
             &snapshot.warnings(),
@@ -109,9 +172,10 @@ fn add_up(
     snapshot: &Snapshot,
     select: &LogSelect,
     by: &By,
+    steps: &Steps,
     interrupt: &Interrupt,
-) -> Result<HashMap<Labels, u64>, ApiError> {
-    let mut volumes: HashMap<Labels, u64> = HashMap::new();
+) -> Result<Volumes, ApiError> {
+    let mut volumes = Volumes::new();
     let (mut times, mut lens) = (Vec::new(), Vec::new());
     let mut stopped = None;
     snapshot.select(select, &mut |block| {
@@ -119,18 +183,32 @@ fn add_up(
             stopped = Some(why);
             return Ok(ControlFlow::Break(()));
         }
-        let bytes = match block.totals() {
-            Some((_, bytes)) => bytes,
-            None => {
+        let groups = by.groups(block.labels());
+        let mut add = |step: i64, bytes: u64| {
+            for group in groups.iter().filter(|_| bytes > 0) {
+                let group = volumes.entry(group.clone()).or_default();
+                *group.entry(step).or_default() += bytes;
+            }
+        };
+        let (min_ns, max_ns) = block.time_range_ns();
+        match block.totals() {
+            Some((_, bytes)) if steps.of(min_ns) == steps.of(max_ns) => {
+                add(steps.of(min_ns), bytes);
+            }
+            _ => {
                 times.clear();
                 lens.clear();
                 block.load_times(&mut times, &mut lens)?;
-                lens.iter().map(|len| u64::from(*len)).sum()
-            }
-        };
-        if bytes > 0 {
-            for group in by.groups(block.labels()) {
-                *volumes.entry(group).or_default() += bytes;
+                let (mut step, mut bytes) = (0, 0);
+                for (time_ns, len) in times.iter().zip(&lens) {
+                    let own = steps.of(*time_ns);
+                    if own != step {
+                        add(step, std::mem::take(&mut bytes));
+                        step = own;
+                    }
+                    bytes += u64::from(*len);
+                }
+                add(step, bytes);
             }
         }
         Ok(ControlFlow::Continue(()))
@@ -141,13 +219,31 @@ fn add_up(
     }
 }
 
-fn show((labels, bytes): &(Labels, u64), time_s: i64) -> Value {
+fn show(labels: &Labels, bytes: &BTreeMap<i64, u64>, steps: &Steps) -> Value {
+    let mut values = bytes.iter().map(|(step, bytes)| {
+        let date = steps.date_s(*step);
+        // Whole seconds without a fraction, as Loki writes them.
+        let date = if date.fract() == 0.0 {
+            json!(date as i64)
+        } else {
+            json!(date)
+        };
+        json!([date, bytes.to_string()])
+    });
+    let metric = metric(labels);
+    if steps.is_range {
+        json!({"metric": metric, "values": values.collect::<Value>()})
+    } else {
+        json!({"metric": metric, "value": values.next()})
+    }
+}
+
+fn metric(labels: &Labels) -> Map<String, Value> {
     let pair = |(name, value): (&str, &str)| match name {
         "" => (value.to_owned(), json!("")),
         _ => (name.to_owned(), json!(value)),
     };
-    let metric: Map<String, Value> = labels.iter().map(pair).collect();
-    json!({"metric": metric, "value": [time_s, bytes.to_string()]})
+    labels.iter().map(pair).collect()
 }
 
 #[cfg(test)]
@@ -164,7 +260,7 @@ mod tests {
             by.map(|by| {
                 by.groups(&labels)
                     .iter()
-                    .map(|l| show(&(l.clone(), 1), 2)["metric"].to_string())
+                    .map(|l| Value::Object(metric(l)).to_string())
                     .collect::<Vec<_>>()
             })
         };

@@ -26,7 +26,10 @@ pub async fn delete_series(app: Arc<App>, call: Call) -> Reply {
     };
     let selectors: Vec<&str> = requests.iter().map(|r| r.selector.as_str()).collect();
     let what = format!("delete series {}", selectors.join(" "));
-    let done = deletes::run(&app, what, move |store| store.delete_all(requests)).await;
+    let done = deletes::run(&app, &call.tenant, what, move |store| {
+        store.delete_all(requests)
+    })
+    .await;
     match done {
         Ok(()) => Reply::empty(StatusCode::NO_CONTENT),
         Err(failed) => told(failed),
@@ -56,12 +59,12 @@ fn requests(call: &Call) -> Result<Vec<DeleteRequest>, ApiError> {
 }
 
 /// `/api/v1/admin/tsdb/clean_tombstones`
-pub async fn clean_tombstones(app: Arc<App>, _: Call) -> Reply {
+pub async fn clean_tombstones(app: Arc<App>, call: Call) -> Reply {
     if let Err(error) = allowed(&app) {
         return error.reply();
     }
     let what = "clean deleted series".to_owned();
-    match deletes::run(&app, what, Store::clean_deleted_samples).await {
+    match deletes::run(&app, &call.tenant, what, Store::clean_deleted_samples).await {
         Ok(_) => Reply::empty(StatusCode::NO_CONTENT),
         Err(failed) => told(failed),
     }
@@ -87,21 +90,23 @@ pub async fn snapshot(app: Arc<App>, call: Call) -> Reply {
         .collect();
     let name = format!("{time}Z-{}", deletes::new_id());
     let wanted = name.clone();
-    let linked = deletes::run(&app, format!("snapshot {name}"), move |store| {
-        store.link_snapshot(&wanted, !skip_head)
+    let what = format!("snapshot {name}");
+    let linked = deletes::run(&app, &call.tenant, what, move |store| {
+        store.link_snapshot(&wanted, !skip_head).map(Some)
     });
     match linked.await {
-        Ok(_) => envelope::success(json!({ "name": name }).to_string().as_bytes()),
+        Ok(None) => told((StatusCode::BAD_REQUEST, "the tenant has no data".into())),
+        Ok(Some(_)) => envelope::success(json!({ "name": name }).to_string().as_bytes()),
         Err(failed) => told(failed),
     }
 }
 
 /// `/api/v1/admin/tsdb/compact`: everything into as few parts as may be, logs as well.
-pub async fn compact(app: Arc<App>, _: Call) -> Reply {
+pub async fn compact(app: Arc<App>, call: Call) -> Reply {
     if let Err(error) = allowed(&app) {
         return error.reply();
     }
-    match deletes::run(&app, "compact".to_owned(), Store::compact).await {
+    match deletes::run(&app, &call.tenant, "compact".to_owned(), Store::compact).await {
         Ok(_) => Reply::empty(StatusCode::NO_CONTENT),
         Err(failed) => told(failed),
     }

@@ -7,6 +7,7 @@ use kansoku_query::promql::QueryError;
 
 use crate::api::gate::Interrupted;
 use crate::http::Reply;
+use crate::tenants::NoStore;
 
 /// Annotations of one kind in an answer; Prometheus shows as many.
 const MAX_ANNOTATIONS: usize = 10;
@@ -63,6 +64,13 @@ impl From<QueryError> for ApiError {
             QueryError::Storage(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal"),
         };
         Self::new(status, kind, error.to_string())
+    }
+}
+
+impl From<NoStore> for ApiError {
+    fn from(why: NoStore) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "unavailable", why.to_string())
     }
 }
 

@@ -11,11 +11,11 @@ use kansoku_store::{MetricMetadata, Snapshot};
 
 use super::envelope::{self, ApiError};
 use super::params::{self, TIME_MAX_MS, TIME_MIN_MS};
-use super::query::not_open;
 use crate::api::gate;
 use crate::app::App;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
+use crate::tenants::Tenant;
 
 /// Which series are asked for, and how much of the answer is wanted.
 struct Wanted {
@@ -50,6 +50,7 @@ fn matchers(selector: &str) -> Result<Vec<Matcher>, ApiError> {
 /// Runs a listing through the gate and writes what it gives, cut at the limit.
 async fn list<T: Send + 'static>(
     app: Arc<App>,
+    tenant: Arc<Tenant>,
     wanted: Result<Wanted, ApiError>,
     read: impl FnOnce(&Snapshot, &Wanted) -> Result<Vec<T>, SelectError> + Send + 'static,
     write: impl Fn(&mut Vec<u8>, &T) + Send + 'static,
@@ -58,25 +59,32 @@ async fn list<T: Send + 'static>(
         Ok(wanted) => wanted,
         Err(error) => return error.reply(),
     };
-    let timeout = app.settings.query_timeout;
-    let done = gate::run(&app, QueryKind::PromqlLabels, timeout, move |app, _| {
-        let snapshot = app.store().ok_or_else(not_open)?.snapshot();
-        let mut items = read(&snapshot, &wanted)?;
-        let mut warnings = snapshot.warnings();
-        if let Some(limit) = wanted.limit.filter(|limit| items.len() > *limit) {
-            items.truncate(limit);
-            warnings.push("results truncated due to limit".into());
-        }
-        let mut data = vec![b'['];
-        for (i, item) in items.iter().enumerate() {
-            if i > 0 {
-                data.push(b',');
+    let timeout = app.query_timeout(&tenant);
+    let own = tenant.clone();
+    let done = gate::run(
+        &app,
+        &tenant,
+        QueryKind::PromqlLabels,
+        timeout,
+        move |app, _| {
+            let snapshot = own.snapshot(&app.tenants.opener)?;
+            let mut items = read(&snapshot, &wanted)?;
+            let mut warnings = snapshot.warnings();
+            if let Some(limit) = wanted.limit.filter(|limit| items.len() > *limit) {
+                items.truncate(limit);
+                warnings.push("results truncated due to limit".into());
             }
-            write(&mut data, item);
-        }
-        data.push(b']');
-        Ok::<_, ApiError>(envelope::success_with(&data, &warnings, &[]))
-    });
+            let mut data = vec![b'['];
+            for (i, item) in items.iter().enumerate() {
+                if i > 0 {
+                    data.push(b',');
+                }
+                write(&mut data, item);
+            }
+            data.push(b']');
+            Ok::<_, ApiError>(envelope::success_with(&data, &warnings, &[]))
+        },
+    );
     match done.await.map_err(ApiError::from) {
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) | Err(error) => error.reply(),
@@ -93,13 +101,15 @@ pub async fn series(app: Arc<App>, call: Call) -> Reply {
         return ApiError::bad_data("no match[] parameter provided").reply();
     }
     let read = |s: &Snapshot, w: &Wanted| s.metric_series(&w.any_of, w.from_ms, w.to_ms);
-    list(app, Wanted::of(&call.form), read, json::write_labels).await
+    let wanted = Wanted::of(&call.form);
+    list(app, call.tenant, wanted, read, json::write_labels).await
 }
 
 /// `/api/v1/labels`
 pub async fn names(app: Arc<App>, call: Call) -> Reply {
     let read = |s: &Snapshot, w: &Wanted| s.metric_label_names(&w.any_of, w.from_ms, w.to_ms);
-    list(app, Wanted::of(&call.form), read, write_name).await
+    let wanted = Wanted::of(&call.form);
+    list(app, call.tenant, wanted, read, write_name).await
 }
 
 /// `/api/v1/label/<name>/values`
@@ -110,7 +120,8 @@ pub async fn values(app: Arc<App>, call: Call) -> Reply {
     }
     let read =
         move |s: &Snapshot, w: &Wanted| s.metric_label_values(&name, &w.any_of, w.from_ms, w.to_ms);
-    list(app, Wanted::of(&call.form), read, write_name).await
+    let wanted = Wanted::of(&call.form);
+    list(app, call.tenant, wanted, read, write_name).await
 }
 
 /// `/api/v1/metadata`
@@ -120,19 +131,23 @@ pub async fn metadata(app: Arc<App>, call: Call) -> Reply {
         Err(error) => return error.reply(),
     };
     let metric = call.form.get("metric").to_owned();
-    let timeout = app.settings.query_timeout;
-    let done = gate::run(&app, QueryKind::PromqlLabels, timeout, move |app, _| {
-        let known = app
-            .store()
-            .ok_or_else(not_open)?
-            .snapshot()
-            .metric_metadata();
-        let chosen = known
-            .iter()
-            .filter(|m| metric.is_empty() || m.name == metric)
-            .take(limit);
-        Ok::<_, ApiError>(envelope::success(&write_metadata(chosen)))
-    });
+    let tenant = call.tenant;
+    let timeout = app.query_timeout(&tenant);
+    let own = tenant.clone();
+    let done = gate::run(
+        &app,
+        &tenant,
+        QueryKind::PromqlLabels,
+        timeout,
+        move |app, _| {
+            let known = own.snapshot(&app.tenants.opener)?.metric_metadata();
+            let chosen = known
+                .iter()
+                .filter(|m| metric.is_empty() || m.name == metric)
+                .take(limit);
+            Ok::<_, ApiError>(envelope::success(&write_metadata(chosen)))
+        },
+    );
     match done.await.map_err(ApiError::from) {
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) | Err(error) => error.reply(),

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use hyper::StatusCode;
 use kansoku_model::json::write_str;
 use kansoku_query::promql::{
     self, Engine, Options, Query, QueryError, QueryOutput, QueryValue, json,
@@ -16,12 +15,13 @@ use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
+use crate::tenants::Tenant;
 
 /// `/api/v1/query`
 pub async fn instant(app: Arc<App>, call: Call) -> Reply {
     let time_ms = params::time_ms(&call.form, "time", Some(clock::now_ms()));
     match time_ms {
-        Ok(time_ms) => evaluate(app, &call.form, Times::At(time_ms)).await,
+        Ok(time_ms) => evaluate(app, &call, Times::At(time_ms)).await,
         Err(error) => error.reply(),
     }
 }
@@ -29,7 +29,7 @@ pub async fn instant(app: Arc<App>, call: Call) -> Reply {
 /// `/api/v1/query_range`
 pub async fn range(app: Arc<App>, call: Call) -> Reply {
     match Range::of(&call.form) {
-        Ok(range) => evaluate(app, &call.form, Times::Over(range)).await,
+        Ok(range) => evaluate(app, &call, Times::Over(range)).await,
         Err(error) => error.reply(),
     }
 }
@@ -54,6 +54,7 @@ enum Times {
 
 /// Everything a query needs besides the data.
 struct Job {
+    tenant: Arc<Tenant>,
     query: Query,
     times: Times,
     options: Options,
@@ -62,18 +63,20 @@ struct Job {
     with_stats: bool,
 }
 
-async fn evaluate(app: Arc<App>, form: &Form, times: Times) -> Reply {
-    match try_evaluate(app, form, times).await {
+async fn evaluate(app: Arc<App>, call: &Call, times: Times) -> Reply {
+    match try_evaluate(app, call, times).await {
         Ok(reply) => reply,
         Err(error) => error.reply(),
     }
 }
 
-async fn try_evaluate(app: Arc<App>, form: &Form, times: Times) -> Result<Reply, ApiError> {
-    let timeout = params::timeout(form, app.settings.query_timeout)?;
+async fn try_evaluate(app: Arc<App>, call: &Call, times: Times) -> Result<Reply, ApiError> {
+    let (form, tenant) = (&call.form, &call.tenant);
+    let timeout = params::timeout(form, app.query_timeout(tenant))?;
     let job = Job {
         limit: params::limit(form)?,
-        options: options(&app, form)?,
+        options: options(&app, tenant, form)?,
+        tenant: tenant.clone(),
         with_stats: !form.get("stats").is_empty(),
         query: parse(form)?,
         times,
@@ -82,7 +85,7 @@ async fn try_evaluate(app: Arc<App>, form: &Form, times: Times) -> Result<Reply,
         Times::At(_) => QueryKind::PromqlInstant,
         Times::Over(_) => QueryKind::PromqlRange,
     };
-    let done = gate::run(&app, kind, timeout, move |app, interrupt| {
+    let done = gate::run(&app, tenant, kind, timeout, move |app, interrupt| {
         job.run(app, interrupt)
     });
     done.await?
@@ -92,7 +95,7 @@ fn parse(form: &Form) -> Result<Query, ApiError> {
     promql::parse(form.get("query")).map_err(|e| ApiError::parameter("query", e))
 }
 
-fn options(app: &App, form: &Form) -> Result<Options, ApiError> {
+fn options(app: &App, tenant: &Tenant, form: &Form) -> Result<Options, ApiError> {
     let lookback_ms = match form.get("lookback_delta") {
         "" => i64::try_from(app.settings.query_lookback.as_millis()).unwrap_or(i64::MAX),
         text => match params::duration_ms("lookback_delta", text)? {
@@ -107,9 +110,8 @@ fn options(app: &App, form: &Form) -> Result<Options, ApiError> {
     };
     Ok(Options {
         lookback_ms,
-        max_samples: app.settings.query_max_samples,
+        max_samples: app.query_max_samples(tenant),
         delayed_name_removal: app.settings.test_mode,
-        start_timestamps: app.settings.test_mode,
         ..Options::default()
     })
 }
@@ -117,8 +119,7 @@ fn options(app: &App, form: &Form) -> Result<Options, ApiError> {
 impl Job {
     /// Evaluates and writes the answer.
     fn run(self, app: &App, interrupt: &Interrupt) -> Result<Reply, ApiError> {
-        let store = app.store().ok_or_else(not_open)?;
-        let snapshot = store.snapshot();
+        let snapshot = self.tenant.snapshot(&app.tenants.opener)?;
         let begun = Instant::now();
         let check = || interrupt.check().map_err(stopped);
         let engine = Engine::new(self.options);
@@ -154,14 +155,6 @@ fn stopped(why: Interrupted) -> QueryError {
         Interrupted::Abandoned | Interrupted::Panicked => {
             QueryError::Cancelled(why.message().into())
         }
-    }
-}
-
-pub(super) fn not_open() -> ApiError {
-    ApiError {
-        status: StatusCode::SERVICE_UNAVAILABLE,
-        kind: "unavailable",
-        message: "the store is being recovered; try again later".into(),
     }
 }
 

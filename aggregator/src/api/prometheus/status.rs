@@ -28,14 +28,15 @@ pub fn build_info(_: &App, _: &Call) -> Reply {
 }
 
 /// `/api/v1/status/runtimeinfo`
-pub fn runtime_info(app: &App, _: &Call) -> Reply {
+pub fn runtime_info(app: &App, call: &Call) -> Reply {
     let folder =
         std::env::current_dir().map_or_else(|_| String::new(), |p| p.display().to_string());
     let retention = app
         .settings
-        .retention_ms()
+        .retention_ms_of(&call.tenant.limits)
         .map_or_else(String::new, format_duration_ms);
-    let damaged = app.store().map_or(0, |s| s.stats().damaged_blocks);
+    let store = call.tenant.open_store();
+    let damaged = store.map_or(0, |s| s.stats().damaged_blocks);
     answer(&json!({
         "startTime": clock::rfc3339_ms(app.started_ms),
         "serverTime": clock::rfc3339_ms(clock::now_ms()),
@@ -62,6 +63,10 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "storage.retention.time" => ms(s.retention),
         "storage.retention.size" => s.retention_bytes.to_string(),
         "storage.memory-limit" => s.memory_limit_bytes.to_string(),
+        "tenants.enabled" => s.tenants.to_string(),
+        "tenants.default" => s.default_tenant.clone(),
+        "tenants.max" => s.max_tenants.to_string(),
+        "tenants.idle-timeout" => ms(s.tenant_idle),
         "config.file" => {
             let path = s.config_path.as_ref();
             path.map_or_else(String::new, |p| p.display().to_string())
@@ -85,5 +90,11 @@ pub fn flags(app: &App, _: &Call) -> Reply {
 
 /// `/api/v1/status/config`
 pub fn config(app: &App, _: &Call) -> Reply {
-    answer(&json!({ "yaml": app.settings.config.text }))
+    // It names all tenants, so none is shown it.
+    let text = if app.tenants.is_on() {
+        ""
+    } else {
+        &app.settings.config.text
+    };
+    answer(&json!({ "yaml": text }))
 }

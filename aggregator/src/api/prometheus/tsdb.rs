@@ -1,43 +1,64 @@
 //! `/api/v1/status/tsdb`: which names and labels make the series many.
 //!
-//! Unlike Prometheus's, the counts are of all series that are kept, not only of those in memory;
-//! what the store does not know (chunks, bounds of the head) is left out.
+//! Fields and order are Prometheus 3's. Unlike there the counts are of all series that are kept, not only of
+//! those in memory; chunks and times are those of the data that is not written out yet, one chunk a series.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::Labels;
+use kansoku_store::HeadBounds;
 use serde_json::{Value, json};
 
 use super::envelope::{self, ApiError};
-use super::params::{self, TIME_MAX_MS, TIME_MIN_MS};
-use super::query::not_open;
+use super::params::{TIME_MAX_MS, TIME_MIN_MS};
 use crate::api::gate;
 use crate::app::App;
-use crate::http::{Call, Reply};
+use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
 
 /// Entries of each list when `limit` is missing, as in Prometheus.
 const DEFAULT_LIMIT: usize = 10;
+const MAX_LIMIT: usize = 10_000;
 
 /// `/api/v1/status/tsdb`
 pub async fn counts(app: Arc<App>, call: Call) -> Reply {
-    let limit = match params::limit(&call.form) {
-        Ok(limit) => limit.unwrap_or(DEFAULT_LIMIT),
+    let limit = match limit(&call.form) {
+        Ok(limit) => limit,
         Err(error) => return error.reply(),
     };
-    let timeout = app.settings.query_timeout;
-    let done = gate::run(&app, QueryKind::PromqlLabels, timeout, move |app, _| {
-        let store = app.store().ok_or_else(not_open)?;
-        let series = store
-            .snapshot()
-            .metric_series(&[], TIME_MIN_MS, TIME_MAX_MS)?;
-        let data = Counts::of(&series).json(limit, store.stats().head_series);
-        Ok::<_, ApiError>(envelope::success(data.to_string().as_bytes()))
+    let tenant = call.tenant;
+    let timeout = app.query_timeout(&tenant);
+    let own = tenant.clone();
+    let kind = QueryKind::PromqlLabels;
+    let done = gate::run(&app, &tenant, kind, timeout, move |app, _| {
+        let snapshot = own.snapshot(&app.tenants.opener)?;
+        let series = snapshot.metric_series(&[], TIME_MIN_MS, TIME_MAX_MS)?;
+        let data = Counts::of(&series).json(limit, snapshot.head_bounds());
+        Ok::<_, ApiError>(envelope::success_with(
+            data.to_string().as_bytes(),
+            &snapshot.warnings(),
+            &[],
+        ))
     });
     match done.await.map_err(ApiError::from) {
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) | Err(error) => error.reply(),
+    }
+}
+
+/// As in Prometheus.
+fn limit(form: &Form) -> Result<usize, ApiError> {
+    let text = form.get("limit");
+    if text.is_empty() {
+        return Ok(DEFAULT_LIMIT);
+    }
+    match text.parse() {
+        Ok(0) | Err(_) => Err(ApiError::bad_data("limit must be a positive number")),
+        Ok(n) if n > MAX_LIMIT => Err(ApiError::bad_data(format!(
+            "limit must not exceed {MAX_LIMIT}"
+        ))),
+        Ok(n) => Ok(n),
     }
 }
 
@@ -64,21 +85,23 @@ impl<'a> Counts<'a> {
         counts
     }
 
-    fn json(&self, limit: usize, head_series: u64) -> Value {
+    fn json(&self, limit: usize, head: HeadBounds) -> Value {
         let mut values: HashMap<&str, u64> = HashMap::new();
         let mut bytes: HashMap<&str, u64> = HashMap::new();
-        for (name, value) in self.by_pair.keys() {
+        for ((name, value), n) in &self.by_pair {
             *values.entry(name).or_default() += 1;
-            *bytes.entry(name).or_default() += value.len() as u64;
+            *bytes.entry(name).or_default() += value.len() as u64 * n;
         }
         let pairs = self.by_pair.iter();
         let pairs = pairs.map(|((name, value), n)| (format!("{name}={value}"), *n));
         json!({
             "headStats": {
-                "numSeries": head_series,
+                "numSeries": self.n_series,
                 "numLabelPairs": self.by_pair.len(),
+                "chunkCount": head.n_runs,
+                "minTime": head.oldest_ms,
+                "maxTime": head.newest_ms,
             },
-            "numSeries": self.n_series,
             "seriesCountByMetricName": top(&self.by_metric, limit),
             "labelValueCountByLabelName": top(&values, limit),
             "memoryInBytesByLabelName": top(&bytes, limit),
@@ -113,15 +136,30 @@ mod tests {
             Labels::from_pairs([("__name__", "a"), ("x", "22")]),
             Labels::from_pairs([("__name__", "b"), ("x", "1")]),
         ];
-        let json = Counts::of(&series).json(1, 3);
+        let head = HeadBounds {
+            n_runs: 3,
+            oldest_ms: 10,
+            newest_ms: 20,
+        };
+        let json = Counts::of(&series).json(1, head);
         let expected = json!({
-            "headStats": {"numSeries": 3, "numLabelPairs": 4},
-            "numSeries": 3,
+            "headStats": {
+                "numSeries": 3, "numLabelPairs": 4, "chunkCount": 3, "minTime": 10, "maxTime": 20,
+            },
             "seriesCountByMetricName": [{"name": "a", "value": 2}],
             "labelValueCountByLabelName": [{"name": "__name__", "value": 2}],
-            "memoryInBytesByLabelName": [{"name": "x", "value": 3}],
+            "memoryInBytesByLabelName": [{"name": "x", "value": 4}],
             "seriesCountByLabelValuePair": [{"name": "__name__=a", "value": 2}],
         });
         assert_eq!(json, expected);
+        let ask = |text: &str| {
+            let mut form = Form::default();
+            form.read(text).expect("a form");
+            limit(&form).map_err(|e| e.message)
+        };
+        assert_eq!((ask(""), ask("limit=7")), (Ok(10), Ok(7)));
+        for text in ["limit=0", "limit=-1", "limit=x", "limit=10001"] {
+            assert!(ask(text).is_err(), "{text}");
+        }
     }
 }
