@@ -12,18 +12,38 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::destination::Destination;
 use super::listing::{Listed, encode};
+use super::{Keep, prune};
 use crate::clock;
 
 /// Folder and ending of lists at the destination.
 pub const LISTS: &str = "backups";
 pub const LIST_ENDING: &str = ".backup";
 
-/// Makes a backup and prints its name.
+/// Makes a backup, prints its name, and removes the older ones that are not kept.
 ///
 /// # Errors
 /// When the folder is no store, or something cannot be read or written.
-pub async fn run(path: &Path, to: &str) -> Result<(), String> {
-    let destination = Destination::of(to)?;
+pub async fn run(
+    path: &Path,
+    destination: &Destination,
+    keep: &Keep,
+    now_ms: i64,
+) -> Result<(), String> {
+    let name = name_at(now_ms);
+    let running = prune::begin(destination, &name, now_ms).await?;
+    let done = copy(path, destination, &name).await;
+    // What is there stays there; the next backup goes on with it.
+    destination.remove(&running).await?;
+    done?;
+    prune::run(destination, keep, &name, now_ms).await
+}
+
+/// The name of a backup that is begun at a time; names are in the order of times.
+pub fn name_at(time_ms: i64) -> String {
+    clock::rfc3339_ms(time_ms).replace([':', '.'], "-")
+}
+
+async fn copy(path: &Path, destination: &Destination, name: &str) -> Result<(), String> {
     let linked = link_files(path).map_err(|e| format!("failed to back up: {e}"))?;
     let (mut files, mut total, mut sent) = (Vec::new(), 0, 0);
     for (name, bytes) in &linked.files {
@@ -40,7 +60,6 @@ pub async fn run(path: &Path, to: &str) -> Result<(), String> {
         }
         files.push(listed);
     }
-    let name = clock::rfc3339_ms(clock::now_ms()).replace([':', '.'], "-");
     let key = format!("{LISTS}/{name}{LIST_ENDING}");
     destination.put_text(&key, encode(&files)).await?;
     println!(

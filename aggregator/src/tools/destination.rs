@@ -12,6 +12,7 @@ use object_store::path::Path as Key;
 use object_store::{Error, ObjectStoreExt, WriteMultipart};
 
 use super::s3_http::Carrier;
+use crate::http::form::unescape;
 
 /// What is read and sent at a time; S3 wants parts of at least 5 MiB.
 const PIECE_BYTES: usize = 8 << 20;
@@ -51,6 +52,39 @@ impl Destination {
             .map_err(|e| format!("{text}: {e}"))?;
         let prefix = prefix.trim_end_matches('/').to_owned();
         Ok(Self::Bucket(Box::new(store), prefix))
+    }
+
+    /// A folder below it, or the same.
+    #[must_use]
+    pub fn below(&self, folder: Option<&str>) -> Self {
+        match (self, folder) {
+            (Self::Folder(root), None) => Self::Folder(root.clone()),
+            (Self::Folder(root), Some(folder)) => Self::Folder(root.join(folder)),
+            (Self::Bucket(store, prefix), None) => Self::Bucket(store.clone(), prefix.clone()),
+            (Self::Bucket(store, prefix), Some(folder)) => {
+                let key = Self::key(prefix, folder);
+                Self::Bucket(store.clone(), key.to_string())
+            }
+        }
+    }
+
+    /// Removes a key; one that is gone already is fine.
+    ///
+    /// # Errors
+    /// When it stays.
+    pub async fn remove(&self, name: &str) -> Result<(), String> {
+        match self {
+            Self::Folder(root) => match fs::remove_file(root.join(name)) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    Err(failed("remove", name, &e))
+                }
+                _ => Ok(()),
+            },
+            Self::Bucket(store, prefix) => match store.delete(&Self::key(prefix, name)).await {
+                Err(e) if !matches!(e, Error::NotFound { .. }) => Err(failed("remove", name, &e)),
+                _ => Ok(()),
+            },
+        }
     }
 
     fn key(prefix: &str, name: &str) -> Key {
@@ -157,6 +191,29 @@ impl Destination {
                     at = end;
                 }
                 Ok(())
+            }
+        }
+    }
+
+    /// The names of the folders below a folder, sorted.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn folders(&self, folder: &str) -> Result<Vec<String>, String> {
+        match self {
+            // A file between them has no backups.
+            Self::Folder(_) => self.list(folder).await,
+            Self::Bucket(store, prefix) => {
+                use object_store::ObjectStore;
+                let key = Self::key(prefix, folder);
+                let listed = store.list_with_delimiter(Some(&key)).await;
+                let listed = listed.map_err(|e| failed("list", folder, &e))?;
+                let names = listed.common_prefixes.iter().filter_map(Key::filename);
+                // Keys hold some characters as %XX.
+                let mut names: Vec<String> =
+                    names.filter_map(|n| unescape(n, false).ok()).collect();
+                names.sort();
+                Ok(names)
             }
         }
     }

@@ -6,19 +6,28 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 
+use kansoku_model::tenant;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::backup::{LIST_ENDING, LISTS};
 use super::destination::Destination;
 use super::listing::{self, Listed};
+use super::{Found, StorePath};
+use crate::tenants;
 
 /// Prints the names of the backups, oldest first.
 ///
 /// # Errors
 /// When the destination cannot be read.
-pub async fn list(from: &str) -> Result<(), String> {
-    let names = names(&Destination::of(from)?).await?;
-    names.iter().for_each(|name| println!("{name}"));
+pub async fn list(from: &str, wanted: &StorePath) -> Result<(), String> {
+    let found = sources(&Destination::of(from)?, wanted).await?;
+    for (store, source) in &found {
+        super::tell(store, found.len());
+        names(source)
+            .await?
+            .iter()
+            .for_each(|name| println!("{name}"));
+    }
     Ok(())
 }
 
@@ -28,38 +37,88 @@ async fn names(from: &Destination) -> Result<Vec<String>, String> {
     Ok(names.map(str::to_owned).collect())
 }
 
-/// Restores and checks; false when the store that came out is damaged.
+/// The stores that may have backups, and where those lie.
+async fn sources(
+    from: &Destination,
+    wanted: &StorePath,
+) -> Result<Vec<(Found, Destination)>, String> {
+    let mut stores = Vec::new();
+    if let Some(tenant) = &wanted.tenant {
+        stores.push(wanted.of_tenant(tenant));
+    } else {
+        stores.push(Found {
+            tenant: None,
+            path: wanted.path.clone(),
+        });
+        let names = from.folders(tenants::FOLDER).await?;
+        let names = names.iter().filter(|name| tenant::check(name).is_ok());
+        stores.extend(names.map(|name| wanted.of_tenant(name)));
+    }
+    let with_source = |store: Found| {
+        let source = from.below(store.prefix().as_deref());
+        (store, source)
+    };
+    Ok(stores.into_iter().map(with_source).collect())
+}
+
+/// Restores and checks; false when a store that came out is damaged.
 ///
 /// # Errors
-/// When there is no such backup, the folder is not empty, or a file is not what it was.
-pub async fn run(from: &str, name: Option<&str>, to: &Path) -> Result<bool, String> {
-    let source = Destination::of(from)?;
-    let all = names(&source).await?;
-    let name = match name {
-        Some(name) => all.iter().find(|n| *n == name),
-        None => all.last(),
+/// When there is no such backup, a folder is not empty, or a file is not what it was.
+pub async fn run(from: &str, name: Option<&str>, wanted: &StorePath) -> Result<bool, String> {
+    let mut found = Vec::new();
+    for (store, source) in sources(&Destination::of(from)?, wanted).await? {
+        let names = names(&source).await?;
+        found.push((store, source, names));
+    }
+    // One run of `backup` gives all stores the same name.
+    let all = found.iter().flat_map(|(.., names)| names);
+    let newest = all
+        .max()
+        .ok_or_else(|| format!("there is no backup in {from}"))?;
+    let name = name.unwrap_or(newest).to_owned();
+    let newest = newest.clone();
+    found.retain(|(.., names)| names.contains(&name));
+    if found.is_empty() {
+        return Err(format!(
+            "there is no backup of that name in {from}; the newest is {newest}"
+        ));
+    }
+    // Before anything is written: a folder that holds something is no place for any of them.
+    for (store, ..) in &found {
+        check_empty(&store.path)?;
+    }
+    if wanted.tenant.is_none() {
+        check_empty(&wanted.path)?;
+    }
+    let mut is_sound = true;
+    for (store, source, _) in &found {
+        super::tell(store, found.len());
+        is_sound &= restore(source, &name, &store.path).await?;
+    }
+    Ok(is_sound)
+}
+
+fn check_empty(folder: &Path) -> Result<(), String> {
+    let is_empty = match fs::read_dir(folder) {
+        Ok(mut entries) => entries.next().is_none(),
+        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
     };
-    let name = name.ok_or_else(|| match all.last() {
-        None => format!("there is no backup in {from}"),
-        Some(newest) => {
-            format!("there is no backup of that name in {from}; the newest is {newest}")
-        }
-    })?;
+    if is_empty {
+        return Ok(());
+    }
+    Err(format!(
+        "{} is not empty; give the path of a new folder (--storage.path)",
+        folder.display()
+    ))
+}
+
+async fn restore(source: &Destination, name: &str, to: &Path) -> Result<bool, String> {
     let mut text = Vec::new();
     let key = format!("{LISTS}/{name}{LIST_ENDING}");
     source.get(&key, |piece| text.write_all(piece)).await?;
     let mut files = listing::decode(&String::from_utf8_lossy(&text))
         .map_err(|e| format!("backup {name}: {e}"))?;
-    let is_empty = match fs::read_dir(to) {
-        Ok(mut entries) => entries.next().is_none(),
-        Err(e) => e.kind() == std::io::ErrorKind::NotFound,
-    };
-    if !is_empty {
-        return Err(format!(
-            "{} is not empty; give the path of a new folder (--storage.path)",
-            to.display()
-        ));
-    }
     // A folder without a manifest is no store.
     files.sort_by_key(|f| f.name == "MANIFEST");
     for folder in ["parts", "wal"] {
@@ -67,7 +126,7 @@ pub async fn run(from: &str, name: Option<&str>, to: &Path) -> Result<bool, Stri
         made.map_err(|e| format!("failed to make {}: {e}", to.display()))?;
     }
     for file in &files {
-        fetch(&source, file, to).await?;
+        fetch(source, file, to).await?;
     }
     for folder in ["parts", "wal", ""] {
         let synced = File::open(to.join(folder)).and_then(|f| f.sync_all());
