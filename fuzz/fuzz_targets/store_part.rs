@@ -79,6 +79,7 @@ libfuzzer_sys::fuzz_target!(|changes: &[u8]| {
         direction: Direction::Backward,
         needles: vec![kansoku_model::AnyOf::text(b"line")],
         automata: Vec::new(),
+        counts_only: false,
     };
     LogSource::select(&snapshot, &wanted, &mut |b| {
         b.load(&mut block)?;

@@ -189,6 +189,8 @@ pub struct LogSelect {
     pub needles: Vec<AnyOf>,
     /// What every wanted line passes: entries that surely do not may be left out.
     pub automata: Vec<Arc<LineAutomaton>>,
+    /// How many lines pass all automata is all that is asked of them: their texts may be left out.
+    pub counts_only: bool,
 }
 
 /// Entries of one stream, decoded; times ascend.
@@ -201,6 +203,8 @@ pub struct LogBlock {
     /// Structured metadata: a name and one slice of `text` per entry, `None` where it is absent.
     pub metadata: Vec<(Box<str>, Vec<Option<Slice>>)>,
     pub text: Vec<u8>,
+    /// The entries surely pass all automata, and their lines were left out: they are empty.
+    pub are_told: bool,
 }
 
 impl LogBlock {
@@ -231,6 +235,7 @@ impl LogBlock {
         self.lines.clear();
         self.metadata.clear();
         self.text.clear();
+        self.are_told = false;
     }
 }
 

@@ -44,7 +44,7 @@ pub const ACTIVE_MAX: usize = 1000;
 const DONE_MAX: usize = 1000;
 
 /// Whether a delete takes a line.
-pub type LineAutomaton = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
+pub type LineTest = Arc<dyn Fn(&[u8]) -> bool + Send + Sync>;
 
 /// What a selector says, in the store's terms.
 #[derive(Clone)]
@@ -52,7 +52,7 @@ pub struct Selector {
     /// All must pass the labels.
     pub matchers: Vec<Matcher>,
     /// The lines it takes; all without.
-    pub lines: Option<LineAutomaton>,
+    pub lines: Option<LineTest>,
 }
 
 impl fmt::Debug for Selector {

@@ -48,7 +48,7 @@ mod wal;
 pub use active::{Limits, Reason, Refused};
 pub use backup::{Linked, link_files};
 pub use check::{Checked, check};
-pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineAutomaton, ParseSelector, Selector};
+pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineTest, ParseSelector, Selector};
 pub use error::StoreError;
 pub use inspect::{Inspected, PartInfo, Share, inspect};
 pub use memory::Memory;

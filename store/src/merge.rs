@@ -4,7 +4,8 @@
 //! neighbours in flush order are merged, so that "the later flush counts" keeps its meaning, and
 //! only runs that at least double their largest part, so that a byte is rewritten at most once per
 //! doubling. A day to which nothing came for an hour is brought together with less. What cannot be
-//! read is left out and counted; the caller sets such parts aside.
+//! read is left out and counted; the caller sets such parts aside. A large block of log entries into
+//! which no other part's entries fall is taken over as it is encoded.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -227,6 +228,15 @@ impl<'a> LogCursor<'a> {
             return Ok(());
         };
         if self.rows.times.is_empty() {
+            let labels = &self.index.streams[block.stream as usize];
+            let concerns = |d: &&Delete| d.touches(labels, block.min_ns, block.max_ns);
+            if block.max_ns <= until_ns
+                && !self.deletes.iter().any(concerns)
+                && part.copy(labels, self.file, self.index, block)?
+            {
+                self.advance();
+                return Ok(());
+            }
             let read = self.index.read(self.file, block, &mut self.rows);
             if readable(self.file, self.next as u64, read)?.is_none() {
                 self.advance();

@@ -136,6 +136,7 @@ fn everything() -> LogSelect {
         direction: Direction::Forward,
         needles: Vec::new(),
         automata: Vec::new(),
+        counts_only: false,
     }
 }
 

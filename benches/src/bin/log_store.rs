@@ -140,6 +140,7 @@ fn search(store: &Store, needle: &[u8]) -> io::Result<(u64, u64)> {
         direction: Direction::Backward,
         needles: vec![AnyOf::text(needle)],
         automata: Vec::new(),
+        counts_only: false,
     };
     let (mut found, mut rebuilt, mut block) = (0, 0, LogBlock::default());
     let snapshot = store.snapshot();

@@ -78,6 +78,7 @@ pub fn run(
         direction: request.direction,
         needles: pipeline.needles(),
         automata: pipeline.automata(),
+        counts_only: false,
     };
     let mut search = Search {
         backward,

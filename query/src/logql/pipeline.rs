@@ -114,7 +114,18 @@ impl Pipeline {
     #[must_use]
     pub fn automata(&self) -> Vec<Arc<LineAutomaton>> {
         let filters = self.filters.iter().filter_map(|f| f.as_line_filter());
+        let filters = filters.filter(|filter| filter.required().is_none());
         filters.filter_map(LineFilter::automaton).collect()
+    }
+
+    /// Automata that say all there is to say about a line, if nothing else looks at it.
+    #[must_use]
+    pub fn whole_automata(&self) -> Option<Vec<Arc<LineAutomaton>>> {
+        if self.filters.is_empty() || !self.stages.is_empty() {
+            return None;
+        }
+        let automaton = |filter: &Arc<dyn Stage>| filter.as_line_filter()?.automaton();
+        self.filters.iter().map(automaton).collect()
     }
 
     /// The only fields that anything is made of, when that is known and labels are all that is looked
@@ -141,6 +152,10 @@ impl Pipeline {
     /// The rows of a block whose lines pass the filters.
     pub fn surviving_rows(&self, block: &LogBlock, rows: &mut Vec<u32>) {
         rows.clear();
+        if block.are_told {
+            rows.extend(0..block.times.len() as u32);
+            return;
+        }
         let mut filters = self.filters.as_slice();
         match filters.first().and_then(|f| needle_of(f.as_ref())) {
             Some(finder) => {
@@ -234,18 +249,24 @@ mod tests {
 
     #[test]
     fn automata_are_made_where_no_needle_tells() {
-        for (filters, n) in [
-            (r#"|= "x" |~ "timeout" |> "<_> GET <_>""#, 0),
-            (r#"!= "x" !~ "a+" !~ "timeout""#, 3),
-            (r#"|~ "[0-9]+" |= "x""#, 1),
-            (r#"|~ "[0-9]+" or "b.c" != "d" or "e""#, 2),
-            (r#"!= ip("10.0.0.1") !> "<_> GET""#, 0),
-            (r#"| line_format "y" != "x""#, 0),
+        for (filters, n, whole) in [
+            (r#"|= "x" |~ "timeout" |> "<_> GET <_>""#, 0, None),
+            (r#"!= "x" !~ "a+" !~ "timeout""#, 3, Some(3)),
+            (r#"|~ "[0-9]+" |= "x""#, 1, Some(2)),
+            (r#"|~ "[0-9]+" or "b.c" != "d" or "e""#, 2, Some(2)),
+            (r#"!= ip("10.0.0.1") !> "<_> GET""#, 0, None),
+            (r#"| line_format "y" != "x""#, 0, None),
         ] {
             let Expr::Log(log) = parse(&format!(r#"{{a="b"}} {filters}"#)).unwrap() else {
                 panic!("{filters}")
             };
-            assert_eq!(Pipeline::new(&log).automata().len(), n, "{filters}");
+            let pipeline = Pipeline::new(&log);
+            assert_eq!(pipeline.automata().len(), n, "{filters}");
+            assert_eq!(
+                pipeline.whole_automata().map(|all| all.len()),
+                whole,
+                "{filters}"
+            );
         }
     }
 
@@ -259,8 +280,8 @@ mod tests {
                     len: *len,
                 })
                 .collect(),
-            metadata: Vec::new(),
             text: text.as_bytes().to_vec(),
+            ..LogBlock::default()
         }
     }
 

@@ -51,6 +51,8 @@ pub fn run(
     let grouping = grouping_of(expr, outer, body);
     let pipeline = Pipeline::for_metric(&expr.log, expr.unwrap.as_ref(), grouping.as_ref());
     let shifted = steps.earlier(expr.offset_ns);
+    let counts_only = expr.unwrap.is_none() && !expr.function.counts_bytes();
+    let whole = pipeline.whole_automata().filter(|_| counts_only);
     let wanted = LogSelect {
         matchers: expr.log.matchers.clone(),
         from_ns: shifted
@@ -60,7 +62,8 @@ pub fn run(
         to_ns: shifted.last_ns().saturating_add(1),
         direction: Direction::Forward,
         needles: pipeline.needles(),
-        automata: pipeline.automata(),
+        counts_only: whole.is_some(),
+        automata: whole.unwrap_or_else(|| pipeline.automata()),
     };
     // What a line's length counts for needs it whole.
     let fields = match expr.function.counts_bytes() {

@@ -92,6 +92,19 @@ fn check_call(
         )
     } else {
         let place = format!("call to function {name}");
+        if function.name == "info"
+            && let Some(labels) = args.get(1)
+        {
+            expect_type(text, labels, ValueType::Vector, &place)?;
+            let message = match &labels.kind {
+                ExprKind::Vector(selector) if selector.name.is_none() => "",
+                ExprKind::Vector(_) => "expected label selectors only, got vector selector instead",
+                _ => "expected label selectors only",
+            };
+            if !message.is_empty() {
+                return Err(ParseError::new(text, labels.span, message));
+            }
+        }
         for (i, arg) in args.iter().enumerate() {
             // The last type stands for all further arguments.
             let wanted = function.args.get(i).or_else(|| function.args.last());

@@ -27,6 +27,9 @@ pub struct Options {
     /// Remove metric names at the end instead of in each function, so that `label_replace` and
     /// `by (__name__)` still see them. Prometheus's feature flag of this name; off by default.
     pub delayed_name_removal: bool,
+    /// Let rates and resets look at when a counter began. Prometheus's feature flag
+    /// `use-start-timestamps`; off by default.
+    pub start_timestamps: bool,
 }
 
 impl Default for Options {
@@ -36,6 +39,7 @@ impl Default for Options {
             max_samples: 50_000_000,
             default_subquery_step_ms: 60_000,
             delayed_name_removal: false,
+            start_timestamps: false,
         }
     }
 }

@@ -85,6 +85,8 @@ pub(super) struct Parser<'a> {
     tokens: Vec<Token>,
     at: usize,
     depth: u16,
+    /// The label conditions of `info()` are being read: they may select everything.
+    takes_any_labels: bool,
 }
 
 type Parsed<T> = Result<T, ParseError>;
@@ -96,6 +98,7 @@ impl<'a> Parser<'a> {
             tokens: lexer::tokens(text),
             at: 0,
             depth: 0,
+            takes_any_labels: false,
         }
     }
 
@@ -202,7 +205,9 @@ impl<'a> Parser<'a> {
             let message = format!("query is nested more than {MAX_DEPTH} levels deep");
             return Err(self.error(span, message));
         }
-        check::check(self.text, &expr)?;
+        if !(self.takes_any_labels && matches!(expr.kind, ExprKind::Vector(_))) {
+            check::check(self.text, &expr)?;
+        }
         Ok(expr)
     }
 
@@ -366,7 +371,7 @@ impl<'a> Parser<'a> {
                 return Err(self.error(start, message));
             };
             self.advance();
-            let args = self.arguments()?;
+            let args = self.arguments(function.name == "info")?;
             let span = Span {
                 start: start.start,
                 end: self.end(),
@@ -377,14 +382,18 @@ impl<'a> Parser<'a> {
         self.selector(Some(text.to_owned()), start)
     }
 
-    fn arguments(&mut self) -> Parsed<Vec<Expr>> {
+    fn arguments(&mut self, of_info: bool) -> Parsed<Vec<Expr>> {
         self.expect(&TokenKind::LeftParen, "", "\"(\"")?;
         let mut args = Vec::new();
         if self.accept(&TokenKind::RightParen) {
             return Ok(args);
         }
         loop {
-            args.push(self.expression(0)?);
+            let outside = self.takes_any_labels;
+            self.takes_any_labels = of_info && args.len() == 1;
+            let arg = self.expression(0);
+            self.takes_any_labels = outside;
+            args.push(arg?);
             if self.accept(&TokenKind::RightParen) {
                 return Ok(args);
             }
@@ -401,7 +410,7 @@ impl<'a> Parser<'a> {
 
     fn aggregate(&mut self, op: &'static aggregations::Aggregation, start: Span) -> Parsed<Expr> {
         let before = self.grouping()?;
-        let mut args = self.arguments()?;
+        let mut args = self.arguments(false)?;
         let after = match before {
             Some(_) => None,
             None => self.grouping()?,

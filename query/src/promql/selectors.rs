@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use kansoku_model::select::{SelectError, SeriesData};
+use kansoku_model::{Labels, Matcher};
 
 use super::ast::{At, Duration, Expr, ExprKind, Extension, Modifiers, Selector, Subquery};
 use super::error::QueryError;
@@ -37,16 +38,25 @@ impl Evaluator<'_> {
         Ok(found_ms)
     }
 
+    pub(super) fn offset_ms(&self, modifiers: &Modifiers) -> Result<i64, QueryError> {
+        let offset = modifiers.offset.as_ref();
+        offset.map_or(Ok(0), |offset| self.duration_ms(offset))
+    }
+
+    /// The time that `@` names.
+    pub(super) fn at_ms(&self, at: At) -> i64 {
+        match at {
+            At::Start => self.query_start_ms,
+            At::End => self.query_end_ms,
+            At::Time(time_ms) => time_ms,
+        }
+    }
+
     fn reference(&self, modifiers: &Modifiers) -> Result<Reference, QueryError> {
-        let offset_ms = match &modifiers.offset {
-            Some(offset) => self.duration_ms(offset)?,
-            None => 0,
-        };
+        let offset_ms = self.offset_ms(modifiers)?;
         Ok(match modifiers.at {
             None => Reference::Offset(offset_ms),
-            Some(At::Start) => Reference::Fixed(self.query_start_ms - offset_ms),
-            Some(At::End) => Reference::Fixed(self.query_end_ms - offset_ms),
-            Some(At::Time(time_ms)) => Reference::Fixed(time_ms - offset_ms),
+            Some(at) => Reference::Fixed(self.at_ms(at) - offset_ms),
         })
     }
 
@@ -54,7 +64,7 @@ impl Evaluator<'_> {
     /// reach.
     fn fetch(
         &self,
-        selector: &Selector,
+        matchers: &[Matcher],
         reference: Reference,
         range_ms: i64,
         ahead_ms: i64,
@@ -68,7 +78,7 @@ impl Evaluator<'_> {
         let to_ms = reference.time(grid.end_ms()).saturating_add(ahead_ms);
         let series = self
             .source
-            .select(&selector.matchers, from_ms, to_ms, self.samples_left())
+            .select(matchers, from_ms, to_ms, self.samples_left())
             .map_err(|error| match error {
                 SelectError::Limit(_) => Self::too_many_samples(),
                 // The store stops for the reason that `check` gives, if it still gives one.
@@ -104,6 +114,71 @@ impl Evaluator<'_> {
         self.instant_columns(selector, grid, false, |time_ms, _| time_ms as f64 / 1000.0)
     }
 
+    /// As [`Self::sample_times`], but when what the samples count began; 0 where that is not known.
+    pub(crate) fn start_times(
+        &self,
+        selector: &Selector,
+        grid: &Grid,
+    ) -> Result<Vec<Column>, QueryError> {
+        let reference = self.reference(&selector.modifiers)?;
+        let lookback_ms = self.options.lookback_ms;
+        let fetched = self.fetch(&selector.matchers, reference, lookback_ms, 0, grid)?;
+        self.hold(fetched.len().saturating_mul(grid.n_steps))?;
+        let mut columns = Vec::with_capacity(fetched.len());
+        for series in fetched {
+            (self.check)()?;
+            let at = |t_ms: i64| reference.time(t_ms);
+            let present = mixed_column(&series, grid, lookback_ms, false, at);
+            let mut column = Column::new(series.labels, false);
+            for (step, t_ms) in grid.times().enumerate() {
+                let n_seen = series.times.partition_point(|time| *time <= at(t_ms));
+                let newest = n_seen.checked_sub(1).filter(|_| present.is_present(step));
+                column.push(newest.map(|newest| {
+                    let start_ms = series.starts.get(newest).copied().unwrap_or(0);
+                    Point::Float(start_ms as f64 / 1000.0)
+                }));
+            }
+            if column.any_present() {
+                columns.push(column);
+            }
+        }
+        columns.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(columns)
+    }
+
+    /// For each series that passes the time of its newest sample at each step.
+    ///
+    /// # Errors
+    /// When such a sample is a histogram.
+    pub(super) fn newest_times(
+        &self,
+        matchers: &[Matcher],
+        reference: Reference,
+        grid: &Grid,
+    ) -> Result<Vec<(Labels, Vec<Option<i64>>)>, QueryError> {
+        let lookback_ms = self.options.lookback_ms;
+        let fetched = self.fetch(matchers, reference, lookback_ms, 0, grid)?;
+        self.hold(fetched.len().saturating_mul(grid.n_steps))?;
+        let mut found = Vec::with_capacity(fetched.len());
+        for series in fetched {
+            (self.check)()?;
+            let at = |t_ms: i64| reference.time(t_ms);
+            let column = mixed_column(&series, grid, lookback_ms, false, at);
+            if column.histograms.iter().any(Option::is_some) {
+                let message = "info sample should be float";
+                return Err(QueryError::Execution(message.to_owned()));
+            }
+            let time = |step: usize| {
+                let n_seen = series.times.partition_point(|t| *t <= at(grid.time(step)));
+                let newest = n_seen.checked_sub(1).filter(|_| column.is_present(step));
+                newest.map(|at| series.times[at])
+            };
+            found.push((series.labels, (0..grid.n_steps).map(time).collect()));
+        }
+        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        Ok(found)
+    }
+
     fn instant_columns(
         &self,
         selector: &Selector,
@@ -115,7 +190,7 @@ impl Evaluator<'_> {
         let lookback_ms = self.options.lookback_ms;
         let smoothed = selector.extension == Some(Extension::Smoothed);
         let ahead_ms = if smoothed { lookback_ms } else { 0 };
-        let fetched = self.fetch(selector, reference, lookback_ms, ahead_ms, grid)?;
+        let fetched = self.fetch(&selector.matchers, reference, lookback_ms, ahead_ms, grid)?;
         self.hold(fetched.len().saturating_mul(grid.n_steps))?;
         let mut columns = Vec::with_capacity(fetched.len());
         for series in fetched {
@@ -193,10 +268,10 @@ impl Evaluator<'_> {
             Some(Extension::Smoothed) => (lookback_ms, lookback_ms),
         };
         let reach_ms = range_ms.saturating_add(before_ms);
-        let fetched = self.fetch(selector, reference, reach_ms, ahead_ms, grid)?;
+        let fetched = self.fetch(&selector.matchers, reference, reach_ms, ahead_ms, grid)?;
         let mut series: Vec<RangeSeries> = fetched
             .into_iter()
-            .map(without_stale)
+            .map(|series| without_stale(series, self.options.start_timestamps))
             .filter(|one| !one.is_empty())
             .collect();
         series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
@@ -279,7 +354,7 @@ fn mixed_column(
         let last = next.checked_sub(1);
         let last = last.filter(|last| series.times[*last] > at_ms - lookback_ms);
         column.push(last.and_then(|last| {
-            match &series.histograms[last] {
+            match series.histograms.get(last).unwrap_or(&None) {
                 None => Some(series.values[last])
                     .filter(|v| !is_absent(*v))
                     .map(|value| {
@@ -329,18 +404,27 @@ fn sample_times(
     times
 }
 
-fn without_stale(series: SeriesData) -> RangeSeries {
+fn without_stale(series: SeriesData, wants_starts: bool) -> RangeSeries {
     let (mut times, mut values) = (series.times, series.values);
+    let mut starts = if wants_starts {
+        series.starts
+    } else {
+        Vec::new()
+    };
     let (mut histogram_times, mut histograms) = (Vec::new(), Vec::new());
-    for (time_ms, stored) in times.iter().zip(&series.histograms) {
+    let mut histogram_starts = Vec::new();
+    for (at, stored) in series.histograms.iter().enumerate() {
         if let Some(stored) = stored.as_ref().filter(|h| !h.is_stale()) {
-            histogram_times.push(*time_ms);
+            histogram_times.push(times[at]);
             histograms.push(Arc::new(FloatHistogram::of(stored)));
+            histogram_starts.extend(starts.get(at));
         }
     }
     if values.iter().any(|v| is_absent(*v)) {
         let mut flags = values.iter().map(|v| !is_absent(*v));
         times.retain(|_| flags.next().unwrap_or(false));
+        let mut flags = values.iter().map(|v| !is_absent(*v));
+        starts.retain(|_| flags.next().unwrap_or(false));
         values.retain(|v| !is_absent(*v));
     }
     RangeSeries {
@@ -350,6 +434,8 @@ fn without_stale(series: SeriesData) -> RangeSeries {
         values,
         histogram_times,
         histograms,
+        starts,
+        histogram_starts,
     }
 }
 
@@ -372,6 +458,8 @@ fn present_samples(column: Column, grid: &Grid) -> RangeSeries {
         values,
         histogram_times,
         histograms,
+        starts: Vec::new(),
+        histogram_starts: Vec::new(),
     }
 }
 

@@ -235,3 +235,90 @@ fn labels_that_double_are_bounded() {
         assert!(matches!(doubled(40), Err(QueryError::Limit(_))), "{open}");
     }
 }
+
+/// One counter `c_total` of a sample a minute, each with the time at which what it counts began.
+struct Started(Vec<(i64, f64)>);
+
+impl SeriesSource for Started {
+    fn select(
+        &self,
+        _: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+        _: usize,
+    ) -> Result<Vec<SeriesData>, SelectError> {
+        let mut one = SeriesData {
+            labels: Labels::from_pairs([("__name__", "c_total")]),
+            ..SeriesData::default()
+        };
+        for (minute, (start_ms, value)) in (0..).zip(&self.0) {
+            let time_ms = minute * 60_000;
+            if (from_ms..=to_ms).contains(&time_ms) {
+                one.times.push(time_ms);
+                one.values.push(*value);
+                one.starts.push(*start_ms);
+            }
+        }
+        Ok(vec![one])
+    }
+}
+
+#[test]
+fn a_counter_that_began_anew_is_known_by_its_start() {
+    // It rises from 60 to 120 although it was reset in between.
+    let reset = [
+        (-60_000, 0.0),
+        (-60_000, 60.0),
+        (90_000, 120.0),
+        (90_000, 180.0),
+    ];
+    // Nothing before the only sample of the range.
+    let young = [(0, f64::from_bits(0x7ff0_0000_0000_0002)), (30_000, 9.0)];
+    // A start before the sample before which is not its own.
+    let overlapping = [(-60_000, 1.0), (-60_000, 2.0), (30_000, 3.0)];
+    let cases: [(&[(i64, f64)], &str, i64, Option<f64>, usize); 9] = [
+        (&reset, "resets(c_total[5m])", 3, Some(1.0), 0),
+        (&reset, "irate(c_total[5m])", 2, Some(2.0), 0),
+        (&reset, "irate(c_total[5m])", 3, Some(1.0), 0),
+        (
+            &reset,
+            "round(increase(c_total[1m1ms]), 10)",
+            2,
+            Some(120.0),
+            0,
+        ),
+        (&reset, "start_timestamp(c_total)", 3, Some(90.0), 0),
+        (&reset, "start_timestamp(c_total + 1)", 3, None, 0),
+        (&young, "increase(c_total[1m])", 1, Some(9.0), 0),
+        (&young, "irate(c_total[1m])", 1, None, 0),
+        (
+            &overlapping,
+            "resets(rate(c_total[2m1ms])[1m:])",
+            2,
+            Some(0.0),
+            1,
+        ),
+    ];
+    for (samples, text, minute, expected, n_warnings) in cases {
+        for wants_starts in [false, true] {
+            let engine = Engine::new(Options {
+                start_timestamps: wants_starts,
+                ..Options::default()
+            });
+            let query = parse(text).unwrap();
+            let source = Started(samples.to_vec());
+            let output = engine.instant(&source, &query, minute * 60_000, &|| Ok(()));
+            let output = output.unwrap();
+            let QueryValue::Vector(found) = output.value else {
+                panic!("{text}");
+            };
+            let value = found.first().map(|s| s.value);
+            if wants_starts {
+                assert_eq!(value, expected, "{text}");
+                assert_eq!(output.warnings.len(), n_warnings, "{text}");
+            } else if text.starts_with("resets(c") {
+                assert_eq!(value, Some(0.0), "nobody asked");
+            }
+        }
+    }
+}

@@ -166,6 +166,11 @@ pub(crate) struct RangeSeries {
     pub values: Vec<f64>,
     pub histogram_times: Vec<i64>,
     pub histograms: Vec<Arc<FloatHistogram>>,
+    /// When what each float counts began, 0 where that is not known; empty when it is known of none or
+    /// not asked for.
+    pub starts: Vec<i64>,
+    /// The same for the histograms.
+    pub histogram_starts: Vec<i64>,
 }
 
 impl RangeSeries {
@@ -214,6 +219,9 @@ pub(crate) struct Window<'a> {
     pub values: &'a [f64],
     pub histogram_times: &'a [i64],
     pub histograms: &'a [Arc<FloatHistogram>],
+    /// As in the series.
+    pub starts: &'a [i64],
+    pub histogram_starts: &'a [i64],
     pub start_ms: i64,
     pub end_ms: i64,
     /// The time of the step.
@@ -225,6 +233,14 @@ pub(crate) struct Window<'a> {
 }
 
 impl Window<'_> {
+    /// When what the last float and the one before it count began.
+    pub(crate) fn last_two_starts(&self) -> [i64; 2] {
+        match self.starts {
+            [.., before, last] => [*before, *last],
+            _ => [0, 0],
+        }
+    }
+
     /// The last sample's value and time, when there are at least two samples: also the one before.
     pub(crate) fn last_two(&self) -> Option<[(i64, f64); 2]> {
         let n = self.values.len();

@@ -21,6 +21,8 @@ use crate::bytes::{Malformed, Reader, put_signed, put_text};
 const ARITHMETIC: u8 = 0;
 const DELTAS: u8 = 1;
 const DOUBLE_DELTAS: u8 = 2;
+/// pco decodes so many values at once.
+const PCO_BATCH: usize = 256;
 const PCO: u8 = 3;
 const FRAME: u8 = 4;
 
@@ -175,6 +177,30 @@ pub fn decode(r: &mut Reader<'_>, n: usize, out: &mut Vec<i64>) -> Result<(), Ma
     Ok(())
 }
 
+/// Reads at least the first `first` of the `n` values that `bytes` hold into `out`, which is cleared
+/// first. What lies behind them may stay unread, and unverified.
+pub fn decode_first(
+    bytes: &[u8],
+    n: usize,
+    first: usize,
+    out: &mut Vec<i64>,
+) -> Result<(), Malformed> {
+    let mut r = Reader::new(bytes);
+    if first + PCO_BATCH > n || n > ROWS_MAX || bytes.first() != Some(&PCO) {
+        decode(&mut r, n, out)?;
+        return r.end();
+    }
+    r.byte()?;
+    let packed = r.text()?;
+    out.clear();
+    out.resize(first.next_multiple_of(PCO_BATCH), 0);
+    match simple_decompress_into(packed, out) {
+        Ok(progress) if progress.n_processed >= first => Ok(()),
+        Ok(_) => Err(Malformed("integers of another count")),
+        Err(_) => Err(Malformed("integers do not decompress")),
+    }
+}
+
 fn pack(values: &[i64], effort: Effort) -> Vec<u8> {
     simple_compress(values, &config(effort)).expect("pco takes any integers")
 }
@@ -241,6 +267,12 @@ mod tests {
             decode(&mut r, values.len(), &mut back).unwrap();
             assert_eq!(back, values);
             assert_eq!(r.rest(), [99], "reads exactly its own bytes");
+            out.pop();
+            for first in [0, 1, 256, 300, values.len()] {
+                let first = first.min(values.len());
+                decode_first(&out, values.len(), first, &mut back).unwrap();
+                assert_eq!(back[..first], values[..first]);
+            }
         }
         sizes[1]
     }

@@ -129,6 +129,18 @@ impl PartWriter {
         self.put_smaller(&packed, bytes)
     }
 
+    /// Appends a section of another part as it is stored there, with its verified bytes.
+    pub fn put_copy(&mut self, section: &Section, stored: &[u8]) -> Result<Section, StoreError> {
+        debug_assert_eq!(section.len as usize, stored.len());
+        self.put_stored(stored, section.raw as usize)
+    }
+
+    /// Compresses bytes with the lowest level, and writes nothing.
+    pub fn pack_fast(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
+        let packed = self.compressors[0].compress(bytes);
+        packed.map_err(|e| StoreError::io("compress", self.out.path(), &e))
+    }
+
     /// Compresses bytes as `put_packed` would, and writes nothing.
     pub fn pack(&mut self, bytes: &[u8]) -> Result<Vec<u8>, StoreError> {
         let path = self.out.path();
@@ -213,7 +225,7 @@ pub fn temporary_name(entry: &Entry) -> String {
 }
 
 /// The version that is written; all versions from 1 to it are read.
-fn newest_version(signal: Signal) -> u32 {
+pub fn newest_version(signal: Signal) -> u32 {
     match signal {
         Signal::Logs => 3,
         Signal::Samples => 2,
@@ -332,6 +344,17 @@ impl PartFile {
         result
     }
 
+    /// The bytes of a section as they are stored, verified.
+    pub fn read_stored(&self, section: &Section) -> Result<Vec<u8>, StoreError> {
+        let plain = Section {
+            raw: section.len,
+            ..*section
+        };
+        let mut stored = Vec::new();
+        self.read_checked(&plain, &mut stored)?;
+        Ok(stored)
+    }
+
     /// Counts a damaged block once.
     pub fn count_damage(&self, offset: u64) {
         if self.bad.lock().expect("no panic while held").insert(offset) {
@@ -354,7 +377,6 @@ impl PartFile {
         if end.is_none_or(|end| end > self.input.len()) || section.raw > SECTION_MAX_BYTES {
             return Err(self.damaged("section lies outside the file"));
         }
-        out.clear();
         let at = section.offset;
         let mismatch = || self.damaged(&format!("checksum of the block at {at} does not match"));
         if section.len == section.raw {
@@ -367,7 +389,6 @@ impl PartFile {
             };
         }
         UNPACK.with_borrow_mut(|(decompressor, stored)| {
-            stored.clear();
             stored.resize(section.len as usize, 0);
             self.input.read_at(at, stored)?;
             if crc32c::crc32c(stored) != section.crc {
@@ -379,6 +400,7 @@ impl PartFile {
                 *decompressor = Some(zstd::bulk::Decompressor::new().map_err(|e| unpack(&e))?);
             }
             let decompressor = decompressor.as_mut().expect("made above");
+            out.clear();
             out.reserve_exact(section.raw as usize);
             decompressor
                 .decompress_to_buffer(stored, out)

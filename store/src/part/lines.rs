@@ -1,14 +1,16 @@
 //! The lines of a page of a log part: as templates and columns, or as they are.
 //!
-//! Which of the two is smaller is known only when both are compressed, so plain lines are first
-//! estimated from a sample and from how many of them repeat; templates that do not beat the estimate
-//! by far are compared in full. The rule: a page takes no more than its plain lines would.
+//! Which of the two is smaller is known only when both are compressed. Merges do that, first with the
+//! lowest level; a head that is written out, and soon merged, estimates plain lines from a sample and from
+//! how many of them repeat. Templates that are not clearly smaller are compared in full. The rule: a page
+//! takes no more than its plain lines would.
 //!
 //! ```text
 //! kind 0, plain:     reference of the bytes of all lines
 //! kind 1, templates: bytes of all lines (varint); references of structure, numbers, texts, packed
 //! ```
 
+use std::cell::Cell;
 use std::collections::HashSet;
 
 use kansoku_model::prehashed::Prehashed;
@@ -19,12 +21,16 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::file::{PartFile, PartWriter, Section};
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader, put_varint};
-use crate::template::{self, Encoder, Parts, Search};
+use crate::column::Effort;
+use crate::template::{self, Encoder, Found, Parts, Search};
 
 /// Text that tells how well plain lines compress.
 const SAMPLE_BYTES: usize = 256 << 10;
-/// Templates are taken unseen when they take less than this part of the estimate.
+/// Templates are taken without comparing them in full when they take less than this part of the estimate,
+/// or of the lowest level.
 const CLEARLY_SMALLER: f64 = 0.8;
+/// Memory for a section that a thread keeps from page to page; few sections are larger.
+const KEPT_MAX_BYTES: usize = 1 << 20;
 /// The most text of a page: a block, and a line that made it too large.
 const TEXT_MAX_BYTES: usize = 1 << 30;
 
@@ -46,6 +52,24 @@ impl Lines {
             Self::Plain(section) => section.offset,
             Self::Templates { sections, .. } => sections[0].offset,
         }
+    }
+
+    /// The sections, structure of templates first.
+    pub fn sections(&self) -> &[Section] {
+        match self {
+            Self::Plain(section) => std::slice::from_ref(section),
+            Self::Templates { sections, .. } => sections,
+        }
+    }
+
+    /// The same lines in other sections, as many as `sections` gives.
+    pub fn moved(&self, sections: &[Section]) -> Self {
+        let mut moved = *self;
+        match &mut moved {
+            Self::Plain(section) => *section = sections[0],
+            Self::Templates { sections: all, .. } => all.copy_from_slice(sections),
+        }
+        moved
     }
 
     pub fn are_templates(&self) -> bool {
@@ -87,6 +111,7 @@ impl Lines {
     pub fn write(
         out: &mut PartWriter,
         encoder: &mut Encoder,
+        effort: Effort,
         rows: &LogBlock,
     ) -> Result<Self, StoreError> {
         let streams = template::encode(encoder, &rows.text, &rows.lines, &rows.times);
@@ -101,12 +126,18 @@ impl Lines {
         let smaller = |packed: &Vec<u8>, raw: &[u8]| packed.len().min(raw.len());
         let total =
             smaller(&structure, raw[0]) + raw[1].len() + smaller(&texts, raw[2]) + raw[3].len();
-        let sample = &rows.text[..rows.text.len().min(SAMPLE_BYTES)];
-        let packed_sample = out.pack(sample)?;
-        let ratio = packed_sample.len() as f64 / sample.len().max(1) as f64;
-        // A line that came before costs zstd next to nothing, however far back that was.
-        let distinct_bytes = distinct_bytes(rows) as f64;
-        if total as f64 > distinct_bytes * ratio * CLEARLY_SMALLER {
+        let may_be_smaller = match effort {
+            Effort::Flush => {
+                let sample = &rows.text[..rows.text.len().min(SAMPLE_BYTES)];
+                let ratio = out.pack_fast(sample)?.len() as f64 / sample.len().max(1) as f64;
+                // A line that came before costs zstd next to nothing, however far back that was.
+                total as f64 > distinct_bytes(rows) as f64 * ratio * CLEARLY_SMALLER
+            }
+            Effort::Merge => {
+                total as f64 > out.pack_fast(&rows.text)?.len() as f64 * CLEARLY_SMALLER
+            }
+        };
+        if may_be_smaller {
             let plain = out.pack(&rows.text)?;
             if plain.len().min(rows.text.len()) <= total {
                 return out.put_smaller(&plain, &rows.text).map(Self::Plain);
@@ -140,21 +171,22 @@ impl Lines {
     }
 
     /// Reads those lines of templates that are searched for: gives their numbers, and each ends where
-    /// `ends` says.
+    /// `ends` says; unless they are told, which is asked for with `may_tell`.
     pub fn read_some(
         &self,
         file: &PartFile,
         times: &[i64],
         search: &Search<'_>,
+        may_tell: bool,
         text: &mut Vec<u8>,
         ends: &mut Vec<u32>,
-    ) -> Result<Vec<u32>, StoreError> {
+    ) -> Result<Found, StoreError> {
         let text_bytes = match self {
             Self::Plain(section) => section.raw as usize,
             Self::Templates { text_bytes, .. } => *text_bytes,
         };
         self.decode(file, text, |parts, text| {
-            template::decode_some(parts, times, text_bytes, search, text, ends)
+            template::decode_or_tell(parts, times, text_bytes, search, may_tell, text, ends)
         })
     }
 
@@ -189,7 +221,11 @@ impl Lines {
         let Self::Templates { sections, .. } = self else {
             return Err(damaged(Malformed("no templates")));
         };
-        let mut bytes: [Vec<u8>; 4] = Default::default();
+        thread_local! {
+            /// Taking memory from the system anew costs more than reading most sections.
+            static SECTIONS: Cell<[Vec<u8>; 4]> = const { Cell::new([const { Vec::new() }; 4]) };
+        }
+        let mut bytes = SECTIONS.take();
         for (bytes, section) in bytes.iter_mut().zip(sections) {
             file.read(section, bytes)?;
         }
@@ -200,7 +236,14 @@ impl Lines {
             packed: &bytes[3],
         };
         text.clear();
-        decode(parts, text).map_err(damaged)
+        let decoded = decode(parts, text).map_err(damaged);
+        for section in &mut bytes {
+            if section.capacity() > KEPT_MAX_BYTES {
+                *section = Vec::new();
+            }
+        }
+        SECTIONS.set(bytes);
+        decoded
     }
 }
 

@@ -8,15 +8,15 @@ use std::sync::Arc;
 use kansoku_model::Labels;
 use kansoku_model::select::LogBlock;
 
-use super::file::{PartWriter, Totals};
+use super::file::{PartFile, PartWriter, Totals, newest_version};
 use super::filter::Filters;
 use super::lines::Lines;
-use super::logs::{Block, Page};
+use super::logs::{Block, LogIndex, Page};
 use crate::StoreError;
 use crate::bytes::{put_signed, put_text, put_varint};
 use crate::column::{Effort, ROWS_MAX, ints, texts};
 use crate::fs::Disk;
-use crate::manifest::Entry;
+use crate::manifest::{Entry, Signal};
 use crate::rows;
 use crate::template::Encoder;
 
@@ -26,6 +26,8 @@ const PAGE_BYTES: usize = 256 << 10;
 const FLUSH_BLOCK_BYTES: usize = 1 << 20;
 /// ... and at this much when parts are merged.
 const MERGE_BLOCK_BYTES: usize = 4 << 20;
+/// Blocks from this on are taken over by merges as they are: encoding them anew would save little.
+const COPY_FROM_BYTES: usize = MERGE_BLOCK_BYTES / 2;
 /// A block is cut at this many entries, well below what a column may have.
 const BLOCK_ROWS: usize = ROWS_MAX / 4;
 /// No filter for less text than this: reading it costs no more than reading the filter.
@@ -106,6 +108,51 @@ impl LogPartWriter {
         Ok(())
     }
 
+    /// Takes a block over as it is encoded in another part, whose entries are not older than those of the
+    /// stream before. False when it is to be added entry by entry: it is small, shares its page, or is
+    /// damaged.
+    pub fn copy(
+        &mut self,
+        labels: &Arc<Labels>,
+        file: &PartFile,
+        index: &LogIndex,
+        block: &Block,
+    ) -> Result<bool, StoreError> {
+        let is_large =
+            block.line_bytes as usize >= COPY_FROM_BYTES || block.n_rows as usize >= BLOCK_ROWS / 2;
+        let page = index.page_of_its_own(block);
+        let Some(page) = page.filter(|_| is_large && file.version == newest_version(Signal::Logs))
+        else {
+            return Ok(false);
+        };
+        let sections = page.sections();
+        let mut stored = Vec::with_capacity(sections.len());
+        for section in &sections {
+            match file.read_stored(section) {
+                Ok(bytes) => stored.push(bytes),
+                Err(StoreError::Damaged { .. }) => return Ok(false),
+                Err(e) => return Err(e),
+            }
+        }
+        if self.streams.last() != Some(labels) {
+            self.end_block()?;
+            self.streams.push(Arc::clone(labels));
+        }
+        self.end_block()?;
+        self.end_page()?;
+        let mut copies = Vec::with_capacity(sections.len());
+        for (section, stored) in sections.iter().zip(&stored) {
+            copies.push(self.out.put_copy(section, stored)?);
+        }
+        self.blocks.push(Block {
+            stream: self.streams.len() as u32 - 1,
+            page: self.pages.len() as u32,
+            ..*block
+        });
+        self.pages.push(page.moved(&copies));
+        Ok(true)
+    }
+
     fn end_block(&mut self) -> Result<(), StoreError> {
         let rows = std::mem::take(&mut self.rows);
         let (Some(&min_ns), Some(&max_ns)) = (rows.times.first(), rows.times.last()) else {
@@ -146,7 +193,7 @@ impl LogPartWriter {
         };
         self.pages.push(Page {
             times: self.out.put_packed(&page.times)?,
-            lines: Lines::write(&mut self.out, &mut self.encoder, &page.rows)?,
+            lines: Lines::write(&mut self.out, &mut self.encoder, self.effort, &page.rows)?,
             metadata: match page.has_metadata {
                 true => Some(self.out.put_packed(&page.metadata)?),
                 false => None,

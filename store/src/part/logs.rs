@@ -35,7 +35,7 @@ use crate::bytes::{Malformed, Reader};
 use crate::column::{ints, texts};
 use crate::intern::Interner;
 use crate::rows;
-use crate::template::Search;
+use crate::template::{Found, Search};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Page {
@@ -44,6 +44,30 @@ pub(super) struct Page {
     pub metadata: Option<Section>,
     pub filter: Option<Section>,
     pub ids: Option<Section>,
+}
+
+impl Page {
+    /// All sections, times first.
+    pub fn sections(&self) -> Vec<Section> {
+        let mut all = vec![self.times];
+        all.extend_from_slice(self.lines.sections());
+        all.extend(self.metadata.iter().chain(&self.filter).chain(&self.ids));
+        all
+    }
+
+    /// The same page in other sections, in the order of `sections`.
+    pub fn moved(&self, sections: &[Section]) -> Self {
+        let (lines, others) = sections[1..].split_at(self.lines.sections().len());
+        let mut others = others.iter();
+        let mut next = |known: Option<Section>| known.and_then(|_| others.next().copied());
+        Self {
+            times: sections[0],
+            lines: self.lines.moved(lines),
+            metadata: next(self.metadata),
+            filter: next(self.filter),
+            ids: next(self.ids),
+        }
+    }
 }
 
 /// Where a block lies and what it spans.
@@ -77,6 +101,8 @@ pub struct Wanted<'a> {
     pub to_ns: i64,
     pub needles: &'a [&'a AnyOf],
     pub automata: &'a [Arc<LineAutomaton>],
+    /// Lines that are told need not be there.
+    pub counts_only: bool,
 }
 
 /// The directory of a log part.
@@ -196,16 +222,29 @@ impl LogIndex {
         times: &mut Vec<i64>,
         lens: &mut Vec<i64>,
     ) -> Result<(), StoreError> {
+        self.read_times_and(file, block, times, Some(lens))
+    }
+
+    fn read_times_and(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        times: &mut Vec<i64>,
+        lens: Option<&mut Vec<i64>>,
+    ) -> Result<(), StoreError> {
         let section = &self.pages[block.page as usize].times;
         let bytes = file.read_shared(section)?;
-        let mut decode = || {
+        let decode = || {
             let mut r = Reader::new(&bytes);
             for _ in 0..block.slot * 2 {
                 r.text()?;
             }
             let n = block.n_rows as usize;
             ints::decode(&mut Reader::new(r.text()?), n, times)?;
-            ints::decode(&mut Reader::new(r.text()?), n, lens)
+            match lens {
+                Some(lens) => ints::decode(&mut Reader::new(r.text()?), n, lens),
+                None => Ok(()),
+            }
         };
         decode()
             .map_err(|e| file.damaged(&format!("times of the page at {}: {}", section.offset, e.0)))
@@ -218,11 +257,17 @@ impl LogIndex {
         &self.blocks[start..end]
     }
 
+    /// The page of a block that shares it with no other.
+    pub(super) fn page_of_its_own(&self, block: &Block) -> Option<&Page> {
+        let is_alone = self.blocks_of(block.page).len() == 1;
+        is_alone.then(|| &self.pages[block.page as usize])
+    }
+
     /// The times of all entries of a page.
     fn page_times(&self, file: &PartFile, page: u32) -> Result<Vec<i64>, StoreError> {
-        let (mut all, mut times, mut lens) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut all, mut times) = (Vec::new(), Vec::new());
         for block in self.blocks_of(page) {
-            self.read_times(file, block, &mut times, &mut lens)?;
+            self.read_times_and(file, block, &mut times, None)?;
             all.append(&mut times);
         }
         Ok(all)
@@ -254,8 +299,8 @@ impl LogIndex {
             out.keep(rows::range(&out.times, wanted.from_ns, wanted.to_ns));
             return Ok(());
         }
-        let (mut lens, mut ends) = (Vec::new(), Vec::new());
-        self.read_times(file, block, &mut out.times, &mut lens)?;
+        let mut ends = Vec::new();
+        self.read_times_and(file, block, &mut out.times, None)?;
         let range = rows::range(&out.times, wanted.from_ns, wanted.to_ns);
         if range.is_empty() {
             out.clear();
@@ -266,9 +311,18 @@ impl LogIndex {
             needles: wanted.needles,
             automata: wanted.automata,
         };
-        let rows = page
-            .lines
-            .read_some(file, &out.times, &search, &mut out.text, &mut ends)?;
+        let Found { rows, are_told } = page.lines.read_some(
+            file,
+            &out.times,
+            &search,
+            wanted.counts_only,
+            &mut out.text,
+            &mut ends,
+        )?;
+        if are_told {
+            ends.resize(rows.len(), 0);
+            out.are_told = true;
+        }
         let mut start = 0;
         for end in ends {
             let len = end - start;
@@ -302,8 +356,8 @@ impl LogIndex {
         if !page.lines.are_templates() || !is_alone || page.metadata.is_some() {
             return Ok(false);
         }
-        let (mut times, mut lens) = (Vec::new(), Vec::new());
-        self.read_times(file, block, &mut times, &mut lens)?;
+        let mut times = Vec::new();
+        self.read_times_and(file, block, &mut times, None)?;
         let range = rows::range(&times, wanted.from_ns, wanted.to_ns);
         if range.is_empty() {
             return Ok(true);

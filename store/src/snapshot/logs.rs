@@ -38,6 +38,7 @@ struct BlockRef<'a> {
     /// What wanted lines contain.
     needles: Vec<&'a AnyOf>,
     automata: &'a [Arc<LineAutomaton>],
+    counts_only: bool,
     notes: &'a Notes,
 }
 
@@ -55,6 +56,10 @@ impl LogSource for Snapshot {
                 continue;
             }
             let deletes = self.deletes_of_block(&block);
+            if deletes.iter().any(|d| d.selector.lines.is_some()) {
+                // Whether a line was deleted is seen by all of it.
+                block.counts_only = false;
+            }
             let flow = match &deletes[..] {
                 [] => visit(&block)?,
                 _ => visit(&Struck::new(&block, &deletes))?,
@@ -91,6 +96,7 @@ impl Snapshot {
             to_ns,
             needles: Vec::new(),
             automata: &wanted.automata,
+            counts_only: wanted.counts_only,
             notes: &self.notes,
         };
         for part in &self.view.parts {
@@ -187,6 +193,7 @@ impl LogBlockRef for BlockRef<'_> {
                     to_ns,
                     needles: &self.needles,
                     automata: self.automata,
+                    counts_only: self.counts_only,
                 };
                 if let Err(error) = index.read_wanted(&part.file, block, &wanted, out) {
                     part.file.count_damage(block.place_key());
@@ -211,6 +218,7 @@ impl LogBlockRef for BlockRef<'_> {
             to_ns: self.to_ns,
             needles: &self.needles,
             automata: self.automata,
+            counts_only: false,
         };
         let read = index.read_fields(&part.file, block, &wanted, fields, out);
         Ok(read.unwrap_or_else(|error| {

@@ -61,7 +61,7 @@ pub fn decode_fields(
     let Layout::Templates(of) = &column.layout else {
         return Ok(false);
     };
-    let found = search.found(&column, times)?;
+    let (found, _) = search.found(&column, times)?;
     let is_found = |row: &usize| match &found {
         Rows::None => false,
         Rows::All => true,

@@ -59,8 +59,9 @@ pub struct Search<'a> {
 }
 
 impl Search<'_> {
-    /// The values of the column that may contain all that is searched for.
-    pub fn found(&self, column: &Column<'_>, times: &[i64]) -> Result<Rows, Malformed> {
+    /// The values of the column that may contain all that is searched for; and whether those surely
+    /// pass all automata.
+    pub fn found(&self, column: &Column<'_>, times: &[i64]) -> Result<(Rows, bool), Malformed> {
         let mut found = Rows::All;
         for any in self.needles {
             found = found.and(search::containing_any(column, any)?);
@@ -71,13 +72,16 @@ impl Search<'_> {
         // Where few are left, rebuilding them costs less than telling all.
         let is_few = matches!(&found, Rows::Some(rows)
             if rows.iter().filter(|is_in| **is_in).count() < rows.len() / FEW);
+        let mut are_told = !is_few;
         for automaton in self.automata.iter().filter(|_| !is_few) {
             if found == Rows::None {
                 break;
             }
-            found = found.and(matching::may_pass(column, times, automaton)?);
+            let (rows, is_sure) = matching::may_pass(column, times, automaton)?;
+            found = found.and(rows);
+            are_told &= is_sure;
         }
-        Ok(found)
+        Ok((found, are_told))
     }
 }
 
@@ -91,8 +95,31 @@ pub fn decode_some(
     text: &mut Vec<u8>,
     ends: &mut Vec<u32>,
 ) -> Result<Vec<u32>, Malformed> {
+    let found = decode_or_tell(parts, times, text_bytes, search, false, text, ends)?;
+    Ok(found.rows)
+}
+
+/// Lines that are searched for.
+#[derive(Debug)]
+pub struct Found {
+    pub rows: Vec<u32>,
+    /// The rows surely pass all automata, and were not rebuilt.
+    pub are_told: bool,
+}
+
+/// As `decode_some`; when `may_tell`, lines are not rebuilt if the automata tell all of them.
+pub fn decode_or_tell(
+    parts: Parts<'_>,
+    times: &[i64],
+    text_bytes: usize,
+    search: &Search<'_>,
+    may_tell: bool,
+    text: &mut Vec<u8>,
+    ends: &mut Vec<u32>,
+) -> Result<Found, Malformed> {
     let column = layout::read(parts, times.len(), text_bytes)?;
-    let found = search.found(&column, times)?;
+    let (found, is_sure) = search.found(&column, times)?;
+    let are_told = may_tell && is_sure;
     ends.clear();
     let wanted = search.rows.clone();
     let rows: Vec<u32> = match found {
@@ -103,8 +130,8 @@ pub fn decode_some(
             rows.map(|row| row as u32).collect()
         }
     };
-    if rows.is_empty() {
-        return Ok(rows);
+    if rows.is_empty() || are_told {
+        return Ok(Found { rows, are_told });
     }
     let limit = text.len() + text_bytes;
     let values = Values::load_rows(&column, &rows)?;
@@ -115,7 +142,7 @@ pub fn decode_some(
         }
         ends.push(text.len() as u32);
     }
-    Ok(rows)
+    Ok(Found { rows, are_told })
 }
 
 /// A column that gives its values.
@@ -169,15 +196,22 @@ pub struct Texts<'a> {
 
 impl<'a> Texts<'a> {
     fn load(lens: &[u8], n: usize, bytes: &'a [u8]) -> Result<Self, Malformed> {
-        let (mut end, mut ends) = (0i64, Vec::with_capacity(n));
-        for len in take_ints(lens, n)? {
+        Self::load_first(lens, n, n, bytes)
+    }
+
+    /// At least the first `first` of `n` texts.
+    fn load_first(lens: &[u8], n: usize, first: usize, bytes: &'a [u8]) -> Result<Self, Malformed> {
+        let lens = take_first_ints(lens, n, first)?;
+        let is_all = lens.len() == n;
+        let (mut end, mut ends) = (0i64, Vec::with_capacity(lens.len()));
+        for len in lens {
             end = end
                 .checked_add(len)
                 .filter(|e| len >= 0 && *e <= bytes.len() as i64)
                 .ok_or(Malformed("texts are longer than their bytes"))?;
             ends.push(end as u32);
         }
-        if end == bytes.len() as i64 {
+        if !is_all || end == bytes.len() as i64 {
             Ok(Self { bytes, ends })
         } else {
             Err(Malformed("texts are shorter than their bytes"))
@@ -203,6 +237,12 @@ pub fn has_empty(column: &Column<'_>) -> Result<bool, Malformed> {
     }
 }
 
+fn take_first_ints(bytes: &[u8], n: usize, first: usize) -> Result<Vec<i64>, Malformed> {
+    let mut values = Vec::new();
+    ints::decode_first(bytes, n, first, &mut values)?;
+    Ok(values)
+}
+
 fn take_ints(bytes: &[u8], n: usize) -> Result<Vec<i64>, Malformed> {
     let mut values = Vec::new();
     let mut r = Reader::new(bytes);
@@ -213,12 +253,18 @@ fn take_ints(bytes: &[u8], n: usize) -> Result<Vec<i64>, Malformed> {
 
 impl<'a> Values<'a> {
     pub fn load(column: &'a Column<'a>) -> Result<Self, Malformed> {
+        Self::load_first(column, column.n_rows)
+    }
+
+    /// Loads at least the first `first` values; no others may be asked for.
+    fn load_first(column: &'a Column<'a>, first: usize) -> Result<Self, Malformed> {
         let n = column.n_rows;
+        let take_ints = |bytes| take_first_ints(bytes, n, first);
         Ok(match &column.layout {
             Layout::Constant(value) => Self::Constant(value),
             Layout::Integers { width, values } => Self::Integers {
                 width: *width,
-                values: take_ints(values, n)?,
+                values: take_ints(values)?,
             },
             Layout::Decimals {
                 width,
@@ -226,12 +272,12 @@ impl<'a> Values<'a> {
                 mantissas,
             } => Self::Decimals {
                 width: *width,
-                scales: take_ints(scales, n)?,
-                mantissas: take_ints(mantissas, n)?,
+                scales: take_ints(scales)?,
+                mantissas: take_ints(mantissas)?,
             },
             Layout::Times { format, distances } => Self::Times {
                 format: *format,
-                distances: take_ints(distances, n)?,
+                distances: take_ints(distances)?,
                 last: Cell::default(),
             },
             Layout::Packed { plan, data } => Self::Packed { plan, data },
@@ -241,7 +287,7 @@ impl<'a> Values<'a> {
                 texts,
                 codes,
             } => {
-                let codes = take_ints(codes, n)?;
+                let codes = take_ints(codes)?;
                 if codes.iter().any(|c| !(0..*n_entries as i64).contains(c)) {
                     return Err(Malformed("code outside the dictionary"));
                 }
@@ -250,7 +296,7 @@ impl<'a> Values<'a> {
                     codes,
                 }
             }
-            Layout::Raw { lens, texts } => Self::Raw(Texts::load(lens, n, texts)?),
+            Layout::Raw { lens, texts } => Self::Raw(Texts::load_first(lens, n, first, texts)?),
             Layout::Templates(templates) => {
                 Self::load_templates(templates, places(templates, n)?, None)?
             }
@@ -263,25 +309,28 @@ impl<'a> Values<'a> {
             return Self::load(column);
         };
         let places = places(templates, column.n_rows)?;
-        let mut is_needed = vec![false; templates.templates.len() + 1];
+        let mut n_needed = vec![0; templates.templates.len() + 1];
         for row in rows {
-            is_needed[places[*row as usize].0 as usize] = true;
+            let (template, row) = places[*row as usize];
+            let n = &mut n_needed[template as usize];
+            *n = (*n).max(row as usize + 1);
         }
-        Self::load_templates(templates, places, Some(&is_needed))
+        Self::load_templates(templates, places, Some(&n_needed))
     }
 
     fn load_templates(
         of: &'a Templates<'a>,
         places: Vec<(u32, u32)>,
-        is_needed: Option<&[bool]>,
+        n_needed: Option<&[usize]>,
     ) -> Result<Self, Malformed> {
         let mut templates = Vec::with_capacity(of.templates.len());
         for (at, template) in of.templates.iter().enumerate() {
             let mut columns = Vec::new();
-            if is_needed.is_none_or(|needed| needed[at]) {
+            let n_needed = n_needed.map_or(template.n_rows, |needed| needed[at]);
+            if n_needed > 0 {
                 columns.reserve(template.columns.len());
                 for column in &template.columns {
-                    columns.push(Self::load(column)?);
+                    columns.push(Self::load_first(column, n_needed)?);
                 }
             }
             templates.push(Loaded {

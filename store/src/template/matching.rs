@@ -20,8 +20,12 @@ use crate::bytes::Malformed;
 /// More states that a column may lead to are not followed; its values are looked at.
 const STATES_MAX: usize = 16;
 
-/// The lines, of entries with these times, that may pass.
-pub fn may_pass(column: &Column<'_>, times: &[i64], of: &LineAutomaton) -> Result<Rows, Malformed> {
+/// The lines, of entries with these times, that may pass; and whether those surely do.
+pub fn may_pass(
+    column: &Column<'_>,
+    times: &[i64],
+    of: &LineAutomaton,
+) -> Result<(Rows, bool), Malformed> {
     of.with(|automaton| {
         let mut walk = Walk {
             times,
@@ -30,16 +34,20 @@ pub fn may_pass(column: &Column<'_>, times: &[i64], of: &LineAutomaton) -> Resul
             automaton,
         };
         let start = walk.automaton.start();
-        let ends = walk.column(column, None, States::All(start))?;
+        let ends = walk.column(column, None, None, States::All(start))?;
         let lost = match of.keeps_matches() {
             true => State::NEVER,
             false => State::MATCH,
         };
         let ends = ends.map(&mut walk.seen, |state| walk.automaton.at_end(state));
         Ok(match ends {
-            States::All(state) if state == lost => Rows::None,
-            States::All(_) => Rows::All,
-            States::Each(states) => Rows::of(states.iter().map(|s| *s != lost).collect()),
+            States::All(state) if state == lost => (Rows::None, true),
+            States::All(state) => (Rows::All, state != State::UNKNOWN),
+            States::Each(states) => {
+                let is_sure = !states.contains(&State::UNKNOWN);
+                let rows = states.iter().map(|state| *state != lost);
+                (Rows::of(rows.collect()), is_sure)
+            }
         })
     })
 }
@@ -118,18 +126,21 @@ struct Walk<'a> {
 }
 
 impl Walk<'_> {
-    /// Where the values of a column lead from where its rows are. `lines` are the numbers of the rows'
-    /// lines; without them they are 0, 1 and so on.
+    /// Where the values of a column lead. `picked` are the rows that are in `states`, all without it;
+    /// `lines` are the numbers of all rows' lines, 0, 1 and so on without it.
     fn column(
         &mut self,
         column: &Column<'_>,
+        picked: Option<&[u32]>,
         lines: Option<&[u32]>,
         states: States,
     ) -> Result<States, Malformed> {
         match &column.layout {
             Layout::Constant(value) => Ok(self.text(value, states)),
-            Layout::Templates(templates) => self.templates(templates, column.n_rows, states),
-            _ => self.values(column, lines, states),
+            Layout::Templates(templates) => {
+                self.templates(templates, column.n_rows, picked, states)
+            }
+            _ => self.values(column, picked, lines, states),
         }
     }
 
@@ -145,43 +156,56 @@ impl Walk<'_> {
         &mut self,
         of: &Templates<'_>,
         n_rows: usize,
+        picked: Option<&[u32]>,
         states: States,
     ) -> Result<States, Malformed> {
         let places = places(of, n_rows)?;
-        let n_whole = of.whole.as_ref().map_or(0, |whole| whole.n_rows);
-        let sizes = of.templates.iter().map(|t| t.n_rows).chain([n_whole]);
-        let mut rows: Vec<Vec<u32>> = sizes.map(Vec::with_capacity).collect();
-        for (row, (template, _)) in places.iter().enumerate() {
-            rows[*template as usize].push(row as u32);
-        }
-        let pick = |rows: &[u32]| match &states {
-            States::All(state) => States::All(*state),
-            States::Each(states) => {
-                States::Each(rows.iter().map(|row| states[*row as usize]).collect()).short()
+        let n_picked = picked.map_or(n_rows, <[u32]>::len);
+        // Per template: where its rows stand in `states`, and which rows of it they are.
+        let mut groups: Vec<(Vec<u32>, Vec<u32>)> =
+            vec![Default::default(); of.templates.len() + 1];
+        for at in 0..n_picked {
+            let (template, row) = places[picked.map_or(at, |picked| picked[at] as usize)];
+            let (from, rows) = &mut groups[template as usize];
+            from.push(at as u32);
+            if picked.is_some() {
+                rows.push(row);
             }
+        }
+        let mut ends = Vec::with_capacity(groups.len());
+        for (at, (from, rows)) in groups.iter().enumerate() {
+            let states = match &states {
+                States::All(state) => States::All(*state),
+                States::Each(states) => {
+                    States::Each(from.iter().map(|row| states[*row as usize]).collect()).short()
+                }
+            };
+            let (rows, lines) = match picked {
+                Some(_) => (Some(&rows[..]), None),
+                None => (None, Some(&from[..])),
+            };
+            ends.push(match (of.templates.get(at), &of.whole) {
+                _ if from.is_empty() => states,
+                (Some(template), _) => self.template(template, rows, lines, states)?,
+                (None, Some(whole)) => self.column(whole, rows, lines, states)?,
+                (None, None) => states,
+            });
+        }
+        let used = || {
+            ends.iter()
+                .zip(&groups)
+                .filter(|(_, (from, _))| !from.is_empty())
         };
-        let mut ends = Vec::with_capacity(rows.len());
-        for (template, rows) in of.templates.iter().zip(&rows) {
-            ends.push(self.template(template, rows, pick(rows))?);
-        }
-        if let Some(whole) = &of.whole {
-            let rows = &rows[of.templates.len()];
-            ends.push(self.column(whole, Some(rows), pick(rows))?);
-        }
-        let used = || ends.iter().zip(&rows).filter(|(_, rows)| !rows.is_empty());
-        let first = used().next().map(|(states, _)| states.clone());
+        let first = used().next().map(|(states, _)| states);
         if let Some(States::All(first)) = first
-            && used().all(|(states, _)| *states == States::All(first))
+            && used().all(|(states, _)| *states == States::All(*first))
         {
-            return Ok(States::All(first));
+            return Ok(States::All(*first));
         }
-        let mut all = vec![State::UNKNOWN; n_rows];
-        for (states, rows) in used() {
-            for (at, row) in rows.iter().enumerate() {
-                all[*row as usize] = match states {
-                    States::All(state) => *state,
-                    States::Each(states) => states[at],
-                };
+        let mut all = vec![State::UNKNOWN; n_picked];
+        for (states, (from, _)) in used() {
+            for (at, row) in from.iter().enumerate() {
+                all[*row as usize] = states.at(at);
             }
         }
         Ok(States::Each(all))
@@ -190,23 +214,30 @@ impl Walk<'_> {
     fn template(
         &mut self,
         template: &Template<'_>,
-        rows: &[u32],
+        picked: Option<&[u32]>,
+        lines: Option<&[u32]>,
         states: States,
     ) -> Result<States, Malformed> {
-        let mut states = self.text(template.pieces[0], states);
+        let mut left = Left::of(self.text(template.pieces[0], states), picked);
         for (column, piece) in template.columns.iter().zip(&template.pieces[1..]) {
-            if matches!(states, States::All(state) if state.is_final()) {
-                break;
+            match &left.states {
+                States::All(state) if state.is_final() => break,
+                States::Each(states) if states.is_empty() => break,
+                _ => {}
             }
-            states = self.column(column, Some(rows), states)?;
-            states = self.text(piece, states);
+            let states = std::mem::replace(&mut left.states, States::All(State::UNKNOWN));
+            let rows = left.rows.as_deref();
+            let states = self.column(column, rows, lines, states)?;
+            left.states = self.text(piece, states);
+            left.set_final_ones_aside(picked, template.n_rows);
         }
-        Ok(states)
+        Ok(left.all())
     }
 
     fn values(
         &mut self,
         column: &Column<'_>,
+        picked: Option<&[u32]>,
         lines: Option<&[u32]>,
         states: States,
     ) -> Result<States, Malformed> {
@@ -229,11 +260,13 @@ impl Walk<'_> {
             return Ok(states.map(&mut self.seen, |s| sure[s.index()].unwrap_or(s)));
         }
         let values = Values::load(column)?;
-        let mut ends = Vec::with_capacity(column.n_rows);
+        let n = picked.map_or(column.n_rows, <[u32]>::len);
+        let row_of = |at: usize| picked.map_or(at, |picked| picked[at] as usize);
+        let mut ends = Vec::with_capacity(n);
         if let Values::Dictionary { entries, codes } = &values {
             let mut known: Vec<Vec<Option<State>>> = vec![Vec::new(); self.automaton.n_states()];
-            for (row, code) in codes.iter().enumerate() {
-                let (state, code) = (states.at(row), *code as usize);
+            for at in 0..n {
+                let (state, code) = (states.at(at), codes[row_of(at)] as usize);
                 let of = &mut known[state.index()];
                 if of.is_empty() {
                     of.resize(entries.len(), None);
@@ -243,20 +276,28 @@ impl Walk<'_> {
             }
             return Ok(States::Each(ends).short());
         }
-        for row in 0..column.n_rows {
-            let state = states.at(row);
-            if state.is_final() {
-                ends.push(state);
-                continue;
-            }
-            if let Values::Raw(texts) = &values {
-                ends.push(self.automaton.step_text(state, texts.get(row)));
-                continue;
-            }
-            self.value.clear();
-            let line = lines.map_or(row, |lines| lines[row] as usize);
-            values.put(row, self.times[line], &mut self.value)?;
-            ends.push(self.automaton.step_text(state, &self.value));
+        let mut recent = Recent::default();
+        for at in 0..n {
+            let (state, row) = (states.at(at), row_of(at));
+            ends.push(match &values {
+                _ if state.is_final() => state,
+                Values::Raw(texts) => self.automaton.step_text(state, texts.get(row)),
+                Values::Integers { values: all, .. } => {
+                    let known = recent.find(all[row], state);
+                    if known.2 == State::UNKNOWN {
+                        self.value.clear();
+                        values.put(row, 0, &mut self.value)?;
+                        known.2 = self.automaton.step_text(state, &self.value);
+                    }
+                    known.2
+                }
+                _ => {
+                    self.value.clear();
+                    let line = lines.map_or(row, |lines| lines[row] as usize);
+                    values.put(row, self.times[line], &mut self.value)?;
+                    self.automaton.step_text(state, &self.value)
+                }
+            });
         }
         Ok(States::Each(ends).short())
     }
@@ -308,6 +349,92 @@ impl Walk<'_> {
             }
         }
         Some(found)
+    }
+}
+
+/// The rows of a template that are still on their way.
+struct Left {
+    states: States,
+    /// Their numbers, all without it.
+    rows: Option<Vec<u32>>,
+    /// Where they stand among the rows that were asked for, once some are set aside.
+    from: Vec<u32>,
+    /// Where those lead that are set aside; the others are not told yet.
+    ends: Vec<State>,
+}
+
+impl Left {
+    fn of(states: States, picked: Option<&[u32]>) -> Self {
+        Self {
+            states,
+            rows: picked.map(<[u32]>::to_vec),
+            from: Vec::new(),
+            ends: Vec::new(),
+        }
+    }
+
+    /// Once most are final, the others go on alone.
+    fn set_final_ones_aside(&mut self, picked: Option<&[u32]>, n_rows: usize) {
+        let States::Each(states) = &mut self.states else {
+            return;
+        };
+        let n_final = states.iter().filter(|state| state.is_final()).count();
+        if n_final * 2 < states.len() {
+            return;
+        }
+        if self.ends.is_empty() {
+            self.ends = states.clone();
+            self.from = (0..states.len() as u32).collect();
+        }
+        let rows = self.rows.get_or_insert_with(|| match picked {
+            Some(picked) => picked.to_vec(),
+            None => (0..n_rows as u32).collect(),
+        });
+        let mut n = 0;
+        for at in 0..states.len() {
+            if states[at].is_final() {
+                self.ends[self.from[at] as usize] = states[at];
+            } else {
+                (states[n], rows[n], self.from[n]) = (states[at], rows[at], self.from[at]);
+                n += 1;
+            }
+        }
+        states.truncate(n);
+        rows.truncate(n);
+        self.from.truncate(n);
+        self.states = std::mem::replace(&mut self.states, States::All(State::NEVER)).short();
+    }
+
+    /// Where all lead that were asked for.
+    fn all(mut self) -> States {
+        if self.ends.is_empty() {
+            return self.states;
+        }
+        for (at, row) in self.from.iter().enumerate() {
+            self.ends[*row as usize] = self.states.at(at);
+        }
+        States::Each(self.ends).short()
+    }
+}
+
+/// Where integers led lately: few different ones are most of many columns.
+struct Recent(Vec<(i64, State, State)>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(vec![(0, State::UNKNOWN, State::UNKNOWN); 64])
+    }
+}
+
+impl Recent {
+    /// Where the value leads from `state`; unknown when that is to be found.
+    fn find(&mut self, value: i64, state: State) -> &mut (i64, State, State) {
+        let at = (value as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        let found = &mut self.0[at as usize];
+        if (found.0, found.1) != (value, state) {
+            *found = (value, state, State::UNKNOWN);
+        }
+        found
     }
 }
 

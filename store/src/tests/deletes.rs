@@ -24,7 +24,7 @@ fn parse(_: DeleteKind, text: &str) -> Result<Selector, String> {
     let (name, value) = labels.split_once('=').ok_or("expected name=value")?;
     Ok(Selector {
         matchers: vec![Matcher::equal(name, value)],
-        lines: word.map(|word| -> crate::LineAutomaton {
+        lines: word.map(|word| -> crate::LineTest {
             std::sync::Arc::new(move |line| memchr::memmem::find(line, word.as_bytes()).is_some())
         }),
     })

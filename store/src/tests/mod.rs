@@ -13,6 +13,7 @@ mod parts;
 mod power_cut;
 mod retention;
 mod store;
+mod told;
 
 use std::ops::ControlFlow;
 use std::path::Path;
@@ -36,6 +37,7 @@ fn wanted(direction: Direction) -> LogSelect {
         direction,
         needles: Vec::new(),
         automata: Vec::new(),
+        counts_only: false,
     }
 }
 

@@ -350,3 +350,51 @@ fn what_repeats_far_apart_takes_no_more_than_zstd_makes_of_it() {
         "{disk_bytes} bytes, {rows} as rows"
     );
 }
+
+#[test]
+fn large_blocks_are_taken_over_as_they_are_encoded() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut random = Random(3);
+    let mut n_flushes = 0;
+    let mut flush = |round: i64| {
+        n_flushes += 1;
+        let mut text = || -> String {
+            (0..64)
+                .map(|_| format!("{:016x} ", random.next()))
+                .collect()
+        };
+        let lines: Vec<(i64, String)> = (0..700)
+            .map(|i| (T0_NS + round * 1000 + i, text()))
+            .collect();
+        let lines: Vec<(i64, &str)> = lines.iter().map(|(t, l)| (*t, l.as_str())).collect();
+        let mut batch = logs(1, "a", n_flushes * 1000, &lines);
+        batch.set_text("level", 3, b"info");
+        store.append(log_in(batch)).unwrap();
+        store.flush().unwrap();
+    };
+    let only_part = || {
+        let mut parts = fs::read_dir(dir.path().join("parts")).unwrap();
+        let part = fs::read(parts.next().unwrap().unwrap().path()).unwrap();
+        assert!(parts.next().is_none());
+        part
+    };
+    (0..4).for_each(&mut flush);
+    settle(&store, T0_MS);
+    let first = only_part();
+    // Several columns of the block: nothing else has them one behind the other.
+    let sample = &first[500_000..600_000];
+    // (what comes later, whether the first block is as it was); the last one's lines fall into it.
+    for (later, hours, is_copied) in [(&[4, 5, 6][..], 3, true), (&[2, 8], 6, false)] {
+        later.iter().for_each(|round| flush(*round));
+        let before = entries(&store.snapshot());
+        settle(&store, T0_MS);
+        settle(&store, T0_MS + hours * 3_600_000);
+        let merged = only_part();
+        let found = memchr::memmem::find(&merged, sample);
+        assert_eq!(found.is_some(), is_copied, "the bytes of the first merge");
+        assert_same(&entries(&store.snapshot()), &before, "after the merge");
+        assert!(store.snapshot().warnings().is_empty());
+    }
+    assert_eq!(entries(&store.snapshot()).len(), 9 * 700);
+}

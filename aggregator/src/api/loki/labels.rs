@@ -140,6 +140,7 @@ pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
             direction: Direction::Forward,
             needles: Vec::new(),
             automata: Vec::new(),
+            counts_only: false,
         };
         let (mut n_blocks, mut n_entries, mut n_bytes) = (0u64, 0u64, 0u64);
         let (mut times, mut lens) = (Vec::new(), Vec::new());

@@ -149,6 +149,7 @@ async fn answer(
             direction: Direction::Forward,
             needles: Vec::new(),
             automata: Vec::new(),
+            counts_only: false,
         };
         let volumes = add_up(snapshot, &select, &by, &steps, interrupt)?;
         let total = |bytes: &BTreeMap<i64, u64>| bytes.values().sum::<u64>();

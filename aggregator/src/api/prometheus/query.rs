@@ -112,6 +112,7 @@ fn options(app: &App, tenant: &Tenant, form: &Form) -> Result<Options, ApiError>
         lookback_ms,
         max_samples: app.query_max_samples(tenant),
         delayed_name_removal: app.settings.test_mode,
+        start_timestamps: app.settings.test_mode,
         ..Options::default()
     })
 }

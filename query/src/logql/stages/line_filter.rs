@@ -80,11 +80,8 @@ impl LineFilter {
         (!all.needles.is_empty()).then_some(all)
     }
 
-    /// The same test as an automaton, where nothing that kept lines contain tells as much.
+    /// The same test as an automaton, when it has one.
     pub fn automaton(&self) -> Option<Arc<LineAutomaton>> {
-        if self.required().is_some() {
-            return None;
-        }
         let mut patterns = Vec::with_capacity(self.tests.len());
         for (test, _) in &self.tests {
             patterns.push(match test {

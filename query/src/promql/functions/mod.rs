@@ -7,6 +7,7 @@ mod absent;
 mod change;
 mod elementwise;
 mod histogram;
+mod info;
 mod labels;
 mod native;
 mod over_time;
@@ -158,6 +159,7 @@ pub const ALL: &[&Function] = &[
     &histogram::HISTOGRAM_FRACTION,
     &histogram::HISTOGRAM_QUANTILE,
     &histogram::HISTOGRAM_QUANTILES,
+    &info::INFO,
     &labels::LABEL_JOIN,
     &labels::LABEL_REPLACE,
     &over_time::AVG_OVER_TIME,
@@ -200,6 +202,7 @@ pub const ALL: &[&Function] = &[
     &time::HOUR,
     &time::MINUTE,
     &time::MONTH,
+    &time::START_TIMESTAMP,
     &time::TIME,
     &time::TIMESTAMP,
     &time::YEAR,
@@ -232,8 +235,6 @@ pub fn find(name: &str) -> Option<&'static Function> {
 #[must_use]
 pub fn why_absent(name: &str) -> Option<&'static str> {
     match name {
-        "start_timestamp" => Some("start timestamps are not kept"),
-        "info" => Some("join with group_left on the labels that identify the target instead"),
         "holt_winters" => Some("it is now called \"double_exponential_smoothing\""),
         _ => None,
     }
@@ -402,12 +403,18 @@ impl Call<'_, '_> {
                 for (slot, all) in at_step.iter_mut().zip(&scalars) {
                     *slot = all[step];
                 }
+                let rows_of_starts = rows.clone();
                 let window = Window {
                     first: rows.start,
                     times: &series.times[rows.clone()],
                     values: &series.values[rows],
                     histogram_times: &series.histogram_times[of_histograms.clone()],
-                    histograms: &series.histograms[of_histograms],
+                    histograms: &series.histograms[of_histograms.clone()],
+                    starts: series.starts.get(rows_of_starts).unwrap_or_default(),
+                    histogram_starts: series
+                        .histogram_starts
+                        .get(of_histograms)
+                        .unwrap_or_default(),
                     start_ms,
                     end_ms,
                     eval_ms,

@@ -7,11 +7,12 @@ use super::super::super::native::{FloatHistogram, ResetHint};
 use super::super::super::notes;
 use super::super::super::value::{Point, RangeSeries, Window};
 use super::super::Call;
-use super::extrapolation;
+use super::{Sampled, begins_anew, new_starts, warn_of_overlap};
 
 /// What is said of one series.
 pub(super) struct Notes<'c> {
     call: &'c Call<'c, 'c>,
+    series: &'c RangeSeries,
     name: &'c str,
     span: Span,
 }
@@ -20,6 +21,7 @@ impl<'c> Notes<'c> {
     pub(super) fn new<'a: 'c>(call: &'c Call<'_, 'a>, series: &'c RangeSeries) -> Self {
         Self {
             call,
+            series,
             name: series.labels.metric_name(),
             span: call.range_span(),
         }
@@ -86,11 +88,34 @@ pub(super) fn change(
     if let Some(extension) = window.extension {
         return exact(notes, window, is_counter, factor, extension);
     }
+    let (times, starts) = (window.histogram_times, window.histogram_starts);
+    let sampled = Sampled::of(window, times, starts, is_counter)?;
+    let first = window.histograms.first()?;
+    let mut sum = if window.histograms.len() > 1 {
+        between_ends(notes, window, is_counter)?
+    } else {
+        FloatHistogram::empty(first.schema, &first.bounds)
+    };
+    if sampled.begins_within {
+        notes.add(&mut sum, first)?;
+    }
+    // A counter that shows few observations began not long before the first of them.
+    let is_counted = is_counter && sum.count > 0.0 && first.count >= 0.0;
+    let to_zero = is_counted.then(|| first.count / sum.count);
+    sum.multiply(sampled.extrapolation(window, to_zero) * factor);
+    sum.hint = ResetHint::Gauge;
+    Some(sum.compact())
+}
+
+/// The last of two or more less the first, with what was counted before each reset.
+fn between_ends(
+    notes: &Notes<'_>,
+    window: &Window<'_>,
+    is_counter: bool,
+) -> Option<FloatHistogram> {
     let all = window.histograms;
     let (first, last) = (all.first()?, all.last()?);
-    if all.len() < 2 {
-        return None;
-    }
+    let is_new = new_starts(window.histogram_times, window.histogram_starts);
     notes.check_gauges([first, last], is_counter);
     let within = &all[1..all.len() - 1];
     if is_counter && within.iter().any(|h| h.hint == ResetHint::Gauge) {
@@ -99,7 +124,7 @@ pub(super) fn change(
     let mut before: &FloatHistogram = first;
     // What is counted between the first two then began at nothing.
     let zero = FloatHistogram::empty(all[1].schema, &all[1].bounds);
-    if is_counter && all[1].is_reset_after(before) {
+    if is_counter && (is_new(1) || all[1].is_reset_after(before)) {
         before = &zero;
     }
     let compared: &[Arc<FloatHistogram>] = if is_counter {
@@ -115,22 +140,19 @@ pub(super) fn change(
     if is_counter {
         let schemas = all[1..].iter().map(|h| h.schema);
         sum.reduce(schemas.fold(before.schema, i32::min));
+        let starts = window.histogram_starts;
+        warn_of_overlap(notes.call, notes.series, window.histogram_times, starts);
     }
     notes.subtract(&mut sum, before)?;
     if is_counter {
-        for histogram in &all[1..] {
-            if histogram.is_reset_after(before) {
+        for (at, histogram) in all.iter().enumerate().skip(1) {
+            if is_new(at) || histogram.is_reset_after(before) {
                 notes.add(&mut sum, before)?;
             }
             before = histogram;
         }
     }
-    // A counter that shows few observations began not long before the first of them.
-    let is_counted = is_counter && sum.count > 0.0 && first.count >= 0.0;
-    let to_zero = is_counted.then(|| first.count / sum.count);
-    sum.multiply(extrapolation(window.histogram_times, window, to_zero)? * factor);
-    sum.hint = ResetHint::Gauge;
-    Some(sum.compact())
+    Some(sum)
 }
 
 /// The change between the ends of an extended range, without any extrapolation.
@@ -234,7 +256,9 @@ pub(super) fn last_two(
             };
             if is_last(2) {
                 let [(before_ms, before), (last_ms, last)] = window.last_two()?;
-                let fell = is_rate && last < before;
+                let [before_start, last_start] = window.last_two_starts();
+                let is_new = begins_anew((before_start, before_ms), (last_start, last_ms));
+                let fell = is_rate && (last < before || is_new);
                 let change = if fell { last } else { last - before };
                 let interval_s = (last_ms - before_ms) as f64 / 1000.0;
                 let value = if is_rate { change / interval_s } else { change };
@@ -247,7 +271,8 @@ pub(super) fn last_two(
     let (before, last) = (&histograms[n - 2], &histograms[n - 1]);
     notes.check_gauges([before, last], is_rate);
     let mut change = FloatHistogram::clone(last);
-    if !is_rate || !last.is_reset_after(before) {
+    let is_new = new_starts(times, window.histogram_starts)(n - 1);
+    if !is_rate || !(is_new || last.is_reset_after(before)) {
         notes.subtract(&mut change, before)?;
     }
     if is_rate {

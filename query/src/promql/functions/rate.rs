@@ -37,7 +37,7 @@ pub(super) const DELTA: Function = Function::samples(
     "Difference between the ends of the range, for gauges.",
     |call, series, window| {
         of_kind(call, series, window, false, 1.0, |w| {
-            extrapolated(w, false, 1.0)
+            extrapolated(call, series, w, false, 1.0)
         })
     },
 );
@@ -51,8 +51,14 @@ pub(super) const IRATE: Function = Function::samples(
         }
         let [(before_ms, before), (last_ms, last)] = window.last_two()?;
         let interval_s = (last_ms - before_ms) as f64 / 1000.0;
+        let [before_start, last_start] = window.last_two_starts();
+        let is_new = begins_anew((before_start, before_ms), (last_start, last_ms));
         // A counter that fell was reset and has counted from zero since.
-        let increase = if last < before { last } else { last - before };
+        let increase = if last < before || is_new {
+            last
+        } else {
+            last - before
+        };
         (interval_s > 0.0).then(|| Point::Float(increase / interval_s))
     },
 );
@@ -101,7 +107,7 @@ fn counter(call: &Call<'_, '_>, is_rate: bool) -> Result<Value, QueryError> {
         let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
         let factor = if is_rate { 1.0 / range_s } else { 1.0 };
         Ok(of_kind(call, series, window, true, factor, |w| {
-            extrapolated(w, true, factor)
+            extrapolated(call, series, w, true, factor)
         }))
     })
 }
@@ -185,46 +191,133 @@ fn exact(window: &Window<'_>, is_counter: bool, factor: f64) -> Option<f64> {
     Some(change * factor)
 }
 
-fn extrapolated(window: &Window<'_>, is_counter: bool, factor: f64) -> Option<f64> {
+/// Whether what a sample counts began after the sample before it; both as (start, time) in
+/// milliseconds, a start of 0 is not known.
+pub(super) fn begins_anew(before: (i64, i64), after: (i64, i64)) -> bool {
+    let (start_ms, time_ms) = after;
+    if start_ms == 0 || start_ms >= time_ms || start_ms < before.1 {
+        return false;
+    }
+    if start_ms > before.1 {
+        return true;
+    }
+    // It began at the sample before: so does each sample of a delta, and the second one of a counter
+    // of which the start is not known.
+    before.0 != 0 && before.0 < before.1
+}
+
+/// Places of the samples that [`begins_anew`] behind the one before them.
+fn new_starts<'a>(times: &'a [i64], starts: &'a [i64]) -> impl Fn(usize) -> bool + 'a {
+    move |at| {
+        let at_most = starts.len().min(times.len());
+        at > 0
+            && at < at_most
+            && begins_anew((starts[at - 1], times[at - 1]), (starts[at], times[at]))
+    }
+}
+
+/// Warns once per series of starts that lie before the sample before and are not its own.
+fn warn_of_overlap(call: &Call<'_, '_>, series: &RangeSeries, times: &[i64], starts: &[i64]) {
+    let overlaps = |at: usize| {
+        let start_ms = starts[at];
+        start_ms != 0 && start_ms < times[at - 1] && start_ms != starts[at - 1]
+    };
+    if (1..starts.len().min(times.len())).any(overlaps) {
+        let name = quote(series.labels.metric_name());
+        call.evaluator.warn(
+            call.range_span(),
+            format!(
+                "sample has start time that overlaps with previous sample timestamp for metric {name}"
+            ),
+        );
+    }
+}
+
+fn extrapolated(
+    call: &Call<'_, '_>,
+    series: &RangeSeries,
+    window: &Window<'_>,
+    is_counter: bool,
+    factor: f64,
+) -> Option<f64> {
     if window.extension.is_some() {
         return exact(window, is_counter, factor);
     }
-    let (times, values) = (window.times, window.values);
+    let (times, values, starts) = (window.times, window.values, window.starts);
     let (first, last) = (*values.first()?, *values.last()?);
-    if values.len() < 2 {
-        return None;
-    }
+    let sampled = Sampled::of(window, times, starts, is_counter)?;
     let mut change = last - first;
     if is_counter {
-        for pair in values.windows(2) {
-            if pair[1] < pair[0] {
+        warn_of_overlap(call, series, times, starts);
+        let is_new = new_starts(times, starts);
+        for (at, pair) in values.windows(2).enumerate() {
+            if pair[1] < pair[0] || is_new(at + 1) {
                 change += pair[0];
             }
         }
     }
+    if sampled.begins_within {
+        change += first;
+    }
     // A counter that fell to what it shows began within the range.
     let to_zero = (is_counter && change > 0.0 && first >= 0.0).then(|| first / change);
-    Some(change * extrapolation(times, window, to_zero)? * factor)
+    Some(change * sampled.extrapolation(window, to_zero) * factor)
 }
 
-/// By how much the change between the first and the last sample is less than that of the whole range.
-/// `to_zero`: how many times the time between them it was before that when a counter showed zero.
-fn extrapolation(times: &[i64], window: &Window<'_>, to_zero: Option<f64>) -> Option<f64> {
-    let (first_ms, last_ms) = (*times.first()?, *times.last()?);
-    let sampled_s = (last_ms - first_ms) as f64 / 1000.0;
-    let interval_s = sampled_s / (times.len() - 1) as f64;
-    // Further away than this, the series is taken to start or end within the range.
-    let threshold_s = interval_s * 1.1;
-    let mut to_start_s = (first_ms - window.start_ms) as f64 / 1000.0;
-    let mut to_end_s = (window.end_ms - last_ms) as f64 / 1000.0;
-    if to_start_s >= threshold_s {
-        to_start_s = interval_s / 2.0;
+/// The time that the samples of a window cover.
+struct Sampled {
+    first_ms: i64,
+    last_ms: i64,
+    n_intervals: usize,
+    /// What the first sample counts began at this time, when that is known.
+    start_ms: i64,
+    /// It began within the range: from nothing, at a time that is known.
+    begins_within: bool,
+}
+
+impl Sampled {
+    /// `None` for samples that tell nothing about a change.
+    fn of(window: &Window<'_>, times: &[i64], starts: &[i64], is_counter: bool) -> Option<Self> {
+        let (first_ms, last_ms) = (*times.first()?, *times.last()?);
+        let start_ms = starts.first().copied().unwrap_or(0);
+        let is_inside = start_ms != 0 && start_ms > window.start_ms && start_ms < first_ms;
+        let sampled = Self {
+            first_ms,
+            last_ms,
+            n_intervals: times.len() - 1,
+            start_ms,
+            begins_within: is_counter && is_inside,
+        };
+        (sampled.n_intervals > 0 || sampled.begins_within).then_some(sampled)
     }
-    if let Some(to_zero) = to_zero {
-        to_start_s = to_start_s.min(sampled_s * to_zero);
+
+    /// By how much the change between the first and the last sample is less than that of the whole
+    /// range. `to_zero`: how many times the time between them it was before that when a counter showed
+    /// zero.
+    fn extrapolation(&self, window: &Window<'_>, to_zero: Option<f64>) -> f64 {
+        let mut sampled_s = (self.last_ms - self.first_ms) as f64 / 1000.0;
+        let interval_s = match self.n_intervals {
+            0 => 0.0,
+            n => sampled_s / n as f64,
+        };
+        // Further away than this, the series is taken to start or end within the range.
+        let threshold_s = interval_s * 1.1;
+        let mut to_start_s = (self.first_ms - window.start_ms) as f64 / 1000.0;
+        let mut to_end_s = (window.end_ms - self.last_ms) as f64 / 1000.0;
+        if self.begins_within {
+            to_start_s = 0.0;
+            sampled_s = (self.last_ms - self.start_ms) as f64 / 1000.0;
+        } else {
+            if to_start_s >= threshold_s {
+                to_start_s = interval_s / 2.0;
+            }
+            if let Some(to_zero) = to_zero {
+                to_start_s = to_start_s.min(sampled_s * to_zero);
+            }
+        }
+        if to_end_s >= threshold_s {
+            to_end_s = interval_s / 2.0;
+        }
+        (sampled_s + to_start_s + to_end_s) / sampled_s
     }
-    if to_end_s >= threshold_s {
-        to_end_s = interval_s / 2.0;
-    }
-    Some((sampled_s + to_start_s + to_end_s) / sampled_s)
 }

@@ -30,6 +30,17 @@ pub(super) const TIMESTAMP: Function = Function {
     )
 };
 
+pub(super) const START_TIMESTAMP: Function = Function {
+    uses_time: true,
+    ..Function::whole(
+        "start_timestamp",
+        &[Vector],
+        Vector,
+        "Time in seconds at which what each sample counts began, 0 where it is not known.",
+        start_timestamp,
+    )
+};
+
 pub(super) const YEAR: Function = date("year", "Year in UTC.", |d| d.year as f64);
 pub(super) const MONTH: Function = date("month", "Month in UTC, from 1.", |d| d.month as f64);
 pub(super) const DAY_OF_MONTH: Function =
@@ -108,6 +119,21 @@ fn timestamp(call: &Call<'_, '_>) -> Result<Value, QueryError> {
         }
         columns
     };
+    for column in &mut columns {
+        call.evaluator.drop_name(column);
+    }
+    call.joined(columns)
+}
+
+/// Nothing for what is no selector, or when start times are not asked for.
+fn start_timestamp(call: &Call<'_, '_>) -> Result<Value, QueryError> {
+    let ExprKind::Vector(selector) = &call.args[0].unwrap_parens().kind else {
+        return Ok(Value::Vector(Vec::new()));
+    };
+    if !call.evaluator.options.start_timestamps {
+        return Ok(Value::Vector(Vec::new()));
+    }
+    let mut columns = call.evaluator.start_times(selector, call.grid)?;
     for column in &mut columns {
         call.evaluator.drop_name(column);
     }
