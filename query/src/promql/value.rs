@@ -217,6 +217,8 @@ pub(crate) struct Window<'a> {
     pub first: usize,
     pub times: &'a [i64],
     pub values: &'a [f64],
+    /// Some float of the series is lower than the one before it.
+    pub falls: bool,
     pub histogram_times: &'a [i64],
     pub histograms: &'a [Arc<FloatHistogram>],
     /// As in the series.

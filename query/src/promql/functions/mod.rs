@@ -383,6 +383,8 @@ impl Call<'_, '_> {
             let (mut floats, mut histograms) = (Moving::default(), Moving::default());
             let mut column = Column::new(series.labels.clone(), series.drop_name);
             column.values.reserve_exact(self.grid.n_steps);
+            // Most counters never fall, so that most windows of them need not be looked through.
+            let falls = series.values.windows(2).any(|pair| pair[1] < pair[0]);
             for step in 0..self.grid.n_steps {
                 // A long window over many samples takes a while; ask often.
                 if step % 64 == 0 {
@@ -408,6 +410,7 @@ impl Call<'_, '_> {
                     first: rows.start,
                     times: &series.times[rows.clone()],
                     values: &series.values[rows],
+                    falls,
                     histogram_times: &series.histogram_times[of_histograms.clone()],
                     histograms: &series.histograms[of_histograms.clone()],
                     starts: series.starts.get(rows_of_starts).unwrap_or_default(),

@@ -247,7 +247,7 @@ fn extrapolated(
     let (first, last) = (*values.first()?, *values.last()?);
     let sampled = Sampled::of(window, times, starts, is_counter)?;
     let mut change = last - first;
-    if is_counter {
+    if is_counter && (window.falls || !starts.is_empty()) {
         warn_of_overlap(call, series, times, starts);
         let is_new = new_starts(times, starts);
         for (at, pair) in values.windows(2).enumerate() {
