@@ -268,6 +268,14 @@ fn logs(part: &Part) -> Vec<String> {
                 "block {at}: entries are not those of the directory"
             ));
         }
+        let lines = rows.lines.iter().map(|line| rows.bytes(*line));
+        match index.denied(&part.file, block, lines) {
+            Ok(None) => {}
+            Ok(Some(row)) => wrong.push(format!(
+                "block {at}: the filter of its page denies its line {row}"
+            )),
+            Err(e) => wrong.push(format!("block {at}: filter: {}", text_of(&e))),
+        }
         n_rows += u64::from(block.n_rows);
         raw_bytes += block.raw_bytes;
         oldest = oldest.min(block.min_ns);

@@ -33,7 +33,7 @@ impl Store {
             .into_iter()
             .map(|request| self.read_request(request))
             .collect::<Result<_, _>>()?;
-        self.flush_all()?;
+        self.with_reserve(|| self.flush_all())?;
         // No flush whose number is taken already may be published later: it would be covered, and
         // the delete taken for done before.
         let _flushing = self.inner.flushing.lock().expect(LOCK);
@@ -222,9 +222,10 @@ impl Store {
             new.deletes = new.next;
             new.next += 1;
             let name = manifest::deletes_name(new.deletes);
-            disk.write_atomically(&name, "", &deletes::encode(&all))?;
+            let bytes = deletes::encode(&all);
+            self.with_reserve(|| disk.write_atomically(&name, "", &bytes))?;
         }
-        self.put_manifest(&new)?;
+        self.with_reserve(|| self.put_manifest(&new))?;
         *manifest = new;
         self.change_view(|view| view.deletes = all.into());
         drop(manifest);

@@ -54,7 +54,14 @@ impl Store {
             });
         }
         if let Some(full) = full {
-            return Err(full);
+            // Deletes make room as well, if what is left of a part is small enough.
+            return match self.advance_deletes(now_ms) {
+                Ok(parts_rewritten) if parts_rewritten > 0 => Ok(Maintained {
+                    parts_rewritten,
+                    ..Maintained::default()
+                }),
+                _ => Err(full),
+            };
         }
         let mut parts_rewritten = self.expire_by_rule(now_ms)?;
         if parts_rewritten == 0 {

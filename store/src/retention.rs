@@ -1,8 +1,8 @@
 //! Retention: parts go when they are too old, when all together are too large, and lines and samples
 //! of some labels before the others.
 //!
-//! On a full disk this must work when nothing else does: the manifest that names fewer parts takes a
-//! little room, which a file keeps for it. The rule: what retention takes is hidden from queries by its
+//! On a full disk this and deletes must work when nothing else does: the manifest that names fewer parts takes
+//! a little room, which a file keeps for it. The rule: what retention takes is hidden from queries by its
 //! time, whether its part could be rewritten or not.
 
 use std::sync::Arc;
@@ -38,6 +38,7 @@ impl Store {
     pub(crate) fn expire(&self, now_ms: i64) -> Result<usize, StoreError> {
         let options = &self.inner.options;
         if options.retention_ms.is_none() && options.retention_bytes.is_none() {
+            self.keep_reserve();
             return Ok(0);
         }
         let mut old = self.surplus();
@@ -54,20 +55,27 @@ impl Store {
             self.keep_reserve();
             return Ok(0);
         }
-        match self.replace_parts(&old, Vec::new()) {
-            Err(StoreError::Full { .. }) => {
-                // Now is what it was kept for.
-                self.inner.disk.remove(RESERVE)?;
-                self.replace_parts(&old, Vec::new())?;
-            }
-            done => done?,
-        }
+        self.with_reserve(|| self.replace_parts(&old, Vec::new()))?;
         self.inner.interner.sweep();
         self.inner
             .counters
             .parts_expired
             .fetch_add(old.len() as u64, Ordering::Relaxed);
         Ok(old.len())
+    }
+
+    /// Does what makes room; on a full disk once more in the room that is kept for it.
+    pub(crate) fn with_reserve<T>(
+        &self,
+        work: impl Fn() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        match work() {
+            Err(StoreError::Full { .. }) => {
+                self.inner.disk.remove(RESERVE)?;
+                work()
+            }
+            done => done,
+        }
     }
 
     /// The oldest parts, as many as there are too many bytes.

@@ -24,7 +24,7 @@
 use std::sync::Arc;
 
 use kansoku_model::select::LogBlock;
-use kansoku_model::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, Slice};
+use kansoku_model::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, Needle, Slice};
 
 use super::file::{PartFile, Section};
 use super::filter;
@@ -212,6 +212,26 @@ impl LogIndex {
         needles
             .iter()
             .any(|any| !any.needles.iter().any(may_contain))
+    }
+
+    /// The first of a block's lines that the filters of its page deny, which no filter may.
+    pub fn denied<'a>(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        mut lines: impl Iterator<Item = &'a [u8]>,
+    ) -> Result<Option<usize>, StoreError> {
+        let page = &self.pages[block.page as usize];
+        let read = |section: &Option<Section>| {
+            let read = section.as_ref().map(|s| file.read_shared(s));
+            read.transpose()
+        };
+        let (trigrams, ids) = (read(&page.filter)?, read(&page.ids)?);
+        let ids = ids.as_ref().map(|bytes| Fuse::read(bytes)).transpose();
+        let ids = ids.map_err(|e| file.damaged(&format!("filter of ids: {}", e.0)))?;
+        let trigrams = trigrams.as_ref().map(|bytes| &bytes[..]);
+        let is_denied = |line| !filter::may_contain(trigrams, ids.as_ref(), &Needle::new(line));
+        Ok(lines.position(is_denied))
     }
 
     /// Reads all times and line lengths of a block.

@@ -10,7 +10,7 @@ use kansoku_model::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, LogS
 
 use super::struck::Struck;
 use super::{Notes, Snapshot};
-use crate::deletes::Delete;
+use crate::deletes::{Delete, DeleteKind};
 use crate::head::{Chunk, LOCK};
 use crate::part::logs::{Block, LogIndex, Wanted};
 use crate::part::{Body, Part};
@@ -74,10 +74,10 @@ impl LogSource for Snapshot {
 
 impl Snapshot {
     fn deletes_of_block(&self, block: &BlockRef<'_>) -> Vec<&Delete> {
-        let Place::Part { part, .. } = &block.place else {
-            return Vec::new();
+        let mut deletes = match &block.place {
+            Place::Part { part, .. } => self.deletes_of(part),
+            Place::Head(_) => self.deletes_of_heads(DeleteKind::Logs),
         };
-        let mut deletes = self.deletes_of(part);
         deletes.retain(|d| d.touches(&block.labels, block.min_ns, block.max_ns));
         deletes
     }

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use kansoku_model::MetricKind;
 
 use crate::StoreError;
-use crate::deletes::Delete;
+use crate::deletes::{Delete, DeleteKind};
 use crate::head::Head;
 use crate::part::Part;
 use crate::state::Metadata;
@@ -92,7 +92,13 @@ impl Snapshot {
         self.notes.0.lock().expect(LOCK).iter().cloned().collect()
     }
 
-    /// The deletes that take something of a part; never of a head, whose data is newer than they are.
+    /// What rules of the retention take of heads; deletes take nothing of them, since their data is newer.
+    fn deletes_of_heads(&self, kind: DeleteKind) -> Vec<&Delete> {
+        let expiring = self.view.expiring.iter().map(|d| &**d);
+        expiring.filter(|d| d.kind == kind).collect()
+    }
+
+    /// The deletes that take something of a part, and what rules of the retention take of it.
     fn deletes_of(&self, part: &Part) -> Vec<&Delete> {
         let deletes = self.view.deletes.iter().chain(self.view.expiring.iter());
         deletes.map(|d| &**d).filter(|d| d.covers(part)).collect()

@@ -8,8 +8,8 @@ use kansoku_model::{Labels, Matcher};
 
 use super::Snapshot;
 use super::logs::Passes;
-use crate::deletes::Delete;
-use crate::head::LOCK;
+use crate::deletes::{Delete, DeleteKind};
+use crate::head::{Chunk, LOCK};
 use crate::part::samples::SampleIndex;
 use crate::part::{Body, Part};
 
@@ -224,6 +224,7 @@ impl Snapshot {
         to_ms: i64,
         each: &mut Each<'_>,
     ) -> Result<(), SelectError> {
+        let deletes = self.deletes_of_heads(DeleteKind::Samples);
         for head in self.heads() {
             let head = head.series.read().expect(LOCK);
             for matchers in any_of {
@@ -231,7 +232,11 @@ impl Snapshot {
                     .matching(matchers)
                     .filter(|s| s.touches(from_ms, to_ms))
                 {
-                    each(&one.labels)?;
+                    let (oldest, newest) = one.bounds();
+                    let takes = |d: &&Delete| d.takes_all(&one.labels, oldest, newest);
+                    if !deletes.iter().any(takes) {
+                        each(&one.labels)?;
+                    }
                 }
             }
         }
@@ -272,10 +277,15 @@ impl Snapshot {
                 }
             }
         }
+        let deletes = self.deletes_of_heads(DeleteKind::Logs);
         for head in self.heads() {
             let logs = head.logs.read().expect(LOCK);
             for stream in &logs.streams {
-                let is_wanted = stream.chunks.iter().any(|c| touches(c.min_ns, c.max_ns))
+                let is_there = |c: &Arc<Chunk>| {
+                    let takes = |d: &&Delete| d.takes_all(&stream.labels, c.min_ns, c.max_ns);
+                    touches(c.min_ns, c.max_ns) && !deletes.iter().any(takes)
+                };
+                let is_wanted = stream.chunks.iter().any(is_there)
                     && passes.iter_mut().any(|p| p.check(&stream.labels));
                 if is_wanted {
                     each(&stream.labels)?;

@@ -7,12 +7,12 @@ use kansoku_model::select::{SelectError, SeriesData};
 use kansoku_model::{Labels, Matcher, SeriesSource};
 
 use super::Snapshot;
-use crate::StoreError;
 use crate::deletes;
 use crate::head::LOCK;
 use crate::part::samples::SampleIndex;
 use crate::part::{Body, Part, PartFile, SampleReader};
 use crate::samples::SampleColumns;
+use crate::{DeleteKind, StoreError};
 
 /// The series found so far.
 struct Found {
@@ -77,10 +77,13 @@ impl SeriesSource for Snapshot {
                 self.select_in_part(part, index, matchers, (from_ms, to_ms), &mut found)?;
             }
         }
+        let deletes = self.deletes_of_heads(DeleteKind::Samples);
         for head in self.heads() {
             let head = head.series.read().expect(LOCK);
             for one in head.matching(matchers) {
-                found.add(&one.labels, &one.copy_range(from_ms, to_ms))?;
+                let mut samples = one.copy_range(from_ms, to_ms);
+                deletes::strike_samples(&deletes, &one.labels, &mut samples);
+                found.add(&one.labels, &samples)?;
             }
         }
         let given = found

@@ -96,6 +96,39 @@ fn a_sound_store_has_nothing_to_report_and_any_changed_byte_is_found() {
     assert!(error.to_string().contains("no store"), "{error}");
 }
 
+/// Filters are read by queries only, which go on without those that cannot be read.
+#[test]
+fn a_changed_byte_of_a_filter_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let mut random = Random(8);
+    let lines: Vec<String> = (0..300)
+        .map(|n| format!("request {n} trace_id={:032x} took {}", random.next(), n * n))
+        .collect();
+    let rows: Vec<(i64, &str)> = lines.iter().map(|l| (T0_NS, l.as_str())).collect();
+    store.append(log_in(logs(1, "a", 0, &rows))).unwrap();
+    store.flush().unwrap();
+    drop(store);
+    let sound = check(dir.path(), PARSE).unwrap();
+    assert!(sound.damaged.is_empty(), "{sound:?}");
+    let all = files(dir.path());
+    let part = all
+        .iter()
+        .find(|p| p.extension().is_some_and(|e| e == "logs"));
+    let part = part.expect("a log part");
+    let good = fs::read(part).unwrap();
+    let mut n_filters = 0;
+    for at in (16..good.len() - 64).step_by(37) {
+        let mut bad = good.clone();
+        bad[at] ^= 0x10;
+        fs::write(part, &bad).unwrap();
+        let found = check(dir.path(), PARSE).unwrap().damaged;
+        assert!(!found.is_empty(), "byte {at}");
+        n_filters += found.iter().filter(|d| d.what.contains("filter")).count();
+    }
+    assert!(n_filters > 0, "some of the bytes are those of filters");
+}
+
 #[test]
 fn inspecting_tells_what_takes_the_room() {
     let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use kansoku_model::Matcher;
+use kansoku_model::{Matcher, SeriesSource};
 
 use super::{entries, open as reopen, series};
 use crate::fs::{Disk, Fault, Operation};
@@ -109,6 +109,69 @@ fn full_while(dir: &Path, file: &'static str) -> Disk {
 }
 
 #[test]
+fn a_delete_on_a_full_disk_uses_what_is_kept_for_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let parse: crate::ParseSelector = |_, text| {
+        Ok(crate::Selector {
+            matchers: vec![Matcher::equal("app", text)],
+            lines: None,
+        })
+    };
+    let kept = Options {
+        parse_selector: parse,
+        ..options(dir.path())
+    };
+    let (store, _) = Store::open(kept.clone()).unwrap();
+    for app in ["dev", "a"] {
+        let line = [(T0_NS, "old")];
+        store.append(log_in(logs(0, app, 0, &line))).unwrap();
+    }
+    store.flush().unwrap();
+    let line = [(T0_NS, "not written out")];
+    store.append(log_in(logs(0, "dev", 0, &line))).unwrap();
+    settle(&store, T0_MS);
+    let reserve = dir.path().join("RESERVE");
+    assert!(reserve.exists(), "also without any retention");
+    drop(store);
+    // It is what fills the disk.
+    let hidden = dir.path().join("hidden");
+    std::fs::rename(&reserve, &hidden).unwrap();
+    let (store, _) = Store::open_on(full_while(dir.path(), "RESERVE"), kept.clone()).unwrap();
+    std::fs::rename(&hidden, &reserve).unwrap();
+    let request = || crate::DeleteRequest {
+        id: "x".into(),
+        kind: crate::DeleteKind::Logs,
+        selector: "dev".into(),
+        from: 0,
+        to: i64::MAX,
+        now_ms: T0_MS,
+        can_be_cancelled: false,
+    };
+    store.delete(request()).unwrap();
+    assert!(!reserve.exists());
+    let lines = entries(&store.snapshot());
+    assert!(
+        lines.len() == 1 && lines[0].contains("app=\"a\""),
+        "{lines:?}"
+    );
+    drop(store);
+    let (store, _) = Store::open(kept.clone()).unwrap();
+    settle(&store, T0_MS);
+    assert!(reserve.exists(), "it is made again when there is room");
+    assert_eq!(entries(&store.snapshot()).len(), 1);
+    drop(store);
+    std::fs::remove_file(&reserve).unwrap();
+    // Without it there is nothing to be done, and that is said.
+    let ballast = dir.path().join("ballast");
+    let (store, _) = Store::open_on(full_while(dir.path(), "ballast"), kept).unwrap();
+    std::fs::write(&ballast, "").unwrap();
+    let refused = store.delete(request()).unwrap_err().to_string();
+    assert!(refused.contains("free some"), "{refused}");
+    std::fs::remove_file(&ballast).unwrap();
+    store.delete(request()).unwrap();
+}
+
+#[test]
 fn retention_makes_room_on_a_full_disk() {
     let dir = tempfile::tempdir().unwrap();
     let kept = Options {
@@ -158,6 +221,59 @@ fn retention_makes_room_on_a_full_disk() {
             .iter()
             .any(|l| l.contains("taken"))
     );
+}
+
+#[test]
+fn rules_reach_what_is_not_written_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let rule = |name: &str, value: &str| RetentionRule {
+        name: value.into(),
+        matchers: vec![Matcher::equal(name, value)],
+        period_ms: 2 * DAY_MS,
+    };
+    let ruled = Options {
+        retention_rules: vec![rule("app", "dev"), rule("__name__", "m")],
+        ..options(dir.path())
+    };
+    let (store, _) = Store::open(ruled).unwrap();
+    for day in 0..4 {
+        for app in ["dev", "a"] {
+            let line = [(T0_NS + day * DAY_NS, "late")];
+            store.append(log_in(logs(0, app, 0, &line))).unwrap();
+        }
+        for name in ["m", "other"] {
+            let batch = samples(0, 0, name, T0_MS + day * DAY_MS, &[1.0]);
+            store.append(metric_in(batch)).unwrap();
+        }
+    }
+    let n_samples = |name: &str| -> usize {
+        let matchers = [Matcher::equal("__name__", name)];
+        let found = SeriesSource::select(&store.snapshot(), &matchers, i64::MIN, i64::MAX, 99);
+        found.unwrap().iter().map(|s| s.times.len()).sum()
+    };
+    let n_lines = |app: &str| {
+        let all = entries(&store.snapshot());
+        let label = format!("app=\"{app}\"");
+        all.iter().filter(|l| l.contains(&label)).count()
+    };
+    let now_ms = T0_MS + 3 * DAY_MS;
+    store.maintain(now_ms).unwrap();
+    assert_eq!(store.stats().flushes, 0, "all of it is in the head");
+    assert_eq!((n_lines("dev"), n_lines("a")), (3, 4));
+    assert_eq!((n_samples("m"), n_samples("other")), (3, 4));
+    // Wholly old, so that names are gone, too.
+    let snapshot = |now_ms: i64| {
+        store.expire_by_rule(now_ms).unwrap();
+        store.snapshot()
+    };
+    let later = snapshot(now_ms + 9 * DAY_MS);
+    let streams = later.log_series(&[], i64::MIN, i64::MAX).unwrap();
+    assert_eq!(streams.len(), 1, "{streams:?}");
+    let known = later.metric_series(&[], i64::MIN, i64::MAX).unwrap();
+    assert_eq!(known.len(), 1, "{known:?}");
+    store.flush().unwrap();
+    settle(&store, now_ms + 9 * DAY_MS);
+    assert_eq!((n_lines("dev"), n_lines("a")), (0, 4));
 }
 
 #[test]
