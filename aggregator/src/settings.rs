@@ -69,6 +69,14 @@ pub struct Settings {
         value_parser = parse_memory)]
     pub memory_limit_bytes: usize,
 
+    /// How many exemplars are kept, the newest ones; 0 keeps none.
+    #[arg(
+        long = "storage.exemplars.exemplars-limit",
+        value_name = "N",
+        default_value_t = 100_000
+    )]
+    pub exemplars_max: usize,
+
     /// How long a delete of logs can be taken back; then it is carried out on the disk.
     #[arg(long = "storage.delete-cancel-period", value_name = "DURATION", default_value = "24h",
         value_parser = parse_duration)]

@@ -235,7 +235,7 @@ pub fn encode(deletes: &[Arc<Delete>]) -> Vec<u8> {
 /// What is wrong with it: what it holds must not come back, so a store without it is not opened.
 pub fn decode(bytes: &[u8], parse: ParseSelector) -> Result<Vec<Arc<Delete>>, String> {
     let malformed = |e: Malformed| e.0.to_owned();
-    let mut r = FILE.open(bytes).map_err(malformed)?;
+    let (_, mut r) = FILE.open(bytes).map_err(malformed)?;
     let n = r.count(8).map_err(malformed)?;
     let mut all = Vec::with_capacity(n);
     for _ in 0..n {

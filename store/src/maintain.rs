@@ -151,6 +151,7 @@ impl Store {
         let state = State {
             marks: marks.clone(),
             metadata: inner.metadata.read().expect(LOCK).clone(),
+            exemplars: inner.exemplars.read().expect(LOCK).clone(),
         };
         self.change_view(|view| {
             let head = std::mem::replace(&mut view.active, Arc::new(Head::new(&inner.memory)));

@@ -45,6 +45,8 @@ pub struct Options {
     pub parse_selector: ParseSelector,
     /// How long a delete can be taken back, when its request says that it can.
     pub delete_cancel_ms: i64,
+    /// Exemplars that are kept, the newest; 0 keeps none.
+    pub exemplars_max: usize,
     /// How long an append waits for room before it is refused as busy.
     pub busy_wait: Duration,
 }
@@ -66,6 +68,7 @@ impl Options {
             wal_segment_bytes: 64 << 20,
             parse_selector: |_, _| Err("nothing can be deleted here".into()),
             delete_cancel_ms: 24 * 3600 * 1000,
+            exemplars_max: 100_000,
             busy_wait: Duration::from_secs(2),
         }
     }

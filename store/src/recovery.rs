@@ -91,6 +91,7 @@ impl Store {
                 metadata: Arc::new(RwLock::new(state.metadata)),
                 memory,
                 active,
+                exemplars: Arc::new(RwLock::new(state.exemplars)),
                 poison: OnceLock::new(),
                 counters: Counters::default(),
                 _lock: lock,

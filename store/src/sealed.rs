@@ -12,6 +12,7 @@ const CHECKED_BYTES: usize = 12;
 /// One kind of such files, and what is said of a file that is none.
 pub struct Kind {
     pub magic: &'static [u8; 4],
+    /// What is written; older ones are read.
     pub version: u32,
     pub other_file: &'static str,
     pub other_version: &'static str,
@@ -30,13 +31,14 @@ impl Kind {
         out
     }
 
-    /// The body of a file.
-    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<Reader<'a>, Malformed> {
+    /// The version and the body of a file.
+    pub fn open<'a>(&self, bytes: &'a [u8]) -> Result<(u32, Reader<'a>), Malformed> {
         let mut r = Reader::new(bytes);
         if r.take(4)? != self.magic {
             return Err(Malformed(self.other_file));
         }
-        if r.u32()? != self.version {
+        let version = r.u32()?;
+        if !(1..=self.version).contains(&version) {
             return Err(Malformed(self.other_version));
         }
         let (len, crc) = (r.u32()? as usize, r.u32()?);
@@ -46,6 +48,6 @@ impl Kind {
         if crc32c::crc32c_append(checked, body) != crc {
             return Err(Malformed(self.damaged));
         }
-        Ok(Reader::new(body))
+        Ok((version, Reader::new(body)))
     }
 }

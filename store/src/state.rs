@@ -1,31 +1,34 @@
-//! The small tables that parts do not hold, in one checksummed file: high-water marks and metric
-//! metadata, as they were when a head was sealed.
+//! The small tables that parts do not hold, in one checksummed file: high-water marks, metric
+//! metadata and exemplars, as they were when a head was sealed.
 //!
 //! A new file is written beside the old one with each flush and named by the manifest, so tables,
 //! parts and the WAL's start always belong together.
 //!
 //! ```text
 //!  0  4  magic "KSST"
-//!  4  4  version, 1
+//!  4  4  version, 2 (1: no units, no exemplars)
 //!  8  4  bytes of the body                             (integers little-endian)
 //! 12  4  CRC32C of bytes 0..12 and of the body
-//! 16     body: number of marks (varint), marks, number of metadata (varint), metadata
+//! 16     body: number of marks (varint), marks, number of metadata (varint), metadata,
+//!        exemplars (drawn in `exemplars.rs`)
 //! mark:     source id (16 bytes), offset (varint), ordinal (varint), 0, or 1 and
 //!           when it last moved (signed varint, Unix ms)
-//! metadata: name (text), type (1 byte: 0 unknown, 1 counter, 2 gauge, 3 histogram, 4 summary), help (text)
+//! metadata: name (text), type (1 byte: 0 unknown, 1 counter, 2 gauge, 3 histogram, 4 summary), help, unit (texts)
 //! ```
 
 use std::collections::BTreeMap;
 
-use kansoku_model::{MetricBatch, MetricKind, Position, SourceId};
+use kansoku_model::metric::Family;
+use kansoku_model::{MetricBatch, MetricKind, Position, Slice, SourceId};
 
 use crate::bytes::{Malformed, put_signed, put_text, put_varint};
+use crate::exemplars::Exemplars;
 use crate::marks::Marks;
 use crate::sealed;
 
 const FILE: sealed::Kind = sealed::Kind {
     magic: b"KSST",
-    version: 1,
+    version: 2,
     other_file: "no state file",
     other_version: "state file of an unknown version",
     damaged: "checksum of the state file does not match",
@@ -35,23 +38,29 @@ pub const FILE_MAX_BYTES: u64 = 1 << 30;
 
 /// Families whose metadata is kept; more would be names made of ids.
 const METADATA_MAX: usize = 65_536;
-/// Longer help texts are cut: nobody reads them whole.
-const HELP_MAX_BYTES: usize = 1024;
+/// Longer help texts and units are cut: nobody reads them whole.
+const TEXT_MAX_BYTES: usize = 1024;
 
-/// Type and help of each metric family by name.
+/// What is known of a metric family.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Described {
+    pub kind: MetricKind,
+    pub help: Box<str>,
+    pub unit: Box<str>,
+}
+
+/// What is known of each metric family by name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Metadata(pub BTreeMap<Box<str>, (MetricKind, Box<str>)>);
+pub struct Metadata(pub BTreeMap<Box<str>, Described>);
 
 impl Metadata {
     /// Whether `learn` would change nothing.
     pub fn knows(&self, batch: &MetricBatch) -> bool {
         batch.families().iter().all(|family| {
-            let help = cut_help(batch.text(family.help));
+            let new = Told::of(batch, family);
             match self.0.get(batch.text(family.name)) {
-                Some((kind, known)) => {
-                    says_nothing(family.kind, help) || (*kind == family.kind && &**known == help)
-                }
-                None => says_nothing(family.kind, help) || self.0.len() >= METADATA_MAX,
+                Some(known) => new.says_nothing() || new.is(known),
+                None => new.says_nothing() || self.0.len() >= METADATA_MAX,
             }
         })
     }
@@ -60,16 +69,16 @@ impl Metadata {
     pub fn learn(&mut self, batch: &MetricBatch) {
         for family in batch.families() {
             let name = batch.text(family.name);
-            let help = cut_help(batch.text(family.help));
-            if says_nothing(family.kind, help) {
+            let new = Told::of(batch, family);
+            if new.says_nothing() {
                 continue;
             }
             match self.0.get_mut(name) {
-                Some(known) if known.0 == family.kind && &*known.1 == help => {}
-                Some(known) => *known = (family.kind, help.into()),
+                Some(known) if new.is(known) => {}
+                Some(known) => *known = new.kept(),
                 None => {
                     if self.0.len() < METADATA_MAX {
-                        self.0.insert(name.into(), (family.kind, help.into()));
+                        self.0.insert(name.into(), new.kept());
                     }
                 }
             }
@@ -77,19 +86,49 @@ impl Metadata {
     }
 }
 
-fn cut_help(help: &str) -> &str {
-    &help[..help.floor_char_boundary(HELP_MAX_BYTES)]
+/// What a batch says of a family, as far as it is kept.
+struct Told<'a> {
+    kind: MetricKind,
+    help: &'a str,
+    unit: &'a str,
 }
 
-fn says_nothing(kind: MetricKind, help: &str) -> bool {
-    kind == MetricKind::Unknown && help.is_empty()
+impl<'a> Told<'a> {
+    fn of(batch: &'a MetricBatch, family: &Family) -> Self {
+        let cut = |slice: Slice| {
+            let text = batch.text(slice);
+            &text[..text.floor_char_boundary(TEXT_MAX_BYTES)]
+        };
+        Self {
+            kind: family.kind,
+            help: cut(family.help),
+            unit: cut(family.unit),
+        }
+    }
+
+    fn says_nothing(&self) -> bool {
+        self.kind == MetricKind::Unknown && self.help.is_empty() && self.unit.is_empty()
+    }
+
+    fn is(&self, known: &Described) -> bool {
+        (self.kind, self.help, self.unit) == (known.kind, &*known.help, &*known.unit)
+    }
+
+    fn kept(&self) -> Described {
+        Described {
+            kind: self.kind,
+            help: self.help.into(),
+            unit: self.unit.into(),
+        }
+    }
 }
 
 /// What a state file holds.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default)]
 pub struct State {
     pub marks: Marks,
     pub metadata: Metadata,
+    pub exemplars: Exemplars,
 }
 
 impl State {
@@ -104,16 +143,18 @@ impl State {
             mark.moved_ms.iter().for_each(|t| put_signed(&mut body, *t));
         }
         put_varint(&mut body, self.metadata.0.len() as u64);
-        for (name, (kind, help)) in &self.metadata.0 {
+        for (name, described) in &self.metadata.0 {
             put_text(&mut body, name.as_bytes());
-            body.push(*kind as u8);
-            put_text(&mut body, help.as_bytes());
+            body.push(described.kind as u8);
+            put_text(&mut body, described.help.as_bytes());
+            put_text(&mut body, described.unit.as_bytes());
         }
+        self.exemplars.encode(&mut body);
         FILE.seal(&body)
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
-        let mut r = FILE.open(bytes)?;
+        let (version, mut r) = FILE.open(bytes)?;
         let mut state = Self::default();
         for _ in 0..r.count(19)? {
             let id = u128::from_le_bytes(r.take(16)?.try_into().expect("sixteen bytes"));
@@ -130,8 +171,15 @@ impl State {
         }
         for _ in 0..r.count(3)? {
             let name = r.str()?.into();
-            let kind = kind_of(r.byte()?)?;
-            state.metadata.0.insert(name, (kind, r.str()?.into()));
+            let described = Described {
+                kind: kind_of(r.byte()?)?,
+                help: r.str()?.into(),
+                unit: if version == 1 { "" } else { r.str()? }.into(),
+            };
+            state.metadata.0.insert(name, described);
+        }
+        if version > 1 {
+            state.exemplars = Exemplars::decode(&mut r)?;
         }
         r.end()?;
         Ok(state)
@@ -166,7 +214,8 @@ mod tests {
         }
         state.metadata.learn(&samples(1, 0, "up", 0, &[1.0]));
         let good = state.encode();
-        assert_eq!(State::decode(&good), Ok(state));
+        let back = State::decode(&good).unwrap();
+        assert_eq!((back.marks, back.metadata), (state.marks, state.metadata));
         for bit in 0..good.len() * 8 {
             let mut bad = good.clone();
             bad[bit / 8] ^= 1 << (bit % 8);
@@ -186,11 +235,17 @@ mod tests {
         assert!(!metadata.knows(&b));
         metadata.learn(&b);
         assert!(metadata.knows(&b));
-        assert_eq!(metadata.0["a"].1.len(), 1023);
+        assert_eq!(metadata.0["a"].help.len(), 1023);
         b.clear();
-        b.family("a", MetricKind::Counter, "h");
+        let family = b.family("a", MetricKind::Counter, "h");
+        b.set_unit(family, "seconds");
         metadata.learn(&b);
-        assert_eq!(metadata.0["a"], (MetricKind::Counter, "h".into()));
+        let expected = Described {
+            kind: MetricKind::Counter,
+            help: "h".into(),
+            unit: "seconds".into(),
+        };
+        assert_eq!(metadata.0["a"], expected);
         assert_eq!(metadata.0.len(), 1);
     }
 }

@@ -13,6 +13,7 @@ use kansoku_model::{Frame, RecordBatch, frame};
 use crate::active::{Active, Refused};
 use crate::commit::{Lead, Queue, Request};
 use crate::deletes::Delete;
+use crate::exemplars::Exemplars;
 use crate::fs::{Disk, Lock};
 use crate::head::Head;
 use crate::intern::Interner;
@@ -107,6 +108,8 @@ pub(crate) struct Inner {
     /// Held only to read or swap the pointer.
     pub view: Mutex<Arc<View>>,
     pub metadata: Arc<RwLock<Metadata>>,
+    /// Taken for writing while a batch that has some is applied.
+    pub exemplars: Arc<RwLock<Exemplars>>,
     /// Shared with other stores of the process, perhaps; signals when a head is to be written out.
     pub memory: Arc<Memory>,
     pub active: Arc<Active>,
@@ -237,7 +240,11 @@ impl Store {
     /// One consistent view of all that was appended so far.
     #[must_use]
     pub fn snapshot(&self) -> Snapshot {
-        Snapshot::new(self.inner.view(), Arc::clone(&self.inner.metadata))
+        Snapshot::new(
+            self.inner.view(),
+            Arc::clone(&self.inner.metadata),
+            Arc::clone(&self.inner.exemplars),
+        )
     }
 
     /// Writes all heads out as parts, for a clean stop and for tests. Not needed for durability.
@@ -474,6 +481,10 @@ impl Inner {
         // Remote write sends types and help texts in requests without samples.
         if let RecordBatch::Metrics(metrics) = &*batch {
             self.learn(metrics);
+            if !metrics.exemplars().is_empty() {
+                let max = self.options.exemplars_max;
+                self.exemplars.write().expect(LOCK).learn(metrics, max);
+            }
         }
         if batch.n_records() > 0 {
             head.apply(batch);

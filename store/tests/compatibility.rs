@@ -122,7 +122,10 @@ fn dump(store: &Store) -> String {
             lines.extend(histogram.iter().map(|h| format!("{} {t} {h:?}", s.labels)));
         }
     }
-    lines.extend(snapshot.metric_metadata().iter().map(|m| format!("{m:?}")));
+    lines.extend(snapshot.metric_metadata().iter().map(|m| {
+        let (name, kind, help) = (&m.name, m.kind, &m.help);
+        format!("MetricMetadata {{ name: {name:?}, kind: {kind:?}, help: {help:?} }}")
+    }));
     lines.sort();
     assert!(snapshot.warnings().is_empty());
     lines.join("\n") + "\n"

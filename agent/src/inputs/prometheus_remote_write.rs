@@ -114,14 +114,14 @@ impl Service for Requests {
             let mut request = remote_write::decode(&body, &LIMITS).map_err(|e| e.to_string())?;
             request.batch.tag = tag;
             request.batch.resource = self.resource.clone();
-            let n_lost = request.refused.count + request.n_exemplars;
+            let n_lost = request.refused.count;
             if n_lost > 0 {
                 log::warn(
                     NAME,
-                    format_args!("{n_lost} samples, histograms and exemplars were not taken"),
+                    format_args!("{n_lost} samples and histograms were not taken"),
                 );
             }
-            let batches = if request.n_samples == 0 {
+            let batches = if request.n_samples + request.n_histograms == 0 {
                 Vec::new()
             } else {
                 vec![stamp(request.batch, stream)]

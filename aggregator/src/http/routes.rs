@@ -147,7 +147,7 @@ pub const ROUTES: &[Route] = &[
         Box::pin(prometheus::labels::metadata(a, c))
     }),
     prometheus_route("/api/v1/query_exemplars", Accepts::Form, |a, c| {
-        now(prometheus::empty::exemplars(&a, &c))
+        Box::pin(prometheus::exemplars::query(a, c))
     }),
     prometheus_route("/api/v1/targets", Accepts::Nothing, |a, c| {
         now(prometheus::empty::targets(&a, &c))

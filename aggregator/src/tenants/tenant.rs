@@ -249,6 +249,7 @@ impl Opener {
         let retention_bytes = retention_bytes.unwrap_or(settings.retention_bytes);
         let options = Options {
             memory_limit_bytes: settings.memory_limit_bytes,
+            exemplars_max: settings.exemplars_max,
             memory: Some(Arc::clone(&self.memory)),
             limits: tenant.limits.of_store(),
             retention_ms: settings.retention_ms_of(&tenant.limits),

@@ -97,27 +97,126 @@ async fn remote_write_says_what_it_wrote() {
     assert_eq!(kept["data"]["result"][0]["value"][1], "1");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn remote_write_2_is_told_to_fall_back() {
-    let server = Server::start().await;
-    let headers = [
-        (
-            "content-type",
-            "application/x-protobuf;proto=io.prometheus.write.v2.Request",
-        ),
-        ("content-encoding", "snappy"),
+const WRITE_2: &[(&str, &str)] = &[
+    (
+        "content-type",
+        "application/x-protobuf;proto=io.prometheus.write.v2.Request",
+    ),
+    ("content-encoding", "snappy"),
+];
+
+/// Fields of a message by hand: length-delimited, varint, double.
+fn bytes(field: u8, content: &[u8]) -> Vec<u8> {
+    assert!(content.len() < 128);
+    [&[field << 3 | 2, content.len() as u8], content].concat()
+}
+
+fn int(field: u8, n: u8) -> Vec<u8> {
+    assert!(n < 128 && field < 16);
+    vec![field << 3, n]
+}
+
+fn double(field: u8, value: f64) -> Vec<u8> {
+    [&[field << 3 | 1], &value.to_le_bytes()[..]].concat()
+}
+
+/// `h_total` with a float and a histogram of 3 observations at 10 s, and an exemplar.
+fn write_2_request(label_refs: &[u8]) -> Vec<u8> {
+    let symbols = [
+        "", "__name__", "h_total", "Help.", "seconds", "trace_id", "abc",
     ];
-    let answer = server.post("/api/v1/write", &headers, snappy(b"")).await;
-    assert_eq!(answer.status, 415);
-    assert!(
-        answer.text().contains("remote write 1.0"),
-        "{}",
-        answer.text()
-    );
-    assert_eq!(
-        answer.header("x-prometheus-remote-write-samples-written"),
-        "0"
-    );
+    let ten_seconds = |field: u8| vec![field << 3, 0x90, 0x4e];
+    let histogram = [
+        int(1, 3),
+        double(3, 4.5),
+        int(4, 0),
+        double(5, 0.5),
+        int(6, 1),
+        bytes(11, &[int(1, 2), int(2, 2)].concat()),
+        bytes(12, &[2, 0]),
+        ten_seconds(15),
+    ];
+    let float = [double(1, 7.5), ten_seconds(2), int(3, 5)];
+    let exemplar = [bytes(1, &[5, 6]), double(2, 0.25), ten_seconds(3)];
+    let metadata = [int(1, 1), int(3, 3), int(4, 4)];
+    let series = [
+        bytes(1, label_refs),
+        bytes(2, &float.concat()),
+        bytes(4, &exemplar.concat()),
+        bytes(5, &metadata.concat()),
+    ];
+    // Another series with the histogram: one series has one sample at a time.
+    let other = [bytes(1, &[1, 6]), bytes(3, &histogram.concat())];
+    let mut body: Vec<u8> = symbols
+        .iter()
+        .flat_map(|s| bytes(4, s.as_bytes()))
+        .collect();
+    body.extend(bytes(5, &series.concat()));
+    body.extend(bytes(5, &other.concat()));
+    snappy(&body)
+}
+
+fn n_written(answer: &crate::harness::Answer) -> [&str; 3] {
+    ["samples", "histograms", "exemplars"]
+        .map(|what| answer.header(&format!("x-prometheus-remote-write-{what}-written")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn remote_write_2_stores_all_that_it_can_tell() {
+    let server = Server::start_with(&["--query.test-mode"]).await;
+    let body = write_2_request(&[1, 2]);
+    let answer = server.post("/api/v1/write", WRITE_2, body).await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    assert_eq!(n_written(&answer), ["1", "1", "1"]);
+    let get = |path: &'static str| server.get(path);
+    let found = get("/api/v1/query?query=abc&time=10").await.json();
+    let expected = r#"[10,{"count":"3","sum":"4.5","buckets":[[3,"-0.5","0.5","1"],[0,"1","2","1"],[0,"2","4","1"]]}]"#;
+    let histogram = &found["data"]["result"][0]["histogram"];
+    let expected: serde_json::Value = serde_json::from_str(expected).unwrap();
+    assert_eq!(*histogram, expected);
+    let found = get("/api/v1/query_range?query=abc&start=10&end=20&step=10")
+        .await
+        .json();
+    let result = &found["data"]["result"][0];
+    assert_eq!(result["histograms"].as_array().map(Vec::len), Some(2));
+    assert!(result["values"].is_null());
+    let found = get("/api/v1/query?query=histogram_quantile(0.5,abc)&time=10")
+        .await
+        .json();
+    assert_eq!(found["data"]["result"][0]["value"][1], "1.4142135623730951");
+    let found = get("/api/v1/query?query=h_total&time=10").await.json();
+    assert_eq!(found["data"]["result"][0]["value"][1], "7.5");
+    let found = get("/api/v1/metadata").await.json();
+    let metadata = &found["data"]["h_total"][0];
+    let told = ["type", "help", "unit"].map(|key| metadata[key].as_str().unwrap_or(""));
+    assert_eq!(told, ["counter", "Help.", "seconds"]);
+    let found = get("/api/v1/query_exemplars?query=rate(h_total[5m])")
+        .await
+        .json();
+    let exemplar = &found["data"][0]["exemplars"][0];
+    assert_eq!(exemplar["labels"]["trace_id"], "abc");
+    assert_eq!(exemplar["value"], "0.25");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_remote_write_2_request_what_is_good_is_kept() {
+    let server = Server::start_with(&["--query.test-mode"]).await;
+    let body = write_2_request(&[1, 99]);
+    let answer = server.post("/api/v1/write", WRITE_2, body).await;
+    assert_eq!(answer.status, 400);
+    let expected = "1 samples refused, the first: label references 1 and 99 are not both below 7, the number of symbols";
+    assert_eq!(answer.text(), expected);
+    assert_eq!(n_written(&answer), ["0", "1", "0"]);
+    let answer = server
+        .post("/api/v1/write", WRITE_2, snappy(b"\x2a\x05"))
+        .await;
+    assert_eq!((answer.status, n_written(&answer)), (400, ["0", "0", "0"]));
+    let three = [(
+        "content-type",
+        "application/x-protobuf;proto=io.prometheus.write.v3.Request",
+    )];
+    let answer = server.post("/api/v1/write", &three, snappy(b"")).await;
+    assert_eq!((answer.status, n_written(&answer)), (415, ["0", "0", "0"]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

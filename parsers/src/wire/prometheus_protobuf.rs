@@ -251,7 +251,7 @@ fn bucket(field: Field<'_>) -> Result<(f64, f64), WireError> {
     Ok((bound, count))
 }
 
-fn span(field: Field<'_>) -> Result<Span, WireError> {
+pub(super) fn span(field: Field<'_>) -> Result<Span, WireError> {
     let (mut offset, mut length) = (0, 0);
     let mut fields = field.message()?;
     while let Some((number, field)) = fields.next()? {
@@ -264,7 +264,7 @@ fn span(field: Field<'_>) -> Result<Span, WireError> {
     Ok(Span { offset, length })
 }
 
-fn zigzag(n: i64) -> i64 {
+pub(super) fn zigzag(n: i64) -> i64 {
     let n = n.cast_unsigned();
     (n >> 1).cast_signed() ^ -((n & 1).cast_signed())
 }

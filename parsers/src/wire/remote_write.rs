@@ -1,7 +1,7 @@
-//! Prometheus remote write 1.0: a `prometheus.WriteRequest` becomes one metric batch.
+//! Prometheus remote write: a `prometheus.WriteRequest` (1.0) or an `io.prometheus.write.v2.Request`
+//! (2.0, in `symbols.rs`) becomes one metric batch.
 //!
-//! Not here: remote write 2.0 and native histograms, which the batch cannot hold yet; histograms
-//! are refused by count, never dropped in silence. The one rule: what is valid in a request is
+//! The one rule: what is valid in a request is
 //! kept and what is not is counted with the reason for the first, so that one bad series does not
 //! take the others away. A sink that knows the series takes their samples without their labels.
 //! Only bytes that are no protobuf fail the whole request.
@@ -10,11 +10,19 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::labels::METRIC_NAME;
-use kansoku_model::metric::Point;
+use kansoku_model::metric::{self, HistogramPoint, Point};
 use kansoku_model::{FamilyId, MetricBatch, MetricKind, Suffix};
 
 use super::protobuf::{Field, Message};
 use super::{Refused, Window, WireError};
+
+mod histograms;
+mod symbols;
+
+pub use symbols::{decode_symbols, decode_symbols_into};
+
+/// The most characters in the labels of an exemplar, as OpenMetrics has it.
+const EXEMPLAR_MAX_CHARS: usize = 128;
 
 /// What a request may hold.
 #[derive(Debug, Clone, Copy)]
@@ -35,6 +43,8 @@ pub trait SeriesSink {
     fn define(&mut self, spelling: &[u8], labels: &[(&str, &str)]) -> Option<u32>;
     /// Takes a sample of a series that the other two gave.
     fn push(&mut self, series: u32, time_ms: i64, value: f64);
+    /// As `push`, with the time at which what the sample counts began, in Unix ms.
+    fn push_started(&mut self, series: u32, time_ms: i64, value: f64, start_ms: i64);
 }
 
 /// Knows no series: all samples go into the batch.
@@ -49,6 +59,7 @@ impl SeriesSink for NoSeries {
         None
     }
     fn push(&mut self, _: u32, _: i64, _: f64) {}
+    fn push_started(&mut self, _: u32, _: i64, _: f64, _: i64) {}
 }
 
 /// A decoded request.
@@ -56,8 +67,11 @@ impl SeriesSink for NoSeries {
 pub struct WriteRequest {
     /// All samples that were valid and that no sink took, and the metadata as families without points.
     pub batch: MetricBatch,
+    /// Floats that were taken.
     pub n_samples: usize,
-    /// Exemplars, which nothing stores yet.
+    /// Native histograms that were taken; they are in the batch.
+    pub n_histograms: usize,
+    /// Exemplars that were taken; they are in the batch.
     pub n_exemplars: usize,
     /// Samples and histograms that were not taken.
     pub refused: Refused,
@@ -80,19 +94,7 @@ pub fn decode_into(
     limits: &Limits,
     sink: &mut impl SeriesSink,
 ) -> Result<WriteRequest, WireError> {
-    let mut decoder = Decoder {
-        limits,
-        sink,
-        families: HashMap::new(),
-        labels: Vec::new(),
-        samples: Vec::new(),
-        request: WriteRequest {
-            batch: MetricBatch::new("remote_write".into(), Arc::default(), 0),
-            n_samples: 0,
-            n_exemplars: 0,
-            refused: Refused::default(),
-        },
-    };
+    let mut decoder = Decoder::new(limits, sink);
     // Metadata first: a family is made once, with its type if the request tells it anywhere.
     each(body, 3, |field| decoder.metadata(field))?;
     each(body, 1, |field| decoder.series(field))?;
@@ -113,26 +115,57 @@ fn each<'a>(
     Ok(())
 }
 
+/// A float of the series at hand.
+#[derive(Clone, Copy)]
+struct Sample {
+    time_ms: i64,
+    value: f64,
+    /// 0: not known.
+    start_ms: i64,
+}
+
 struct Decoder<'a, 'l, S> {
     limits: &'l Limits,
     sink: &'l mut S,
     families: HashMap<&'a str, FamilyId>,
     /// Labels of the series at hand, kept for their memory.
     labels: Vec<(&'a [u8], &'a [u8])>,
-    /// Time and value of the series at hand.
-    samples: Vec<(i64, f64)>,
+    samples: Vec<Sample>,
+    /// Histograms and exemplars of the series at hand, not read yet.
+    histograms: Vec<Message<'a>>,
+    exemplars: Vec<Message<'a>>,
     request: WriteRequest,
 }
 
-impl<'a, S: SeriesSink> Decoder<'a, '_, S> {
+impl<'a, 'l, S: SeriesSink> Decoder<'a, 'l, S> {
+    fn new(limits: &'l Limits, sink: &'l mut S) -> Self {
+        Self {
+            limits,
+            sink,
+            families: HashMap::new(),
+            labels: Vec::new(),
+            samples: Vec::new(),
+            histograms: Vec::new(),
+            exemplars: Vec::new(),
+            request: WriteRequest {
+                batch: MetricBatch::new("remote_write".into(), Arc::default(), 0),
+                n_samples: 0,
+                n_histograms: 0,
+                n_exemplars: 0,
+                refused: Refused::default(),
+            },
+        }
+    }
+
     fn metadata(&mut self, field: Field<'a>) -> Result<(), WireError> {
-        let (mut kind, mut name, mut help) = (0, "", "");
+        let (mut kind, mut name, mut help, mut unit) = (0, "", "", "");
         let mut message = field.message()?;
         while let Some((number, field)) = message.next()? {
             match number {
                 1 => kind = field.int()?,
                 2 => name = field.text()?,
                 4 => help = field.text()?,
+                5 => unit = field.text()?,
                 _ => {}
             }
         }
@@ -146,14 +179,16 @@ impl<'a, S: SeriesSink> Decoder<'a, '_, S> {
         };
         if !name.is_empty() && !self.families.contains_key(name) {
             let id = self.request.batch.new_family(name, kind, help);
+            if !unit.is_empty() {
+                self.request.batch.set_unit(id, unit);
+            }
             self.families.insert(name, id);
         }
         Ok(())
     }
 
     fn series(&mut self, field: Field<'a>) -> Result<(), WireError> {
-        self.samples.clear();
-        let (mut n_histograms, mut n_exemplars) = (0, 0);
+        self.clear();
         let mut message = field.message()?;
         let whole = message.clone();
         // Where the labels are, and whether nothing else is among them.
@@ -171,52 +206,150 @@ impl<'a, S: SeriesSink> Decoder<'a, '_, S> {
                     spelled.end = message.position();
                 }
                 2 => self.samples.push(read_sample(field.message()?)?),
-                3 => n_exemplars += 1,
-                4 => n_histograms += 1,
+                3 => self.exemplars.push(field.message()?),
+                4 => self.histograms.push(field.message()?),
                 _ => {}
             }
             at = message.position();
         }
-        let spelling = (is_one_run && n_histograms == 0)
-            .then(|| whole.bytes_between(spelled.start, spelled.end));
+        let spelling = is_one_run.then(|| whole.bytes_between(spelled.start, spelled.end));
         let known = spelling.and_then(|spelling| self.sink.find(spelling));
         if let Some(series) = known {
-            self.request.n_exemplars += n_exemplars;
-            return self.give(series, &whole);
+            let are_good = self.give(series);
+            if are_good && self.histograms.is_empty() && self.exemplars.is_empty() {
+                return Ok(());
+            }
         }
         self.read_labels(&whole)?;
+        let exemplars = std::mem::take(&mut self.exemplars);
+        let mut labelled = Vec::with_capacity(exemplars.len());
+        for exemplar in exemplars {
+            labelled.push(read_exemplar(exemplar)?);
+        }
+        self.put(spelling, known, &labelled)
+    }
+
+    /// Forgets the series at hand.
+    fn clear(&mut self) {
+        self.samples.clear();
+        self.histograms.clear();
+        self.exemplars.clear();
+    }
+
+    /// Takes the series at hand, whose labels are read; the samples of a known one were given already.
+    fn put(
+        &mut self,
+        spelling: Option<&[u8]>,
+        known: Option<u32>,
+        exemplars: &[Exemplar<'a>],
+    ) -> Result<(), WireError> {
+        let n_samples = self.samples.len() + self.histograms.len();
         let labels = match self.checked_labels() {
             Ok(labels) => labels,
             Err(reason) => {
-                let count = self.samples.len() + n_histograms;
-                self.request.refused.add(count, || reason);
+                self.request.refused.add(n_samples, || reason);
                 return Ok(());
             }
         };
-        self.request.n_exemplars += n_exemplars;
-        if n_histograms > 0 {
-            self.request.refused.add(n_histograms, || {
-                format!(
-                    "native histograms are not stored yet; send classic histograms for {}",
-                    describe(&labels)
-                )
-            });
-        }
-        // A series of refused samples only is not worth a place.
-        let window = self.limits.window;
-        if !self
-            .samples
-            .iter()
-            .any(|(time_ms, _)| window.holds(*time_ms))
-        {
+        if known.is_some() {
             self.refuse_outside(&labels);
+        } else if !self.samples.is_empty() {
+            // A series of refused samples only is not worth a place.
+            let window = self.limits.window;
+            let any = self.samples.iter().any(|s| window.holds(s.time_ms));
+            let series = spelling.filter(|_| any);
+            match series.and_then(|spelling| self.sink.define(spelling, &labels)) {
+                Some(series) => {
+                    self.give(series);
+                    self.refuse_outside(&labels);
+                }
+                None => self.keep(&labels),
+            }
+        }
+        if self.histograms.is_empty() && exemplars.is_empty() {
             return Ok(());
         }
-        match spelling.and_then(|spelling| self.sink.define(spelling, &labels)) {
-            Some(series) => self.give(series, &whole)?,
-            None => self.keep(&labels),
+        let (family, set) = self.place(&labels);
+        for message in std::mem::take(&mut self.histograms) {
+            self.histogram(message, family, set, &labels)?;
+        }
+        for exemplar in exemplars {
+            self.exemplar(exemplar, family, set);
         }
         Ok(())
+    }
+
+    /// The family and the label set of a series in the batch.
+    fn place(&mut self, labels: &[(&'a str, &'a str)]) -> (FamilyId, (u32, u32)) {
+        let name = labels.iter().find(|(n, _)| *n == METRIC_NAME);
+        let name = name.map_or("", |(_, v)| *v);
+        let batch = &mut self.request.batch;
+        let family = self.families.entry(name);
+        let family = *family.or_insert_with(|| batch.new_family(name, MetricKind::Unknown, ""));
+        let pairs = labels.iter().copied().filter(|(n, _)| *n != METRIC_NAME);
+        (family, batch.label_set(pairs))
+    }
+
+    fn histogram(
+        &mut self,
+        message: Message<'a>,
+        family: FamilyId,
+        set: (u32, u32),
+        labels: &[(&str, &str)],
+    ) -> Result<(), WireError> {
+        let read = histograms::read(message)?;
+        if !self.limits.window.holds(read.time_ms) {
+            self.refuse_time(read.time_ms, labels);
+            return Ok(());
+        }
+        if let Err(reason) = histograms::check(&read.histogram) {
+            let refused = &mut self.request.refused;
+            refused.add(1, || format!("histogram of {}: {reason}", describe(labels)));
+            return Ok(());
+        }
+        self.request.n_histograms += 1;
+        self.request.batch.push_histogram(HistogramPoint {
+            point: Point {
+                family,
+                suffix: Suffix::None,
+                labels: set,
+                time_ms: Some(read.time_ms),
+                value: read.histogram.count(),
+            },
+            start_ms: read.start_ms,
+            histogram: read.histogram,
+        });
+        Ok(())
+    }
+
+    /// Exemplars are no reason to refuse anything: one that is not good is left out, and not counted as
+    /// written.
+    fn exemplar(&mut self, exemplar: &Exemplar<'a>, family: FamilyId, set: (u32, u32)) {
+        let text = |bytes: &'a [u8]| std::str::from_utf8(bytes).ok();
+        let pairs = exemplar.labels.iter();
+        let pairs: Option<Vec<_>> = pairs.map(|(n, v)| text(n).zip(text(v))).collect();
+        let is_short = |pairs: &Vec<(&str, &str)>| {
+            let n_chars = |t: &str| t.chars().count();
+            let all: usize = pairs.iter().map(|(n, v)| n_chars(n) + n_chars(v)).sum();
+            all <= EXEMPLAR_MAX_CHARS
+        };
+        let Some(pairs) = pairs.filter(is_short) else {
+            return;
+        };
+        if !self.limits.window.holds(exemplar.time_ms) {
+            return;
+        }
+        let batch = &mut self.request.batch;
+        let labels = batch.label_set(pairs);
+        let point = Point {
+            family,
+            suffix: Suffix::None,
+            labels: set,
+            time_ms: Some(exemplar.time_ms),
+            value: exemplar.value,
+        };
+        batch.push_exemplar(metric::Exemplar { point, labels });
+        self.request.n_exemplars += 1;
     }
 
     fn read_labels(&mut self, series: &Message<'a>) -> Result<(), WireError> {
@@ -230,40 +363,48 @@ impl<'a, S: SeriesSink> Decoder<'a, '_, S> {
         Ok(())
     }
 
-    /// Gives the samples at hand to the sink.
-    fn give(&mut self, series: u32, message: &Message<'a>) -> Result<(), WireError> {
+    /// Gives the samples at hand to the sink; says whether that is all of them.
+    fn give(&mut self, series: u32) -> bool {
         let mut n_given = 0;
-        for &(time_ms, value) in &self.samples {
-            if self.limits.window.holds(time_ms) {
-                self.sink.push(series, time_ms, value);
-                n_given += 1;
+        for sample in &self.samples {
+            if !self.limits.window.holds(sample.time_ms) {
+                continue;
             }
+            let Sample {
+                time_ms,
+                value,
+                start_ms,
+            } = *sample;
+            match start_ms {
+                0 => self.sink.push(series, time_ms, value),
+                start_ms => self.sink.push_started(series, time_ms, value, start_ms),
+            }
+            n_given += 1;
         }
         self.request.n_samples += n_given;
-        if n_given < self.samples.len() {
-            self.read_labels(message)?;
-            if let Ok(labels) = self.checked_labels() {
-                self.refuse_outside(&labels);
-            }
-        }
-        Ok(())
+        n_given == self.samples.len()
     }
 
     /// Refuses those of the samples at hand whose times are not taken.
     fn refuse_outside(&mut self, labels: &[(&str, &str)]) {
-        let window = self.limits.window;
-        for &(time_ms, _) in &self.samples {
-            if !window.holds(time_ms) {
-                self.request.refused.add(1, || {
-                    format!(
-                        "out of bounds: time {time_ms} of {} is not within {} and {}",
-                        describe(labels),
-                        window.oldest_ms,
-                        window.newest_ms
-                    )
-                });
+        for at in 0..self.samples.len() {
+            let time_ms = self.samples[at].time_ms;
+            if !self.limits.window.holds(time_ms) {
+                self.refuse_time(time_ms, labels);
             }
         }
+    }
+
+    fn refuse_time(&mut self, time_ms: i64, labels: &[(&str, &str)]) {
+        let window = self.limits.window;
+        self.request.refused.add(1, || {
+            format!(
+                "out of bounds: time {time_ms} of {} is not within {} and {}",
+                describe(labels),
+                window.oldest_ms,
+                window.newest_ms
+            )
+        });
     }
 
     /// The labels as sorted text, or why the series is refused.
@@ -304,29 +445,20 @@ impl<'a, S: SeriesSink> Decoder<'a, '_, S> {
     }
 
     fn keep(&mut self, labels: &[(&'a str, &'a str)]) {
-        let name = labels
-            .iter()
-            .find(|(n, _)| *n == METRIC_NAME)
-            .map_or("", |(_, v)| *v);
-        let batch = &mut self.request.batch;
-        let family = *self
-            .families
-            .entry(name)
-            .or_insert_with(|| batch.new_family(name, MetricKind::Unknown, ""));
-        let pairs = labels.iter().copied().filter(|(n, _)| *n != METRIC_NAME);
-        let set = batch.label_set(pairs);
-        for &(time_ms, value) in &self.samples {
-            if !self.limits.window.holds(time_ms) {
+        let (family, set) = self.place(labels);
+        for sample in &self.samples {
+            if !self.limits.window.holds(sample.time_ms) {
                 continue;
             }
             self.request.n_samples += 1;
-            batch.push(Point {
+            let point = Point {
                 family,
                 suffix: Suffix::None,
                 labels: set,
-                time_ms: Some(time_ms),
-                value,
-            });
+                time_ms: Some(sample.time_ms),
+                value: sample.value,
+            };
+            self.request.batch.push_started(point, sample.start_ms);
         }
         self.refuse_outside(labels);
     }
@@ -344,16 +476,46 @@ fn read_label(mut message: Message<'_>) -> Result<(&[u8], &[u8]), WireError> {
     Ok((name, value))
 }
 
-fn read_sample(mut message: Message<'_>) -> Result<(i64, f64), WireError> {
-    let (mut time_ms, mut value) = (0, 0.0);
+fn read_sample(mut message: Message<'_>) -> Result<Sample, WireError> {
+    let mut sample = Sample {
+        time_ms: 0,
+        value: 0.0,
+        start_ms: 0,
+    };
     while let Some((number, field)) = message.next()? {
         match number {
-            1 => value = field.double()?,
-            2 => time_ms = field.int()?,
+            1 => sample.value = field.double()?,
+            2 => sample.time_ms = field.int()?,
+            // Of version 2 only.
+            3 => sample.start_ms = field.int()?,
             _ => {}
         }
     }
-    Ok((time_ms, value))
+    Ok(sample)
+}
+
+/// An exemplar of the series at hand.
+struct Exemplar<'a> {
+    labels: Vec<(&'a [u8], &'a [u8])>,
+    value: f64,
+    time_ms: i64,
+}
+
+fn read_exemplar(mut message: Message<'_>) -> Result<Exemplar<'_>, WireError> {
+    let mut exemplar = Exemplar {
+        labels: Vec::new(),
+        value: 0.0,
+        time_ms: 0,
+    };
+    while let Some((number, field)) = message.next()? {
+        match number {
+            1 => exemplar.labels.push(read_label(field.message()?)?),
+            2 => exemplar.value = field.double()?,
+            3 => exemplar.time_ms = field.int()?,
+            _ => {}
+        }
+    }
+    Ok(exemplar)
 }
 
 /// A series in a message to its sender: bounded, since a label may be megabytes.
@@ -374,241 +536,4 @@ fn describe(labels: &[(&str, &str)]) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::protobuf::write;
-    use super::*;
-
-    const LIMITS: Limits = Limits {
-        max_labels: 64,
-        window: Window::ANY,
-    };
-
-    fn series(labels: &[(&[u8], &[u8])], samples: &[(i64, f64)]) -> Vec<u8> {
-        let mut body = Vec::new();
-        write::message(&mut body, 1, |w| {
-            for (name, value) in labels {
-                write::message(w, 1, |w| {
-                    write::bytes(w, 1, name);
-                    write::bytes(w, 2, value);
-                });
-            }
-            for &(time, value) in samples {
-                write::message(w, 2, |w| {
-                    write::double(w, 1, value);
-                    write::int(w, 2, time);
-                });
-            }
-        });
-        body
-    }
-
-    fn lines(request: &WriteRequest) -> Vec<String> {
-        let b = &request.batch;
-        b.points()
-            .iter()
-            .map(|p| format!("{} {} @{}", b.series_of(p), p.value, b.time_of(p)))
-            .collect()
-    }
-
-    #[test]
-    fn samples_keep_time_labels_and_bits() {
-        let stale = f64::from_bits(0x7ff0_0000_0000_0002);
-        let mut body = series(
-            &[(b"__name__", b"up"), (b"job", b"node")],
-            &[(-5, 1.0), (1_700_000_000_000, stale)],
-        );
-        // Unsorted labels and a name that only UTF-8 allows.
-        let dotted = [(&b"z.z"[..], &b"1"[..]), (b"__name__", "観測".as_bytes())];
-        body.extend(series(&dotted, &[(7, 2.5)]));
-        let request = decode(&body, &LIMITS).unwrap();
-        assert_eq!(
-            lines(&request),
-            [
-                r#"{__name__="up", job="node"} 1 @-5"#,
-                r#"{__name__="up", job="node"} NaN @1700000000000"#,
-                r#"{__name__="観測", z.z="1"} 2.5 @7"#,
-            ]
-        );
-        assert_eq!(request.batch.points()[1].value.to_bits(), stale.to_bits());
-        assert_eq!((request.n_samples, request.refused.count), (3, 0));
-    }
-
-    /// Keeps all series, or only those that it has room for.
-    struct Table {
-        room: usize,
-        spellings: Vec<(Vec<u8>, String)>,
-        samples: Vec<String>,
-        n_found: usize,
-    }
-
-    impl SeriesSink for Table {
-        fn find(&mut self, spelling: &[u8]) -> Option<u32> {
-            let at = self.spellings.iter().position(|(s, _)| s == spelling)?;
-            self.n_found += 1;
-            Some(at as u32)
-        }
-
-        fn define(&mut self, spelling: &[u8], labels: &[(&str, &str)]) -> Option<u32> {
-            if self.spellings.len() == self.room {
-                return None;
-            }
-            let text = describe(labels);
-            self.spellings.push((spelling.to_vec(), text));
-            Some(self.spellings.len() as u32 - 1)
-        }
-
-        fn push(&mut self, series: u32, time_ms: i64, value: f64) {
-            let labels = &self.spellings[series as usize].1;
-            self.samples.push(format!("{labels} {value} @{time_ms}"));
-        }
-    }
-
-    #[test]
-    fn with_a_sink_the_same_is_kept_and_refused() {
-        let limits = Limits {
-            max_labels: 3,
-            window: Window {
-                oldest_ms: 10,
-                newest_ms: 20,
-            },
-        };
-        let mut body = Vec::new();
-        for time in [9, 15, 16, 21] {
-            // A known one, unsorted; one that is never good; one in bounds now and then.
-            let labels = [(&b"b"[..], &b"1"[..]), (b"__name__", b"up"), (b"a", b"2")];
-            body.extend(series(&labels, &[(time, 1.0), (17, 2.0), (25, 3.0)]));
-            body.extend(series(&[(b"a", b"b")], &[(time, 1.0)]));
-            body.extend(series(&[(b"__name__", b"x"), (b"e", b"")], &[(time, 4.0)]));
-            // Labels behind the samples, and around them: the second has no spelling.
-            write::message(&mut body, 1, |w| {
-                let label = |w: &mut Vec<u8>, name: &[u8]| {
-                    write::message(w, 1, |w| {
-                        write::bytes(w, 1, name);
-                        write::bytes(w, 2, b"v");
-                    });
-                };
-                label(w, b"__name__");
-                write::message(w, 2, |w| {
-                    write::double(w, 1, 5.0);
-                    write::int(w, 2, time);
-                });
-                label(w, b"c");
-            });
-        }
-        let plain = decode(&body, &limits).unwrap();
-        for (room, n_kept) in [(0, 0), (1, 6), (9, 8)] {
-            let mut table = Table {
-                room,
-                spellings: Vec::new(),
-                samples: Vec::new(),
-                n_found: 0,
-            };
-            let request = decode_into(&body, &limits, &mut table).unwrap();
-            assert_eq!(table.samples.len(), n_kept);
-            assert_eq!(table.n_found > 0, room > 0);
-            let mut all = lines(&request);
-            all.extend(table.samples);
-            all.iter_mut()
-                .for_each(|line| *line = line.replace(", e=\"\"", ""));
-            all.sort();
-            let mut expected = lines(&plain);
-            expected.sort();
-            assert_eq!(all, expected);
-            assert_eq!(request.n_samples, plain.n_samples);
-            assert_eq!(request.refused.count, plain.refused.count);
-            assert_eq!(request.refused.first, plain.refused.first);
-        }
-    }
-
-    #[test]
-    fn bad_series_are_refused_and_their_neighbours_kept() {
-        let good = series(&[(b"__name__", b"good")], &[(1, 1.0)]);
-        type Pairs<'a> = &'a [(&'a [u8], &'a [u8])];
-        let cases: &[(Pairs<'_>, &str)] = &[
-            (&[(b"a", b"b")], r#"series has no metric name: {a="b"}"#),
-            (
-                &[(b"__name__", b"")],
-                r#"series has no metric name: {__name__=""}"#,
-            ),
-            (&[(b"__name__", b"x"), (b"", b"y")], "label name is empty"),
-            (
-                &[(b"__name__", b"x"), (b"a", b"1"), (b"a", b"2")],
-                r#"label name "a" is given twice in {__name__="x", a="1", a="2"}"#,
-            ),
-            (
-                &[(b"__name__", b"x"), (b"a", b"\xff")],
-                "label value is not UTF-8: \"\u{fffd}\"",
-            ),
-        ];
-        for (labels, reason) in cases {
-            let mut body = series(labels, &[(1, 1.0), (2, 2.0)]);
-            body.extend_from_slice(&good);
-            let request = decode(&body, &LIMITS).unwrap();
-            assert_eq!(lines(&request), [r#"{__name__="good"} 1 @1"#]);
-            assert_eq!(request.refused.count, 2, "{reason}");
-            assert_eq!(request.refused.first.as_deref(), Some(*reason));
-        }
-    }
-
-    #[test]
-    fn limits_hold() {
-        let limits = Limits {
-            max_labels: 1,
-            window: Window {
-                oldest_ms: 10,
-                newest_ms: 20,
-            },
-        };
-        let mut body = series(&[(b"__name__", b"x"), (b"a", b"b")], &[(15, 1.0)]);
-        body.extend(series(
-            &[(b"__name__", b"y")],
-            &[(9, 1.0), (10, 2.0), (21, 3.0)],
-        ));
-        let request = decode(&body, &limits).unwrap();
-        assert_eq!(lines(&request), [r#"{__name__="y"} 2 @10"#]);
-        assert_eq!(request.refused.count, 3);
-    }
-
-    #[test]
-    fn histograms_are_refused_by_count_and_metadata_gives_the_type() {
-        let mut body = Vec::new();
-        write::message(&mut body, 1, |w| {
-            write::message(w, 1, |w| {
-                write::bytes(w, 1, b"__name__");
-                write::bytes(w, 2, b"h");
-            });
-            write::bytes(w, 4, b"");
-        });
-        body.extend(series(&[(b"__name__", b"c_total")], &[(1, 1.0)]));
-        write::message(&mut body, 3, |w| {
-            write::int(w, 1, 1);
-            write::bytes(w, 2, b"c_total");
-            write::bytes(w, 4, b"Help.");
-        });
-        let request = decode(&body, &LIMITS).unwrap();
-        assert_eq!((request.refused.count, request.n_samples), (1, 1));
-        let family = request.batch.families()[0];
-        assert_eq!(family.kind, MetricKind::Counter);
-        assert_eq!(request.batch.text(family.help), "Help.");
-    }
-
-    #[test]
-    fn cuts_and_flips_never_panic() {
-        let mut body = series(
-            &[(b"__name__", b"up"), (b"job", b"node")],
-            &[(1, 1.0), (2, 2.0)],
-        );
-        body.extend(series(&[(b"__name__", b"down")], &[(3, 1.0)]));
-        for cut in 0..body.len() {
-            let _ = decode(&body[..cut], &LIMITS);
-        }
-        for at in 0..body.len() {
-            for mask in [0x01, 0x08, 0x80, 0xff] {
-                let mut bad = body.clone();
-                bad[at] ^= mask;
-                let _ = decode(&bad, &LIMITS);
-            }
-        }
-        assert!(decode(b"not protobuf at all", &LIMITS).is_err());
-    }
-}
+mod tests;

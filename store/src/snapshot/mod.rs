@@ -14,10 +14,11 @@ pub use names::HeadBounds;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 
-use kansoku_model::MetricKind;
+use kansoku_model::{Matcher, MetricKind};
 
 use crate::StoreError;
 use crate::deletes::{Delete, DeleteKind};
+use crate::exemplars::{Exemplars, SeriesExemplars};
 use crate::head::Head;
 use crate::part::Part;
 use crate::state::Metadata;
@@ -26,12 +27,14 @@ use crate::store::{LOCK, View};
 /// Notes kept of what could not be read; more would say nothing new.
 const NOTES_MAX: usize = 100;
 
-/// Name, type and help of a metric family.
+/// Name, type, help and unit of a metric family.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricMetadata {
     pub name: String,
     pub kind: MetricKind,
     pub help: String,
+    /// Empty when it is not known.
+    pub unit: String,
 }
 
 /// One consistent view of the store. Cheap to take; keeps the files it reads alive.
@@ -39,6 +42,7 @@ pub struct MetricMetadata {
 pub struct Snapshot {
     view: Arc<View>,
     metadata: Arc<RwLock<Metadata>>,
+    exemplars: Arc<RwLock<Exemplars>>,
     notes: Arc<Notes>,
 }
 
@@ -57,10 +61,15 @@ impl Notes {
 }
 
 impl Snapshot {
-    pub(crate) fn new(view: Arc<View>, metadata: Arc<RwLock<Metadata>>) -> Self {
+    pub(crate) fn new(
+        view: Arc<View>,
+        metadata: Arc<RwLock<Metadata>>,
+        exemplars: Arc<RwLock<Exemplars>>,
+    ) -> Self {
         Self {
             view,
             metadata,
+            exemplars,
             notes: Arc::default(),
         }
     }
@@ -68,22 +77,33 @@ impl Snapshot {
     /// A view of a store that has nothing.
     #[must_use]
     pub fn empty() -> Self {
-        Self::new(Arc::new(View::default()), Arc::default())
+        Self::new(Arc::new(View::default()), Arc::default(), Arc::default())
     }
 
     /// What is known of the metric families, sorted by name.
     #[must_use]
     pub fn metric_metadata(&self) -> Vec<MetricMetadata> {
         let metadata = self.metadata.read().expect(LOCK);
-        let all = metadata
-            .0
-            .iter()
-            .map(|(name, (kind, help))| MetricMetadata {
-                name: name.to_string(),
-                kind: *kind,
-                help: help.to_string(),
-            });
+        let all = metadata.0.iter().map(|(name, described)| MetricMetadata {
+            name: name.to_string(),
+            kind: described.kind,
+            help: described.help.to_string(),
+            unit: described.unit.to_string(),
+        });
         all.collect()
+    }
+
+    /// The exemplars of series that pass all matchers of one of the lists, from `from_ms` to `to_ms`; sorted
+    /// by series, those of a series by time.
+    #[must_use]
+    pub fn exemplars(
+        &self,
+        any_of: &[Vec<Matcher>],
+        from_ms: i64,
+        to_ms: i64,
+    ) -> Vec<SeriesExemplars> {
+        let exemplars = self.exemplars.read().expect(LOCK);
+        exemplars.select(any_of, from_ms, to_ms)
     }
 
     /// What could not be read while this snapshot (or a clone of it) was queried: the answers lack it.

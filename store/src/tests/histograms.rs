@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use kansoku_model::histogram::NativeHistogram;
-use kansoku_model::metric::{HistogramPoint, Point};
+use kansoku_model::metric::{Exemplar, HistogramPoint, Point};
 use kansoku_model::{Labels, MetricBatch, MetricKind, SeriesSource, Suffix};
 
 use super::open;
@@ -233,4 +233,46 @@ fn a_scraped_histogram_takes_little_room() {
     let on_disk = store.stats().disk_bytes;
     // 40 buckets, of which about 15 changed since the scrape before.
     assert!(on_disk < 240 * 20, "{on_disk}");
+}
+
+#[test]
+fn exemplars_and_units_survive_a_crash_and_a_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut store, _) = open(dir.path());
+    for round in 0..3i64 {
+        let mut b = MetricBatch::new("m".into(), Arc::default(), T0_MS + round);
+        let family = b.family("h", MetricKind::Histogram, "");
+        b.set_unit(family, "seconds");
+        let point = Point {
+            family,
+            suffix: Suffix::Bucket,
+            labels: b.label_set([("le", "1")]),
+            time_ms: None,
+            value: 0.5,
+        };
+        let labels = b.label_set([("trace_id", round.to_string().as_str())]);
+        b.push_exemplar(Exemplar { point, labels });
+        // The second request has an exemplar and nothing else.
+        if round != 1 {
+            b.push(point);
+        }
+        store.append(metric_in(b)).unwrap();
+        if round == 0 {
+            store.flush().unwrap();
+        }
+        drop(store);
+        store = open(dir.path()).0;
+    }
+    let any = vec![vec![kansoku_model::Matcher::equal("__name__", "h_bucket")]];
+    let found = store.snapshot().exemplars(&any, T0_MS, T0_MS + 9);
+    let [one] = &found[..] else {
+        panic!("exemplars of one series: {found:?}");
+    };
+    let ids: Vec<_> = one
+        .exemplars
+        .iter()
+        .map(|e| e.labels.get("trace_id"))
+        .collect();
+    assert_eq!(ids, [Some("0"), Some("1"), Some("2")]);
+    assert_eq!(store.snapshot().metric_metadata()[0].unit, "seconds");
 }

@@ -1,14 +1,9 @@
 //! Parts of Prometheus's API that clients ask for and that have nothing to tell here: the
-//! aggregator scrapes no targets, evaluates no rules yet and keeps no exemplars.
+//! aggregator scrapes no targets, evaluates no rules yet.
 
 use super::envelope;
 use crate::app::App;
 use crate::http::{Call, Reply};
-
-/// `/api/v1/query_exemplars`
-pub fn exemplars(_: &App, _: &Call) -> Reply {
-    envelope::success(b"[]")
-}
 
 /// `/api/v1/targets`
 pub fn targets(_: &App, _: &Call) -> Reply {

@@ -180,7 +180,9 @@ fn write_metadata<'a>(known: impl Iterator<Item = &'a MetricMetadata>) -> Vec<u8
         };
         out.extend_from_slice(format!(r#":[{{"type":"{kind}","help":"#).as_bytes());
         write_str(&mut out, metric.help.as_bytes());
-        out.extend_from_slice(br#","unit":""}]"#);
+        out.extend_from_slice(br#","unit":"#);
+        write_str(&mut out, metric.unit.as_bytes());
+        out.extend_from_slice(b"}]");
     }
     out.push(b'}');
     out
@@ -227,9 +229,10 @@ mod tests {
             name: "a_total".into(),
             kind: MetricKind::Counter,
             help: "x\"".into(),
+            unit: "bytes".into(),
         }];
         let json = String::from_utf8(write_metadata(known.iter())).unwrap();
-        let expected = r#"{"a_total":[{"type":"counter","help":"x\"","unit":""}]}"#;
+        let expected = r#"{"a_total":[{"type":"counter","help":"x\"","unit":"bytes"}]}"#;
         assert_eq!(json, expected);
     }
 }

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod empty;
 pub mod envelope;
+pub mod exemplars;
 pub mod labels;
 pub mod params;
 pub mod query;

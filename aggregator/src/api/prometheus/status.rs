@@ -62,6 +62,7 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "storage.path" => s.storage_path.display().to_string(),
         "storage.retention.time" => ms(s.retention),
         "storage.retention.size" => s.retention_bytes.to_string(),
+        "storage.exemplars.exemplars-limit" => s.exemplars_max.to_string(),
         "storage.memory-limit" => s.memory_limit_bytes.to_string(),
         "tenants.enabled" => s.tenants.to_string(),
         "tenants.default" => s.default_tenant.clone(),
