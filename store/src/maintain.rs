@@ -248,8 +248,8 @@ impl Store {
         let parts = &inner.view().parts;
         let mut arrivals = inner.arrivals.lock().expect(LOCK);
         arrivals.observe(parts, now_ms);
-        let max_bytes = inner.options.part_limit_bytes();
-        let old = merge::choose(parts, &self.delete_borders(), max_bytes, &|signal, day| {
+        let bounds = inner.options.merge_bounds();
+        let old = merge::choose(parts, &self.delete_borders(), bounds, &|signal, day| {
             arrivals.worth(signal, day, now_ms)
         });
         drop(arrivals);
@@ -265,11 +265,11 @@ impl Store {
     pub fn compact(&self) -> Result<usize, StoreError> {
         self.flush_all()?;
         let _merging = self.inner.merging.lock().expect(LOCK);
-        let max_bytes = self.inner.options.part_limit_bytes();
+        let bounds = self.inner.options.merge_bounds();
         let mut n_merged = 0;
         loop {
             let parts = &self.inner.view().parts;
-            let old = merge::choose(parts, &self.delete_borders(), max_bytes, &|_, _| {
+            let old = merge::choose(parts, &self.delete_borders(), bounds, &|_, _| {
                 merge::Worth::ANY
             });
             match self.merge(&old, &|| ())? {

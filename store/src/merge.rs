@@ -90,12 +90,24 @@ impl Arrivals {
     }
 }
 
+/// What no merge exceeds.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// Of the new part.
+    pub part_bytes: u64,
+    /// Label values of all series together: they are in memory until the new part is written.
+    pub postings_bytes: u64,
+}
+
+/// Length of a part, and of its postings.
+type Size = (u64, u64);
+
 /// The parts that are best merged next, in flush order. Empty when there is nothing to do. No merge
-/// reaches across a border, a number between flushes, or makes a part larger than `part_max_bytes`.
+/// reaches across a border, a number between flushes.
 pub fn choose(
     parts: &[Arc<Part>],
     borders: &[u64],
-    part_max_bytes: u64,
+    bounds: Bounds,
     worth: &dyn Fn(Signal, Day) -> Worth,
 ) -> Vec<Arc<Part>> {
     let mut groups: BTreeMap<(Signal, Day, usize), Vec<&Arc<Part>>> = BTreeMap::new();
@@ -109,9 +121,13 @@ pub fn choose(
     let mut best: Option<(u64, &[&Arc<Part>])> = None;
     for ((signal, day, _), group) in &mut groups {
         group.sort_by_key(|p| p.entry().flushes);
-        let sizes: Vec<u64> = group.iter().map(|p| p.file.len()).collect();
-        for run in runs(&sizes, part_max_bytes, worth(*signal, *day)) {
-            let mean = sizes[run.clone()].iter().sum::<u64>() / run.len() as u64;
+        let size = |part: &&Arc<Part>| match &part.body {
+            Body::Samples(index) => (part.file.len(), index.postings_bytes()),
+            Body::Logs(_) => (part.file.len(), 0),
+        };
+        let sizes: Vec<Size> = group.iter().map(size).collect();
+        for run in runs(&sizes, bounds, worth(*signal, *day)) {
+            let mean = sizes[run.clone()].iter().map(|s| s.0).sum::<u64>() / run.len() as u64;
             if best.is_none_or(|(least, _)| mean < least) {
                 best = Some((mean, &group[run]));
             }
@@ -128,13 +144,18 @@ fn side(borders: &[u64], entry: &Entry) -> usize {
 
 /// The runs of neighbours that may be merged. Where no more comes, only those that no longer one
 /// holds: once is enough.
-fn runs(sizes: &[u64], part_max_bytes: u64, worth: Worth) -> Vec<std::ops::Range<usize>> {
+fn runs(sizes: &[Size], bounds: Bounds, worth: Worth) -> Vec<std::ops::Range<usize>> {
     let mut found: Vec<std::ops::Range<usize>> = Vec::new();
     for start in 0..sizes.len() {
         for end in start + worth.parts_min..=sizes.len().min(start + RUN_MAX) {
-            let total: u64 = sizes[start..end].iter().sum();
-            let largest = sizes[start..end].iter().copied().max().unwrap_or(0);
-            if total * 100 >= largest * worth.growth_percent && total <= part_max_bytes {
+            let run = &sizes[start..end];
+            let total: u64 = run.iter().map(|s| s.0).sum();
+            let postings: u64 = run.iter().map(|s| s.1).sum();
+            let largest = run.iter().map(|s| s.0).max().unwrap_or(0);
+            if total * 100 >= largest * worth.growth_percent
+                && total <= bounds.part_bytes
+                && postings <= bounds.postings_bytes
+            {
                 found.push(start..end);
             }
         }
@@ -406,6 +427,14 @@ mod tests {
     use super::*;
 
     const PART_MAX_BYTES: u64 = 8 << 30;
+    const BOUNDS: Bounds = Bounds {
+        part_bytes: PART_MAX_BYTES,
+        postings_bytes: 1000,
+    };
+
+    fn plain(sizes: &[u64]) -> Vec<Size> {
+        sizes.iter().map(|len| (*len, 0)).collect()
+    }
 
     #[test]
     fn parts_on_both_sides_of_a_border_stay_apart() {
@@ -434,7 +463,7 @@ mod tests {
             (&[], false),
         ];
         for (sizes, allowed) in cases {
-            let found = runs(sizes, PART_MAX_BYTES, Worth::GROWING);
+            let found = runs(&plain(sizes), BOUNDS, Worth::GROWING);
             assert_eq!(!found.is_empty(), *allowed, "{sizes:?}");
             for run in found {
                 let largest = sizes[run.clone()].iter().max().unwrap();
@@ -448,7 +477,7 @@ mod tests {
         let (mut sizes, mut written): (Vec<u64>, u64) = (Vec::new(), 0);
         for flush in 0..1000 {
             sizes.push(10 + flush % 3);
-            while let Some(run) = runs(&sizes, PART_MAX_BYTES, Worth::GROWING)
+            while let Some(run) = runs(&plain(&sizes), BOUNDS, Worth::GROWING)
                 .into_iter()
                 .min_by_key(|r| sizes[r.clone()].iter().sum::<u64>() / r.len() as u64)
             {
@@ -474,16 +503,20 @@ mod tests {
         ] {
             let found: Vec<_> = expected.into_iter().collect();
             assert_eq!(
-                runs(sizes, PART_MAX_BYTES, worth),
+                runs(&plain(sizes), BOUNDS, worth),
                 found,
                 "{sizes:?} {worth:?}"
             );
         }
-        assert_eq!(runs(&[1; 20], PART_MAX_BYTES, Worth::ANY).len(), 5);
+        assert_eq!(runs(&plain(&[1; 20]), BOUNDS, Worth::ANY).len(), 5);
+        // Four parts of many series each are more than memory holds; three are not.
+        let many = runs(&[(1, 300); 5], BOUNDS, Worth::ANY);
+        assert_eq!(many, [0..3, 1..4, 2..5]);
+        assert!(runs(&[(1, 300); 5], BOUNDS, Worth::GROWING).is_empty());
         let (mut sizes, mut written): (Vec<u64>, u64) = (vec![10_000], 0);
         for late in 0..1000 {
             sizes.push(1 + late % 3);
-            while let Some(run) = runs(&sizes, PART_MAX_BYTES, Worth::QUIET).first() {
+            while let Some(run) = runs(&plain(&sizes), BOUNDS, Worth::QUIET).first() {
                 let total = sizes[run.clone()].iter().sum();
                 written += total;
                 sizes.splice(run.clone(), [total]);

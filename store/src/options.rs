@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::active::{Limits, Refused};
 use crate::deletes::ParseSelector;
 use crate::memory::Memory;
+use crate::merge::Bounds;
 use crate::retention::RetentionRule;
 
 /// The smallest memory limit: below it every flush would be a handful of lines.
@@ -73,10 +74,14 @@ impl Options {
         }
     }
 
-    /// No merge makes a larger part. Retention by size drops whole ones, so it is to have several.
-    pub(crate) fn part_limit_bytes(&self) -> u64 {
+    /// What merges keep to. Retention by size drops whole parts, so it is to have several; postings take
+    /// some twice their bytes in memory while a part is written.
+    pub(crate) fn merge_bounds(&self) -> Bounds {
         let share = self.retention_bytes.map_or(u64::MAX, |bytes| bytes / 8);
-        share.min(PART_MAX_BYTES)
+        Bounds {
+            part_bytes: share.min(PART_MAX_BYTES),
+            postings_bytes: self.memory_limit_bytes.max(MEMORY_LIMIT_MIN_BYTES) as u64 / 8,
+        }
     }
 
     /// The memory that the store counts in.

@@ -10,6 +10,7 @@ mod ids;
 mod lines;
 pub mod log_writer;
 pub mod logs;
+mod postings;
 mod sample_reader;
 pub mod samples;
 mod trigrams;

@@ -19,13 +19,14 @@
 //!   section reference
 //! ```
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::ops::Range;
 
 use kansoku_model::{Labels, Literals, Matcher};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::file::{PartFile, PartWriter, Section, Totals};
+use super::postings::{Postings, Values};
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader, put_signed, put_text, put_varint};
 use crate::column::{Effort, floats, histograms, ints, mixed};
@@ -65,7 +66,7 @@ pub struct SamplePartWriter {
     pages: Vec<Section>,
     series: Vec<u8>,
     series_sections: Vec<Section>,
-    postings: BTreeMap<Box<str>, BTreeMap<Box<str>, Vec<u32>>>,
+    postings: Postings,
     n_series: u32,
     totals: Totals,
     scratch: Vec<u8>,
@@ -89,7 +90,7 @@ impl SamplePartWriter {
             pages: Vec::new(),
             series: Vec::new(),
             series_sections: Vec::new(),
-            postings: BTreeMap::new(),
+            postings: Postings::default(),
             n_series: 0,
             totals: Totals {
                 min_time: i64::MAX,
@@ -114,16 +115,7 @@ impl SamplePartWriter {
             self.page
                 .put_block(times, samples, rows, self.effort, &mut self.scratch);
         }
-        for (name, value) in labels {
-            let values = match self.postings.get_mut(name) {
-                Some(values) => values,
-                None => self.postings.entry(name.into()).or_default(),
-            };
-            match values.get_mut(value) {
-                Some(ids) => ids.push(self.n_series),
-                None => drop(values.insert(value.into(), vec![self.n_series])),
-            }
-        }
+        self.postings.add(labels, self.n_series);
         put_text(&mut self.series, labels.as_bytes());
         put_varint(&mut self.series, times.len() as u64);
         put_signed(&mut self.series, first);
@@ -204,7 +196,7 @@ impl SamplePartWriter {
             sections.iter().for_each(|s| s.put(&mut directory));
         }
         put_varint(&mut directory, self.postings.len() as u64);
-        for (name, values) in &self.postings {
+        for (name, values) in self.postings.iter() {
             put_text(&mut directory, name.as_bytes());
             let sections = put_values(&mut self.out, values)?;
             put_varint(&mut directory, sections.len() as u64);
@@ -223,17 +215,20 @@ impl SamplePartWriter {
 
 fn put_values<'a>(
     out: &mut PartWriter,
-    values: &'a BTreeMap<Box<str>, Vec<u32>>,
+    values: &'a Values,
 ) -> Result<Vec<(&'a str, Section)>, StoreError> {
     let (mut sections, mut bytes, mut first) = (Vec::new(), Vec::new(), "");
-    for (value, ids) in values {
+    let mut ids: Vec<u32> = Vec::new();
+    for (value, all) in values.sorted() {
         if bytes.is_empty() {
             first = value;
         }
+        ids.clear();
+        ids.extend(all);
         put_text(&mut bytes, value.as_bytes());
         put_varint(&mut bytes, ids.len() as u64);
         let mut last = 0;
-        for &id in ids {
+        for &id in &ids {
             put_varint(&mut bytes, u64::from(id - last));
             last = id;
         }
@@ -523,6 +518,12 @@ impl SampleIndex {
             })?;
         }
         Ok(())
+    }
+
+    /// Bytes of the label values and of which series have them.
+    pub fn postings_bytes(&self) -> u64 {
+        let sections = self.names.iter().flat_map(|name| &name.values);
+        sections.map(|(_, section)| u64::from(section.raw)).sum()
     }
 
     /// All label names.
