@@ -126,18 +126,14 @@ impl Lines {
         let smaller = |packed: &Vec<u8>, raw: &[u8]| packed.len().min(raw.len());
         let total =
             smaller(&structure, raw[0]) + raw[1].len() + smaller(&texts, raw[2]) + raw[3].len();
-        let may_be_smaller = match effort {
-            Effort::Flush => {
-                let sample = &rows.text[..rows.text.len().min(SAMPLE_BYTES)];
-                let ratio = out.pack_fast(sample)?.len() as f64 / sample.len().max(1) as f64;
-                // A line that came before costs zstd next to nothing, however far back that was.
-                total as f64 > distinct_bytes(rows) as f64 * ratio * CLEARLY_SMALLER
-            }
-            Effort::Merge => {
-                total as f64 > out.pack_fast(&rows.text)?.len() as f64 * CLEARLY_SMALLER
-            }
-        };
-        if may_be_smaller {
+        let sample = &rows.text[..rows.text.len().min(SAMPLE_BYTES)];
+        let ratio = out.pack_fast(sample)?.len() as f64 / sample.len().max(1) as f64;
+        // A line that came before costs zstd next to nothing, however far back that was.
+        let mut estimate = distinct_bytes(rows) as f64 * ratio;
+        if effort == Effort::Merge {
+            estimate = estimate.min(out.pack_fast(&rows.text)?.len() as f64);
+        }
+        if total as f64 > estimate * CLEARLY_SMALLER {
             let plain = out.pack(&rows.text)?;
             if plain.len().min(rows.text.len()) <= total {
                 return out.put_smaller(&plain, &rows.text).map(Self::Plain);
