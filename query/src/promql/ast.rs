@@ -211,6 +211,10 @@ pub enum BinaryOp {
     Less,
     GreaterEqual,
     LessEqual,
+    /// `</`: of a histogram what is below a number.
+    TrimUpper,
+    /// `>/`: of a histogram what is above a number.
+    TrimLower,
     And,
     Or,
     Unless,
@@ -234,6 +238,8 @@ impl BinaryOp {
             Self::Less => "<",
             Self::GreaterEqual => ">=",
             Self::LessEqual => "<=",
+            Self::TrimUpper => "</",
+            Self::TrimLower => ">/",
             Self::And => "and",
             Self::Or => "or",
             Self::Unless => "unless",
@@ -251,7 +257,9 @@ impl BinaryOp {
             | Self::Greater
             | Self::Less
             | Self::GreaterEqual
-            | Self::LessEqual => 3,
+            | Self::LessEqual
+            | Self::TrimUpper
+            | Self::TrimLower => 3,
             Self::Add | Self::Sub => 4,
             Self::Mul | Self::Div | Self::Mod | Self::Atan2 => 5,
             Self::Pow => 6,
@@ -261,7 +269,13 @@ impl BinaryOp {
     /// `==`, `<` and the like.
     #[must_use]
     pub fn is_comparison(self) -> bool {
-        self.precedence() == 3
+        self.precedence() == 3 && !self.is_trim()
+    }
+
+    /// `</` and `>/`.
+    #[must_use]
+    pub fn is_trim(self) -> bool {
+        matches!(self, Self::TrimUpper | Self::TrimLower)
     }
 
     /// `and`, `or`, `unless`.

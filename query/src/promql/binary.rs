@@ -24,6 +24,12 @@ pub(super) fn eval(ev: &Evaluator<'_>, node: &Binary, grid: &Grid) -> Result<Val
     let left = ev.eval(&node.left, grid)?;
     let right = ev.eval(&node.right, grid)?;
     match (left, right) {
+        (Value::Scalar(_), Value::Scalar(_)) if node.op.is_trim() => {
+            Err(QueryError::Execution(format!(
+                "operator {} not allowed for operations between scalars",
+                quote(node.op.as_str())
+            )))
+        }
         (Value::Scalar(mut a), Value::Scalar(b)) => {
             for (a, b) in a.iter_mut().zip(b) {
                 *a = if node.op.is_comparison() {
@@ -80,6 +86,9 @@ fn compare(op: BinaryOp, a: f64, b: f64) -> bool {
 
 /// The value of `a op b`; `kept` is what a comparison that holds keeps.
 fn element(node: &Binary, a: f64, b: f64, kept: f64) -> f64 {
+    if node.op.is_trim() {
+        return ABSENT;
+    }
     if !node.op.is_comparison() {
         return arithmetic(node.op, a, b);
     }
@@ -109,27 +118,36 @@ fn with_histogram(ev: &Evaluator<'_>, node: &Binary, a: &Point, b: &Point) -> Op
         (Point::Float(f), BinaryOp::Mul, Point::Histogram(h))
         | (Point::Histogram(h), BinaryOp::Mul, Point::Float(f)) => changed(h, &|h| h.multiply(*f)),
         (Point::Histogram(h), BinaryOp::Div, Point::Float(f)) => changed(h, &|h| h.divide(*f)),
+        (Point::Histogram(h), BinaryOp::TrimUpper | BinaryOp::TrimLower, Point::Float(f)) => {
+            let keeps_below = node.op == BinaryOp::TrimUpper;
+            let trimmed = FloatHistogram::clone(h).trim(*f, keeps_below);
+            Some(Point::Histogram(Arc::new(trimmed)))
+        }
         (Point::Histogram(a), BinaryOp::Add | BinaryOp::Sub, Point::Histogram(b)) => {
             sum_of_two(ev, node, a, b)
         }
         (Point::Histogram(a), BinaryOp::Equal, Point::Histogram(b)) => kept(are_equal(a, b)),
         (Point::Histogram(a), BinaryOp::NotEqual, Point::Histogram(b)) => kept(!are_equal(a, b)),
         _ => {
-            let kind = |point: &Point| match point {
-                Point::Float(_) => "float",
-                Point::Histogram(_) => "histogram",
-            };
-            let op = node.op.as_str();
-            let text = format!(
-                "incompatible sample types encountered for binary operator {}: {} {op} {}",
-                quote(op),
-                kind(a),
-                kind(b)
-            );
-            ev.inform(node.span(), text);
+            incompatible(ev, node, a, b);
             None
         }
     }
+}
+
+fn incompatible(ev: &Evaluator<'_>, node: &Binary, a: &Point, b: &Point) {
+    let kind = |point: &Point| match point {
+        Point::Float(_) => "float",
+        Point::Histogram(_) => "histogram",
+    };
+    let op = node.op.as_str();
+    let text = format!(
+        "incompatible sample types encountered for binary operator {}: {} {op} {}",
+        quote(op),
+        kind(a),
+        kind(b)
+    );
+    ev.inform(node.span(), text);
 }
 
 fn are_equal(a: &FloatHistogram, b: &FloatHistogram) -> bool {
@@ -171,6 +189,7 @@ fn sum_of_two(
 /// `a op b` of samples of any kind.
 fn of_points(ev: &Evaluator<'_>, node: &Binary, a: &Point, b: &Point) -> Option<Point> {
     match (a, b) {
+        (Point::Float(_), Point::Float(_)) if node.op.is_trim() => with_histogram(ev, node, a, b),
         (Point::Float(a), Point::Float(b)) => {
             let value = element(node, *a, *b, *a);
             (!is_absent(value)).then_some(Point::Float(value))
@@ -189,6 +208,9 @@ fn vector_scalar(
     let drops_name = node.op.drops_name() || node.return_bool;
     for column in &mut columns {
         (ev.check)()?;
+        if node.op.is_trim() && column.values.iter().any(|v| !is_absent(*v)) {
+            incompatible(ev, node, &Point::Float(0.0), &Point::Float(0.0));
+        }
         if !column.histograms.is_empty() {
             let mut result = Column::new(column.labels.clone(), column.drop_name);
             for (step, scalar) in scalars.iter().enumerate() {
@@ -571,6 +593,11 @@ impl Pairing<'_> {
 
     fn element(&self, many: f64, one: f64) -> f64 {
         if is_absent(many) || is_absent(one) {
+            return ABSENT;
+        }
+        if self.node.op.is_trim() {
+            let float = Point::Float(many);
+            incompatible(self.ev, self.node, &float, &float);
             return ABSENT;
         }
         let (a, b) = if self.swapped {

@@ -126,7 +126,7 @@ impl Parser<'_> {
             let mut n_turns = 0;
             while let TokenKind::Op(op) = *p.peek() {
                 let precedence = op.precedence();
-                if op.is_set() || op.is_comparison() || op == BinaryOp::Atan2 {
+                if op.precedence() <= 3 || op == BinaryOp::Atan2 {
                     return Err(p.unexpected(PLACE, "\"]\""));
                 }
                 if precedence < min_precedence {

@@ -269,9 +269,8 @@ impl Lexer<'_> {
                 ))
             }
             (b'<', b'=') => self.take(2, Op(BinaryOp::LessEqual)),
-            (b'<' | b'>', b'/') => TokenKind::Error(
-                "trimming operators need native histograms, which are not supported".to_owned(),
-            ),
+            (b'<', b'/') => self.take(2, Op(BinaryOp::TrimUpper)),
+            (b'>', b'/') => self.take(2, Op(BinaryOp::TrimLower)),
             (b'<', _) => self.take(1, Op(BinaryOp::Less)),
             (b'>', b'=') => self.take(2, Op(BinaryOp::GreaterEqual)),
             (b'>', _) => self.take(1, Op(BinaryOp::Greater)),

@@ -6,6 +6,7 @@
 mod arithmetic;
 mod bounds;
 mod statistics;
+mod trim;
 
 pub(crate) use statistics::Doubt;
 

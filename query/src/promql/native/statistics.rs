@@ -141,15 +141,9 @@ impl FloatHistogram {
             if bucket.lower == f64::NEG_INFINITY {
                 return bucket.count;
             }
-            (value - bucket.lower) / (bucket.upper - bucket.lower)
+            share_below(bucket, value, true)
         } else {
-            let log = |value: f64| value.abs().log2();
-            let (low, high) = (log(bucket.lower), log(bucket.upper));
-            if value > 0.0 {
-                (log(value) - low) / (high - low)
-            } else {
-                1.0 - (log(value) - high) / (low - high)
-            }
+            share_below(bucket, value, false)
         };
         rank + bucket.count * share
     }
@@ -170,6 +164,20 @@ impl FloatHistogram {
             squares.add(bucket.count * distance * distance);
         }
         squares.value() / self.count
+    }
+}
+
+/// The share of a bucket's observations below a value in it: evenly spread, or on a logarithmic scale.
+pub(super) fn share_below(bucket: &Bucket, value: f64, is_linear: bool) -> f64 {
+    if is_linear {
+        return (value - bucket.lower) / (bucket.upper - bucket.lower);
+    }
+    let log = |value: f64| value.abs().log2();
+    let (low, high) = (log(bucket.lower), log(bucket.upper));
+    if value > 0.0 {
+        (log(value) - low) / (high - low)
+    } else {
+        1.0 - (log(value) - high) / (low - high)
     }
 }
 
