@@ -117,10 +117,16 @@ impl Store {
         if !self.wants_flush(Some(now_ms)) {
             return Ok(0);
         }
-        if self.inner.view().sealed.is_empty() {
-            self.seal_up_to(None, Some(now_ms))?;
-        }
-        self.write_out_one()
+        let flush = || {
+            if self.inner.view().sealed.is_empty() {
+                self.seal_up_to(None, Some(now_ms))?;
+            }
+            self.write_out_one()
+        };
+        let done = flush();
+        let is_full = matches!(done, Err(StoreError::Full { .. }));
+        self.inner.is_disk_full.store(is_full, Ordering::Relaxed);
+        done
     }
 
     /// Ends the active head and starts a new one. `wal_to` is the last segment with its data; by
@@ -218,6 +224,7 @@ impl Store {
             },
         )?;
         inner.counters.flushes.fetch_add(1, Ordering::Relaxed);
+        inner.is_disk_full.store(false, Ordering::Relaxed);
         inner
             .counters
             .part_bytes_written

@@ -5,6 +5,7 @@
 //! and the rest is served. The rule: no file that may hold acknowledged data is removed here.
 
 use std::collections::HashSet;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, OnceLock, RwLock, mpsc};
 use std::thread;
 
@@ -20,6 +21,7 @@ use crate::manifest::{self, Manifest};
 use crate::part::{self, Part, Shared};
 use crate::records::Replayed;
 use crate::references::{Samples, SeriesTable};
+use crate::retention;
 use crate::state::{self, State};
 use crate::store::{Counters, Inner, LOCK, OpenWal, Store, View};
 use crate::wal::{self, Wal};
@@ -59,7 +61,8 @@ impl Store {
 
         let segments = list_segments(&disk, manifest.wal_from)?;
         let next_segment = segments.last().map_or(manifest.wal_from, |(n, _)| n + 1);
-        let wal = Wal::start(&disk, next_segment)?;
+        // A store on a full disk opens, too: queries go on, and retention makes room.
+        let wal = retention::in_reserve(&disk, || Wal::start(&disk, next_segment))?;
         let series = SeriesTable::within(&memory, &active);
         let view = View {
             active: Arc::new(Head::new(&memory)),
@@ -92,6 +95,7 @@ impl Store {
                 memory,
                 active,
                 exemplars: Arc::new(RwLock::new(state.exemplars)),
+                is_disk_full: AtomicBool::new(false),
                 poison: OnceLock::new(),
                 counters: Counters::default(),
                 _lock: lock,

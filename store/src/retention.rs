@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use kansoku_model::Matcher;
 
 use crate::deletes::{Delete, DeleteKind, Selector};
+use crate::fs::Disk;
 use crate::manifest::Entry;
 use crate::part::Part;
 use crate::store::{LOCK, Store};
@@ -19,8 +20,53 @@ use crate::{StoreError, deleting};
 /// Keeps room for a manifest while the disk is full.
 const RESERVE: &str = "RESERVE";
 const RESERVE_BYTES: usize = 256 << 10;
+/// Less than a manifest would take.
+const RESERVE_MIN_BYTES: usize = 16 << 10;
 /// Queries see what a rule takes move on in steps of this.
 const RULE_STEP_MS: i64 = 60_000;
+
+/// Makes the reserve when it is missing, as large as there is room; on a full disk it comes later.
+fn keep_reserve(disk: &Disk) {
+    if disk.open(RESERVE).is_ok() {
+        return;
+    }
+    // No pattern: file systems that compress would keep no room for zeros.
+    let mut state = 1u32;
+    let noise: Vec<u8> = (0..RESERVE_BYTES)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        })
+        .collect();
+    let mut n_bytes = RESERVE_BYTES;
+    while disk.write_synced(RESERVE, &noise[..n_bytes]).is_err() && n_bytes > RESERVE_MIN_BYTES {
+        n_bytes /= 2;
+    }
+}
+
+/// Makes a reserve anew that was made when there was less room.
+fn grow_reserve(disk: &Disk) {
+    let is_small = |len: u64| len < RESERVE_BYTES as u64;
+    if disk.open(RESERVE).is_ok_and(|file| is_small(file.len())) && disk.remove(RESERVE).is_ok() {
+        keep_reserve(disk);
+    }
+}
+
+/// Does what must be possible on a full disk in the room that is kept for such, and keeps what is left of it.
+pub fn in_reserve<T>(
+    disk: &Disk,
+    work: impl Fn() -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    match work() {
+        Err(StoreError::Full { .. }) => {
+            disk.remove(RESERVE)?;
+            let done = work();
+            keep_reserve(disk);
+            done
+        }
+        done => done,
+    }
+}
 
 /// A shorter time for some streams and series.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,7 +84,7 @@ impl Store {
     pub(crate) fn expire(&self, now_ms: i64) -> Result<usize, StoreError> {
         let options = &self.inner.options;
         if options.retention_ms.is_none() && options.retention_bytes.is_none() {
-            self.keep_reserve();
+            keep_reserve(&self.inner.disk);
             return Ok(0);
         }
         let mut old = self.surplus();
@@ -52,11 +98,13 @@ impl Store {
             old.extend(more);
         }
         if old.is_empty() {
-            self.keep_reserve();
+            keep_reserve(&self.inner.disk);
             return Ok(0);
         }
         self.with_reserve(|| self.replace_parts(&old, Vec::new()))?;
         self.inner.interner.sweep();
+        // There is room for a whole one now, perhaps.
+        grow_reserve(&self.inner.disk);
         self.inner
             .counters
             .parts_expired
@@ -69,13 +117,7 @@ impl Store {
         &self,
         work: impl Fn() -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        match work() {
-            Err(StoreError::Full { .. }) => {
-                self.inner.disk.remove(RESERVE)?;
-                work()
-            }
-            done => done,
-        }
+        in_reserve(&self.inner.disk, work)
     }
 
     /// The oldest parts, as many as there are too many bytes.
@@ -98,23 +140,6 @@ impl Store {
                 is_surplus
             })
             .collect()
-    }
-
-    /// Makes the reserve when it is missing; on a full disk it comes later.
-    fn keep_reserve(&self) {
-        let disk = &self.inner.disk;
-        if disk.open(RESERVE).is_ok() {
-            return;
-        }
-        // No pattern: file systems that compress would keep no room for zeros.
-        let mut state = 1u32;
-        let noise: Vec<u8> = (0..RESERVE_BYTES)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 24) as u8
-            })
-            .collect();
-        let _ = disk.write_synced(RESERVE, &noise);
     }
 
     /// Hides what rules take, and rewrites one part that is wholly older than a rule's time. Returns

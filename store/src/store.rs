@@ -4,7 +4,7 @@
 //! the fields of `Inner` stand, and only the first two are held across a write to the disk by
 //! appends. The rule: what `append` acknowledged is durable, visible, and there once.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, RwLock};
 use std::time::Duration;
 
@@ -113,6 +113,8 @@ pub(crate) struct Inner {
     /// Shared with other stores of the process, perhaps; signals when a head is to be written out.
     pub memory: Arc<Memory>,
     pub active: Arc<Active>,
+    /// Heads could not be written out for want of room on the disk.
+    pub is_disk_full: AtomicBool,
     /// Why writes are refused, once they are.
     pub poison: OnceLock<String>,
     pub counters: Counters,
@@ -338,8 +340,19 @@ impl Store {
             return Ok(());
         }
         memory.signal_pressure();
+        let full = || StoreError::Full {
+            path: self.inner.disk.path(""),
+        };
+        let has_no_room = || self.inner.is_disk_full.load(Ordering::Relaxed);
+        // Waiting is of no use then.
+        if has_no_room() {
+            return Err(full());
+        }
         if memory.wait_while(self.inner.options.busy_wait, is_full) {
             return Ok(());
+        }
+        if has_no_room() {
+            return Err(full());
         }
         Err(StoreError::Busy {
             held_bytes: memory.head_bytes(),
