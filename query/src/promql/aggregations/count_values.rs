@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::super::ast::ValueType;
 use super::super::error::QueryError;
-use super::super::value::{ABSENT, Column, Value, is_absent};
+use super::super::value::{ABSENT, Column, Point, Value, is_absent};
 use super::{Aggregation, Input};
 use crate::number::{format_f, quote};
 
@@ -33,11 +33,12 @@ fn count_values(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
         // Keyed by text, as several NaN payloads print alike.
         let mut found: HashMap<String, usize> = HashMap::new();
         for member in &group.members {
-            for (step, value) in input.columns[*member].values.iter().enumerate() {
-                if is_absent(*value) {
-                    continue;
-                }
-                let text = format_f(*value);
+            for step in 0..input.grid.n_steps {
+                let text = match input.columns[*member].point(step) {
+                    None => continue,
+                    Some(Point::Float(value)) => format_f(value),
+                    Some(Point::Histogram(histogram)) => histogram.to_string(),
+                };
                 let at = match found.get(&text) {
                     Some(at) => *at,
                     None => {

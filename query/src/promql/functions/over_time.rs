@@ -8,7 +8,7 @@ use super::super::ast::ValueType::{Matrix, Scalar, Vector};
 use super::super::error::QueryError;
 use super::super::evaluate::Evaluator;
 use super::super::kahan::{Mean, SlidingSum, Sum};
-use super::super::native::{FloatHistogram, ResetHint};
+use super::super::native::{FloatHistogram, ResetHint, Total};
 use super::super::notes::{bounds_differed, hints_collide, mixed_kinds, mixed_schemas};
 use super::super::value::{Point, RangeSeries, Value, Window};
 use super::{Body, Call, Function, quantile_warning};
@@ -74,15 +74,15 @@ pub(in super::super) fn total<'h>(
     evaluator: &Evaluator<'_>,
     span: Span,
     name: &str,
-    mut all: impl Iterator<Item = &'h FloatHistogram>,
+    all: impl Iterator<Item = &'h FloatHistogram> + Clone,
     is_mean: bool,
 ) -> Option<FloatHistogram> {
-    let mut sum = all.next()?.clone();
-    let mut hints = vec![sum.hint];
+    let mut rest = all.clone();
+    let first = rest.next()?;
+    let mut sum = Total::of(first);
     let (mut count, mut differed) = (1.0, false);
-    for histogram in all {
+    for histogram in rest {
         count += 1.0;
-        hints.push(histogram.hint);
         match sum.add(histogram) {
             Ok(joined) => differed |= joined.bounds_differed,
             Err(_) => {
@@ -91,16 +91,36 @@ pub(in super::super) fn total<'h>(
             }
         }
     }
-    if hints.contains(&ResetHint::Yes) && hints.contains(&ResetHint::No) {
+    let has = |hint| all.clone().any(|h| h.hint == hint);
+    if has(ResetHint::Yes) && has(ResetHint::No) {
         evaluator.warn(span, hints_collide("aggregation"));
     }
     if differed {
         evaluator.inform(span, bounds_differed("aggregation"));
     }
+    if is_mean && sum.has_overflow() {
+        return running_mean(all);
+    }
+    let mut sum = sum.finish();
     if is_mean {
         sum.divide(count);
     }
     Some(sum.compact())
+}
+
+/// The mean of histograms whose sum is beyond what a float holds.
+fn running_mean<'h>(mut all: impl Iterator<Item = &'h FloatHistogram>) -> Option<FloatHistogram> {
+    let mut mean = Total::of(all.next()?);
+    let mut count = 1.0;
+    for histogram in all {
+        count += 1.0;
+        mean.scale((count - 1.0) / count);
+        let mut share = histogram.clone();
+        share.divide(count);
+        // Whether they go together was seen when they were added up.
+        mean.add(&share).ok()?;
+    }
+    Some(mean.finish().compact())
 }
 
 pub(super) const COUNT_OVER_TIME: Function = Function::samples(

@@ -87,7 +87,7 @@ impl FloatHistogram {
         Ok(joined)
     }
 
-    fn join_hint(&mut self, other: ResetHint) -> bool {
+    pub(super) fn join_hint(&mut self, other: ResetHint) -> bool {
         let (hint, collides) = match (self.hint, other) {
             (a, b) if a == b => (a, false),
             (ResetHint::Gauge, _) | (_, ResetHint::Gauge) => (ResetHint::Gauge, false),

@@ -6,13 +6,19 @@
 mod arithmetic;
 mod bounds;
 mod statistics;
+mod total;
 mod trim;
 
 pub(crate) use statistics::Doubt;
+pub(crate) use total::Total;
+
+use std::fmt;
 
 use kansoku_model::histogram::{CUSTOM_SCHEMA, Counts, NativeHistogram, Span};
 
 pub use kansoku_model::histogram::ResetHint;
+
+use crate::number::format_g;
 
 /// A histogram with float counts.
 #[derive(Debug, Clone, PartialEq)]
@@ -166,6 +172,21 @@ impl FloatHistogram {
             Err(_) => f64::NEG_INFINITY,
             Ok(at) => self.bounds.get(at).copied().unwrap_or(f64::INFINITY),
         }
+    }
+}
+
+/// As Prometheus writes it where a text stands for a histogram.
+impl fmt::Display for FloatHistogram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let g = format_g;
+        write!(f, "{{count:{}, sum:{}", g(self.count), g(self.sum))?;
+        for bucket in self.buckets() {
+            let open = if bucket.lower_inclusive { '[' } else { '(' };
+            let close = if bucket.upper_inclusive { ']' } else { ')' };
+            let (lower, upper) = (g(bucket.lower), g(bucket.upper));
+            write!(f, ", {open}{lower},{upper}{close}:{}", g(bucket.count))?;
+        }
+        f.write_str("}")
     }
 }
 
