@@ -75,10 +75,20 @@ impl Server {
         }
     }
 
+    /// Stops it and gives its folder.
+    pub async fn stop(self) -> TempDir {
+        self.running.stop().await.expect("a clean stop");
+        self.folder
+    }
+
     /// Stops it and starts another over the same folder, ready.
     pub async fn restart(self, flags: &[&str]) -> Self {
-        self.running.stop().await.expect("a clean stop");
-        let mut server = Self::listen_in(self.folder, flags).await;
+        Self::start_in(self.stop().await, flags).await
+    }
+
+    /// An aggregator over a folder, ready.
+    pub async fn start_in(folder: TempDir, flags: &[&str]) -> Self {
+        let mut server = Self::listen_in(folder, flags).await;
         server.running.open_store().await.expect("the store opens");
         server
     }

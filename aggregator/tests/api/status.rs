@@ -157,7 +157,7 @@ async fn status_paths_that_grafana_asks_for() {
         ("/api/v1/rules", "/data/groups"),
         ("/api/v1/alerts", "/data/alerts"),
         ("/api/v1/targets", "/data/activeTargets"),
-        ("/api/v1/query_exemplars", "/data"),
+        ("/api/v1/query_exemplars?query=up&start=0&end=1", "/data"),
     ] {
         let json = server.get(path).await.json();
         assert_eq!(

@@ -3,6 +3,8 @@
 
 use hyper::Method;
 use kansoku_aggregator::http::routes::{Accepts, ROUTES};
+use kansoku_aggregator::settings::Settings;
+use kansoku_aggregator::tools;
 use serde_json::json;
 
 use crate::harness::{Answer, JSON, Series, Server, WRITE, write_request};
@@ -435,4 +437,71 @@ async fn limits_keep_out_what_is_new_and_say_so() {
         };
         assert!(metrics.lines().any(same), "{line} is missing in\n{metrics}");
     }
+}
+
+async fn run_tool(arguments: &[String]) -> Result<bool, String> {
+    let arguments = arguments.iter().map(String::as_str);
+    let settings = Settings::from_arguments(arguments).map_err(|e| e.to_string())?;
+    tools::run(settings.tool.expect("a tool")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tools_know_the_stores_of_all_tenants() {
+    let server = Server::start_with(ON).await;
+    for tenant in ["a", "b's*store", "anonymous"] {
+        let line = format!("of {tenant}");
+        assert_eq!(push(&server, tenant, "x", &[&line]).await.status, 204);
+    }
+    let folder = server.stop().await;
+    let path = |folder: &std::path::Path| format!("--storage.path={}", folder.display());
+    let (backups, whole, one) = (folder_of(), folder_of(), folder_of());
+    let place = |flag: &str| format!("{flag}={}", backups.path().display());
+    let own = path(folder.path());
+    let tool = |name: &str, more: &[&str]| -> Vec<String> {
+        let more = more.iter().map(|text| (*text).to_owned());
+        std::iter::once(name.to_owned()).chain(more).collect()
+    };
+    let done = run_tool(&tool("check", &[&own])).await;
+    assert_eq!(done, Ok(true));
+    let done = run_tool(&tool("inspect", &[&own, "--tenant=a"])).await;
+    assert_eq!(done, Ok(true));
+    let refused = run_tool(&tool("check", &[&own, "--tenant=none"]))
+        .await
+        .unwrap_err();
+    assert!(refused.contains("no store of tenant 'none'"), "{refused}");
+    for _ in 0..2 {
+        let done = run_tool(&tool("backup", &[&own, &place("--to"), "--keep-last=1"])).await;
+        assert_eq!(done, Ok(true));
+    }
+    let lists = std::fs::read_dir(backups.path().join("tenants/a/backups")).expect("lists");
+    assert_eq!(lists.count(), 1, "the older one is gone");
+
+    let from = place("--from");
+    let done = run_tool(&tool("restore", &[&from, &path(one.path()), "--tenant=a"])).await;
+    assert_eq!(done, Ok(true));
+    assert!(one.path().join("tenants/a/MANIFEST").exists());
+    assert!(
+        !one.path().join("MANIFEST").exists() && !one.path().join("tenants/b's*store").exists()
+    );
+    let done = run_tool(&tool("restore", &[&from, &path(whole.path())])).await;
+    assert_eq!(done, Ok(true));
+    let again = run_tool(&tool("restore", &[&from, &path(whole.path())]))
+        .await
+        .unwrap_err();
+    assert!(again.contains("is not empty"), "{again}");
+    let server = Server::start_in(whole, ON).await;
+    let query = url(
+        "/loki/api/v1/query_range",
+        "query={owner=\"x\"}&start=0&end=20",
+    );
+    for tenant in ["a", "b's*store", "anonymous"] {
+        let json = get(&server, tenant, &query).await.json();
+        let lines = &json["data"]["result"][0]["values"];
+        assert_eq!(lines[0][1], format!("of {tenant}"), "{json}");
+        assert_eq!(lines.as_array().map(Vec::len), Some(1), "{json}");
+    }
+}
+
+fn folder_of() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a folder")
 }
