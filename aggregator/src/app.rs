@@ -2,11 +2,14 @@
 //!
 //! The one rule: everything here may be used from any thread at any time; nothing is set twice.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kansoku_parsers::wire::{Window, loki_push, remote_write};
+use tokio::sync::Semaphore;
 
 use crate::api::gate::Gate;
+use crate::api::loki::tail::TAILS_MAX;
 use crate::clock;
 use crate::http::budget::Budget;
 use crate::journal::Sparing;
@@ -31,6 +34,8 @@ pub struct App {
     /// For troubles of the store that every request would repeat.
     pub troubles: Sparing,
     pub gate: Gate,
+    /// A slot for each tail of logs.
+    pub tails: Arc<Semaphore>,
     pub bodies: Budget,
     pub decoded: Budget,
     /// When the process began to serve, Unix milliseconds.
@@ -46,6 +51,7 @@ impl App {
     #[must_use]
     pub fn new(settings: Settings, address: String) -> Self {
         Self {
+            tails: Arc::new(Semaphore::new(TAILS_MAX)),
             gate: Gate::new(settings.query_max_concurrency as usize),
             tenants: Tenants::new(&settings),
             settings,

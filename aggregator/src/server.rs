@@ -14,6 +14,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
@@ -91,7 +92,8 @@ async fn serve_connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Rec
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_MAX_BYTES)
-        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_MAX)), service);
+        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_MAX)), service)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,
@@ -105,7 +107,7 @@ async fn serve_connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Rec
     }
 }
 
-async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn answer(app: Arc<App>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
     let begun = Instant::now();
     let path = request.uri().path().to_owned();
     let found = routes::find(request.method(), &path);
@@ -114,6 +116,8 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Full<Byte
         Found::Page(_) => "page",
         Found::WrongMethod(_) | Found::Options | Found::Nothing => "other",
     };
+    let wants_upgrade = request.headers().contains_key(header::UPGRADE);
+    let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
     let (head, incoming) = request.into_parts();
     let reply = match found {
         Found::Route(route, path_value) => {
@@ -123,6 +127,7 @@ async fn answer(app: Arc<App>, request: Request<Incoming>) -> Response<Full<Byte
                 headers: &head.headers,
                 query: head.uri.query().unwrap_or(""),
                 method: head.method.clone(),
+                upgrade,
             };
             handle(&app, input, incoming).await
         }
@@ -157,6 +162,7 @@ struct Input<'a> {
     headers: &'a HeaderMap,
     query: &'a str,
     method: Method,
+    upgrade: Option<OnUpgrade>,
 }
 
 async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
@@ -219,6 +225,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
         path_value: input.path_value,
         headers: input.headers.clone(),
         body: content,
+        upgrade: input.upgrade,
     };
     let reply = (route.handle)(app.clone(), call).await;
     drop(share);

@@ -9,11 +9,13 @@ pub mod form;
 pub mod patience;
 pub mod reply;
 pub mod routes;
+pub mod websocket;
 
 use std::sync::Arc;
 
 use hyper::body::Bytes;
 use hyper::header::AsHeaderName;
+use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method};
 
 pub use form::Form;
@@ -34,6 +36,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// The body as it was sent, possibly compressed. Empty for routes that take none.
     pub body: Bytes,
+    /// The connection once it speaks another protocol, when the client asks for that.
+    pub upgrade: Option<OnUpgrade>,
 }
 
 impl Call {

@@ -220,6 +220,26 @@ pub const ROUTES: &[Route] = &[
     loki_route("/loki/api/v1/index/volume_range", |a, c| {
         Box::pin(loki::volume::volume_range(a, c))
     }),
+    loki_route("/loki/api/v1/detected_labels", |a, c| {
+        Box::pin(loki::detected::labels(a, c))
+    }),
+    loki_route("/loki/api/v1/detected_fields", |a, c| {
+        Box::pin(loki::detected::fields(a, c))
+    }),
+    loki_route("/loki/api/v1/detected_field/{}/values", |a, c| {
+        Box::pin(loki::detected::values(a, c))
+    }),
+    loki_route("/loki/api/v1/patterns", |a, c| {
+        Box::pin(loki::detected::patterns(a, c))
+    }),
+    Route {
+        path: "/loki/api/v1/format_query",
+        accepts: Accepts::Form,
+        needs_store: false,
+        voice: Voice::Plain,
+        handle: |a, c| now(loki::detected::format_query(&a, &c)),
+    },
+    loki_route("/loki/api/v1/tail", |a, c| now(loki::tail::tail(&a, c))),
     plain_route("/loki/api/v1/status/buildinfo", |a, c| {
         now(loki::labels::build_info(&a, &c))
     }),

@@ -180,3 +180,208 @@ async fn errors_are_plain_text() {
         }
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn labels_fields_and_their_values_are_detected() {
+    let server = server().await;
+    let labels = server
+        .get("/loki/api/v1/detected_labels?start=0&end=10")
+        .await
+        .json();
+    assert_eq!(
+        labels,
+        json!({"detectedLabels": [
+            {"label": "job", "cardinality": 2},
+            {"label": "stream", "cardinality": 1},
+        ]})
+    );
+    let all = "query=%7Bjob%3D~%22.%2B%22%7D&start=0&end=10";
+    let fields = server
+        .get(&format!("/loki/api/v1/detected_fields?{all}"))
+        .await
+        .json();
+    let logfmt = json!(["logfmt"]);
+    assert_eq!(
+        fields,
+        json!({"limit": 1000, "fields": [
+            {"label": "level", "type": "string", "cardinality": 2, "parsers": logfmt},
+            {"label": "msg", "type": "string", "cardinality": 2, "parsers": logfmt},
+            {"label": "trace_id", "type": "string", "cardinality": 1, "parsers": null},
+        ]})
+    );
+    let values = server
+        .get(&format!(
+            "/loki/api/v1/detected_field/level/values?{all}&limit=7"
+        ))
+        .await
+        .json();
+    assert_eq!(values, json!({"values": ["error", "info"], "limit": 7}));
+    let none = server
+        .get(&format!("/loki/api/v1/detected_field/nothing/values?{all}"))
+        .await
+        .json();
+    assert_eq!(none, json!({}));
+    for (path, expected) in [
+        (
+            "detected_fields?query=rate(%7Ba%3D%22b%22%7D[1m])",
+            "only log selector",
+        ),
+        (
+            "detected_fields?query=%7Ba%3D%22b%22%7D&line_limit=0",
+            "positive",
+        ),
+        ("detected_fields?query=%7B", "parse error"),
+    ] {
+        let answer = server.get(&format!("/loki/api/v1/{path}")).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.text().contains(expected), "{}", answer.text());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queries_are_formatted() {
+    let server = server().await;
+    let good = server
+        .get("/loki/api/v1/format_query?query=%7Ba%3D%22b%22%7D%7C%3D%22x%22")
+        .await
+        .json();
+    assert_eq!(
+        good,
+        json!({"status": "success", "data": "{a=\"b\"} |= \"x\""})
+    );
+    let bad = server.get("/loki/api/v1/format_query?query=%7B").await;
+    assert_eq!(
+        (bad.status, bad.json()["status"].as_str()),
+        (400, Some("invalid-query"))
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn patterns_are_counted_per_step() {
+    let server = Server::start().await;
+    let line = |n: u64| format!("took {n} ms to answer");
+    let values: Vec<_> = (1..=5u64)
+        .map(|n| json!([(n * 1_000_000_000).to_string(), line(n)]))
+        .collect();
+    server
+        .push(json!([{"stream": {"job": "api", "level": "info"}, "values": values}]))
+        .await;
+    let path = "/loki/api/v1/patterns?query=%7Bjob%3D%22api%22%7D&start=0&end=10&step=3";
+    assert_eq!(
+        server.get(path).await.json(),
+        json!({"status": "success", "data": [{
+            "pattern": "took <_> ms to answer",
+            "level": "info",
+            "samples": [[0, 2], [3, 3]],
+        }]})
+    );
+}
+
+/// A client of a WebSocket that reads what comes.
+struct Listener {
+    stream: tokio::net::TcpStream,
+    bytes: Vec<u8>,
+}
+
+impl Listener {
+    async fn connect(server: &Server, path: &str) -> Self {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+        let address = server.running.address;
+        let mut stream = tokio::net::TcpStream::connect(address)
+            .await
+            .expect("connected");
+        let head = format!(
+            "GET {path} HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        );
+        stream.write_all(head.as_bytes()).await.expect("sent");
+        let mut bytes = Vec::new();
+        while !bytes.windows(4).any(|w| w == b"\r\n\r\n") {
+            assert!(
+                stream.read_buf(&mut bytes).await.expect("read") > 0,
+                "closed"
+            );
+        }
+        let end = bytes
+            .windows(4)
+            .position(|w| w == b"\r\n\r\n")
+            .expect("a head")
+            + 4;
+        let head = String::from_utf8_lossy(&bytes[..end]).to_ascii_lowercase();
+        assert!(head.starts_with("http/1.1 101 "), "{head}");
+        assert!(
+            head.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="),
+            "{head}"
+        );
+        bytes.drain(..end);
+        Self { stream, bytes }
+    }
+
+    /// The lines of the next message.
+    async fn lines(&mut self) -> Vec<String> {
+        use tokio::io::AsyncReadExt;
+        loop {
+            let len = self.bytes.get(1).map(|len| usize::from(*len));
+            let (start, len) = match (len, self.bytes.get(2..4)) {
+                (Some(126), Some(len)) => (4, usize::from(len[0]) << 8 | usize::from(len[1])),
+                (Some(len), _) if len < 126 => (2, len),
+                _ => (2, usize::MAX - 2),
+            };
+            if self.bytes.len() < start + len {
+                let n = self.stream.read_buf(&mut self.bytes).await.expect("read");
+                assert!(n > 0, "closed");
+                continue;
+            }
+            let frame: Vec<u8> = self.bytes.drain(..start + len).collect();
+            if frame[0] != 0x81 {
+                continue;
+            }
+            let message: serde_json::Value = serde_json::from_slice(&frame[start..]).expect("JSON");
+            let streams = message["streams"].as_array().expect("streams").iter();
+            let values = streams.flat_map(|s| s["values"].as_array().expect("values"));
+            return values
+                .map(|v| v[1].as_str().expect("a line").to_owned())
+                .collect();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tail_gives_what_was_and_what_comes() {
+    let server = Server::start().await;
+    let now_ns = || {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+        i64::try_from(since.expect("after 1970").as_nanos()).expect("before 2262")
+    };
+    let push = |line: &'static str, job: &'static str| {
+        let time = now_ns().to_string();
+        server.push(json!([{"stream": {"job": job}, "values": [[time, line]]}]))
+    };
+    push("old one", "api").await;
+    push("old two", "api").await;
+    push("old three", "api").await;
+    let path = "/loki/api/v1/tail?query=%7Bjob%3D%22api%22%7D%7C~%22two|three|new%22&limit=1";
+    let mut listener = Listener::connect(&server, path).await;
+    assert_eq!(listener.lines().await, ["old three"]);
+    push("other job, new", "web").await;
+    push("not wanted", "api").await;
+    push("new one", "api").await;
+    assert_eq!(listener.lines().await, ["new one"]);
+    push("new two", "api").await;
+    assert_eq!(listener.lines().await, ["new two"]);
+    for (path, expected) in [
+        (
+            "query=%7Ba%3D%22b%22%7D",
+            "not using the websocket protocol",
+        ),
+        (
+            "query=%7Ba%3D%22b%22%7D&delay_for=6",
+            "delay_for can't be greater than 5",
+        ),
+        ("query=rate(%7Ba%3D%22b%22%7D[1m])", "only log selector"),
+    ] {
+        let answer = server.get(&format!("/loki/api/v1/tail?{path}")).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.text().contains(expected), "{}", answer.text());
+    }
+}

@@ -111,6 +111,22 @@ const READS: &[(&str, &str, bool)] = &[
         "query={owner!=\"\"}&start=0&end=20&step=10",
         true,
     ),
+    ("/loki/api/v1/detected_labels", "start=0&end=20", false),
+    (
+        "/loki/api/v1/detected_fields",
+        "query={owner!=\"\"}&start=0&end=20",
+        false,
+    ),
+    (
+        "/loki/api/v1/detected_field/{}/values",
+        "query={owner!=\"\"}&start=0&end=20",
+        false,
+    ),
+    (
+        "/loki/api/v1/patterns",
+        "query={owner!=\"\"}&start=0&end=20&step=10",
+        true,
+    ),
     ("/loki/api/v1/delete", "", true),
 ];
 
@@ -132,6 +148,8 @@ const CHANGES: &[(&str, &str, u16)] = &[
 ];
 
 const INGEST: [&str; 3] = ["/api/v1/frames", "/api/v1/write", "/loki/api/v1/push"];
+/// A WebSocket; `loki.rs` listens to it.
+const TAIL: &str = "/loki/api/v1/tail";
 
 fn url(path: &str, query: &str) -> String {
     let query: String = query
@@ -166,7 +184,8 @@ async fn no_route_shows_a_tenant_what_another_sent() {
         let path = route.path;
         let reads: Vec<_> = READS.iter().filter(|(p, ..)| *p == path).collect();
         let changes: Vec<_> = CHANGES.iter().filter(|(p, ..)| *p == path).collect();
-        let is_known = !reads.is_empty() || !changes.is_empty() || INGEST.contains(&path);
+        let is_known =
+            !reads.is_empty() || !changes.is_empty() || INGEST.contains(&path) || path == TAIL;
         assert!(is_known, "{path} is in no list of this test");
         let method = match route.accepts {
             Accepts::Body(_) => Method::POST,

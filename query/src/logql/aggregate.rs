@@ -35,7 +35,7 @@ fn groups(table: &Table, grouping: Option<&Grouping>) -> Vec<(Labels, Vec<usize>
 /// Aggregates a table.
 pub fn aggregate(expr: &AggregateExpr, table: Table, n_steps: usize) -> Table {
     match expr.op {
-        AggregateOp::Topk => select(expr, table, n_steps, true),
+        AggregateOp::Topk | AggregateOp::ApproxTopk => select(expr, table, n_steps, true),
         AggregateOp::Bottomk => select(expr, table, n_steps, false),
         AggregateOp::Sort => sort(table, false),
         AggregateOp::SortDesc => sort(table, true),
@@ -75,6 +75,7 @@ fn reduce_step(op: AggregateOp, values: impl Iterator<Item = f64>) -> f64 {
         AggregateOp::Count
         | AggregateOp::Topk
         | AggregateOp::Bottomk
+        | AggregateOp::ApproxTopk
         | AggregateOp::Sort
         | AggregateOp::SortDesc => {
             let n = values.count();

@@ -63,7 +63,7 @@ pub struct Grouping {
 #[derive(Debug, Clone)]
 pub struct AggregateExpr {
     pub op: AggregateOp,
-    /// Of `topk` and `bottomk`.
+    /// Of `topk`, `bottomk` and `approx_topk`.
     pub parameter: Option<usize>,
     pub grouping: Option<Grouping>,
     pub inner: Box<MetricExpr>,
@@ -81,6 +81,8 @@ pub enum AggregateOp {
     Stdvar,
     Topk,
     Bottomk,
+    /// Exact here; Loki estimates it.
+    ApproxTopk,
     Sort,
     SortDesc,
 }
@@ -158,6 +160,7 @@ impl AggregateOp {
         (Self::Stdvar, "stdvar"),
         (Self::Topk, "topk"),
         (Self::Bottomk, "bottomk"),
+        (Self::ApproxTopk, "approx_topk"),
         (Self::Sort, "sort"),
         (Self::SortDesc, "sort_desc"),
     ];

@@ -72,7 +72,8 @@ type Visit<'v> =
     dyn FnMut(&dyn LogBlockRef, &mut Watch<'_>) -> Result<ControlFlow<()>, QueryError> + 'v;
 
 impl<'a> Watch<'a> {
-    fn new(ctx: &'a Context<'a>) -> Self {
+    /// Asks through `ctx`.
+    pub fn new(ctx: &'a Context<'a>) -> Self {
         Self { ctx, entries: 0 }
     }
 

@@ -25,6 +25,22 @@ pub fn write_streams(
         out.extend_from_slice(br#""encodingFlags":["categorize-labels"],"#);
     }
     out.extend_from_slice(br#""result":["#);
+    write_result(out, answer, categorize_labels);
+    write_end(out, &answer.statistics, exec_seconds);
+}
+
+/// Writes `{"streams":[...]}`, a message of a tail.
+pub fn write_tail(out: &mut Vec<u8>, answer: &Streams, categorize_labels: bool) {
+    out.extend_from_slice(br#"{"streams":["#);
+    write_result(out, answer, categorize_labels);
+    out.push(b']');
+    if categorize_labels {
+        out.extend_from_slice(br#","encodingFlags":["categorize-labels"]"#);
+    }
+    out.push(b'}');
+}
+
+fn write_result(out: &mut Vec<u8>, answer: &Streams, categorize_labels: bool) {
     if categorize_labels {
         write_categorized(out, answer);
     } else {
@@ -38,7 +54,6 @@ pub fn write_streams(
             out.extend_from_slice(b"]}");
         });
     }
-    write_end(out, &answer.statistics, exec_seconds);
 }
 
 /// Writes `{"resultType":"vector",...}`, or `"scalar"` for a bare number.

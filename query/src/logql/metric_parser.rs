@@ -71,11 +71,6 @@ fn parse_primary(parser: &mut Parser<'_>) -> Result<Expr, ParseError> {
 }
 
 fn parse_call(parser: &mut Parser<'_>, name: &'static str) -> Result<MetricExpr, ParseError> {
-    if name == "approx_topk" {
-        return Err(ParseError::of(
-            "approx_topk is not supported: use topk, which is exact",
-        ));
-    }
     if let Some(function) = range::find(name) {
         parser.advance();
         return parse_range_function(parser, function).map(MetricExpr::Range);
@@ -193,12 +188,12 @@ fn parse_aggregate(parser: &mut Parser<'_>, op: AggregateOp) -> Result<Aggregate
     };
     let name = op.as_str();
     let parameter = match (op, parameter) {
-        (AggregateOp::Topk | AggregateOp::Bottomk, None) => {
+        (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::ApproxTopk, None) => {
             return Err(ParseError::of(format!(
                 "parameter required for operation {name}"
             )));
         }
-        (AggregateOp::Topk | AggregateOp::Bottomk, Some(text)) => {
+        (AggregateOp::Topk | AggregateOp::Bottomk | AggregateOp::ApproxTopk, Some(text)) => {
             let n: i64 = text
                 .parse()
                 .map_err(|_| ParseError::of(format!("invalid parameter {name}({text},")))?;
@@ -216,6 +211,11 @@ fn parse_aggregate(parser: &mut Parser<'_>, op: AggregateOp) -> Result<Aggregate
         }
         (_, None) => None,
     };
+    if op == AggregateOp::ApproxTopk && grouping.is_some() {
+        return Err(ParseError::of(
+            "grouping not allowed for approx_topk aggregation",
+        ));
+    }
     let sorts = matches!(op, AggregateOp::Sort | AggregateOp::SortDesc);
     if sorts && grouping.as_ref().is_some_and(|g| !g.names.is_empty()) {
         return Err(ParseError::of(

@@ -6,6 +6,7 @@
 mod aggregate;
 pub mod ast;
 mod binary;
+pub mod detected;
 mod engine;
 mod error;
 mod field_columns;
@@ -18,7 +19,9 @@ mod metric_query;
 pub mod output;
 mod parser;
 mod pattern_syntax;
+pub mod patterns;
 mod pipeline;
+mod pretty;
 pub mod range;
 mod range_query;
 mod record;
@@ -36,6 +39,7 @@ use kansoku_model::Matcher;
 pub use ast::{Expr, LogExpr, MetricExpr};
 pub use engine::{Context, Engine, Limits};
 pub use error::{ParseError, QueryError};
+pub use pretty::pretty;
 
 /// What an instant query for log lines is answered with, as Loki words it.
 pub const LOG_INSTANT_ERROR: &str = "log queries are not supported as an instant query type, please change your query to a range query type";

@@ -94,13 +94,18 @@ fn bounds_since(form: &Form, now_ns: i64, since_ns: i64) -> Result<(i64, i64), A
 
 /// `limit`, at most `max`.
 pub fn limit(form: &Form, max: usize) -> Result<usize, ApiError> {
-    let text = form.get("limit");
+    limit_of(form, "limit", max)
+}
+
+/// The limit of this name, at most `max`.
+pub fn limit_of(form: &Form, name: &str, max: usize) -> Result<usize, ApiError> {
+    let text = form.get(name);
     if text.is_empty() {
         return Ok(DEFAULT_LIMIT);
     }
     let number: i64 = text.parse().map_err(|_| {
         ApiError::bad_request(format!(
-            "could not parse 'limit' parameter: \"{text}\" is no number"
+            "could not parse '{name}' parameter: \"{text}\" is no number"
         ))
     })?;
     match usize::try_from(number) {

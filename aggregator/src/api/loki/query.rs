@@ -22,6 +22,12 @@ use crate::tenants::Tenant;
 /// What a client sends to have structured metadata and parsed labels apart from the stream's.
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
 
+/// Whether the client asks for that.
+pub(super) fn categorizes(call: &Call) -> bool {
+    let mut flags = call.header(ENCODING_FLAGS).split(',');
+    flags.any(|flag| flag.trim() == "categorize-labels")
+}
+
 /// `/loki/api/v1/query`
 pub async fn instant(app: Arc<App>, call: Call) -> Reply {
     match try_instant(app, &call).await {
@@ -64,10 +70,7 @@ async fn try_range(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
             direction,
             limit,
             interval_ns,
-            categorize: call
-                .header(ENCODING_FLAGS)
-                .split(',')
-                .any(|flag| flag.trim() == "categorize-labels"),
+            categorize: categorizes(call),
         },
         Expr::Metric(expr) => Job::Range {
             expr,

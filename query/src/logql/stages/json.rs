@@ -26,8 +26,9 @@ pub const WORD: StageWord = StageWord {
 /// The deepest object whose fields are read: label names grow with every level.
 const DEPTH_MAX: usize = 64;
 
+/// Every field of a line.
 #[derive(Debug)]
-struct Json;
+pub struct Json;
 
 impl Stage for Json {
     fn process(&self, record: &mut Record<'_>) -> bool {

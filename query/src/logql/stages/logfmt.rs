@@ -23,8 +23,15 @@ pub const WORD: StageWord = StageWord {
     parse,
 };
 
+/// `| logfmt` without flags.
+pub const PLAIN: Logfmt = Logfmt {
+    strict: false,
+    keep_empty: false,
+    expressions: Vec::new(),
+};
+
 #[derive(Debug)]
-struct Logfmt {
+pub struct Logfmt {
     strict: bool,
     keep_empty: bool,
     /// Label and key; empty for all pairs.

@@ -35,6 +35,8 @@ use super::record::Record;
 pub use json_scan::unescape as json_text;
 pub use label_filter::{Compare, LabelFilter};
 pub use line_filter::LineFilter;
+#[cfg(test)]
+pub use pattern::LinePattern;
 
 /// `__error__` of lines that are no JSON.
 pub const JSON_ERROR: &str = "JSONParserErr";
@@ -112,6 +114,10 @@ pub const WORDS: &[&StageWord] = &[
     &drop::WORD,
     &keep::WORD,
 ];
+
+/// What a line is read with to find its fields, when no query says; the first that can.
+pub const LINE_PARSERS: &[(&str, &dyn Stage)] =
+    &[("json", &json::Json), ("logfmt", &logfmt::PLAIN)];
 
 /// Reads the stages of a pipeline up to what is none. With `unwrap` allowed it ends the list.
 pub fn parse(
