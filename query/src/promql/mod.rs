@@ -40,6 +40,7 @@ mod output;
 mod parser;
 mod printer;
 mod selectors;
+mod smoothed;
 mod value;
 
 pub use engine::{Engine, Options};

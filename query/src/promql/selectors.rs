@@ -12,6 +12,7 @@ use super::ast::{At, Duration, Expr, ExprKind, Extension, Modifiers, Selector, S
 use super::error::QueryError;
 use super::evaluate::Evaluator;
 use super::native::FloatHistogram;
+use super::smoothed;
 use super::value::{
     ABSENT, Column, Grid, Point, RangeData, RangeSeries, Reference, Value, is_absent,
 };
@@ -128,7 +129,7 @@ impl Evaluator<'_> {
         for series in fetched {
             (self.check)()?;
             let at = |t_ms: i64| reference.time(t_ms);
-            let present = mixed_column(&series, grid, lookback_ms, false, at);
+            let present = mixed_column(&series, grid, lookback_ms, at);
             let mut column = Column::new(series.labels, false);
             for (step, t_ms) in grid.times().enumerate() {
                 let n_seen = series.times.partition_point(|time| *time <= at(t_ms));
@@ -163,7 +164,7 @@ impl Evaluator<'_> {
         for series in fetched {
             (self.check)()?;
             let at = |t_ms: i64| reference.time(t_ms);
-            let column = mixed_column(&series, grid, lookback_ms, false, at);
+            let column = mixed_column(&series, grid, lookback_ms, at);
             if column.histograms.iter().any(Option::is_some) {
                 let message = "info sample should be float";
                 return Err(QueryError::Execution(message.to_owned()));
@@ -197,7 +198,10 @@ impl Evaluator<'_> {
             (self.check)()?;
             if !series.histograms.is_empty() {
                 let at = |t_ms: i64| reference.time(t_ms);
-                let mut column = mixed_column(&series, grid, lookback_ms, smoothed, at);
+                let mut column = match smoothed {
+                    true => smoothed::column(self, selector.span, &series, grid, at),
+                    false => mixed_column(&series, grid, lookback_ms, at),
+                };
                 if !keeps_histograms {
                     column = sample_times(&series, &column, grid, at);
                 }
@@ -339,7 +343,6 @@ fn mixed_column(
     series: &SeriesData,
     grid: &Grid,
     lookback_ms: i64,
-    smoothed: bool,
     reference: impl Fn(i64) -> i64,
 ) -> Column {
     let mut column = Column::new(series.labels.clone(), false);
@@ -357,21 +360,7 @@ fn mixed_column(
             match series.histograms.get(last).unwrap_or(&None) {
                 None => Some(series.values[last])
                     .filter(|v| !is_absent(*v))
-                    .map(|value| {
-                        let after = series
-                            .times
-                            .get(next)
-                            .filter(|t| smoothed && **t < at_ms + lookback_ms);
-                        let is_float = series.histograms.get(next).is_some_and(Option::is_none);
-                        match after.filter(|_| is_float && !is_absent(series.values[next])) {
-                            Some(after_ms) => Point::Float(interpolate(
-                                (series.times[last], value),
-                                (*after_ms, series.values[next]),
-                                at_ms,
-                            )),
-                            None => Point::Float(value),
-                        }
-                    }),
+                    .map(Point::Float),
                 Some(stored) if stored.is_stale() => None,
                 Some(stored) => {
                     let held = decoded.take().filter(|(at, _)| *at == last);
