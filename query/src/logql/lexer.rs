@@ -300,6 +300,10 @@ impl<'a> Lexer<'a> {
         let keywords = KEYWORDS.iter().copied();
         let stages = stages::WORDS.iter().map(|stage| stage.word);
         match keywords.chain(stages).find(|k| *k == lower) {
+            // A label may have that name.
+            Some("ip") if !self.rest.trim_start().starts_with('(') => {
+                Kind::Identifier(word.to_owned())
+            }
             Some(keyword) => Kind::Keyword(keyword),
             None => Kind::Identifier(word.to_owned()),
         }
