@@ -82,7 +82,6 @@ fuzz_target!(|data: &[u8]| {
             rows: 0..lines.len(),
             needles: &[],
             automata: &automata,
-            fields: None,
         };
         let rows = decode_some(parts, &times, text.len(), &search, &mut back, &mut ends)
             .expect("our own bytes");

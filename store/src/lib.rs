@@ -55,6 +55,8 @@ pub use exemplars::{Exemplar, SeriesExemplars};
 pub use inspect::{Inspected, PartInfo, Share, inspect};
 pub use memory::Memory;
 pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
+#[doc(hidden)]
+pub use part::PageFilters;
 pub use references::{SampleWriter, Samples, SeriesTable};
 pub use retention::RetentionRule;
 pub use snapshot::{HeadBounds, MetricMetadata, Snapshot};
