@@ -7,8 +7,8 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use kansoku_model::metric::Point;
 use kansoku_model::stream::default_labels;
@@ -231,24 +231,29 @@ impl Active {
         if (n_series, n_streams) == *noted {
             return;
         }
-        let mut known = self.known.lock().expect(LOCK);
-        if n_series > noted.0 {
+        // No lock of the head is waited for while `known` is held: who changes a head waits for the
+        // table of series, and who adds to that table waits for `known`.
+        let series: Vec<Arc<Labels>> = {
             let series = head.series.read().expect(LOCK);
-            for one in &series.series[noted.0..] {
-                self.insert(&mut known, &one.labels);
-            }
-            noted.0 = series.series.len();
-        }
-        if n_streams > noted.1 {
+            let new = series.series.get(noted.0..).unwrap_or_default();
+            new.iter().map(|one| Arc::clone(&one.labels)).collect()
+        };
+        let streams: Vec<u64> = {
             let logs = head.logs.read().expect(LOCK);
-            let window = known.window;
-            for one in &logs.streams[noted.1..] {
-                known
-                    .streams
-                    .insert(self.key(one.labels.as_bytes()), window);
-            }
-            noted.1 = logs.streams.len();
+            let new = logs.streams.get(noted.1..).unwrap_or_default();
+            new.iter()
+                .map(|one| self.key(one.labels.as_bytes()))
+                .collect()
+        };
+        *noted = (noted.0 + series.len(), noted.1 + streams.len());
+        let mut known = self.known.lock().expect(LOCK);
+        for labels in &series {
+            self.insert(&mut known, labels);
         }
+        let window = known.window;
+        known
+            .streams
+            .extend(streams.into_iter().map(|key| (key, window)));
         self.count(&known);
     }
 

@@ -189,27 +189,28 @@ impl Check<'_> {
                 self.damage(&name, "the segment before this one is missing");
             }
         }
+        let last_written = wal::last_written(&self.disk, numbers.iter().copied());
         for number in numbers {
             let name = wal::segment_name(number);
             let Some(bytes) = self.disk.read(&name, SEGMENT_MAX_BYTES)? else {
                 continue;
             };
-            self.segment(number, &bytes);
+            self.segment(number, last_written == Some(number), &bytes);
         }
         Ok(())
     }
 
-    fn segment(&mut self, number: u64, bytes: &[u8]) {
+    fn segment(&mut self, number: u64, is_last: bool, bytes: &[u8]) {
         let mut undecodable = 0;
         let mut replayed = Replayed::new(Arc::new(SeriesTable::new(SERIES_MAX_BYTES)));
-        wal::read_segment(bytes, |entry| {
+        wal::read_segment(bytes, is_last, |entry| {
             if let Entry::Definitions(body) = entry {
                 undecodable += usize::from(replayed.define(body).is_err());
             }
         });
-        let report = wal::read_segment(bytes, |entry| {
+        let report = wal::read_segment(bytes, is_last, |entry| {
             let is_bad = match entry {
-                Entry::Definitions(_) => false,
+                Entry::Definitions(_) | Entry::Group => false,
                 Entry::Frame(frame) => frame.decode().is_err(),
                 Entry::Samples(body) => replayed.samples(body).map_or(true, |(_, lost)| lost > 0),
             };

@@ -112,6 +112,7 @@ impl Store {
         recovery: &mut Recovery,
     ) -> Result<(), StoreError> {
         let mut last = None;
+        let last_written = wal::last_written(&self.inner.disk, segments.iter().map(|(n, _)| *n));
         for (number, name) in segments {
             if last.is_some_and(|last| last + 1 != *number) {
                 recovery.damaged.push(Damage {
@@ -122,7 +123,7 @@ impl Store {
                 });
             }
             last = Some(*number);
-            self.replay_segment(*number, name, recovery)?;
+            self.replay_segment(*number, name, last_written == Some(*number), recovery)?;
             let view = self.inner.view();
             if view.active.is_full(self.inner.memory.head_limit_bytes()) {
                 self.seal_up_to(Some(*number), None)?;
@@ -144,6 +145,7 @@ impl Store {
         &self,
         number: u64,
         name: &str,
+        is_last: bool,
         recovery: &mut Recovery,
     ) -> Result<(), StoreError> {
         let inner = &self.inner;
@@ -155,7 +157,7 @@ impl Store {
         let mut replayed = Replayed::new(self.series());
         let (mut undecodable, mut records) = (Vec::new(), 0);
         // A series is known by its second definition as well, which stands behind its first samples.
-        wal::read_segment(&bytes, |entry| {
+        wal::read_segment(&bytes, is_last, |entry| {
             if let wal::Entry::Definitions(body) = entry
                 && replayed.define(body).is_err()
             {
@@ -167,7 +169,7 @@ impl Store {
         let mut report = thread::scope(|threads| {
             let (bytes, replayed) = (&bytes, &replayed);
             let decoder = threads.spawn(move || {
-                wal::read_segment(bytes, |entry| {
+                wal::read_segment(bytes, is_last, |entry| {
                     if let Some(decoded) = Decoded::of(&entry, replayed) {
                         // The other end goes with a panic only, which comes up below.
                         let _ = give.send(decoded);
@@ -234,7 +236,7 @@ impl Decoded {
     /// What a segment's entry holds; nothing for definitions, which were read before.
     fn of(entry: &wal::Entry<'_>, replayed: &Replayed) -> Option<Self> {
         match entry {
-            wal::Entry::Definitions(_) => None,
+            wal::Entry::Definitions(_) | wal::Entry::Group => None,
             wal::Entry::Frame(frame) => Some(frame.decode().map_or(Self::Nothing, Self::Batch)),
             wal::Entry::Samples(body) => Some(
                 replayed

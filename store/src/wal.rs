@@ -7,13 +7,18 @@
 //! ```text
 //! segment file wal/000000000001.wal
 //!  0  4  magic "KSWL"
-//!  4  4  version, 3 (2: no "KSS2", 1: frames only)
+//!  4  4  version, 4 (3: no "KSG1", 2: no "KSS2", 1: frames only)
 //!  8  8  segment number                                (integers little-endian)
 //! 16     entries:
 //!          0  4  n, bytes of the body
 //!          4  4  CRC32C of the 4 bytes before and of the body
-//!          8  n  the body: a frame (magic "KSF1") as it was received, or "KSD1", "KSS1" or "KSS2"
+//!          8  n  the body: a frame (magic "KSF1") as it was received, or "KSD1", "KSS1", "KSS2" or
+//!                "KSG1": a group begins, whose entries were written and synced together
 //! ```
+//!
+//! Damage before the last group's beginning lies in what was synced: it loses itself only. In the last
+//! group it may be what a power cut left of an append that nobody was answered for, written in any
+//! order; nothing behind it counts, or a source's later frame would stand for the earlier one as well.
 
 use kansoku_model::Frame;
 use kansoku_model::frame::{HEADER_BYTES, MAX_PAYLOAD_BYTES};
@@ -25,9 +30,13 @@ use crate::{Damage, StoreError};
 
 pub const FOLDER: &str = "wal";
 const MAGIC: &[u8; 4] = b"KSWL";
-const VERSION: u32 = 3;
+const VERSION: u32 = 4;
 /// Segments of these versions are read.
-const VERSIONS: [u32; 3] = [1, 2, VERSION];
+const VERSIONS: [u32; 4] = [1, 2, 3, VERSION];
+/// The first version whose groups are marked.
+const VERSION_OF_GROUPS: u32 = 4;
+const GROUP: &[u8; 4] = b"KSG1";
+const GROUP_BODY_BYTES: usize = 8;
 const SEGMENT_HEADER_BYTES: usize = 16;
 const ENTRY_HEADER_BYTES: usize = 8;
 /// The largest frame, so that a damaged length is told from a true one.
@@ -41,6 +50,15 @@ pub fn segment_name(number: u64) -> String {
 /// The number in a segment's file name.
 pub fn segment_number(file_name: &str) -> Option<u64> {
     file_name.strip_suffix(".wal")?.parse().ok()
+}
+
+/// The last of some segments, in their order, that holds an entry.
+pub fn last_written(disk: &Disk, mut numbers: impl DoubleEndedIterator<Item = u64>) -> Option<u64> {
+    let is_written = |number: &u64| {
+        let file = disk.open(&segment_name(*number));
+        file.is_ok_and(|file| file.len() > SEGMENT_HEADER_BYTES as u64)
+    };
+    numbers.rfind(is_written)
 }
 
 /// Appends the entry with `body` to `out`.
@@ -63,6 +81,8 @@ pub enum Entry<'a> {
     Definitions(&'a [u8]),
     /// Samples for `records::Replayed::samples`.
     Samples(&'a [u8]),
+    /// What follows was written together.
+    Group,
 }
 
 impl Entry<'_> {
@@ -70,6 +90,7 @@ impl Entry<'_> {
         match self {
             Self::Frame(frame) => frame.as_bytes().len(),
             Self::Definitions(body) | Self::Samples(body) => body.len(),
+            Self::Group => GROUP_BODY_BYTES,
         }
     }
 }
@@ -124,17 +145,26 @@ impl Wal {
         entries: impl Iterator<Item = &'a [u8]>,
     ) -> Result<(), AppendError> {
         let good = self.segment.len();
+        let mut group = Vec::new();
+        put_entry(&mut group, &[*GROUP, [0; 4]].concat());
+        self.write(&group, good)?;
         for bytes in entries {
-            if let Err(error) = self.segment.write(bytes) {
-                // A full disk must not leave half an entry in front of the next one.
-                let cut = self.segment.cut_back(good);
-                return Err(match (&error, cut) {
-                    (StoreError::Full { .. }, Ok(())) => AppendError::Refused(error),
-                    _ => AppendError::Broken(error),
-                });
-            }
+            self.write(bytes, good)?;
         }
         self.segment.sync().map_err(AppendError::Broken)
+    }
+
+    /// Writes some bytes, or cuts the segment back to `good` if the disk is full.
+    fn write(&mut self, bytes: &[u8], good: u64) -> Result<(), AppendError> {
+        let Err(error) = self.segment.write(bytes) else {
+            return Ok(());
+        };
+        // A full disk must not leave half an entry in front of the next one.
+        let cut = self.segment.cut_back(good);
+        Err(match (&error, cut) {
+            (StoreError::Full { .. }, Ok(())) => AppendError::Refused(error),
+            _ => AppendError::Broken(error),
+        })
     }
 
     /// Ends the segment and starts the next. The old one stays until its data is in parts.
@@ -170,8 +200,13 @@ impl SegmentReport {
 }
 
 /// Calls `each` with every whole entry of a segment in order. What lies between is reported; the
-/// search for the next whole entry goes on behind it.
-pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Entry<'a>)) -> SegmentReport {
+/// search for the next whole entry goes on behind it, unless it lies in the last group of the last
+/// segment that holds entries.
+pub fn read_segment<'a>(
+    bytes: &'a [u8],
+    is_last: bool,
+    mut each: impl FnMut(Entry<'a>),
+) -> SegmentReport {
     let mut report = SegmentReport::default();
     let header_is_good = bytes.len() >= SEGMENT_HEADER_BYTES
         && &bytes[..4] == MAGIC
@@ -186,18 +221,32 @@ pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Entry<'a>)) -> Seg
             .damaged
             .push((0, SEGMENT_HEADER_BYTES as u64, "segment header is damaged"));
     }
+    // A damaged header says nothing; old segments go with the first flush after an update.
+    let version = bytes[4..8].try_into().map_or(VERSION, u32::from_le_bytes);
+    let may_be_unsynced = is_last && (!VERSIONS.contains(&version) || version >= VERSION_OF_GROUPS);
     let mut at = SEGMENT_HEADER_BYTES;
     while at < bytes.len() {
         if let Some(entry) = entry_at(bytes, at) {
             at += ENTRY_HEADER_BYTES + entry.body_len();
-            each(entry);
-            report.entries += 1;
+            if !matches!(entry, Entry::Group) {
+                each(entry);
+                report.entries += 1;
+            }
             continue;
         }
         let next = (at + 1..bytes.len()).find(|&next| entry_at(bytes, next).is_some());
         let end = next.unwrap_or(bytes.len());
         if next.is_none() && is_torn(&bytes[at..]) {
             report.torn_at = Some(at as u64);
+        } else if may_be_unsynced && !begins_group_from(bytes, end) {
+            // Some of the last group is there and some of it is not.
+            report.torn_at = Some(at as u64);
+            report.damaged.push((
+                at as u64,
+                (bytes.len() - at) as u64,
+                "the last append is damaged: the power went while it was written, or the disk lost some of it",
+            ));
+            return report;
         } else {
             report
                 .damaged
@@ -208,24 +257,37 @@ pub fn read_segment<'a>(bytes: &'a [u8], mut each: impl FnMut(Entry<'a>)) -> Seg
     report
 }
 
+/// Whether a group begins at `at` or behind it.
+fn begins_group_from(bytes: &[u8], at: usize) -> bool {
+    let mut places = at..bytes.len();
+    places.any(|at| matches!(entry_at(bytes, at), Some(Entry::Group)))
+}
+
 /// The whole entry that starts at `at`.
 fn entry_at(bytes: &[u8], at: usize) -> Option<Entry<'_>> {
     // The body's magic first: it makes the search through damaged bytes cheap.
     let magic: &[u8; 4] = bytes.get(at + 8..at + 12)?.try_into().expect("four bytes");
     let by_reference = [DEFINITIONS, SAMPLES, STARTED].contains(&magic);
-    if !by_reference && magic != b"KSF1" {
+    let is_group = magic == GROUP;
+    if !by_reference && !is_group && magic != b"KSF1" {
         return None;
     }
     let len_bytes: [u8; 4] = bytes[at..at + 4].try_into().expect("four bytes");
     let crc = u32::from_le_bytes(bytes[at + 4..at + 8].try_into().expect("four bytes"));
     let len = u32::from_le_bytes(len_bytes) as usize;
-    let least = if by_reference { 8 } else { HEADER_BYTES };
+    let least = match by_reference || is_group {
+        true => 8,
+        false => HEADER_BYTES,
+    };
     if !(least..=FRAME_MAX_BYTES).contains(&len) {
         return None;
     }
     let body = bytes.get(at + 8..)?.get(..len)?;
     if entry_checksum(len_bytes, body) != crc {
         return None;
+    }
+    if is_group {
+        return (len == GROUP_BODY_BYTES).then_some(Entry::Group);
     }
     if by_reference {
         return Some(if magic != DEFINITIONS {
@@ -280,11 +342,16 @@ mod tests {
     }
 
     fn offsets(bytes: &[u8]) -> (Vec<u64>, SegmentReport) {
+        offsets_of(bytes, true)
+    }
+
+    fn offsets_of(bytes: &[u8], is_last: bool) -> (Vec<u64>, SegmentReport) {
         let mut got = Vec::new();
-        let report = read_segment(bytes, |entry| {
+        let report = read_segment(bytes, is_last, |entry| {
             got.push(match entry {
                 Entry::Frame(frame) => frame.source.from.offset,
                 Entry::Definitions(body) | Entry::Samples(body) => body.len() as u64,
+                Entry::Group => unreachable!("groups are not given away"),
             });
         });
         (got, report)
@@ -313,7 +380,8 @@ mod tests {
     fn a_flipped_bit_loses_one_entry_and_is_reported() {
         let bytes = segment(3);
         let len = entry(1).len();
-        let second = SEGMENT_HEADER_BYTES + entry(0).len();
+        let mark = ENTRY_HEADER_BYTES + GROUP_BODY_BYTES;
+        let second = SEGMENT_HEADER_BYTES + mark + entry(0).len() + mark;
         for bit in 0..len * 8 {
             let mut bad = bytes.clone();
             bad[second + bit / 8] ^= 1 << (bit % 8);
@@ -329,18 +397,56 @@ mod tests {
         let mut bad = bytes;
         let end = bad.len();
         bad[end - 3] ^= 1;
-        let (got, report) = offsets(&bad);
+        let (got, report) = offsets_of(&bad, false);
         assert_eq!(
             (got, report.damaged.len(), report.torn_at),
             (vec![0, 1], 1, None)
         );
+        // In the last segment nobody may have been answered for it; what is cut is told as well.
+        let (got, report) = offsets(&bad);
+        let last = (end - entry(2).len()) as u64;
+        assert_eq!(
+            (got, report.damaged.len(), report.torn_at),
+            (vec![0, 1], 1, Some(last))
+        );
+    }
+
+    #[test]
+    fn of_a_damaged_last_append_nothing_behind_the_damage_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Disk::new(dir.path());
+        disk.make_folder(FOLDER).unwrap();
+        let mut wal = Wal::start(&disk, 1).unwrap();
+        let entries: Vec<Vec<u8>> = (0..4).map(entry).collect();
+        wal.append([&entries[0][..]].into_iter()).unwrap();
+        let start = wal.len() as usize;
+        // One source's frames in one append: the third would stand for the second as well.
+        wal.append(entries[1..].iter().map(|e| &e[..])).unwrap();
+        let bytes = disk.read(&segment_name(1), 1 << 20).unwrap().unwrap();
+        assert_eq!(offsets(&bytes).0, [0, 1, 2, 3]);
+        let group = ENTRY_HEADER_BYTES + GROUP_BODY_BYTES;
+        let second = start + group + entries[1].len();
+        for (damaged, expected) in [
+            (start + 3, vec![0]),
+            (start + group + 20, vec![0]),
+            (second + 20, vec![0, 1]),
+        ] {
+            let mut bad = bytes.clone();
+            bad[damaged] ^= 1;
+            let (got, report) = offsets(&bad);
+            assert_eq!(got, expected);
+            assert!(report.torn_at.is_some() && report.damaged.len() == 1);
+            // A later segment was written to: all of this one was synced.
+            let (got, report) = offsets_of(&bad, false);
+            assert!(got.len() >= 3 && report.torn_at.is_none(), "{got:?}");
+        }
     }
 
     #[test]
     fn a_full_disk_leaves_the_log_as_it_was() {
         let dir = tempfile::tempdir().unwrap();
-        // Write 0 is the segment's header.
-        let (disk, once) = FailOnce::disk(dir.path(), Operation::Write, 2, Fault::Short(9, 28));
+        // Write 0 is the segment's header; each append writes the mark of a group first.
+        let (disk, once) = FailOnce::disk(dir.path(), Operation::Write, 4, Fault::Short(9, 28));
         disk.make_folder(FOLDER).unwrap();
         let mut wal = Wal::start(&disk, 1).unwrap();
         wal.append([&entry(0)[..]].into_iter()).unwrap();

@@ -239,9 +239,9 @@ fn each_segment_defines_what_it_uses() {
 
 #[test]
 fn a_definition_that_a_full_disk_refused_is_written_again() {
-    // Writes 0 and 1 are the manifest and the segment's header; each append writes definitions,
-    // samples, and the definitions again.
-    for n in [5, 6, 7] {
+    // Writes 0 and 1 are the manifest and the segment's header; each append writes its mark,
+    // definitions, samples, and the definitions again.
+    for n in [6, 7, 8, 9] {
         let dir = tempfile::tempdir().unwrap();
         let (disk, once) = FailOnce::disk(dir.path(), Operation::Write, n, Fault::Short(9, 28));
         let (store, _) = Store::open_on(disk, options(dir.path())).unwrap();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use super::{assert_same, entries, open, series, wanted};
 use crate::testing::{T0_MS, T0_NS, log_in, logs, metric_in, options, samples};
-use crate::{Options, Store, StoreError};
+use crate::{Incoming, Options, SampleWriter, Store, StoreError};
 use kansoku_model::select::{Direction, LogBlock};
-use kansoku_model::{LogSource, SeriesSource};
+use kansoku_model::{Labels, LogSource, SeriesSource};
 use std::ops::ControlFlow;
 
 fn count_lines(store: &Store) -> u64 {
@@ -143,4 +143,33 @@ fn many_callers_share_few_syncs() {
     assert!(store.stats().wal_syncs <= 320);
     let refused = Store::open(options(dir.path()));
     assert!(matches!(refused, Err(StoreError::Locked { .. })));
+}
+
+#[test]
+fn new_series_by_reference_and_the_count_of_active_ones_do_not_wait_for_each_other() {
+    const WRITERS: u64 = 4;
+    const REQUESTS: u64 = 150;
+    const SERIES: u64 = 200;
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = Store::open(Options::new(dir.path())).unwrap();
+    std::thread::scope(|scope| {
+        let store = &store;
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                for request in 0..REQUESTS {
+                    let table = store.series();
+                    let mut samples = SampleWriter::new(&table);
+                    for i in 0..SERIES {
+                        let id = format!("{writer} {request} {i}");
+                        let labels = Labels::from_pairs([("__name__", "m"), ("id", &id)]);
+                        let series = samples.define(id.as_bytes(), labels).expect("room for it");
+                        samples.push(series, T0_MS, 1.0);
+                    }
+                    let samples = samples.finish();
+                    store.append(vec![Incoming::Samples(samples)]).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(count_samples(&store), WRITERS * REQUESTS * SERIES);
 }

@@ -19,6 +19,9 @@ fn segment(dir: &std::path::Path) -> std::path::PathBuf {
         .unwrap()
 }
 
+/// Before each append stands its mark.
+const MARK_BYTES: u64 = 16;
+
 #[test]
 fn a_wal_torn_at_every_byte_of_the_last_entry_loses_only_that() {
     let dir = tempfile::tempdir().unwrap();
@@ -39,7 +42,16 @@ fn a_wal_torn_at_every_byte_of_the_last_entry_loses_only_that() {
         drop(fresh);
         fs::write(segment(copy.path()), &bytes[..cut as usize]).unwrap();
         let (store, recovery) = open(copy.path());
-        assert_eq!(recovery.torn_bytes, cut - whole);
+        // The mark of an append, when it is whole, is left.
+        let torn = cut - whole;
+        assert_eq!(
+            recovery.torn_bytes,
+            if torn < MARK_BYTES {
+                torn
+            } else {
+                torn - MARK_BYTES
+            }
+        );
         assert!(recovery.damaged.is_empty(), "{recovery:?}");
         assert_eq!(entries(&store.snapshot()).len(), 1);
         // The sender repeats what was not acknowledged.
@@ -82,7 +94,10 @@ fn a_damaged_entry_in_the_middle_is_reported_and_its_segment_kept() {
         ),
         (4, 1, 0)
     );
-    assert_eq!(recovery.damaged[0].offset_bytes, ends[1] as u64);
+    assert_eq!(
+        recovery.damaged[0].offset_bytes,
+        ends[1] as u64 + MARK_BYTES
+    );
     assert_eq!(entries(&store.snapshot()).len(), 4);
     store.flush().unwrap();
     drop(store);
@@ -211,8 +226,8 @@ fn every_failing_operation_is_survived() {
 #[test]
 fn a_full_disk_refuses_and_then_goes_on() {
     let dir = tempfile::tempdir().unwrap();
-    // Write 0 and 1 are the manifest and the segment's header.
-    let (disk, once) = FailOnce::disk(dir.path(), Operation::Write, 3, Fault::Short(9, 28));
+    // Write 0 and 1 are the manifest and the segment's header; each append writes its mark first.
+    let (disk, once) = FailOnce::disk(dir.path(), Operation::Write, 5, Fault::Short(9, 28));
     let (store, _) = Store::open_on(disk, options(dir.path())).unwrap();
     let send = |i: u64| store.append(log_in(logs(1, "a", i, &[(T0_NS, "x")])));
     send(0).unwrap();
