@@ -189,7 +189,7 @@ impl Check<'_> {
                 self.damage(&name, "the segment before this one is missing");
             }
         }
-        let last_written = wal::last_written(&self.disk, numbers.iter().copied());
+        let last_written = wal::last_written(self.disk, numbers.iter().copied());
         for number in numbers {
             let name = wal::segment_name(number);
             let Some(bytes) = self.disk.read(&name, SEGMENT_MAX_BYTES)? else {
