@@ -85,7 +85,7 @@ const OWN: &[OptionSpec] = &[
         "scrape_native_histograms",
         OptionKind::Bool,
         "off",
-        "take native histograms, for which PrometheusProto is asked for first; outputs other than kansoku and prometheus_remote_write, and queries, see them as classic ones",
+        "take native histograms, for which PrometheusProto is asked for first; outputs other than kansoku and prometheus_remote_write see them as classic ones",
     ),
     OptionSpec::new(
         "always_scrape_classic_histograms",
