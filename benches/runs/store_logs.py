@@ -257,7 +257,7 @@ def show(results):
     print("| question | " + " | ".join(f"{k}, CPU / wall ms" for k in results) + " | CPU, times the best other's |")
     print("|---" * (len(results) + 2) + "|")
     for name in next(iter(results.values()))["questions"]:
-        of = lambda k: results[k]["questions"].get(name, {})
+        of = lambda k: results.get(k, {"questions": {}})["questions"].get(name, {})
         cells = [f"{of(k).get('cpu_ms')} / {of(k).get('wall_ms')}" + (f" **{of(k).get('found')} of {of(k)['expected']}**" if "expected" in of(k) else "") for k in results]
         best = min((of(k)["cpu_ms"] for k in others if "cpu_ms" in of(k)), default=None)
         ratio = f"{of('kansoku')['cpu_ms'] / best:.2f}" if best and "cpu_ms" in of("kansoku") else ""
