@@ -1,23 +1,41 @@
 //! Numbers as the decimal digits they were written with.
 
+use crate::append::extend;
+
 /// The most digits of a number, so that it fits an i64.
 pub const DIGITS_MAX: usize = 18;
+
+/// The numbers below 100 as two digits.
+pub const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut n = 0;
+    while n < 100 {
+        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
+        n += 1;
+    }
+    pairs
+};
 
 /// Prints an integer, filled with zeros in front up to `width` digits.
 pub fn put_integer(out: &mut Vec<u8>, value: i64, width: usize) {
     let mut digits = [b'0'; 20];
     let mut at = digits.len();
     let mut rest = value.unsigned_abs();
-    while rest > 0 {
-        at -= 1;
-        digits[at] = b'0' + (rest % 10) as u8;
-        rest /= 10;
+    while rest >= 100 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
+        rest /= 100;
+    }
+    if rest > 0 {
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[rest as usize]);
+        at += usize::from(rest < 10);
     }
     let at = at.min(digits.len() - width.clamp(1, DIGITS_MAX));
     if value < 0 {
         out.push(b'-');
     }
-    out.extend_from_slice(&digits[at..]);
+    extend(out, &digits[at..]);
 }
 
 /// Prints a decimal. False when no decimal has such a scale.

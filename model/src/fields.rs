@@ -131,7 +131,8 @@ impl FieldValues {
 /// Entries whose lines have the same fields.
 #[derive(Debug, Clone, PartialEq)]
 pub struct FieldGroup {
-    /// Their numbers in the block, ascending.
+    pub n_rows: usize,
+    /// Their numbers in the block, ascending; none when the block is without order.
     pub rows: Vec<u32>,
     /// As many as names are wanted; `None` where the lines have no such field.
     pub fields: Vec<Option<Field>>,

@@ -3,6 +3,8 @@
 //! The counts stay as they come: integer histograms as differences from bucket to bucket, so that a relay gives away exactly what it
 //! took. Source: Prometheus, `model/histogram`.
 
+pub mod remote;
+
 /// The lowest and highest schema: a bucket's upper bound is the one below it times 2^(2^-schema).
 pub const SCHEMAS: std::ops::RangeInclusive<i32> = -4..=8;
 
@@ -67,6 +69,15 @@ pub enum Counts {
         negative: Vec<f64>,
         positive: Vec<f64>,
     },
+}
+
+/// The counts of a histogram as floats, by bucket in the order of the spans.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FloatCounts {
+    pub count: f64,
+    pub zero: f64,
+    pub negative: Vec<f64>,
+    pub positive: Vec<f64>,
 }
 
 /// One native histogram.
@@ -137,6 +148,40 @@ impl NativeHistogram {
         }
     }
 
+    /// The counts, each for itself.
+    #[must_use]
+    pub fn float_counts(&self) -> FloatCounts {
+        match &self.counts {
+            Counts::Integer {
+                count,
+                zero,
+                negative,
+                positive,
+            } => FloatCounts {
+                count: *count as f64,
+                zero: *zero as f64,
+                negative: summed(negative),
+                positive: summed(positive),
+            },
+            Counts::Float {
+                count,
+                zero,
+                negative,
+                positive,
+            } => FloatCounts {
+                count: *count,
+                zero: *zero,
+                negative: negative.clone(),
+                positive: positive.clone(),
+            },
+        }
+    }
+
+    /// The buckets above zero with the index of each, which of custom ones is that of its bound.
+    pub fn indexes_above(&self) -> impl Iterator<Item = i64> {
+        indexes(&self.positive_spans)
+    }
+
     /// Bytes of memory held, roughly.
     #[must_use]
     pub fn size_bytes(&self) -> usize {
@@ -186,20 +231,12 @@ impl NativeHistogram {
     /// infinity. Empty buckets are left out.
     #[must_use]
     pub fn classic_buckets(&self) -> Vec<(f64, f64)> {
-        let (zero, negative, positive) = match &self.counts {
-            Counts::Integer {
-                zero,
-                negative,
-                positive,
-                ..
-            } => (*zero as f64, summed(negative), summed(positive)),
-            Counts::Float {
-                zero,
-                negative,
-                positive,
-                ..
-            } => (*zero, negative.clone(), positive.clone()),
-        };
+        let FloatCounts {
+            zero,
+            negative,
+            positive,
+            ..
+        } = self.float_counts();
         let mut below: Vec<(f64, f64)> = indexes(&self.negative_spans)
             .zip(negative)
             .map(|(index, count)| (-self.bound(index - 1), count))

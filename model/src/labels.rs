@@ -64,7 +64,14 @@ impl Labels {
     /// The value of `name`, if there is one.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.iter().find(|(n, _)| *n == name).map(|(_, v)| v)
+        let mut rest = &*self.0;
+        while !rest.is_empty() {
+            let (found, value) = (take_bytes(&mut rest)?, take_bytes(&mut rest)?);
+            if found == name.as_bytes() {
+                return std::str::from_utf8(value).ok();
+            }
+        }
+        None
     }
 
     /// The metric name, or the empty text.
@@ -97,13 +104,30 @@ impl Labels {
 
     /// A copy of the pairs whose name passes `keep`.
     #[must_use]
-    pub fn filtered(&self, mut keep: impl FnMut(&str) -> bool) -> Self {
+    pub fn filtered(&self, keep: impl FnMut(&str) -> bool) -> Self {
         let mut bytes = Vec::with_capacity(self.0.len());
-        for (name, value) in self.iter().filter(|(n, _)| keep(n)) {
-            put(&mut bytes, name);
-            put(&mut bytes, value);
-        }
+        self.put_filtered(&mut bytes, keep);
         Self(bytes.into_boxed_slice())
+    }
+
+    /// Appends the canonical bytes of the pairs whose name passes `keep`.
+    pub fn put_filtered(&self, out: &mut Vec<u8>, mut keep: impl FnMut(&str) -> bool) {
+        let mut rest = &*self.0;
+        while !rest.is_empty() {
+            let pair = rest;
+            let name = take(&mut rest).expect("label bytes are canonical");
+            take_bytes(&mut rest).expect("label bytes are canonical");
+            if keep(name) {
+                out.extend_from_slice(&pair[..pair.len() - rest.len()]);
+            }
+        }
+    }
+
+    /// A hash of the pairs that is the same in every process. Senders choose labels: whoever uses it must do
+    /// with label sets whose hashes are equal.
+    #[must_use]
+    pub fn hash64(&self) -> u64 {
+        xxhash_rust::xxh3::xxh3_64(&self.0)
     }
 
     /// A copy without the metric name.
@@ -142,7 +166,20 @@ impl<'a> IntoIterator for &'a Labels {
 impl Ord for Labels {
     /// Pair by pair: name, then value, then the shorter set first, as Prometheus sorts.
     fn cmp(&self, other: &Self) -> Ordering {
-        self.iter().cmp(other.iter())
+        let n_same = same_bytes(&self.0, &other.0);
+        if n_same == self.0.len().min(other.0.len()) {
+            return self.0.len().cmp(&other.0.len());
+        }
+        // The text with the first byte that differs, in both.
+        let (mut a, mut b) = (&*self.0, &*other.0);
+        loop {
+            let (Some(one), Some(two)) = (take_bytes(&mut a), take_bytes(&mut b)) else {
+                return self.0.cmp(&other.0);
+            };
+            if self.0.len() - a.len() > n_same {
+                return one.cmp(two);
+            }
+        }
     }
 }
 
@@ -208,7 +245,20 @@ fn put(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }
 
+/// How many bytes both begin with.
+fn same_bytes(a: &[u8], b: &[u8]) -> usize {
+    const WORD: usize = 8;
+    let words = a.chunks_exact(WORD).zip(b.chunks_exact(WORD));
+    let at = words.take_while(|(a, b)| a == b).count() * WORD;
+    let rest = a[at..].iter().zip(&b[at..]);
+    at + rest.take_while(|(a, b)| a == b).count()
+}
+
 fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
+    std::str::from_utf8(take_bytes(rest)?).ok()
+}
+
+fn take_bytes<'a>(rest: &mut &'a [u8]) -> Option<&'a [u8]> {
     let (mut n, mut shift) = (0usize, 0u32);
     loop {
         let (&byte, tail) = rest.split_first()?;
@@ -228,7 +278,7 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<&'a str> {
     }
     let text = rest.get(..n)?;
     *rest = &rest[n..];
-    std::str::from_utf8(text).ok()
+    Some(text)
 }
 
 #[cfg(test)]
@@ -283,6 +333,23 @@ mod tests {
         let long = Labels::from_pairs([("a", "zzz"), ("b", "1")]);
         let other = Labels::from_pairs([("aaaa", "1")]);
         assert!(short < long && long < other);
+        let texts = ["", "a", "aa", "ab", "b", "bbbbbbbbbbbb", "bbbbbbbbbbbbb"];
+        let mut all = vec![Labels::default()];
+        for (a, b) in texts.iter().flat_map(|a| texts.map(|b| (*a, b))) {
+            all.push(Labels::from_pairs([("a", a), ("name", b)]));
+            all.push(Labels::from_pairs([
+                ("a", a),
+                ("same", "same"),
+                ("tail", b),
+            ]));
+            all.push(Labels::from_pairs([(
+                if a.is_empty() { "n" } else { a },
+                b,
+            )]));
+        }
+        for (a, b) in all.iter().flat_map(|a| all.iter().map(move |b| (a, b))) {
+            assert_eq!(a.cmp(b), a.iter().cmp(b.iter()), "{a} {b}");
+        }
     }
 
     #[test]

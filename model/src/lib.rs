@@ -4,6 +4,7 @@
 //! This crate is pure data: it opens no file and no socket and never asks for the time.
 #![forbid(unsafe_code)]
 
+pub mod append;
 pub mod calendar;
 pub mod digits;
 pub mod fields;
@@ -19,6 +20,7 @@ pub mod metric;
 pub mod needle;
 pub mod plugin;
 pub mod prehashed;
+pub mod protobuf;
 pub mod resource;
 pub mod select;
 pub mod source;

@@ -162,6 +162,74 @@ pub trait SeriesSource: Sync {
         to_ms: i64,
         max_samples: usize,
     ) -> Result<Vec<SeriesData>, SelectError>;
+
+    /// The same series, to be read one after the other; some may turn out to have no sample in the range.
+    ///
+    /// # Errors
+    /// As `select`; a source that reads nothing yet has no use for `max_samples`.
+    fn find<'a>(
+        &'a self,
+        matchers: &[Matcher],
+        from_ms: i64,
+        to_ms: i64,
+        max_samples: usize,
+    ) -> Result<Box<dyn SeriesSet + 'a>, SelectError> {
+        let mut all = self.select(matchers, from_ms, to_ms, max_samples)?;
+        all.sort_by(|a, b| a.labels.cmp(&b.labels));
+        Ok(Box::new(all))
+    }
+}
+
+/// Series that were found, in order of their labels; several threads may read them at a time.
+pub trait SeriesSet: Sync {
+    /// How many there are.
+    fn n_series(&self) -> usize;
+    /// About how many samples they have in the range.
+    fn n_samples(&self) -> u64;
+    /// The labels of the series at `at`.
+    fn labels(&self, at: usize) -> &Labels;
+    /// Reads them for one thread; cheapest in their order.
+    fn reader(&self) -> Box<dyn SeriesReader + '_>;
+}
+
+/// Reads series of a [`SeriesSet`].
+pub trait SeriesReader {
+    /// Puts the samples of the series at `at` into `out`, in place of what is there; its labels are
+    /// left as they are.
+    ///
+    /// # Errors
+    /// The store's.
+    fn read(&mut self, at: usize, out: &mut SeriesData) -> Result<(), SelectError>;
+}
+
+/// Series in memory.
+impl SeriesSet for Vec<SeriesData> {
+    fn n_series(&self) -> usize {
+        self.len()
+    }
+
+    fn n_samples(&self) -> u64 {
+        self.iter().map(|one| one.times.len() as u64).sum()
+    }
+
+    fn labels(&self, at: usize) -> &Labels {
+        &self[at].labels
+    }
+
+    fn reader(&self) -> Box<dyn SeriesReader + '_> {
+        Box::new(Held(self))
+    }
+}
+
+struct Held<'a>(&'a [SeriesData]);
+
+impl SeriesReader for Held<'_> {
+    fn read(&mut self, at: usize, out: &mut SeriesData) -> Result<(), SelectError> {
+        let labels = std::mem::take(&mut out.labels);
+        out.clone_from(&self.0[at]);
+        out.labels = labels;
+        Ok(())
+    }
 }
 
 /// Which end of time comes first.
@@ -271,6 +339,18 @@ pub trait LogBlockRef {
     /// # Errors
     /// When the block cannot be read.
     fn load_fields(
+        &self,
+        _wanted: &FieldsWanted,
+        _out: &mut FieldBlock,
+    ) -> Result<bool, SelectError> {
+        Ok(false)
+    }
+    /// As `load_fields`, when all entries of the block are selected and nobody asks when each was: `out`
+    /// gets groups alone, without times and numbers of rows. False when that cannot be or saves nothing.
+    ///
+    /// # Errors
+    /// When the block cannot be read.
+    fn load_fields_unordered(
         &self,
         _wanted: &FieldsWanted,
         _out: &mut FieldBlock,

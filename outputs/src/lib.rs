@@ -39,7 +39,6 @@ pub mod opentelemetry;
 pub mod pool;
 pub mod prometheus_exporter;
 pub mod prometheus_remote_write;
-pub mod proto;
 pub mod proxy;
 pub mod render;
 pub mod retry;

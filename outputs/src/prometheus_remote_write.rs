@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use hyper::Method;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
-use kansoku_model::histogram::{Counts, NativeHistogram, ResetHint, Span};
+use kansoku_model::protobuf as proto;
 use kansoku_model::{
     ConfigError, Labels, MetricBatch, MetricKind, OptionKind, OptionSpec, Plugin, RecordBatch,
     Settings, joined,
@@ -15,7 +15,7 @@ use kansoku_model::{
 use crate::client::{self, HttpClient};
 use crate::compress::Compression;
 use crate::http::{idempotency_key, path_of};
-use crate::{Output, OutputEnvironment, OutputPlugin, Request, SendFuture, aws, oauth2, proto};
+use crate::{Output, OutputEnvironment, OutputPlugin, Request, SendFuture, aws, oauth2};
 
 const OWN: &[OptionSpec] = &[
     OptionSpec::new(
@@ -132,66 +132,11 @@ fn write_series(out: &mut Vec<u8>, batch: &MetricBatch, added: &[(String, String
                     proto::int(out, 2, time_ms as u64);
                 }),
                 Some(histogram) => {
-                    proto::message(out, 4, |out| write_histogram(out, histogram, time_ms));
+                    proto::message(out, 4, |out| histogram.write_remote(out, time_ms));
                 }
             }
         });
     }
-}
-
-/// A `prometheus.Histogram`.
-fn write_histogram(out: &mut Vec<u8>, histogram: &NativeHistogram, time_ms: i64) {
-    let zigzag = |n: i64| ((n << 1) ^ (n >> 63)).cast_unsigned();
-    let spans = |out: &mut Vec<u8>, field, spans: &[Span]| {
-        for span in spans {
-            proto::message(out, field, |out| {
-                proto::int(out, 1, zigzag(i64::from(span.offset)));
-                proto::int(out, 2, u64::from(span.length));
-            });
-        }
-    };
-    let differences = |out: &mut Vec<u8>, field, all: &[i64]| {
-        if !all.is_empty() {
-            proto::message(out, field, |out| {
-                all.iter().for_each(|d| proto::varint(out, zigzag(*d)));
-            });
-        }
-    };
-    let counts = |out: &mut Vec<u8>, field, all: &[f64]| {
-        if !all.is_empty() {
-            proto::message(out, field, |out| {
-                all.iter()
-                    .for_each(|c| out.extend_from_slice(&c.to_le_bytes()));
-            });
-        }
-    };
-    match &histogram.counts {
-        Counts::Integer { count, .. } => proto::int(out, 1, *count),
-        Counts::Float { count, .. } => proto::double(out, 2, *count),
-    }
-    proto::double(out, 3, histogram.sum);
-    proto::int(out, 4, zigzag(i64::from(histogram.schema)));
-    proto::double(out, 5, histogram.zero_threshold);
-    match &histogram.counts {
-        Counts::Integer { zero, .. } => proto::int(out, 6, *zero),
-        Counts::Float { zero, .. } => proto::double(out, 7, *zero),
-    }
-    spans(out, 8, &histogram.negative_spans);
-    match &histogram.counts {
-        Counts::Integer { negative, .. } => differences(out, 9, negative),
-        Counts::Float { negative, .. } => counts(out, 10, negative),
-    }
-    spans(out, 11, &histogram.positive_spans);
-    match &histogram.counts {
-        Counts::Integer { positive, .. } => differences(out, 12, positive),
-        Counts::Float { positive, .. } => counts(out, 13, positive),
-    }
-    match histogram.reset_hint {
-        ResetHint::Unknown => {}
-        hint => proto::int(out, 14, u64::from(hint.number())),
-    }
-    proto::int(out, 15, time_ms.cast_unsigned());
-    counts(out, 16, &histogram.custom_bounds);
 }
 
 fn write_metadata<'a>(out: &mut Vec<u8>, batch: &'a MetricBatch, told: &mut HashSet<&'a str>) {
@@ -257,6 +202,8 @@ impl Output for RemoteWrite {
 
 #[cfg(test)]
 mod tests {
+    use kansoku_model::histogram::NativeHistogram;
+
     use super::*;
 
     #[test]

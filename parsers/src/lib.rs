@@ -5,5 +5,6 @@ pub mod config;
 pub mod journal;
 pub mod kernel;
 pub mod line;
+pub mod relabel;
 pub mod time;
 pub mod wire;

@@ -141,7 +141,7 @@ async fn check(
 /// A `HealthCheckRequest` behind gRPC's five bytes.
 fn body(service: &str) -> Vec<u8> {
     let mut message = Vec::new();
-    kansoku_outputs::proto::bytes(&mut message, 1, service.as_bytes());
+    kansoku_model::protobuf::bytes(&mut message, 1, service.as_bytes());
     let mut body = vec![0];
     body.extend_from_slice(
         &u32::try_from(message.len())

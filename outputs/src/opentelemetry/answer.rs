@@ -135,7 +135,7 @@ mod tests {
     use hyper::header::{HeaderMap, HeaderValue};
 
     use super::*;
-    use crate::proto;
+    use kansoku_model::protobuf as proto;
 
     fn answer(content_type: &'static str, body: Vec<u8>) -> Answer {
         let mut headers = HeaderMap::new();

@@ -8,8 +8,8 @@ use serde_json::Value as Tree;
 
 use super::value::{write_json, write_pair, write_text, write_text_pair, write_value};
 use crate::accessor::{Accessor, Reading};
-use crate::proto;
 use crate::render::kubernetes_json;
+use kansoku_model::protobuf as proto;
 
 /// How records become log records.
 pub struct Logs {

@@ -9,7 +9,7 @@ use kansoku_model::{Labels, MetricBatch, MetricKind, Suffix};
 
 use super::logs::write_resource;
 use super::value::write_text_pair;
-use crate::proto;
+use kansoku_model::protobuf as proto;
 
 const CUMULATIVE: u64 = 2;
 

@@ -124,9 +124,9 @@ fn histograms_are_put_together() {
     let mut out = Vec::new();
     metrics::write(&mut out, &batch, &[]);
     let mut point = Vec::new();
-    crate::proto::fixed64(&mut point, 3, 1_000_000);
-    crate::proto::fixed64(&mut point, 4, 5);
-    crate::proto::double(&mut point, 5, 7.5);
+    kansoku_model::protobuf::fixed64(&mut point, 3, 1_000_000);
+    kansoku_model::protobuf::fixed64(&mut point, 4, 5);
+    kansoku_model::protobuf::double(&mut point, 5, 7.5);
     point.extend_from_slice(&[0x32, 24]);
     [2u64, 2, 1]
         .iter()

@@ -3,8 +3,8 @@
 use kansoku_model::{LogBatch, Value};
 use serde_json::value::RawValue;
 
-use crate::proto;
 use crate::rows::Object;
+use kansoku_model::protobuf as proto;
 
 /// Appends the members of an `AnyValue`; a null or missing value has none.
 pub fn write_value(out: &mut Vec<u8>, batch: &LogBatch, value: Value) {

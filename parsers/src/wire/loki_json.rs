@@ -36,6 +36,50 @@ pub fn decode(body: &[u8], limits: &Limits) -> Result<Push, String> {
     Ok(builder.finish())
 }
 
+/// Decodes the form of before version 1: `{"streams":[{"labels":"{…}","entries":[{"ts":"…","line":"…"}]}]}`, with times as
+/// RFC 3339.
+///
+/// # Errors
+/// When it is no JSON of this shape; the text names line and column.
+pub fn decode_legacy(body: &[u8], limits: &Limits) -> Result<Push, String> {
+    #[derive(Deserialize)]
+    struct Request<'a> {
+        #[serde(borrow)]
+        streams: Vec<Stream<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Stream<'a> {
+        #[serde(borrow)]
+        labels: Text<'a>,
+        #[serde(borrow, default)]
+        entries: Vec<Entry<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Entry<'a> {
+        #[serde(borrow, alias = "timestamp")]
+        ts: Text<'a>,
+        #[serde(borrow)]
+        line: Text<'a>,
+    }
+    let wrong = |what: String| format!("couldn't parse push request: {what}");
+    let request: Request<'_> = serde_json::from_slice(body).map_err(|e| wrong(e.to_string()))?;
+    let mut builder = PushBuilder::new(limits);
+    for stream in &request.streams {
+        let labels = loki_labels::parse(&stream.labels.0);
+        let labels = labels.map_err(|e| format!("error parsing labels with error: {e}"));
+        builder.start_stream(labels, stream.entries.len());
+        for entry in &stream.entries {
+            let time: jiff::Timestamp = entry.ts.0.parse().map_err(|e| {
+                let shown: String = entry.ts.0.chars().take(40).collect();
+                wrong(format!("{shown:?} is no time: {e}"))
+            })?;
+            let time_ns = i64::try_from(time.as_nanosecond()).ok();
+            builder.entry(time_ns, entry.line.0.as_bytes(), &[]);
+        }
+    }
+    Ok(builder.finish())
+}
+
 fn labels_of(pairs: &Pairs<'_>) -> Result<Labels, String> {
     if let Some((name, _)) = pairs.0.iter().find(|(n, _)| !loki_labels::is_name(&n.0)) {
         return Err(format!(
@@ -172,6 +216,24 @@ mod tests {
         max_metadata: 128,
         window: Window::ANY,
     };
+
+    #[test]
+    fn the_old_form_is_read() {
+        let body = br#"{"streams":[{"labels":"{job=\"a\"}","entries":[
+            {"ts":"2023-11-14T22:13:20.000000001Z","line":"one"},{"ts":"2023-11-14T23:13:20+01:00","line":"two"}]},
+            {"labels":"{","entries":[{"ts":"2023-11-14T22:13:20Z","line":"bad"}]}]}"#;
+        let push = decode_legacy(body, &LIMITS).unwrap();
+        let batch = &push.batches[0];
+        assert_eq!(
+            batch.times(),
+            [1_700_000_000_000_000_001, 1_700_000_000_000_000_000]
+        );
+        assert_eq!(batch.resource.labels.to_string(), r#"{job="a"}"#);
+        assert_eq!((push.n_streams, push.refused.count), (2, 1));
+        let bad = br#"{"streams":[{"labels":"{a=\"b\"}","entries":[{"ts":"now","line":"x"}]}]}"#;
+        let error = decode_legacy(bad, &LIMITS).unwrap_err();
+        assert!(error.contains("\"now\" is no time"), "{error}");
+    }
 
     #[test]
     fn values_with_and_without_metadata() {

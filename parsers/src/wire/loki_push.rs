@@ -31,6 +31,8 @@ pub struct Push {
     /// One batch per stream that has an entry.
     pub batches: Vec<LogBatch>,
     pub n_entries: usize,
+    /// Streams that were named, with entries or without.
+    pub n_streams: usize,
     /// Bytes of the lines kept.
     pub n_line_bytes: usize,
     /// Entries that were not taken.
@@ -151,6 +153,7 @@ impl<'l> PushBuilder<'l> {
     /// are none, the stream itself as one.
     pub(super) fn start_stream(&mut self, labels: Result<Labels, String>, n_entries: usize) {
         self.end_stream();
+        self.push.n_streams += 1;
         self.stream = labels
             .and_then(|labels| self.checked(labels))
             .map(|labels| {
@@ -180,6 +183,11 @@ impl<'l> PushBuilder<'l> {
             ));
         }
         Ok(labels)
+    }
+
+    /// Counts an entry as refused.
+    pub(super) fn refuse(&mut self, reason: String) {
+        self.push.refused.add(1, || reason);
     }
 
     /// Adds an entry to the stream at hand; a time of `None` is one that does not fit.

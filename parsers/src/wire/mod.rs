@@ -19,6 +19,7 @@ pub mod prometheus_protobuf;
 pub mod prometheus_text;
 pub mod protobuf;
 pub mod records;
+pub mod remote_read;
 pub mod remote_write;
 pub mod snappy;
 pub mod syslog;

@@ -19,6 +19,7 @@ use super::{Refused, Window, WireError};
 mod histograms;
 mod symbols;
 
+pub(super) use histograms::check as check_histogram;
 pub use symbols::{decode_symbols, decode_symbols_into};
 
 /// The most characters in the labels of an exemplar, as OpenMetrics has it.

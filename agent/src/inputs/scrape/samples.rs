@@ -70,7 +70,7 @@ impl Handling {
         let mut labels = LabelSet::default();
         for (point, histogram) in page.samples() {
             self.label(&page, point, target, &mut labels);
-            if !relabel(&self.rules, &mut labels) || labels.len() == 0 {
+            if !relabel(&self.rules, &mut labels) || labels.is_empty() {
                 continue;
             }
             if let Err(why) = self.check(&labels) {

@@ -9,7 +9,7 @@ use super::super::protobuf::{Field, Message};
 const MAX_DEPTH: u32 = 64;
 
 /// The one field that is set of an `AnyValue`, with its number; `None` is an empty value.
-fn content(field: Field<'_>) -> Result<Option<(u64, Field<'_>)>, WireError> {
+pub(super) fn content(field: Field<'_>) -> Result<Option<(u64, Field<'_>)>, WireError> {
     let mut message = field.message()?;
     let mut last = None;
     while let Some(found) = message.next()? {
@@ -149,13 +149,17 @@ pub fn value<'a>(
 /// Name and displayed value of an attribute.
 pub fn attribute(field: Field<'_>) -> Result<(String, String), WireError> {
     let (key, value) = key_value(field)?;
-    let text = match value.map(content).transpose()?.flatten() {
+    Ok((key.to_owned(), shown(value)?))
+}
+
+/// The displayed value of an attribute.
+pub fn shown(value: Option<Field<'_>>) -> Result<String, WireError> {
+    Ok(match value.map(content).transpose()?.flatten() {
         Some((1, text)) => String::from_utf8_lossy(text.bytes()?.0).into_owned(),
         _ => {
             let mut text = Vec::new();
             write_json(&mut text, value, 0)?;
             String::from_utf8_lossy(&text).trim_matches('"').to_owned()
         }
-    };
-    Ok((key.to_owned(), text))
+    })
 }

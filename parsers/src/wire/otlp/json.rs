@@ -18,6 +18,8 @@ enum Kind {
     Bool,
     /// Whole numbers and enumerations, as varints.
     Int,
+    /// Whole numbers with a sign, as zigzag varints.
+    Signed,
     Fixed64,
     Double,
     Message(&'static [Entry]),
@@ -49,6 +51,7 @@ const SCOPE: &[Entry] = &[
     ("name", 1, Kind::Text),
     ("version", 2, Kind::Text),
     ("attributes", 3, Kind::Message(PAIR)),
+    ("droppedAttributesCount", 4, Kind::Int),
 ];
 const LOG: &[Entry] = &[
     ("timeUnixNano", 1, Kind::Fixed64),
@@ -56,6 +59,7 @@ const LOG: &[Entry] = &[
     ("severityText", 3, Kind::Text),
     ("body", 5, Kind::Any),
     ("attributes", 6, Kind::Message(PAIR)),
+    ("droppedAttributesCount", 7, Kind::Int),
     ("flags", 8, Kind::Int),
     ("traceId", 9, Kind::Hex),
     ("spanId", 10, Kind::Hex),
@@ -78,24 +82,51 @@ const LOGS: &[Entry] = &[(
         ),
     ]),
 )];
+const EXEMPLAR: &[Entry] = &[
+    ("timeUnixNano", 2, Kind::Fixed64),
+    ("asDouble", 3, Kind::Double),
+    ("spanId", 4, Kind::Hex),
+    ("traceId", 5, Kind::Hex),
+    ("asInt", 6, Kind::Fixed64),
+    ("filteredAttributes", 7, Kind::Message(PAIR)),
+];
 const NUMBER: &[Entry] = &[
     ("attributes", 7, Kind::Message(PAIR)),
+    ("startTimeUnixNano", 2, Kind::Fixed64),
     ("timeUnixNano", 3, Kind::Fixed64),
     ("asDouble", 4, Kind::Double),
+    ("exemplars", 5, Kind::Message(EXEMPLAR)),
     ("asInt", 6, Kind::Fixed64),
     ("flags", 8, Kind::Int),
 ];
 const HISTOGRAM: &[Entry] = &[
     ("attributes", 9, Kind::Message(PAIR)),
+    ("startTimeUnixNano", 2, Kind::Fixed64),
     ("timeUnixNano", 3, Kind::Fixed64),
     ("count", 4, Kind::Fixed64),
     ("sum", 5, Kind::Double),
     ("bucketCounts", 6, Kind::Fixed64),
     ("explicitBounds", 7, Kind::Double),
+    ("exemplars", 8, Kind::Message(EXEMPLAR)),
     ("flags", 10, Kind::Int),
+];
+const BUCKETS: &[Entry] = &[("offset", 1, Kind::Signed), ("bucketCounts", 2, Kind::Int)];
+const EXPONENTIAL: &[Entry] = &[
+    ("attributes", 1, Kind::Message(PAIR)),
+    ("startTimeUnixNano", 2, Kind::Fixed64),
+    ("timeUnixNano", 3, Kind::Fixed64),
+    ("count", 4, Kind::Fixed64),
+    ("sum", 5, Kind::Double),
+    ("scale", 6, Kind::Signed),
+    ("zeroCount", 7, Kind::Fixed64),
+    ("positive", 8, Kind::Message(BUCKETS)),
+    ("negative", 9, Kind::Message(BUCKETS)),
+    ("flags", 10, Kind::Int),
+    ("exemplars", 11, Kind::Message(EXEMPLAR)),
 ];
 const SUMMARY: &[Entry] = &[
     ("attributes", 7, Kind::Message(PAIR)),
+    ("startTimeUnixNano", 2, Kind::Fixed64),
     ("timeUnixNano", 3, Kind::Fixed64),
     ("count", 4, Kind::Fixed64),
     ("sum", 5, Kind::Double),
@@ -109,6 +140,7 @@ const SUMMARY: &[Entry] = &[
 const METRIC: &[Entry] = &[
     ("name", 1, Kind::Text),
     ("description", 2, Kind::Text),
+    ("unit", 3, Kind::Text),
     (
         "gauge",
         5,
@@ -134,7 +166,10 @@ const METRIC: &[Entry] = &[
     (
         "exponentialHistogram",
         10,
-        Kind::Message(&[("dataPoints", 1, Kind::Message(&[]))]),
+        Kind::Message(&[
+            ("dataPoints", 1, Kind::Message(EXPONENTIAL)),
+            ("aggregationTemporality", 2, Kind::Severity),
+        ]),
     ),
     (
         "summary",
@@ -154,6 +189,7 @@ const METRICS: &[Entry] = &[(
             Kind::Message(&[
                 ("scope", 1, Kind::Message(SCOPE)),
                 ("metrics", 2, Kind::Message(METRIC)),
+                ("schemaUrl", 3, Kind::Text),
             ]),
         ),
     ]),
@@ -245,6 +281,10 @@ fn write_field(
         ),
         Kind::Bool => varint(out, u64::from(value.as_bool().ok_or_else(wrong)?)),
         Kind::Int => varint(out, whole(value).ok_or_else(wrong)?),
+        Kind::Signed => {
+            let n = whole(value).ok_or_else(wrong)?.cast_signed();
+            varint(out, (n << 1 ^ n >> 63).cast_unsigned());
+        }
         Kind::Severity => varint(out, enumerated(value).ok_or_else(wrong)?),
         Kind::Fixed64 => {
             write_varint(out, number << 3 | 1);

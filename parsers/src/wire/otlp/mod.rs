@@ -7,7 +7,14 @@
 mod any;
 pub mod json;
 pub mod logs;
+pub mod loki;
 pub mod metrics;
+pub mod names;
+mod native;
+mod parts;
+mod points;
+pub mod prometheus;
+mod text;
 
 use std::sync::Arc;
 
@@ -168,6 +175,13 @@ pub fn write_response(out: &mut Vec<u8>, n_rejected: u64, reason: &str) {
     out.push(1 << 3 | 2);
     write_varint(out, partial.len() as u64);
     out.extend_from_slice(&partial);
+}
+
+/// Appends a `google.rpc.Status`: why a request failed as a whole.
+pub fn write_status(out: &mut Vec<u8>, code: u8, message: &str) {
+    out.extend_from_slice(&[1 << 3, code, 2 << 3 | 2]);
+    write_varint(out, message.len() as u64);
+    out.extend_from_slice(message.as_bytes());
 }
 
 fn write_varint(out: &mut Vec<u8>, mut n: u64) {

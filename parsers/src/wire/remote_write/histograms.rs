@@ -74,7 +74,7 @@ pub(super) fn read(mut message: Message<'_>) -> Result<Read, WireError> {
 }
 
 /// What Prometheus refuses, and why.
-pub(super) fn check(histogram: &NativeHistogram) -> Result<(), String> {
+pub(in crate::wire) fn check(histogram: &NativeHistogram) -> Result<(), String> {
     let is_custom = histogram.is_custom();
     if !is_custom && !SCHEMAS.contains(&histogram.schema) {
         return Err(format!("schema {} is not known", histogram.schema));

@@ -6,11 +6,14 @@
 
 use kansoku_model::ConfigError;
 use kansoku_model::plugin::{Setting, did_you_mean};
-use kansoku_parsers::config::yaml::tree::{Node, parse_setting};
 use md5::{Digest, Md5};
 use regex::{Captures, Regex};
 
-use super::label_set::LabelSet;
+use crate::config::yaml::tree::{Node, parse_setting};
+
+pub mod label_set;
+
+use label_set::LabelSet;
 
 const KEYS: &[&str] = &[
     "source_labels",
@@ -74,7 +77,11 @@ impl Rule {
         Self::read(&parse_setting(&setting.value, &setting.place)?)
     }
 
-    fn read(node: &Node) -> Result<Self, ConfigError> {
+    /// Reads a rule as it stands in a list of them.
+    ///
+    /// # Errors
+    /// When it is no rule that Prometheus takes.
+    pub fn read(node: &Node) -> Result<Self, ConfigError> {
         let pairs = node.checked_pairs(KEYS)?;
         let find = |key: &str| pairs.iter().find(|(name, _)| *name == key).map(|(_, n)| *n);
         let text = |key: &str, default: &str| -> Result<String, ConfigError> {
@@ -209,6 +216,26 @@ impl Rule {
     }
 }
 
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |r: &Self| {
+            let texts = (
+                r.separator.clone(),
+                r.target_label.clone(),
+                r.replacement.clone(),
+            );
+            (
+                r.action,
+                r.source_labels.clone(),
+                r.pattern.as_str().to_owned(),
+                r.modulus,
+                texts,
+            )
+        };
+        parts(self) == parts(other)
+    }
+}
+
 /// Reads all rules called `key`.
 ///
 /// # Errors
@@ -258,7 +285,8 @@ fn uppercase(text: &str) -> String {
 
 /// Go's `Regexp.Expand`: `$1`, `$name`, `${name}` and `$$`; a group that is not there is empty, a `$` with
 /// nothing behind it stays.
-pub(crate) fn expand(template: &str, groups: &Captures<'_>) -> String {
+#[must_use]
+pub fn expand(template: &str, groups: &Captures<'_>) -> String {
     let mut out = String::new();
     let mut rest = template;
     while let Some(at) = rest.find('$') {
@@ -313,7 +341,7 @@ mod tests {
     /// Cases in fixtures/relabel/cases.yaml: labels, rules, and what becomes of them.
     #[test]
     fn rules_do_what_those_of_prometheus_do() {
-        let text = include_str!("../../../../fixtures/relabel/cases.yaml");
+        let text = include_str!("../../../fixtures/relabel/cases.yaml");
         let place = Place::new("cases.yaml", 0);
         let cases = parse_setting(text, &place).expect("the cases are YAML");
         let labels = |node: &Node| -> LabelSet {

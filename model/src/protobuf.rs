@@ -48,6 +48,33 @@ pub fn fixed32(out: &mut Vec<u8>, field: u32, value: u32) {
     out.extend_from_slice(&value.to_le_bytes());
 }
 
+/// Appends a signed integer in zigzag form (`sint32`, `sint64`).
+pub fn sint(out: &mut Vec<u8>, field: u32, value: i64) {
+    int(out, field, zigzag(value));
+}
+
+/// Appends a packed field of doubles; nothing when there are none.
+pub fn doubles(out: &mut Vec<u8>, field: u32, values: &[f64]) {
+    if !values.is_empty() {
+        varint(out, u64::from(field << 3 | 2));
+        varint(out, values.len() as u64 * 8);
+        out.extend(values.iter().flat_map(|v| v.to_le_bytes()));
+    }
+}
+
+/// Appends a packed field of signed integers in zigzag form; nothing when there are none.
+pub fn sints(out: &mut Vec<u8>, field: u32, values: &[i64]) {
+    if !values.is_empty() {
+        message(out, field, |out| {
+            values.iter().for_each(|v| varint(out, zigzag(*v)));
+        });
+    }
+}
+
+fn zigzag(n: i64) -> u64 {
+    ((n << 1) ^ (n >> 63)).cast_unsigned()
+}
+
 /// Appends a message that `write` writes.
 pub fn message<T>(out: &mut Vec<u8>, field: u32, write: impl FnOnce(&mut Vec<u8>) -> T) -> T {
     varint(out, u64::from(field << 3 | 2));
@@ -79,6 +106,11 @@ mod tests {
             int(out, 4, 300);
         });
         assert_eq!(out, b"\x0a\x07\x12\x02ab\x20\xac\x02");
+        out.clear();
+        sints(&mut out, 12, &[-1, 1, 64]);
+        doubles(&mut out, 13, &[1.0]);
+        sints(&mut out, 14, &[]);
+        assert_eq!(out, b"\x62\x04\x01\x02\x80\x01\x6a\x08\0\0\0\0\0\0\xf0\x3f");
         out.clear();
         message(&mut out, 2, |out| bytes(out, 1, &[b'x'; 200]));
         assert_eq!(out[..6], [0x12, 0xcb, 0x01, 0x0a, 0xc8, 0x01]);

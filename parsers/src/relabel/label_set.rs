@@ -53,6 +53,12 @@ impl LabelSet {
         self.pairs.len()
     }
 
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.pairs.is_empty()
+    }
+
     /// Forgets all labels and keeps the memory of the list.
     pub fn clear(&mut self) {
         self.pairs.clear();
