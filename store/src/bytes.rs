@@ -4,36 +4,13 @@
 //! It knows no file and no format. The rule: reading any bytes ends in a value or in `Malformed`,
 //! never in a panic, and never allocates more than the bytes at hand justify.
 
+pub use kansoku_model::append::extend;
+
 /// Bytes that do not follow their format; the text says what was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed(pub &'static str);
 
 const SHORT: Malformed = Malformed("ends early");
-
-/// Appends a few bytes. Copies of a known length need no call, and most values are as short as that.
-#[inline]
-pub fn extend(out: &mut Vec<u8>, bytes: &[u8]) {
-    match bytes.len() {
-        0 => {}
-        1..=3 => bytes.iter().for_each(|b| out.push(*b)),
-        4..=7 => extend_overlapping::<4>(out, bytes),
-        8..=16 => extend_overlapping::<8>(out, bytes),
-        17..=32 => extend_overlapping::<16>(out, bytes),
-        _ => out.extend_from_slice(bytes),
-    }
-}
-
-/// Appends N to 2N bytes as the first N and the last N.
-#[inline]
-fn extend_overlapping<const N: usize>(out: &mut Vec<u8>, bytes: &[u8]) {
-    let (Some(first), Some(last)) = (bytes.first_chunk::<N>(), bytes.last_chunk::<N>()) else {
-        return out.extend_from_slice(bytes);
-    };
-    let end = out.len() + bytes.len();
-    out.extend_from_slice(first);
-    out.truncate(end - N);
-    out.extend_from_slice(last);
-}
 
 pub fn put_varint(out: &mut Vec<u8>, mut n: u64) {
     while n >= 0x80 {

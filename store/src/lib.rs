@@ -59,5 +59,5 @@ pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
 pub use part::PageFilters;
 pub use references::{SampleWriter, Samples, SeriesTable};
 pub use retention::RetentionRule;
-pub use snapshot::{HeadBounds, MetricMetadata, Snapshot};
+pub use snapshot::{HeadBounds, MetricMetadata, SampleBlock, Snapshot};
 pub use store::{Incoming, Store};

@@ -132,16 +132,15 @@ struct Counted<'a> {
     inner: &'a dyn LogSource,
     n_fields: &'a AtomicUsize,
     n_lines: &'a AtomicUsize,
+    n_unordered: &'a AtomicUsize,
 }
 
 impl LogSource for Counted<'_> {
     fn select(&self, wanted: &LogSelect, visit: &mut VisitBlock<'_>) -> Result<(), SelectError> {
         self.inner.select(wanted, &mut |inner| {
-            let (n_fields, n_lines) = (self.n_fields, self.n_lines);
             visit(&CountedBlock {
                 inner,
-                n_fields,
-                n_lines,
+                counts: self,
             })
         })
     }
@@ -149,8 +148,7 @@ impl LogSource for Counted<'_> {
 
 struct CountedBlock<'a> {
     inner: &'a dyn LogBlockRef,
-    n_fields: &'a AtomicUsize,
-    n_lines: &'a AtomicUsize,
+    counts: &'a Counted<'a>,
 }
 
 impl LogBlockRef for CountedBlock<'_> {
@@ -170,10 +168,25 @@ impl LogBlockRef for CountedBlock<'_> {
     ) -> Result<bool, SelectError> {
         let known = self.inner.load_fields(wanted, out)?;
         let n_lines = out.line_rows.len();
-        self.n_lines.fetch_add(n_lines, Ordering::Relaxed);
+        self.counts.n_lines.fetch_add(n_lines, Ordering::Relaxed);
         let n_fields = out.times.len() - n_lines;
-        self.n_fields.fetch_add(n_fields, Ordering::Relaxed);
+        self.counts.n_fields.fetch_add(n_fields, Ordering::Relaxed);
         Ok(known)
+    }
+    fn load_fields_unordered(
+        &self,
+        wanted: &FieldsWanted,
+        out: &mut FieldBlock,
+    ) -> Result<bool, SelectError> {
+        let known = self.inner.load_fields_unordered(wanted, out)?;
+        if known {
+            let n_rows = out.groups.iter().map(|group| group.n_rows).sum();
+            self.counts.n_unordered.fetch_add(n_rows, Ordering::Relaxed);
+        }
+        Ok(known)
+    }
+    fn totals(&self) -> Option<(u64, u64)> {
+        self.inner.totals()
     }
     fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
         self.inner.load_times(times, lens)
@@ -291,7 +304,7 @@ fn columns_of_fields_answer_as_lines_do() {
     let mut r = Random(7);
     fill(&store, &mut r);
     let snapshot = store.snapshot();
-    let (n_fields, n_lines) = (AtomicUsize::new(0), AtomicUsize::new(0));
+    let [n_fields, n_lines, n_unordered] = [const { AtomicUsize::new(0) }; 3];
     let (mut n_values, mut n_errors) = (0, 0);
     for _ in 0..250 {
         let text = query(&mut r);
@@ -304,19 +317,21 @@ fn columns_of_fields_answer_as_lines_do() {
             inner: &snapshot,
             n_fields: &n_fields,
             n_lines: &n_lines,
+            n_unordered: &n_unordered,
         };
         let found = answer(&counted, &expr, seconds, is_range);
         assert_eq!(found, expected, "{text}");
         n_errors += usize::from(found.starts_with("Err"));
         n_values += usize::from(found.contains("labels"));
     }
-    let (n_fields, n_lines) = (n_fields.into_inner(), n_lines.into_inner());
+    let [n_fields, n_lines, n_unordered] =
+        [n_fields, n_lines, n_unordered].map(AtomicUsize::into_inner);
     assert!(
         n_values > 60 && n_errors > 20,
         "{n_values} with values, {n_errors} errors"
     );
     assert!(
-        n_fields > 50_000 && n_lines > 1000,
-        "{n_fields} by fields, {n_lines} by lines"
+        n_fields > 50_000 && n_lines > 1000 && n_unordered > 10_000,
+        "{n_fields} by fields, {n_unordered} without order, {n_lines} by lines"
     );
 }

@@ -83,6 +83,48 @@ impl<'a> BitReader<'a> {
     }
 }
 
+/// Calls `each` with `n` fields of one width (0..=64).
+pub fn unpack(
+    bytes: &[u8],
+    width: u32,
+    n: usize,
+    mut each: impl FnMut(u64),
+) -> Result<(), Malformed> {
+    let w = width as usize;
+    if bytes.len() < (n * w).div_ceil(8) {
+        return Err(Malformed("bits end early"));
+    }
+    if width == 0 || width > WORD_WIDTH_MAX {
+        let mut bits = BitReader::new(bytes);
+        for _ in 0..n {
+            each(bits.take(width)?);
+        }
+        return Ok(());
+    }
+    let mask = mask(width);
+    let field = |bytes: &[u8], bit: usize| {
+        let word = bytes[bit / 8..][..8].try_into().expect("eight bytes");
+        u64::from_le_bytes(word) >> (bit % 8) & mask
+    };
+    // Those that begin where eight bytes are left.
+    let n_whole = (bytes.len().saturating_sub(7) * 8).div_ceil(w).min(n);
+    for at in 0..n_whole {
+        each(field(bytes, at * w));
+    }
+    let from = n_whole * w / 8;
+    let mut rest = [0; 16];
+    for (to, byte) in rest.iter_mut().zip(bytes.get(from..).unwrap_or_default()) {
+        *to = *byte;
+    }
+    for at in n_whole..n {
+        each(field(&rest, at * w - from * 8));
+    }
+    Ok(())
+}
+
+/// Fields up to this width lie in eight bytes, wherever in the first of them they begin.
+const WORD_WIDTH_MAX: u32 = 57;
+
 fn mask(width: u32) -> u64 {
     if width == 64 {
         u64::MAX
@@ -108,5 +150,28 @@ mod tests {
             assert_eq!(r.take(width), Ok(value(width)), "{width}");
         }
         assert!(r.take(8).is_err());
+    }
+
+    #[test]
+    fn fields_of_one_width_are_unpacked_as_they_are_taken() {
+        for width in 0..=64 {
+            for n in [0, 1, 2, 7, 8, 9, 63, 200] {
+                let values = (0..n).map(|at: u64| {
+                    let value = (at + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+                    value.rotate_left(at as u32) & mask(width)
+                });
+                let values: Vec<u64> = values.collect();
+                let mut out = Vec::new();
+                let mut w = BitWriter::new(&mut out);
+                values.iter().for_each(|value| w.put(*value, width));
+                w.finish();
+                let mut back = Vec::new();
+                unpack(&out, width, values.len(), |value| back.push(value)).unwrap();
+                assert_eq!(back, values, "{n} of {width} bits");
+                if let Some(cut) = out.len().checked_sub(1) {
+                    assert!(unpack(&out[..cut], width, values.len(), |_| ()).is_err());
+                }
+            }
+        }
     }
 }

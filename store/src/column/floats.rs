@@ -82,7 +82,10 @@ pub fn decode(r: &mut Reader<'_>, n: usize, out: &mut Vec<f64>) -> Result<(), Ma
                 .ok_or(Malformed("exponent is too large"))?;
             let mut integers = Vec::new();
             ints::decode(r, n, &mut integers)?;
-            out.extend(integers.iter().map(|&m| m as f64 / power));
+            match exponent {
+                0 => out.extend(integers.iter().map(|&m| m as f64)),
+                _ => out.extend(integers.iter().map(|&m| m as f64 / power)),
+            }
         }
         XOR => take_xor(r, n, out)?,
         PCO => {

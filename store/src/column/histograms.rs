@@ -115,31 +115,19 @@ fn put_integers(run: &[&NativeHistogram], effort: Effort, out: &mut Vec<u8>) {
     }
     ints::encode(&counts, effort, out);
     ints::encode(&zeros, effort, out);
-    let n = rows[0].len();
-    if n == 0 {
-        return;
-    }
-    let mut by_bucket = vec![BY_BUCKET];
-    let mut column = Vec::with_capacity(rows.len());
-    for bucket in 0..n {
-        column.clear();
-        column.extend(rows.iter().map(|row| row[bucket]));
-        ints::encode(&column, effort, &mut by_bucket);
-    }
-    let mut by_histogram = vec![BY_HISTOGRAM];
-    if rows.len() * n <= ROWS_MAX {
-        let mut cells = Vec::with_capacity(rows.len() * n);
+    let by_bucket = |column: &[i64], out: &mut Vec<u8>| ints::encode(column, effort, out);
+    put_buckets(&rows, by_bucket, out, |rows, out| {
+        let mut cells = Vec::with_capacity(rows.len() * rows[0].len());
         for (at, row) in rows.iter().enumerate() {
             let before = |bucket: usize| match at.checked_sub(1) {
                 Some(before) => rows[before][bucket],
                 None => bucket.checked_sub(1).map_or(0, |before| row[before]),
             };
-            cells.extend((0..n).map(|bucket| row[bucket].wrapping_sub(before(bucket))));
+            cells.extend((0..row.len()).map(|bucket| row[bucket].wrapping_sub(before(bucket))));
         }
         // Differences have no order among them.
-        ints::encode_loose(&cells, effort, &mut by_histogram);
-    }
-    put_smaller(&by_bucket, &by_histogram, out);
+        ints::encode_loose(&cells, effort, out);
+    });
 }
 
 fn put_floats(run: &[&NativeHistogram], effort: Effort, out: &mut Vec<u8>) {
@@ -160,6 +148,20 @@ fn put_floats(run: &[&NativeHistogram], effort: Effort, out: &mut Vec<u8>) {
     }
     floats::encode(&counts, effort, out);
     floats::encode(&zeros, effort, out);
+    let by_bucket = |column: &[f64], out: &mut Vec<u8>| floats::encode(column, effort, out);
+    put_buckets(&rows, by_bucket, out, |rows, out| {
+        floats::encode(&rows.concat(), effort, out);
+    });
+}
+
+/// Appends the buckets of histograms of one layout: bucket by bucket or, where that is smaller, all
+/// of a histogram together.
+fn put_buckets<T: Copy>(
+    rows: &[Vec<T>],
+    encode_bucket: impl Fn(&[T], &mut Vec<u8>),
+    out: &mut Vec<u8>,
+    encode_rows: impl FnOnce(&[Vec<T>], &mut Vec<u8>),
+) {
     let n = rows[0].len();
     if n == 0 {
         return;
@@ -169,19 +171,19 @@ fn put_floats(run: &[&NativeHistogram], effort: Effort, out: &mut Vec<u8>) {
     for bucket in 0..n {
         column.clear();
         column.extend(rows.iter().map(|row| row[bucket]));
-        floats::encode(&column, effort, &mut by_bucket);
+        encode_bucket(&column, &mut by_bucket);
     }
+    // One byte is an encoding that was not made.
     let mut by_histogram = vec![BY_HISTOGRAM];
     if rows.len() * n <= ROWS_MAX {
-        floats::encode(&rows.concat(), effort, &mut by_histogram);
+        encode_rows(rows, &mut by_histogram);
     }
-    put_smaller(&by_bucket, &by_histogram, out);
-}
-
-/// One byte is an encoding that was not made.
-fn put_smaller(by_bucket: &[u8], by_histogram: &[u8], out: &mut Vec<u8>) {
     let is_smaller = by_histogram.len() > 1 && by_histogram.len() < by_bucket.len();
-    out.extend_from_slice(if is_smaller { by_histogram } else { by_bucket });
+    out.extend_from_slice(if is_smaller {
+        &by_histogram
+    } else {
+        &by_bucket
+    });
 }
 
 fn summed(differences: &[i64]) -> impl Iterator<Item = i64> {

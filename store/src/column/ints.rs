@@ -14,7 +14,7 @@
 use pco::standalone::{simple_compress, simple_decompress_into};
 use pco::{DeltaSpec, ModeSpec};
 
-use super::bits::{BitReader, BitWriter};
+use super::bits::{self, BitWriter};
 use super::{Effort, ROWS_MAX};
 use crate::bytes::{Malformed, Reader, put_signed, put_text};
 
@@ -237,11 +237,10 @@ fn take_frame(r: &mut Reader<'_>, n: usize, mut each: impl FnMut(i64)) -> Result
     if width > 64 {
         return Err(Malformed("integers wider than 64 bits"));
     }
-    let mut bits = BitReader::new(r.take((n * width as usize).div_ceil(8))?);
-    for _ in 0..n {
-        each(min.wrapping_add(bits.take(width)? as i64));
-    }
-    Ok(())
+    let bytes = r.take((n * width as usize).div_ceil(8))?;
+    bits::unpack(bytes, width, n, |value| {
+        each(min.wrapping_add(value as i64));
+    })
 }
 
 #[cfg(test)]

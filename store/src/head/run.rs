@@ -15,6 +15,16 @@
 use crate::bytes::{Reader, put_signed};
 
 const SAME_DISTANCE: u8 = 0x80;
+/// Masks of the so many lowest bytes of a word.
+const LOWEST_BYTES: [u64; 16] = {
+    let mut masks = [u64::MAX; 16];
+    let mut n = 0;
+    while n < 8 {
+        masks[n] = (1 << (8 * n)) - 1;
+        n += 1;
+    }
+    masks
+};
 /// The most that one sample takes.
 const SAMPLE_MAX_BYTES: usize = 1 + 10 + 8;
 /// The least by which memory grows.
@@ -79,9 +89,64 @@ impl Run {
         self.bytes.is_empty()
     }
 
+    /// How many bytes the samples take.
+    pub fn n_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Of the samples that took the first `n_bytes` appends those with `from_ms <= time <= to_ms`; of a run whose times ascend
+    /// nothing behind them is looked at.
+    pub fn copy_range(
+        &self,
+        n_bytes: usize,
+        (from_ms, to_ms): (i64, i64),
+        ascends: bool,
+        (times, values): (&mut Vec<i64>, &mut Vec<f64>),
+    ) {
+        const WHOLE: &str = "samples are packed whole";
+        let bytes = &self.bytes[..n_bytes];
+        let (mut time, mut distance, mut bits, mut at) = (0i64, 0i64, 0u64, 0);
+        while let Some(&head) = bytes.get(at) {
+            at += 1;
+            if head & SAME_DISTANCE == 0 {
+                let mut r = Reader::new(&bytes[at..]);
+                distance = distance.wrapping_add(r.signed().expect(WHOLE));
+                at = bytes.len() - r.rest().len();
+            }
+            time = time.wrapping_add(distance);
+            let n = usize::from(head & 0xf);
+            // Eight bytes at once, and those away that are not of this sample, where there are eight.
+            let kept = match bytes.get(at..at + 8) {
+                Some(eight) => {
+                    let eight = u64::from_le_bytes(eight.try_into().expect("eight bytes"));
+                    eight & LOWEST_BYTES[n]
+                }
+                None => {
+                    let rest = bytes[at..at + n].iter().rev();
+                    rest.fold(0, |word, byte| word << 8 | u64::from(*byte))
+                }
+            };
+            at += n;
+            bits ^= kept << (u32::from(head >> 4 & 7) * 8);
+            if time > to_ms {
+                if ascends {
+                    break;
+                }
+            } else if time >= from_ms {
+                times.push(time);
+                values.push(f64::from_bits(bits));
+            }
+        }
+    }
+
     /// All samples in order of arrival.
     pub fn iter(&self) -> impl Iterator<Item = (i64, f64)> {
-        let mut r = Reader::new(&self.bytes);
+        self.first(self.bytes.len())
+    }
+
+    /// Those that took the first `n_bytes`.
+    pub fn first(&self, n_bytes: usize) -> impl Iterator<Item = (i64, f64)> {
+        let mut r = Reader::new(&self.bytes[..n_bytes]);
         let (mut time, mut distance, mut bits) = (0i64, 0i64, 0u64);
         std::iter::from_fn(move || {
             const WHOLE: &str = "samples are packed whole";
@@ -129,6 +194,22 @@ mod tests {
             }
             let got: Vec<_> = run.iter().map(|(t, v)| (t, v.to_bits())).collect();
             assert_eq!(got, expected, "round {round}");
+            let ascends = expected.windows(2).all(|pair| pair[0].0 < pair[1].0);
+            let n_bytes = run.n_bytes();
+            for range in [
+                (i64::MIN, i64::MAX),
+                (T0_MS + 1, T0_MS + 3_000_000),
+                (i64::MIN, T0_MS + 75_000),
+                (7, 3),
+            ] {
+                let (mut times, mut values) = (Vec::new(), Vec::new());
+                run.copy_range(n_bytes, range, ascends, (&mut times, &mut values));
+                let values = values.iter().map(|v| v.to_bits());
+                let got: Vec<_> = times.into_iter().zip(values).collect();
+                let within = |(time, _): &&(i64, u64)| (range.0..=range.1).contains(time);
+                let wanted: Vec<_> = expected.iter().filter(within).copied().collect();
+                assert_eq!(got, wanted, "round {round} {range:?}");
+            }
             assert_eq!(bytes, run.bytes.capacity());
         }
     }

@@ -200,8 +200,11 @@ impl HeadSeries {
         id
     }
 
-    /// The series that pass all matchers.
-    pub fn matching<'a>(&'a self, matchers: &'a [Matcher]) -> impl Iterator<Item = &'a OneSeries> {
+    /// The series that pass all matchers, and their numbers.
+    pub fn matching<'a>(
+        &'a self,
+        matchers: &'a [Matcher],
+    ) -> impl Iterator<Item = (u32, &'a OneSeries)> {
         let candidates = self.candidates(matchers);
         let all = if candidates.is_some() {
             0
@@ -211,8 +214,8 @@ impl HeadSeries {
         let ids = candidates.unwrap_or_default().into_iter();
         ids.map(|id| id as usize)
             .chain(0..all)
-            .map(|id| &self.series[id])
-            .filter(|s| matchers.iter().all(|m| m.matches_labels(&s.labels)))
+            .map(|id| (id as u32, &self.series[id]))
+            .filter(|(_, s)| matchers.iter().all(|m| m.matches_labels(&s.labels)))
     }
 
     /// Numbers of the series that one of the matchers leaves; `None` when none of them is of use.
@@ -310,12 +313,30 @@ impl OneSeries {
     /// The samples with `from_ms <= time <= to_ms`, tidy.
     pub fn copy_range(&self, from_ms: i64, to_ms: i64) -> SampleColumns {
         let mut samples = SampleColumns::default();
+        self.read_range((from_ms, to_ms), self.n_bytes(), &mut samples);
+        samples
+    }
+
+    /// How many bytes its samples take, without histograms and the like.
+    pub fn n_bytes(&self) -> u32 {
+        self.run.n_bytes() as u32
+    }
+
+    /// Puts the samples with `from_ms <= time <= to_ms`, tidy, into `samples`, which has none; only what was there when there
+    /// were `n_bytes`.
+    pub fn read_range(
+        &self,
+        (from_ms, to_ms): (i64, i64),
+        n_bytes: u32,
+        samples: &mut SampleColumns,
+    ) {
         if to_ms < self.min_ms || from_ms > self.max_ms {
-            return samples;
+            return;
         }
         let wanted = from_ms..=to_ms;
+        let n_bytes = n_bytes as usize;
         if let Some(more) = &self.more {
-            let all: Vec<(i64, f64)> = self.run.iter().collect();
+            let all: Vec<(i64, f64)> = self.run.first(n_bytes).collect();
             let more = more.rows(|row| wanted.contains(&all[row].0));
             for (&(time_ms, value), (histogram, start_ms)) in all.iter().zip(more) {
                 if wanted.contains(&time_ms) {
@@ -323,14 +344,13 @@ impl OneSeries {
                 }
             }
         } else {
-            let all = self.run.iter();
-            (samples.times, samples.values) =
-                all.filter(|(time_ms, _)| wanted.contains(time_ms)).unzip();
+            let columns = (&mut samples.times, &mut samples.values);
+            self.run
+                .copy_range(n_bytes, (from_ms, to_ms), self.is_tidy, columns);
         }
         if !self.is_tidy {
             samples.tidy();
         }
-        samples
     }
 
     /// The times of all samples, in order of arrival.
@@ -366,7 +386,7 @@ mod tests {
     fn all(head: &HeadSeries, matchers: &[Matcher]) -> Vec<(String, Vec<i64>, Vec<f64>)> {
         let mut got: Vec<_> = head
             .matching(matchers)
-            .map(|s| {
+            .map(|(_, s)| {
                 let all = s.copy_range(i64::MIN, i64::MAX);
                 (s.labels.to_string(), all.times, all.values)
             })

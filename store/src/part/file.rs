@@ -43,6 +43,8 @@ const SECTION_MAX_BYTES: u32 = 1 << 30;
 const SAMPLE_BYTES: usize = 640 << 10;
 /// Small pieces of a part are gathered to writes of this size.
 const WRITE_BYTES: usize = 1 << 20;
+/// Bytes of a part that may wait for the disk: an append's sync can have to wait for them.
+const UNSYNCED_MAX_BYTES: u64 = 16 << 20;
 
 /// Where a section lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -92,6 +94,8 @@ pub struct PartWriter {
     out: Output,
     pending: Vec<u8>,
     offset: u64,
+    /// Bytes that are on the disk.
+    synced: u64,
     /// One per level that may be chosen.
     compressors: Vec<zstd::bulk::Compressor<'static>>,
 }
@@ -114,6 +118,7 @@ impl PartWriter {
             out,
             pending,
             offset: HEADER_BYTES,
+            synced: 0,
             compressors,
         })
     }
@@ -168,6 +173,10 @@ impl PartWriter {
         if self.pending.len() >= WRITE_BYTES {
             self.out.write(&self.pending)?;
             self.pending.clear();
+            if self.out.len() - self.synced >= UNSYNCED_MAX_BYTES {
+                self.out.sync()?;
+                self.synced = self.out.len();
+            }
         }
         Ok(section)
     }
@@ -449,5 +458,39 @@ impl Drop for PartFile {
             // A file that cannot be removed now is removed at the next opening.
             let _ = self.shared.disk.remove(&self.entry.file_name());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::{Fault, Operation};
+    use crate::manifest::Day;
+
+    #[test]
+    fn a_large_part_goes_to_the_disk_while_it_is_written() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join(FOLDER)).unwrap();
+        let n_syncs = Arc::new(AtomicU64::new(0));
+        let seen = Arc::clone(&n_syncs);
+        let hook = move |operation, _: &std::path::Path| -> Option<Fault> {
+            seen.fetch_add(u64::from(operation == Operation::Sync), Ordering::Relaxed);
+            None
+        };
+        let disk = Disk::with_faults(dir.path(), Arc::new(hook));
+        let entry = Entry {
+            number: 1,
+            signal: Signal::Logs,
+            day: Day::One(20_000),
+            flushes: (1, 1),
+        };
+        let mut part = PartWriter::create(&disk, entry, Effort::Flush).unwrap();
+        let piece = vec![7; 3 << 20];
+        for _ in 0..11 {
+            part.put_plain(&piece).unwrap();
+        }
+        assert_eq!(n_syncs.load(Ordering::Relaxed), 1, "18 of 33 MiB");
+        part.put_plain(&piece).unwrap();
+        assert_eq!(n_syncs.load(Ordering::Relaxed), 2);
     }
 }

@@ -204,6 +204,22 @@ impl Lines {
         })
     }
 
+    /// As `read_fields`, of all `n_rows` lines in no order.
+    pub fn read_fields_unordered(
+        &self,
+        file: &PartFile,
+        n_rows: usize,
+        wanted: &FieldsWanted,
+        out: &mut FieldBlock,
+    ) -> Result<bool, StoreError> {
+        let Self::Templates { text_bytes, .. } = self else {
+            return Ok(false);
+        };
+        self.decode(file, &mut Vec::new(), |parts, _| {
+            template::decode_fields_unordered(parts, n_rows, *text_bytes, wanted, out)
+        })
+    }
+
     fn decode<T>(
         &self,
         file: &PartFile,

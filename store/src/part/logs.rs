@@ -392,6 +392,26 @@ impl LogIndex {
         page.lines.read_fields(file, &times, &search, fields, out)
     }
 
+    /// As `read_fields`, of all entries, without their times and order. False also when a field cannot be
+    /// had without them.
+    pub fn read_fields_unordered(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        fields: &FieldsWanted,
+        out: &mut FieldBlock,
+    ) -> Result<bool, StoreError> {
+        out.clear();
+        let page = &self.pages[block.page as usize];
+        let is_alone = self.blocks_of(block.page).len() == 1;
+        if !page.lines.are_templates() || !is_alone || page.metadata.is_some() {
+            return Ok(false);
+        }
+        out.line_bytes = u64::from(block.line_bytes);
+        page.lines
+            .read_fields_unordered(file, block.n_rows as usize, fields, out)
+    }
+
     /// Reads all entries of a block into `out`, which is cleared first.
     pub fn read(
         &self,

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 
 use super::file::{PartFile, Section};
-use super::samples::{SampleIndex, SeriesRow, TimesRef};
+use super::samples::{RowPlace, SampleIndex, SeriesRow, TimesRef};
 use crate::StoreError;
 use crate::bytes::{Malformed, Reader};
 use crate::column::{floats, ints, mixed};
@@ -51,6 +51,16 @@ impl<'a> SampleReader<'a> {
     pub fn read(
         &mut self,
         row: &SeriesRow,
+        range: (i64, i64),
+        out: &mut SampleColumns,
+    ) -> Result<(), StoreError> {
+        self.read_at(row.place(), range, out)
+    }
+
+    /// As `read`, of the series whose samples lie there.
+    pub fn read_at(
+        &mut self,
+        row: RowPlace,
         (from_ms, to_ms): (i64, i64),
         out: &mut SampleColumns,
     ) -> Result<(), StoreError> {

@@ -312,11 +312,25 @@ pub struct SeriesRow {
     pub n_samples: u64,
     pub min_ms: i64,
     pub max_ms: i64,
+    page: u32,
+    offset: u32,
+}
+
+/// Where the samples of a series lie in their part.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowPlace {
     pub(super) page: u32,
     pub(super) offset: u32,
 }
 
 impl SeriesRow {
+    pub fn place(&self) -> RowPlace {
+        RowPlace {
+            page: self.page,
+            offset: self.offset,
+        }
+    }
+
     pub fn touches(&self, from_ms: i64, to_ms: i64) -> bool {
         self.min_ms <= to_ms && self.max_ms >= from_ms
     }

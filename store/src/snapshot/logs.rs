@@ -229,6 +229,22 @@ impl LogBlockRef for BlockRef<'_> {
         }))
     }
 
+    fn load_fields_unordered(
+        &self,
+        fields: &FieldsWanted,
+        out: &mut FieldBlock,
+    ) -> Result<bool, SelectError> {
+        let Place::Part { part, index, block } = &self.place else {
+            return Ok(false);
+        };
+        if self.totals().is_none() || !self.needles.is_empty() || !self.automata.is_empty() {
+            return Ok(false);
+        }
+        // Damage is told where the entries are read in order.
+        let read = index.read_fields_unordered(&part.file, block, fields, out);
+        Ok(read.unwrap_or(false))
+    }
+
     fn totals(&self) -> Option<(u64, u64)> {
         let Place::Part { block, .. } = &self.place else {
             return None;

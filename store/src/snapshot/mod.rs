@@ -9,7 +9,7 @@ mod names;
 mod samples;
 mod struck;
 
-pub use names::HeadBounds;
+pub use names::{HeadBounds, SampleBlock};
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};

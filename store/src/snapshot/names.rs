@@ -30,7 +30,39 @@ pub struct HeadBounds {
     pub newest_ms: i64,
 }
 
+/// A part of samples.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampleBlock {
+    /// Its number, which grows.
+    pub number: u64,
+    /// Unix milliseconds, both included.
+    pub oldest_ms: i64,
+    pub newest_ms: i64,
+    pub n_samples: u64,
+    pub n_series: u64,
+    /// How many flushes are merged in it.
+    pub n_flushes: u64,
+}
+
 impl Snapshot {
+    /// The parts of samples, oldest first.
+    #[must_use]
+    pub fn sample_blocks(&self) -> Vec<SampleBlock> {
+        let parts = self.sample_parts(i64::MIN, i64::MAX);
+        let mut blocks: Vec<SampleBlock> = parts
+            .map(|(part, _)| SampleBlock {
+                number: part.entry().number,
+                oldest_ms: part.totals().min_time,
+                newest_ms: part.totals().max_time,
+                n_samples: part.totals().n_rows,
+                n_series: part.totals().extra,
+                n_flushes: part.entry().flushes.1 - part.entry().flushes.0 + 1,
+            })
+            .collect();
+        blocks.sort_by_key(|b| (b.oldest_ms, b.number));
+        blocks
+    }
+
     /// The bounds of the samples that are not written out yet.
     #[must_use]
     pub fn head_bounds(&self) -> HeadBounds {
@@ -228,9 +260,9 @@ impl Snapshot {
         for head in self.heads() {
             let head = head.series.read().expect(LOCK);
             for matchers in any_of {
-                for one in head
+                for (_, one) in head
                     .matching(matchers)
-                    .filter(|s| s.touches(from_ms, to_ms))
+                    .filter(|(_, s)| s.touches(from_ms, to_ms))
                 {
                     let (oldest, newest) = one.bounds();
                     let takes = |d: &&Delete| d.takes_all(&one.labels, oldest, newest);

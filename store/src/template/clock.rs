@@ -13,8 +13,9 @@
 use std::borrow::Cow;
 
 use kansoku_model::calendar::{self, date_of};
+use kansoku_model::digits::PAIRS;
 
-use super::numbers::{self, PAIRS};
+use super::numbers;
 use crate::bytes::extend;
 
 /// No time is in a year outside of these, so that nanoseconds fit 64 bits.

@@ -108,18 +108,79 @@ pub fn decode_fields(
         };
         let entry_times: Vec<i64> = rows.iter().map(|row| out.times[*row as usize]).collect();
         let taken = Taken {
-            at: &at,
-            times: &entry_times,
+            rows: Some((&at, &entry_times)),
             limit: text_bytes,
         };
-        let field = |spec: &Option<Spec<'_>>| {
-            let spec = spec.as_ref();
-            spec.map(|spec| taken.field(spec, template)).transpose()
-        };
-        let fields = specs.iter().map(field).collect::<Result<_, _>>()?;
-        out.groups.push(FieldGroup { rows, fields });
+        out.groups.push(FieldGroup {
+            n_rows: rows.len(),
+            fields: taken.fields(&specs, template)?,
+            rows,
+        });
     }
     Ok(true)
+}
+
+/// Adds fields of all `n_rows` encoded lines, in no order. False when a line or a field cannot be had
+/// so; then what was added counts for nothing.
+pub fn decode_fields_unordered(
+    parts: Parts<'_>,
+    n_rows: usize,
+    text_bytes: usize,
+    wanted: &FieldsWanted,
+    out: &mut FieldBlock,
+) -> Result<bool, Malformed> {
+    let column = layout::read(parts, n_rows, text_bytes)?;
+    let Layout::Templates(of) = &column.layout else {
+        return Ok(false);
+    };
+    if of.whole.is_some() {
+        return Ok(false);
+    }
+    let names = Names(&wanted.names);
+    let taken = Taken {
+        rows: None,
+        limit: text_bytes,
+    };
+    for template in &of.templates {
+        let Some(specs) = specs(template, &wanted.of, &names)? else {
+            return Ok(false);
+        };
+        let mut slots = specs.iter().flatten().flat_map(|spec| &spec.items);
+        if slots.any(|item| matches!(item, Item::Slot(at) if has_times(&template.columns[*at]))) {
+            return Ok(false);
+        }
+        out.groups.push(FieldGroup {
+            n_rows: template.n_rows,
+            fields: taken.fields(&specs, template)?,
+            rows: Vec::new(),
+        });
+    }
+    Ok(true)
+}
+
+/// Whether a value of the column needs the time of its entry.
+fn has_times(column: &Column<'_>) -> bool {
+    match &column.layout {
+        Layout::Times { .. } => true,
+        Layout::Templates(of) => {
+            let mut columns = of.templates.iter().flat_map(|t| &t.columns);
+            columns.any(has_times) || of.whole.as_deref().is_some_and(has_times)
+        }
+        _ => false,
+    }
+}
+
+/// What the wanted fields of the template's lines are made of; `None` in doubt.
+fn specs<'a>(
+    template: &'a Template<'a>,
+    of: &Extraction,
+    names: &Names<'_>,
+) -> Result<Option<Vec<Option<Spec<'a>>>>, Malformed> {
+    match of {
+        Extraction::Json => json::read(template, names),
+        Extraction::Logfmt => logfmt::read(template, names),
+        Extraction::Pattern(pattern) => pattern::read(template, pattern, names),
+    }
 }
 
 /// A plan for each template that some line is of.
@@ -137,12 +198,7 @@ fn plans<'a>(
             plans.push(None);
             continue;
         }
-        let specs = match &wanted.of {
-            Extraction::Json => json::read(template, &names)?,
-            Extraction::Logfmt => logfmt::read(template, &names)?,
-            Extraction::Pattern(pattern) => pattern::read(template, pattern, &names)?,
-        };
-        plans.push(Some(match specs {
+        plans.push(Some(match specs(template, &wanted.of, &names)? {
             Some(specs) => Plan::Fields {
                 specs,
                 rows: Vec::new(),

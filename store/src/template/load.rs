@@ -6,12 +6,13 @@ use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
+use kansoku_model::digits::{put_decimal, put_integer};
 use kansoku_model::{AnyOf, LineAutomaton};
 
 use super::layout::{self, Column, Layout, Templates};
 use super::packed::Plan;
 use super::search::{self, Rows};
-use super::{DAMAGED, Parts, clock, matching, numbers};
+use super::{DAMAGED, Parts, clock, matching};
 use crate::bytes::{Malformed, Reader, extend};
 use crate::column::ints;
 
@@ -350,13 +351,13 @@ impl<'a> Values<'a> {
     pub fn put(&self, row: usize, entry_ns: i64, out: &mut Vec<u8>) -> Result<(), Malformed> {
         match self {
             Self::Constant(value) => extend(out, value),
-            Self::Integers { width, values } => numbers::put_integer(out, values[row], *width),
+            Self::Integers { width, values } => put_integer(out, values[row], *width),
             Self::Decimals {
                 width,
                 scales,
                 mantissas,
             } => {
-                if !numbers::put_decimal(out, mantissas[row], scales[row], *width) {
+                if !put_decimal(out, mantissas[row], scales[row], *width) {
                     return Err(Malformed("decimal without a point"));
                 }
             }

@@ -3,24 +3,11 @@
 //! A column has one width: shorter numbers are filled with zeros in front, so that counters like
 //! `00000042` are integers too. A decimal is an integer with the place of its point.
 
-use crate::bytes::extend;
-
-/// The numbers below 100 as two digits.
-pub const PAIRS: [[u8; 2]; 100] = {
-    let mut pairs = [[0; 2]; 100];
-    let mut n = 0;
-    while n < 100 {
-        pairs[n] = [b'0' + (n / 10) as u8, b'0' + (n % 10) as u8];
-        n += 1;
-    }
-    pairs
-};
+use kansoku_model::digits::DIGITS_MAX;
 
 /// What integers and decimals are made of.
 pub const INTEGER_BYTES: &[u8] = b"0123456789-";
 pub const DECIMAL_BYTES: &[u8] = b"0123456789-.";
-/// The most digits of a number, so that it fits an i64.
-const DIGITS_MAX: usize = 18;
 
 /// Reads a column of integers: the values and the width.
 pub fn integers<'a>(texts: impl Iterator<Item = &'a [u8]> + Clone) -> Option<(Vec<i64>, usize)> {
@@ -107,49 +94,10 @@ impl Width {
     }
 }
 
-/// Prints an integer.
-pub fn put_integer(out: &mut Vec<u8>, value: i64, width: usize) {
-    let mut digits = [b'0'; 20];
-    let mut at = digits.len();
-    let mut rest = value.unsigned_abs();
-    while rest >= 100 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[(rest % 100) as usize]);
-        rest /= 100;
-    }
-    if rest > 0 {
-        at -= 2;
-        digits[at..at + 2].copy_from_slice(&PAIRS[rest as usize]);
-        at += usize::from(rest < 10);
-    }
-    let at = at.min(digits.len() - width.clamp(1, DIGITS_MAX));
-    if value < 0 {
-        out.push(b'-');
-    }
-    extend(out, &digits[at..]);
-}
-
-/// Prints a decimal. False when no decimal has such a scale.
-pub fn put_decimal(out: &mut Vec<u8>, mantissa: i64, scale: i64, width: usize) -> bool {
-    let Some(power) = u32::try_from(scale)
-        .ok()
-        .filter(|s| *s > 0)
-        .and_then(|s| 10i64.checked_pow(s))
-    else {
-        return false;
-    };
-    if mantissa < 0 {
-        out.push(b'-');
-    }
-    let magnitude = mantissa.unsigned_abs();
-    put_integer(out, (magnitude / power as u64) as i64, width);
-    out.push(b'.');
-    put_integer(out, (magnitude % power as u64) as i64, scale as usize);
-    true
-}
-
 #[cfg(test)]
 mod tests {
+    use kansoku_model::digits::{put_decimal, put_integer};
+
     use super::*;
 
     fn integer_column(texts: &[&str]) -> bool {

@@ -1,6 +1,7 @@
 //! Appends, maintenance and queries at once: counts only grow, and end exact.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::Duration;
 
 use super::{assert_same, entries, open, series, wanted};
@@ -147,29 +148,57 @@ fn many_callers_share_few_syncs() {
 
 #[test]
 fn new_series_by_reference_and_the_count_of_active_ones_do_not_wait_for_each_other() {
-    const WRITERS: u64 = 4;
-    const REQUESTS: u64 = 150;
-    const SERIES: u64 = 200;
+    const WRITERS: u64 = 3;
+    const REQUESTS: u64 = 300;
+    const SERIES: u64 = 20;
     let dir = tempfile::tempdir().unwrap();
-    let (store, _) = Store::open(Options::new(dir.path())).unwrap();
+    let roomy = Options {
+        memory_limit_bytes: 1 << 30,
+        ..Options::new(dir.path())
+    };
+    let (store, _) = Store::open(roomy).unwrap();
+    let is_done = AtomicBool::new(false);
+    let labels = |id: &str| Labels::from_pairs([("__name__", "m"), ("id", id)]);
     std::thread::scope(|scope| {
-        let store = &store;
-        for writer in 0..WRITERS {
-            scope.spawn(move || {
+        let (store, is_done) = (&store, &is_done);
+        let write = |writer| {
+            move || {
                 for request in 0..REQUESTS {
                     let table = store.series();
                     let mut samples = SampleWriter::new(&table);
                     for i in 0..SERIES {
                         let id = format!("{writer} {request} {i}");
-                        let labels = Labels::from_pairs([("__name__", "m"), ("id", &id)]);
-                        let series = samples.define(id.as_bytes(), labels).expect("room for it");
-                        samples.push(series, T0_MS, 1.0);
+                        let series = samples.define(id.as_bytes(), labels(&id));
+                        samples.push(series.expect("room for it"), T0_MS, 1.0);
                     }
                     let samples = samples.finish();
                     store.append(vec![Incoming::Samples(samples)]).unwrap();
                 }
+            }
+        };
+        let writers: Vec<_> = (0..WRITERS)
+            .map(|writer| scope.spawn(write(writer)))
+            .collect();
+        // Who only defines series keeps the table and the count busy while others append.
+        for definer in 0..2 {
+            scope.spawn(move || {
+                let mut n = 0;
+                while !is_done.load(Ordering::SeqCst) {
+                    let table = store.series();
+                    let mut samples = SampleWriter::new(&table);
+                    for i in 0..SERIES {
+                        let id = format!("defined {definer} {} {i}", n % 5000);
+                        if samples.define(id.as_bytes(), labels(&id)).is_none() {
+                            break;
+                        }
+                    }
+                    n += 1;
+                }
             });
         }
+        let ends: Vec<_> = writers.into_iter().map(ScopedJoinHandle::join).collect();
+        is_done.store(true, Ordering::SeqCst);
+        assert!(ends.iter().all(Result::is_ok));
     });
     assert_eq!(count_samples(&store), WRITERS * REQUESTS * SERIES);
 }

@@ -223,18 +223,23 @@ fn retention_makes_room_on_a_full_disk() {
     );
 }
 
-#[test]
-fn rules_reach_what_is_not_written_out() {
-    let dir = tempfile::tempdir().unwrap();
+/// A store that keeps lines of `dev` and samples of `m` for two days.
+fn two_days_of_some(path: &Path) -> Options {
     let rule = |name: &str, value: &str| RetentionRule {
         name: value.into(),
         matchers: vec![Matcher::equal(name, value)],
         period_ms: 2 * DAY_MS,
     };
-    let ruled = Options {
+    Options {
         retention_rules: vec![rule("app", "dev"), rule("__name__", "m")],
-        ..options(dir.path())
-    };
+        ..options(path)
+    }
+}
+
+#[test]
+fn rules_reach_what_is_not_written_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let ruled = two_days_of_some(dir.path());
     let (store, _) = Store::open(ruled).unwrap();
     for day in 0..4 {
         for app in ["dev", "a"] {
@@ -279,15 +284,7 @@ fn rules_reach_what_is_not_written_out() {
 #[test]
 fn rules_take_some_labels_earlier() {
     let dir = tempfile::tempdir().unwrap();
-    let rule = |name: &str, value: &str| RetentionRule {
-        name: value.into(),
-        matchers: vec![Matcher::equal(name, value)],
-        period_ms: 2 * DAY_MS,
-    };
-    let ruled = Options {
-        retention_rules: vec![rule("app", "dev"), rule("__name__", "m")],
-        ..options(dir.path())
-    };
+    let ruled = two_days_of_some(dir.path());
     let (store, _) = Store::open(ruled).unwrap();
     days(&store, 5);
     let n_lines = |app: &str| {

@@ -9,10 +9,9 @@ use crate::template::load::Values;
 
 /// Which lines of a template are taken.
 pub struct Taken<'a> {
-    /// Their numbers among the lines of the template, ascending.
-    pub at: &'a [u32],
-    /// Of the entry of each.
-    pub times: &'a [i64],
+    /// Their numbers among the lines of the template, ascending, and the time of the entry of each; all
+    /// lines when there are none, and no column needs a time.
+    pub rows: Option<(&'a [u32], &'a [i64])>,
     /// How long the text of a field may become.
     pub limit: usize,
 }
@@ -20,13 +19,28 @@ pub struct Taken<'a> {
 impl Taken<'_> {
     /// Their values of a column.
     fn of(&self, all: Vec<i64>) -> Vec<i64> {
-        if self.at.len() == all.len() {
-            return all;
+        match self.rows {
+            Some((at, _)) if at.len() < all.len() => {
+                at.iter().map(|at| all[*at as usize]).collect()
+            }
+            _ => all,
         }
-        self.at.iter().map(|at| all[*at as usize]).collect()
     }
 
-    pub fn field(&self, spec: &Spec<'_>, template: &Template<'_>) -> Result<Field, Malformed> {
+    /// The fields that are wanted.
+    pub fn fields(
+        &self,
+        specs: &[Option<Spec<'_>>],
+        template: &Template<'_>,
+    ) -> Result<Vec<Option<Field>>, Malformed> {
+        let field = |spec: &Option<Spec<'_>>| {
+            let spec = spec.as_ref();
+            spec.map(|spec| self.field(spec, template)).transpose()
+        };
+        specs.iter().map(field).collect()
+    }
+
+    fn field(&self, spec: &Spec<'_>, template: &Template<'_>) -> Result<Field, Malformed> {
         let is_empty = |item: &&Item<'_>| matches!(item, Item::Text(text) if text.is_empty());
         let items: Vec<Item<'_>> = spec
             .items
@@ -76,7 +90,10 @@ impl Taken<'_> {
                     codes: codes.into_iter().map(|code| code as u32).collect(),
                 }
             }
-            values => FieldValues::Each(self.texts(|at, time, out| values.put(at, time, out))?),
+            values => {
+                let put = |at, time, out: &mut Vec<u8>| values.put(at, time, out);
+                FieldValues::Each(self.texts(column.n_rows, put)?)
+            }
         })
     }
 
@@ -105,21 +122,29 @@ impl Taken<'_> {
                 .iter()
                 .try_for_each(|values| values.put(at, time, out))
         };
-        Ok(FieldValues::Each(self.texts(put)?))
+        Ok(FieldValues::Each(self.texts(template.n_rows, put)?))
     }
 
     fn texts(
         &self,
+        n_rows: usize,
         put: impl Fn(usize, i64, &mut Vec<u8>) -> Result<(), Malformed>,
     ) -> Result<Texts, Malformed> {
         let mut texts = Texts::default();
-        texts.ends.reserve(self.at.len());
-        for (at, time) in self.at.iter().zip(self.times) {
-            put(*at as usize, *time, &mut texts.bytes)?;
+        let mut add = |at: usize, time: i64| {
+            put(at, time, &mut texts.bytes)?;
             if texts.bytes.len() > self.limit {
                 return Err(Malformed("lines are longer than promised"));
             }
             texts.end();
+            Ok(())
+        };
+        match self.rows {
+            Some((at, times)) => {
+                let mut rows = at.iter().zip(times);
+                rows.try_for_each(|(at, time)| add(*at as usize, *time))?;
+            }
+            None => (0..n_rows).try_for_each(|at| add(at, 0))?,
         }
         Ok(texts)
     }
