@@ -7,3 +7,4 @@ pub mod logql;
 pub mod number;
 pub mod promql;
 mod relabel;
+pub mod template;

@@ -5,6 +5,8 @@
 
 use std::fmt::Write as _;
 
+use kansoku_model::digits::put_integer;
+
 /// Splits a finite, non-zero, positive number into its shortest decimal digits and the power of
 /// ten of the first digit.
 fn shortest_digits(value: f64) -> (String, i32) {
@@ -80,6 +82,24 @@ pub fn format_sample(value: f64) -> String {
         format_f(value)
     }
 }
+
+/// Appends what [`format_sample`] gives.
+pub fn put_sample(out: &mut Vec<u8>, value: f64) {
+    let magnitude = value.abs();
+    if magnitude < EXACT && value.trunc() == value && !(value == 0.0 && value.is_sign_negative()) {
+        put_integer(out, value as i64, 1);
+    } else if (1e-5..EXACT).contains(&magnitude) {
+        // The shortest digits without an exponent, as Go's are; here they always have a point.
+        let mut digits = ryu::Buffer::new();
+        let text = digits.format_finite(value);
+        out.extend_from_slice(text.strip_suffix(".0").unwrap_or(text).as_bytes());
+    } else {
+        out.extend_from_slice(format_sample(value).as_bytes());
+    }
+}
+
+/// Whole numbers below this are written digit by digit.
+const EXACT: f64 = 1e15;
 
 /// Reads a float as Go's `strconv.ParseFloat` does, with `Inf` and `NaN` in any case, hexadecimal
 /// integers, and underscores between digits.
@@ -211,6 +231,38 @@ pub fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn samples_are_appended_as_they_are_formatted() {
+        let mut bits = 88_172_645_463_325_252u64;
+        let edges = [
+            0.0, -0.0, 1e-7, 1e-6, 1e-5, 9.99e-6, 1e15, 1e16, 1e20, 1e21, 1e22, 0.1, -2.5,
+        ];
+        let special = [
+            f64::NAN,
+            f64::INFINITY,
+            f64::NEG_INFINITY,
+            f64::MIN_POSITIVE,
+            f64::MAX,
+        ];
+        let mut all = [&edges[..], &special[..]].concat();
+        for round in 0..20_000 {
+            bits ^= bits << 13;
+            bits ^= bits >> 7;
+            bits ^= bits << 17;
+            all.push(match round % 4 {
+                0 => f64::from_bits(bits),
+                1 => (bits % 1_000_000) as f64 / 1000.0,
+                2 => (bits >> 10) as f64,
+                _ => -1.0 / (bits % 1_000_000) as f64,
+            });
+        }
+        for value in all {
+            let mut out = Vec::new();
+            put_sample(&mut out, value);
+            assert_eq!(String::from_utf8(out).unwrap(), format_sample(value));
+        }
+    }
 
     #[test]
     fn floats_print_as_go_prints_them() {

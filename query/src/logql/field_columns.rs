@@ -99,6 +99,14 @@ impl PerRow<Outcome> {
     pub fn then(self, next: &Self) -> Self {
         self.with(next, Outcome::then)
     }
+
+    /// Whether this becomes of some.
+    pub fn any(&self, outcome: Outcome) -> bool {
+        match self {
+            Self::All(all) => *all == outcome,
+            Self::Each(each) => each.contains(&outcome),
+        }
+    }
 }
 
 /// The entries of a group with what they are looked at for.

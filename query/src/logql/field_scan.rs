@@ -4,8 +4,8 @@
 //! taken in order of time, as they are when their lines are read. So sums come out the same to the
 //! last bit, and series in the same order.
 
-use kansoku_model::FieldBlock;
 use kansoku_model::select::LogBlockRef;
+use kansoku_model::{FieldBlock, FieldsWanted, Labels};
 
 use super::engine::Watch;
 use super::error::QueryError;
@@ -38,6 +38,22 @@ struct Verdicts {
     doubted: Vec<(u32, usize, usize)>,
 }
 
+/// The groups of a block with what they are looked at for.
+fn columns<'a>(
+    (wanted, skips_empty): &'a (FieldsWanted, bool),
+    block: &'a FieldBlock,
+    stream: &'a Labels,
+) -> Vec<GroupColumns<'a>> {
+    let groups = block.groups.iter();
+    let columns = groups.map(|group| GroupColumns {
+        group,
+        names: &wanted.names,
+        stream,
+        skips_empty: *skips_empty,
+    });
+    columns.collect()
+}
+
 impl Scan<'_> {
     /// Takes a block's entries by their fields.
     pub fn take_fields(
@@ -48,19 +64,10 @@ impl Scan<'_> {
     ) -> Result<(), QueryError> {
         self.statistics.entries_read += block.times.len() as u64;
         self.statistics.bytes_read += block.line_bytes;
-        let Some((wanted, skips_empty)) = self.fields else {
+        let Some(fields) = self.fields else {
             return Ok(());
         };
-        let columns: Vec<GroupColumns<'_>> = block
-            .groups
-            .iter()
-            .map(|group| GroupColumns {
-                group,
-                names: &wanted.names,
-                stream: block_ref.labels(),
-                skips_empty: *skips_empty,
-            })
-            .collect();
+        let columns = columns(fields, block, block_ref.labels());
         watch.check()?;
         let mut verdicts = self.verdicts(block, &columns);
         verdicts.doubted.sort_unstable();
@@ -110,6 +117,63 @@ impl Scan<'_> {
         Ok(())
     }
 
+    /// Counts a block's entries by their fields, all for the same steps. False when a stage has to look
+    /// at one of them; then nothing was counted.
+    pub fn count_fields(
+        &mut self,
+        block: &FieldBlock,
+        block_ref: &dyn LogBlockRef,
+        steps: (usize, usize),
+    ) -> Result<bool, QueryError> {
+        let Some(fields) = self.fields else {
+            return Ok(false);
+        };
+        let columns = columns(fields, block, block_ref.labels());
+        let mut counts: Vec<(usize, usize, i64)> = Vec::new();
+        for (group, columns) in columns.iter().enumerate() {
+            let outcomes = columns.passing(self.pipeline.field_filters());
+            if outcomes == PerRow::All(Outcome::Fail) {
+                continue;
+            }
+            if outcomes.any(Outcome::Doubt) {
+                return Ok(false);
+            }
+            let keys = columns.keys(self.group_names());
+            // Per key one of its entries and how many there are.
+            let mut of_keys: Vec<(usize, i64)> = Vec::new();
+            for row in 0..columns.group.n_rows {
+                if outcomes.get(row) == Outcome::Pass {
+                    let key = keys.get(row) as usize;
+                    if key >= of_keys.len() {
+                        of_keys.resize(key + 1, (row, 0));
+                    }
+                    let of_key = &mut of_keys[key];
+                    *of_key = (row, of_key.1 + 1);
+                }
+            }
+            let of_keys = of_keys.into_iter().filter(|(_, n)| *n > 0);
+            counts.extend(of_keys.map(|(row, n)| (group, row, n)));
+        }
+        let mut record = Record::new(block_ref.labels());
+        record.labels.want_only(self.pipeline.wanted());
+        let (oldest_ns, _) = block_ref.time_range_ns();
+        for (group, row, n) in counts {
+            columns[group].fill(&mut record, oldest_ns, row);
+            let series = self.series_of(&record)?;
+            self.statistics.entries_passed += n as u64;
+            self.add_total(series, steps, n, 0);
+        }
+        let n_rows = block.groups.iter().map(|group| group.n_rows as u64);
+        self.statistics.entries_read += n_rows.sum::<u64>();
+        self.statistics.bytes_read += block.line_bytes;
+        Ok(true)
+    }
+
+    /// The labels by which entries are told apart.
+    fn group_names(&self) -> &[String] {
+        self.grouping.map_or(&[][..], |grouping| &grouping.names)
+    }
+
     fn verdicts(&self, block: &FieldBlock, columns: &[GroupColumns<'_>]) -> Verdicts {
         let n = block.times.len();
         let mut verdicts = Verdicts {
@@ -141,8 +205,7 @@ impl Scan<'_> {
         if outcomes == PerRow::All(Outcome::Fail) {
             return;
         }
-        let names = self.grouping.map_or(&[][..], |grouping| &grouping.names);
-        let keys = columns.keys(names);
+        let keys = columns.keys(self.group_names());
         // Number of a key in `keyed`.
         let mut numbers: Vec<u32> = Vec::new();
         for (at, row) in columns.group.rows.iter().enumerate() {

@@ -8,6 +8,7 @@ use std::io::Write;
 
 use kansoku_model::Labels;
 use kansoku_model::json::write_str;
+use serde_json::{Map, Value, json};
 
 use super::output::{Entry, Instant, InstantValue, Matrix, Statistics, Stream, Streams};
 
@@ -193,38 +194,120 @@ fn write_end(out: &mut Vec<u8>, statistics: &Statistics, exec_seconds: f64) {
     write_statistics(out, statistics, exec_seconds);
 }
 
+/// In the shape of Loki's `stats.Result`: clients read single numbers out of it and mind a missing object. What this
+/// store has no part for (ingesters, caches, an index of chunks) is 0.
 fn write_statistics(out: &mut Vec<u8>, statistics: &Statistics, exec_seconds: f64) {
-    let per_second = |n: u64| {
-        if exec_seconds > 0.0 {
-            (n as f64 / exec_seconds) as u64
-        } else {
-            0
-        }
+    let seconds = match exec_seconds.is_finite() {
+        true => exec_seconds,
+        false => 0.0,
     };
-    let _ = write!(
-        out,
-        concat!(
-            r#","stats":{{"summary":{{"bytesProcessedPerSecond":{},"linesProcessedPerSecond":{},"#,
-            r#""totalBytesProcessed":{},"totalLinesProcessed":{},"execTime":{},"queueTime":0,"#,
-            r#""subqueries":0,"totalEntriesReturned":{},"splits":0,"shards":0,"#,
-            r#""totalPostFilterLines":{},"totalStructuredMetadataBytesProcessed":{}}},"#,
-            r#""querier":{{"store":{{"totalChunksRef":{},"totalChunksDownloaded":{}}}}}}}}}"#
-        ),
-        per_second(statistics.bytes_read),
-        per_second(statistics.entries_read),
-        statistics.bytes_read,
-        statistics.entries_read,
-        if exec_seconds.is_finite() {
-            exec_seconds
-        } else {
-            0.0
+    let per_second = |n: u64| match seconds > 0.0 {
+        true => (n as f64 / seconds) as u64,
+        false => 0,
+    };
+    let s = statistics;
+    let stats = json!({
+        "summary": {
+            "bytesProcessedPerSecond": per_second(s.bytes_read),
+            "linesProcessedPerSecond": per_second(s.entries_read),
+            "totalBytesProcessed": s.bytes_read,
+            "totalLinesProcessed": s.entries_read,
+            "execTime": seconds,
+            "queueTime": 0,
+            "subqueries": 0,
+            "totalEntriesReturned": s.entries_returned,
+            "splits": 0,
+            "shards": 0,
+            "totalPostFilterLines": s.entries_passed,
+            "totalStructuredMetadataBytesProcessed": s.metadata_bytes_read,
         },
-        statistics.entries_returned,
-        statistics.entries_passed,
-        statistics.metadata_bytes_read,
-        statistics.blocks_read,
-        statistics.blocks_read,
-    );
+        "querier": {"store": store(s), "querierExecTime": seconds},
+        "ingester": {
+            "totalReached": 0,
+            "totalChunksMatched": 0,
+            "totalBatches": 0,
+            "totalLinesSent": 0,
+            "store": store(&Statistics::default()),
+        },
+        "cache": CACHES.iter().map(|name| ((*name).to_owned(), cache())).collect::<Map<_, _>>(),
+        "index": {
+            "totalChunks": 0,
+            "postFilterChunks": 0,
+            "shardsDuration": 0,
+            "usedBloomFilters": false,
+            "totalStreams": 0,
+            "chunkRefsLookupTime": 0,
+            "bloomFilterTime": 0,
+        },
+    });
+    let _ = write!(out, r#","stats":{stats}}}"#);
+}
+
+/// Loki's caches.
+const CACHES: [&str; 10] = [
+    "chunk",
+    "index",
+    "result",
+    "statsResult",
+    "volumeResult",
+    "seriesResult",
+    "labelResult",
+    "instantMetricResult",
+    "logResult",
+    "taskResult",
+];
+
+fn cache() -> Value {
+    json!({
+        "entriesFound": 0,
+        "entriesRequested": 0,
+        "entriesStored": 0,
+        "bytesReceived": 0,
+        "bytesSent": 0,
+        "requests": 0,
+        "downloadTime": 0,
+        "queryLengthServed": 0,
+    })
+}
+
+fn store(s: &Statistics) -> Value {
+    json!({
+        "totalChunksRef": s.blocks_read,
+        "totalChunksDownloaded": s.blocks_read,
+        "chunksDownloadTime": 0,
+        "queryReferencedStructuredMetadata": s.metadata_bytes_read > 0,
+        "queryUsedV2Engine": false,
+        "chunk": {
+            "headChunkBytes": 0,
+            "headChunkLines": 0,
+            "decompressedBytes": s.bytes_read,
+            "decompressedLines": s.entries_read,
+            "compressedBytes": 0,
+            "totalDuplicates": 0,
+            "postFilterLines": s.entries_passed,
+            "headChunkStructuredMetadataBytes": 0,
+            "decompressedStructuredMetadataBytes": s.metadata_bytes_read,
+        },
+        "chunkRefsFetchTime": 0,
+        "congestionControlLatency": 0,
+        "pipelineWrapperFilteredLines": 0,
+        "dataobj": {
+            "prePredicateDecompressedRows": 0,
+            "prePredicateDecompressedBytes": 0,
+            "prePredicateDecompressedStructuredMetadataBytes": 0,
+            "postPredicateRows": 0,
+            "postPredicateDecompressedBytes": 0,
+            "postPredicateStructuredMetadataBytes": 0,
+            "postFilterRows": 0,
+            "pagesScanned": 0,
+            "pagesDownloaded": 0,
+            "pagesDownloadedBytes": 0,
+            "pageBatches": 0,
+            "totalRowsAvailable": 0,
+            "totalPageDownloadTime": 0,
+            "wireBytesTransferred": 0,
+        },
+    })
 }
 
 fn separated<T>(out: &mut Vec<u8>, items: &[T], mut write: impl FnMut(&mut Vec<u8>, &T)) {

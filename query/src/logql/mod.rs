@@ -12,13 +12,13 @@ mod error;
 mod field_columns;
 mod field_scan;
 pub mod json;
-mod lexer;
+pub(crate) mod lexer;
 mod log_query;
 mod metric_parser;
 mod metric_query;
 pub mod output;
 mod parser;
-mod pattern_syntax;
+pub(crate) mod pattern_syntax;
 pub mod patterns;
 mod pipeline;
 mod pretty;
@@ -29,7 +29,7 @@ mod required;
 pub mod stages;
 mod table;
 mod template;
-mod units;
+pub(crate) mod units;
 
 #[cfg(test)]
 mod tests;

@@ -150,6 +150,13 @@ impl Scan<'_> {
         }
         if let Some((wanted, _)) = self.fields {
             let mut block = std::mem::take(&mut self.field_block);
+            if let Some(steps) = self.steps_of_all_counted(block_ref) {
+                let is_known = block_ref.load_fields_unordered(wanted, &mut block)?;
+                if is_known && self.count_fields(&block, block_ref, steps)? {
+                    self.field_block = block;
+                    return Ok(ControlFlow::Continue(()));
+                }
+            }
             let visited = match block_ref.load_fields(wanted, &mut block) {
                 Ok(true) => Some(self.take_fields(&block, block_ref, watch)),
                 Ok(false) => None,
@@ -214,6 +221,14 @@ impl Scan<'_> {
             self.add(series, at, *time_ns, 1.0, *len as usize)?;
         }
         Ok(())
+    }
+
+    /// The steps that all entries of a block count for, when counting them is all there is to do.
+    fn steps_of_all_counted(&mut self, block_ref: &dyn LogBlockRef) -> Option<(usize, usize)> {
+        let only_counts = matches!(self.body, Body::Total(_) | Body::Absent)
+            && self.expr.unwrap.is_none()
+            && block_ref.totals().is_some();
+        only_counts.then(|| self.steps_of_all(block_ref)).flatten()
     }
 
     /// The steps that all entries of a block count for, when they are the same.
@@ -388,7 +403,7 @@ impl Scan<'_> {
         Ok(())
     }
 
-    fn add_total(
+    pub fn add_total(
         &mut self,
         series: usize,
         (first, last): (usize, usize),
@@ -403,8 +418,12 @@ impl Scan<'_> {
         }
     }
 
-    fn finish(self) -> Table {
+    fn finish(mut self) -> Table {
         let range_seconds = self.expr.range_ns as f64 / 1e9;
+        // Entries that are only counted do not come in order of time.
+        if matches!(self.body, Body::Total(_)) {
+            self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
+        }
         if matches!(self.body, Body::Absent) {
             return self.finish_absent();
         }

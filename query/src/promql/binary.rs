@@ -2,7 +2,6 @@
 //!
 //! Matching is worked out once for all steps; only duplicates are looked for step by step.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::Labels;
@@ -11,6 +10,7 @@ use kansoku_model::labels::METRIC_NAME;
 use super::ast::{Binary, BinaryOp, Cardinality, Matching};
 use super::error::QueryError;
 use super::evaluate::{Evaluator, SAME_LABELSET};
+use super::label_groups::LabelGroups;
 use super::native::{FloatHistogram, ResetHint};
 use super::notes;
 use super::value::{ABSENT, Column, Grid, Point, Value, is_absent};
@@ -265,11 +265,12 @@ fn vector_scalar(
 
 /// The labels that decide which series meet.
 fn signature(matching: &Matching, labels: &Labels) -> Labels {
-    if matching.on {
-        labels.filtered(|name| matching.labels.iter().any(|l| l == name))
-    } else {
-        labels.filtered(|name| name != METRIC_NAME && !matching.labels.iter().any(|l| l == name))
-    }
+    labels.filtered(|name| is_matched(matching, name))
+}
+
+fn is_matched(matching: &Matching, name: &str) -> bool {
+    let is_named = matching.labels.iter().any(|l| l == name);
+    is_named == matching.on && (matching.on || name != METRIC_NAME)
 }
 
 /// The columns of both sides that have one signature, by index.
@@ -281,14 +282,12 @@ struct Group {
 
 /// Groups in order of first appearance, left side first.
 fn groups(matching: &Matching, left: &[Column], right: &[Column]) -> Vec<(Labels, Group)> {
-    let mut found: HashMap<Labels, usize> = HashMap::new();
+    let mut found = LabelGroups::default();
     let mut groups: Vec<(Labels, Group)> = Vec::new();
     let mut at = |labels: &Labels, groups: &mut Vec<(Labels, Group)>| {
-        let key = signature(matching, labels);
-        *found.entry(key).or_insert_with_key(|key| {
-            groups.push((key.clone(), Group::default()));
-            groups.len() - 1
-        })
+        let (at, new) = found.number(labels, |name| is_matched(matching, name));
+        groups.extend(new.map(|labels| (labels, Group::default())));
+        at
     };
     for (i, column) in left.iter().enumerate() {
         let group = at(&column.labels, &mut groups);

@@ -1,7 +1,9 @@
 //! Runs parsed queries: at one time or over a range of times.
 //!
-//! The engine has no clock and no threads of its own: the caller gives the time, and a `check`
-//! that says when to stop.
+//! The engine has no clock: the caller gives the time, a `check` that says when to stop, and the threads
+//! that may be used besides its own.
+
+use std::sync::Arc;
 
 use kansoku_model::SeriesSource;
 
@@ -10,7 +12,8 @@ use super::duration::QueryTimes;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Stop, describes_metric};
 use super::notes::Severity;
-use super::output::{QueryOutput, QueryStats, QueryValue, Sample, Series};
+use super::output::{QueryOutput, QueryValue, Sample, Series};
+use super::parallel::Threads;
 use super::parser::Query;
 use super::value::{Column, Grid, Point, Value, is_absent};
 
@@ -30,6 +33,8 @@ pub struct Options {
     /// Let rates and resets look at when a counter began. Prometheus's feature flag
     /// `use-start-timestamps`; off by default.
     pub start_timestamps: bool,
+    /// Threads that queries may use besides their own, for all who share this.
+    pub threads: Arc<Threads>,
 }
 
 impl Default for Options {
@@ -40,6 +45,7 @@ impl Default for Options {
             default_subquery_step_ms: 60_000,
             delayed_name_removal: false,
             start_timestamps: false,
+            threads: Arc::default(),
         }
     }
 }
@@ -175,10 +181,10 @@ fn matrix_at_top(
     grid: &Grid,
 ) -> Result<QueryValue, QueryError> {
     let data = evaluator.range_data(query.expr.unwrap_parens(), grid)?;
-    let end_ms = data.reference.time(grid.start_ms);
-    let start_ms = end_ms - data.range_ms;
-    let mut series: Vec<Series> = data
-        .series
+    let end_ms = data.windows.reference.time(grid.start_ms);
+    let start_ms = end_ms - data.windows.range_ms;
+    let mut series: Vec<Series> = evaluator
+        .read_all(data)?
         .into_iter()
         .map(|one| {
             let within = |times: &[i64]| {
@@ -260,14 +266,11 @@ fn present_series(column: Column, grid: &Grid) -> Series {
 }
 
 fn output(evaluator: &Evaluator<'_>, query: &Query, value: QueryValue) -> QueryOutput {
-    let notes = evaluator.notes.borrow();
+    let notes = evaluator.notes();
     QueryOutput {
         value,
         warnings: notes.texts(Severity::Warning, query.text()),
         infos: notes.texts(Severity::Info, query.text()),
-        stats: QueryStats {
-            samples_read: evaluator.samples_read.get(),
-            peak_samples: evaluator.peak_samples.get() as u64,
-        },
+        stats: evaluator.stats(),
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! The one rule: every value held is counted, and every loop over samples asks `check`.
 
-use std::cell::{Cell, RefCell};
-use std::collections::HashMap;
-use std::sync::Arc;
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use kansoku_model::labels::METRIC_NAME;
+use kansoku_model::prehashed::Prehashed;
 use kansoku_model::{Labels, SeriesSource};
 
 use super::aggregations;
@@ -17,17 +18,26 @@ use super::engine::Options;
 use super::error::QueryError;
 use super::functions::{self, Call};
 use super::notes::{Notes, Severity};
+use super::output::QueryStats;
 use super::value::{Column, Grid, Value, is_absent};
 
-/// Tells a query to stop: its error ends it.
-pub type Stop<'a> = &'a dyn Fn() -> Result<(), QueryError>;
+/// Tells a query to stop: its error ends it. Any thread of the query may ask.
+pub type Stop<'a> = &'a (dyn Fn() -> Result<(), QueryError> + Sync);
 
 pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 
 const TOO_MANY_SAMPLES: &str =
     "query processing would load too many samples into memory in query execution";
 
-/// The state of one running query.
+/// Counters that all threads of a query share.
+#[derive(Debug, Default)]
+struct Counters {
+    samples_read: AtomicU64,
+    current_samples: AtomicUsize,
+    peak_samples: AtomicUsize,
+}
+
+/// The state of one running query; each of its threads has one.
 pub(crate) struct Evaluator<'a> {
     pub options: &'a Options,
     pub source: &'a dyn SeriesSource,
@@ -36,10 +46,9 @@ pub(crate) struct Evaluator<'a> {
     pub query_end_ms: i64,
     pub times: QueryTimes,
     pub check: Stop<'a>,
-    pub notes: RefCell<Notes>,
-    pub samples_read: Cell<u64>,
-    current_samples: Cell<usize>,
-    pub peak_samples: Cell<usize>,
+    /// Locked for as long as a note is added.
+    notes: Mutex<Notes>,
+    counters: Arc<Counters>,
 }
 
 impl<'a> Evaluator<'a> {
@@ -57,11 +66,47 @@ impl<'a> Evaluator<'a> {
             query_end_ms: grid.end_ms(),
             times,
             check,
-            notes: RefCell::default(),
-            samples_read: Cell::new(0),
-            current_samples: Cell::new(0),
-            peak_samples: Cell::new(0),
+            notes: Mutex::default(),
+            counters: Arc::default(),
         }
+    }
+
+    /// The same query on another thread, with notes of its own.
+    pub(super) fn fork(&self) -> Self {
+        Self {
+            notes: Mutex::default(),
+            counters: Arc::clone(&self.counters),
+            ..*self
+        }
+    }
+
+    /// What was noted so far.
+    pub(super) fn notes(&self) -> MutexGuard<'_, Notes> {
+        self.notes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn into_notes(self) -> Notes {
+        self.notes
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds the notes of a thread that has ended.
+    pub(super) fn take_notes(&self, notes: Notes) {
+        self.notes().append(notes);
+    }
+
+    /// What the query cost so far.
+    pub(super) fn stats(&self) -> QueryStats {
+        QueryStats {
+            samples_read: self.counters.samples_read.load(Ordering::Relaxed),
+            peak_samples: self.counters.peak_samples.load(Ordering::Relaxed) as u64,
+        }
+    }
+
+    pub(super) fn count_samples(&self, n: usize) {
+        let counter = &self.counters.samples_read;
+        counter.fetch_add(n as u64, Ordering::Relaxed);
     }
 
     /// The end that the client named, which may lie after the last step.
@@ -73,7 +118,8 @@ impl<'a> Evaluator<'a> {
     /// Evaluates a scalar, string or instant vector.
     pub(crate) fn eval(&self, expr: &Expr, grid: &Grid) -> Result<Value, QueryError> {
         (self.check)()?;
-        let held_before = self.current_samples.get();
+        let held = &self.counters.current_samples;
+        let held_before = held.load(Ordering::Relaxed);
         let value = if grid.n_steps > 1 && is_step_invariant(expr) && has_selector(expr) {
             let once = Grid {
                 n_steps: 1,
@@ -86,7 +132,7 @@ impl<'a> Evaluator<'a> {
             self.eval_node(expr, grid)?
         };
         // What the children held is gone by now; only the result remains.
-        self.current_samples.set(held_before);
+        held.store(held_before, Ordering::Relaxed);
         self.hold(value.n_values())?;
         Ok(value)
     }
@@ -159,18 +205,33 @@ impl<'a> Evaluator<'a> {
 
     /// Counts values that are about to be held.
     pub(crate) fn hold(&self, n_values: usize) -> Result<(), QueryError> {
-        let now = self.current_samples.get().saturating_add(n_values);
+        let counter = &self.counters.current_samples;
+        // Far from the largest number, so that several threads may be beyond the limit at once.
+        let n_values = n_values.min(usize::MAX / 4);
+        let now = counter
+            .fetch_add(n_values, Ordering::Relaxed)
+            .saturating_add(n_values);
         if now > self.options.max_samples {
+            counter.fetch_sub(n_values, Ordering::Relaxed);
             return Err(QueryError::Limit(TOO_MANY_SAMPLES.to_owned()));
         }
-        self.current_samples.set(now);
-        self.peak_samples.set(self.peak_samples.get().max(now));
+        let peak = &self.counters.peak_samples;
+        if now > peak.load(Ordering::Relaxed) {
+            peak.fetch_max(now, Ordering::Relaxed);
+        }
         Ok(())
+    }
+
+    /// Counts values that are held no longer.
+    pub(super) fn release(&self, n_values: usize) {
+        let counter = &self.counters.current_samples;
+        counter.fetch_sub(n_values, Ordering::Relaxed);
     }
 
     /// How many more values may be held.
     pub(crate) fn samples_left(&self) -> usize {
-        self.options.max_samples - self.current_samples.get().min(self.options.max_samples)
+        let current = self.counters.current_samples.load(Ordering::Relaxed);
+        self.options.max_samples.saturating_sub(current)
     }
 
     pub(crate) fn too_many_samples() -> QueryError {
@@ -178,11 +239,11 @@ impl<'a> Evaluator<'a> {
     }
 
     pub(crate) fn warn(&self, span: Span, text: String) {
-        self.notes.borrow_mut().add(Severity::Warning, text, span);
+        self.notes().add(Severity::Warning, text, span);
     }
 
     pub(crate) fn inform(&self, span: Span, text: String) {
-        self.notes.borrow_mut().add(Severity::Info, text, span);
+        self.notes().add(Severity::Info, text, span);
     }
 
     /// The metric name no longer fits: removes it, now or at the end.
@@ -203,6 +264,10 @@ impl<'a> Evaluator<'a> {
         columns: Vec<Column>,
         conflict: &str,
     ) -> Result<Vec<Column>, QueryError> {
+        let mut hashes = HashSet::with_capacity_and_hasher(columns.len(), Prehashed::default());
+        if columns.iter().all(|c| hashes.insert(c.labels.hash64())) {
+            return Ok(columns);
+        }
         let mut seen: HashMap<Labels, usize> = HashMap::with_capacity(columns.len());
         let mut merged: Vec<Column> = Vec::with_capacity(columns.len());
         for column in columns {

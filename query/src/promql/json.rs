@@ -3,11 +3,12 @@
 //! Times are seconds, whole or with three decimals; values are strings, as JSON has no NaN.
 
 use kansoku_model::Labels;
+use kansoku_model::digits::put_integer;
 use kansoku_model::json::write_str;
 
 use super::native::FloatHistogram;
 use super::output::{QueryOutput, QueryValue};
-use crate::number::{format_f, format_sample};
+use crate::number::{format_f, put_sample};
 
 /// Appends `{"resultType":…,"result":…}`.
 pub fn write_data(out: &mut Vec<u8>, output: &QueryOutput) {
@@ -104,7 +105,7 @@ pub fn write_point(out: &mut Vec<u8>, time_ms: i64, value: f64) {
     out.push(b'[');
     write_time(out, time_ms);
     out.extend_from_slice(b",\"");
-    out.extend_from_slice(format_sample(value).as_bytes());
+    put_sample(out, value);
     out.extend_from_slice(b"\"]");
 }
 
@@ -142,20 +143,22 @@ fn write_histogram_point(out: &mut Vec<u8>, time_ms: i64, histogram: &FloatHisto
 
 fn write_number(out: &mut Vec<u8>, value: f64) {
     out.push(b'"');
-    out.extend_from_slice(format_sample(value).as_bytes());
+    put_sample(out, value);
     out.push(b'"');
 }
 
 /// Appends seconds: whole, or with three decimals.
 pub fn write_time(out: &mut Vec<u8>, time_ms: i64) {
-    let (seconds, rest) = (time_ms.unsigned_abs() / 1000, time_ms.unsigned_abs() % 1000);
-    let sign = if time_ms < 0 { "-" } else { "" };
-    let text = if rest == 0 {
-        format!("{sign}{seconds}")
-    } else {
-        format!("{sign}{seconds}.{rest:03}")
-    };
-    out.extend_from_slice(text.as_bytes());
+    let magnitude = time_ms.unsigned_abs();
+    let rest = (magnitude % 1000) as i64;
+    if time_ms < 0 {
+        out.push(b'-');
+    }
+    put_integer(out, (magnitude / 1000) as i64, 1);
+    if rest > 0 {
+        out.push(b'.');
+        put_integer(out, rest, 3);
+    }
 }
 
 #[cfg(test)]

@@ -110,10 +110,10 @@ pub(crate) struct SlidingSum {
 const BLOCK: usize = 16;
 
 impl SlidingSum {
-    /// Starts with the values of a new series.
-    pub(crate) fn restart(&mut self, values: &[f64]) {
-        self.blocks.clear();
-        self.blocks.extend(values.chunks_exact(BLOCK).map(sum_of));
+    /// Sums over the values of a series.
+    pub(crate) fn of_series(values: &[f64]) -> Self {
+        let blocks = values.chunks_exact(BLOCK).map(sum_of).collect();
+        Self { blocks }
     }
 
     /// The sum of `window`, which begins at index `first` of the series.
@@ -164,8 +164,7 @@ mod tests {
             .map(|v| if v > 1e15 && v as i64 % 2 == 0 { -v } else { v })
             .collect();
         values.extend([f64::INFINITY, 1.0, f64::NEG_INFINITY, f64::NAN]);
-        let mut sliding = SlidingSum::default();
-        sliding.restart(&values);
+        let sliding = SlidingSum::of_series(&values);
         for first in 0..values.len() {
             for end in first + 1..=values.len() {
                 let window = &values[first..end];

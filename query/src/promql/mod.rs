@@ -1,8 +1,8 @@
 //! PromQL as Prometheus 3 defines it, for floats and native histograms.
 //!
 //! `parse` makes a tree, [`Engine`] runs it over a [`kansoku_model::SeriesSource`], and `json`
-//! writes the result as Prometheus's HTTP API does. Every selector is read once per query; all steps
-//! then run over columns.
+//! writes the result as Prometheus's HTTP API does. Every selector is read once per query, series by series;
+//! all steps then run over columns.
 //!
 //! ```
 //! use kansoku_query::promql::{self, Engine, QueryError};
@@ -33,11 +33,15 @@ mod evaluate;
 pub mod functions;
 pub mod json;
 mod kahan;
+mod label_groups;
 mod lexer;
 pub mod native;
+pub mod notation;
 mod notes;
 mod output;
+mod parallel;
 mod parser;
+mod prettier;
 mod printer;
 mod selectors;
 mod smoothed;
@@ -47,7 +51,8 @@ pub use engine::{Engine, Options};
 pub use error::{ParseError, QueryError};
 pub use evaluate::Stop;
 pub use output::{QueryOutput, QueryStats, QueryValue, Sample, Series};
-pub use parser::{Query, matchers_of_selector, parse};
+pub use parallel::Threads;
+pub use parser::{Query, matchers_of_selector, metric_selector, parse};
 
 #[cfg(test)]
 mod tests;

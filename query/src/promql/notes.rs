@@ -31,6 +31,13 @@ impl Notes {
         }
     }
 
+    /// Adds what was noted later.
+    pub(crate) fn append(&mut self, later: Self) {
+        for (severity, text, span) in later.notes {
+            self.add(severity, text, span);
+        }
+    }
+
     /// The texts of one severity with their places in `query`.
     pub(crate) fn texts(&self, severity: Severity, query: &str) -> Vec<String> {
         let word = match severity {

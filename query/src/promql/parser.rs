@@ -80,6 +80,30 @@ pub fn matchers_of_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     }
 }
 
+/// As [`matchers_of_selector`], with Prometheus's words for what is wrong; it may select everything.
+///
+/// # Errors
+/// When the text is no selector or has anything behind it.
+pub fn metric_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
+    let mut parser = Parser::new(text);
+    parser.takes_any_labels = true;
+    let start = parser.span();
+    let name = match parser.peek() {
+        TokenKind::LeftBrace => None,
+        TokenKind::MetricIdentifier | TokenKind::Identifier => {
+            let name = parser.token_text().to_owned();
+            parser.advance();
+            Some(name)
+        }
+        _ => return Err(parser.unexpected("", "")),
+    };
+    let expr = parser.selector(name, start)?;
+    match (parser.peek(), expr.kind) {
+        (TokenKind::End, ExprKind::Vector(selector)) => Ok(selector.matchers),
+        _ => Err(parser.unexpected("", "")),
+    }
+}
+
 pub(super) struct Parser<'a> {
     text: &'a str,
     tokens: Vec<Token>,

@@ -7,6 +7,7 @@ use kansoku_model::{MatchOp, Matcher};
 
 use super::ast::{
     Aggregate, At, Binary, Cardinality, Duration, Expr, ExprKind, Matching, Modifiers, Selector,
+    Subquery,
 };
 use crate::number::{format_duration_ms, format_f, quote};
 
@@ -34,15 +35,33 @@ impl Display for Expr {
                 write!(f, "{selector}[{range}]{}", selector.modifiers)?;
                 extension(f, selector)
             }
-            ExprKind::Subquery(s) => {
-                write!(f, "{}[{}:", s.operand, s.range)?;
-                if let Some(step) = &s.step {
-                    write!(f, "{step}")?;
-                }
-                write!(f, "]{}", s.modifiers)
-            }
+            ExprKind::Subquery(s) => write!(f, "{}{}", s.operand, subquery_times(s)),
         }
     }
+}
+
+/// What stands behind the expression of a subquery.
+pub(super) fn subquery_times(subquery: &Subquery) -> String {
+    let step = subquery.step.as_ref().map(ToString::to_string);
+    let step = step.unwrap_or_default();
+    format!("[{}:{step}]{}", subquery.range, subquery.modifiers)
+}
+
+/// What stands between the sides of a binary operator.
+pub(super) fn operator(binary: &Binary) -> String {
+    let bool = if binary.return_bool { " bool" } else { "" };
+    format!("{}{bool}{}", binary.op.as_str(), binary.matching)
+}
+
+/// What stands before the parenthesis of an aggregation.
+pub(super) fn aggregate_head(aggregate: &Aggregate) -> String {
+    let name = aggregate.op.name;
+    if !aggregate.without && aggregate.grouping.is_empty() {
+        return name.to_owned();
+    }
+    let grouping: Vec<String> = aggregate.grouping.iter().map(|n| label(n)).collect();
+    let keyword = if aggregate.without { "without" } else { "by" };
+    format!("{name} {keyword} ({}) ", grouping.join(", "))
 }
 
 fn extension(f: &mut Formatter<'_>, selector: &Selector) -> fmt::Result {
@@ -96,11 +115,7 @@ fn label_list(f: &mut Formatter<'_>, names: &[String]) -> fmt::Result {
 
 impl Display for Binary {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.left, self.op.as_str())?;
-        if self.return_bool {
-            f.write_str(" bool")?;
-        }
-        write!(f, "{} {}", self.matching, self.right)
+        write!(f, "{} {} {}", self.left, operator(self), self.right)
     }
 }
 
@@ -138,13 +153,7 @@ impl Display for Matching {
 
 impl Display for Aggregate {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        f.write_str(self.op.name)?;
-        if self.without || !self.grouping.is_empty() {
-            f.write_str(if self.without { " without " } else { " by " })?;
-            label_list(f, &self.grouping)?;
-            f.write_str(" ")?;
-        }
-        f.write_str("(")?;
+        write!(f, "{}(", aggregate_head(self))?;
         if let Some(parameter) = &self.parameter {
             write!(f, "{parameter}, ")?;
         }

@@ -5,16 +5,17 @@
 
 use std::sync::Arc;
 
-use kansoku_model::select::{SelectError, SeriesData};
+use kansoku_model::select::{SelectError, SeriesData, SeriesSet};
 use kansoku_model::{Labels, Matcher};
 
 use super::ast::{At, Duration, Expr, ExprKind, Extension, Modifiers, Selector, Subquery};
 use super::error::QueryError;
 use super::evaluate::Evaluator;
-use super::native::FloatHistogram;
+use super::native::{FloatHistogram, ResetHint};
 use super::smoothed;
 use super::value::{
-    ABSENT, Column, Grid, Point, RangeData, RangeSeries, Reference, Value, is_absent,
+    ABSENT, Column, Grid, Point, RangeData, RangeOf, RangeSeries, Reference, Value, Windows,
+    is_absent,
 };
 
 /// As many bytes of a histogram count as a sample.
@@ -22,7 +23,7 @@ const SAMPLE_BYTES: usize = 16;
 /// The most evaluations of a subquery's expression; more would hardly end.
 const MAX_SUBQUERY_STEPS: i64 = 10_000_000;
 
-impl Evaluator<'_> {
+impl<'a> Evaluator<'a> {
     fn duration_ms(&self, duration: &Duration) -> Result<i64, QueryError> {
         duration
             .evaluate_ms(self.times)
@@ -61,40 +62,69 @@ impl Evaluator<'_> {
         })
     }
 
-    /// Samples of a selector that windows of `range_ms` before and `ahead_ms` after each step can
-    /// reach.
-    fn fetch(
+    /// Series of a selector with the samples that windows of `range_ms` before and `ahead_ms` after each step
+    /// can reach.
+    fn find(
         &self,
         matchers: &[Matcher],
         reference: Reference,
-        range_ms: i64,
-        ahead_ms: i64,
+        (range_ms, ahead_ms): (i64, i64),
         grid: &Grid,
-    ) -> Result<Vec<SeriesData>, QueryError> {
+    ) -> Result<Box<dyn SeriesSet + 'a>, QueryError> {
         (self.check)()?;
         let from_ms = reference
             .time(grid.start_ms)
             .saturating_sub(range_ms)
             .saturating_add(1);
         let to_ms = reference.time(grid.end_ms()).saturating_add(ahead_ms);
-        let series = self
-            .source
-            .select(matchers, from_ms, to_ms, self.samples_left())
-            .map_err(|error| match error {
-                SelectError::Limit(_) => Self::too_many_samples(),
-                // The store stops for the reason that `check` gives, if it still gives one.
-                SelectError::Cancelled(_) => (self.check)().err().unwrap_or_else(|| error.into()),
-                SelectError::Storage(_) => error.into(),
-            })?;
-        let weight = |s: &SeriesData| {
-            let bytes: usize = s.histograms.iter().flatten().map(|h| h.size_bytes()).sum();
-            s.times.len() + bytes / SAMPLE_BYTES
-        };
-        let n_samples = series.iter().map(weight).sum();
-        self.samples_read
-            .set(self.samples_read.get() + n_samples as u64);
-        self.hold(n_samples)?;
-        Ok(series)
+        self.source
+            .find(matchers, from_ms, to_ms, self.samples_left())
+            .map_err(|error| self.select_error(error))
+    }
+
+    /// What a store's error is for the query.
+    pub(super) fn select_error(&self, error: SelectError) -> QueryError {
+        match error {
+            SelectError::Limit(_) => Self::too_many_samples(),
+            // The store stops for the reason that `check` gives, if it still gives one.
+            SelectError::Cancelled(_) => (self.check)().err().unwrap_or_else(|| error.into()),
+            SelectError::Storage(_) => error.into(),
+        }
+    }
+
+    /// Counts the samples of a series that was read, as read and as held; returns what they count for.
+    pub(super) fn count_read(&self, series: &SeriesData) -> Result<usize, QueryError> {
+        let histograms = series.histograms.iter().flatten();
+        let bytes: usize = histograms.map(|h| h.size_bytes()).sum();
+        let n = series.times.len() + bytes / SAMPLE_BYTES;
+        self.count_samples(n);
+        self.hold(n)?;
+        Ok(n)
+    }
+
+    /// All series that a selector reaches back `range_ms` for, with their samples.
+    fn fetch(
+        &self,
+        matchers: &[Matcher],
+        reference: Reference,
+        range_ms: i64,
+        grid: &Grid,
+    ) -> Result<Vec<SeriesData>, QueryError> {
+        let found = self.find(matchers, reference, (range_ms, 0), grid)?;
+        let mut reader = found.reader();
+        let mut all = Vec::new();
+        for at in 0..found.n_series() {
+            (self.check)()?;
+            let mut series = SeriesData::default();
+            let read = reader.read(at, &mut series);
+            read.map_err(|error| self.select_error(error))?;
+            self.count_read(&series)?;
+            if !series.times.is_empty() {
+                series.labels = found.labels(at).clone();
+                all.push(series);
+            }
+        }
+        Ok(all)
     }
 
     /// The newest sample of each series at each step, no older than the lookback.
@@ -123,27 +153,25 @@ impl Evaluator<'_> {
     ) -> Result<Vec<Column>, QueryError> {
         let reference = self.reference(&selector.modifiers)?;
         let lookback_ms = self.options.lookback_ms;
-        let fetched = self.fetch(&selector.matchers, reference, lookback_ms, 0, grid)?;
+        let fetched = self.fetch(&selector.matchers, reference, lookback_ms, grid)?;
         self.hold(fetched.len().saturating_mul(grid.n_steps))?;
         let mut columns = Vec::with_capacity(fetched.len());
         for series in fetched {
             (self.check)()?;
             let at = |t_ms: i64| reference.time(t_ms);
             let present = mixed_column(&series, grid, lookback_ms, at);
-            let mut column = Column::new(series.labels, false);
-            for (step, t_ms) in grid.times().enumerate() {
-                let n_seen = series.times.partition_point(|time| *time <= at(t_ms));
-                let newest = n_seen.checked_sub(1).filter(|_| present.is_present(step));
+            let mut column = Column::new(Labels::default(), false);
+            for newest in newest(&series, &present, grid, at) {
                 column.push(newest.map(|newest| {
                     let start_ms = series.starts.get(newest).copied().unwrap_or(0);
                     Point::Float(start_ms as f64 / 1000.0)
                 }));
             }
             if column.any_present() {
+                column.labels = series.labels;
                 columns.push(column);
             }
         }
-        columns.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
         Ok(columns)
     }
 
@@ -158,7 +186,7 @@ impl Evaluator<'_> {
         grid: &Grid,
     ) -> Result<Vec<(Labels, Vec<Option<i64>>)>, QueryError> {
         let lookback_ms = self.options.lookback_ms;
-        let fetched = self.fetch(matchers, reference, lookback_ms, 0, grid)?;
+        let fetched = self.fetch(matchers, reference, lookback_ms, grid)?;
         self.hold(fetched.len().saturating_mul(grid.n_steps))?;
         let mut found = Vec::with_capacity(fetched.len());
         for series in fetched {
@@ -169,14 +197,11 @@ impl Evaluator<'_> {
                 let message = "info sample should be float";
                 return Err(QueryError::Execution(message.to_owned()));
             }
-            let time = |step: usize| {
-                let n_seen = series.times.partition_point(|t| *t <= at(grid.time(step)));
-                let newest = n_seen.checked_sub(1).filter(|_| column.is_present(step));
-                newest.map(|at| series.times[at])
-            };
-            found.push((series.labels, (0..grid.n_steps).map(time).collect()));
+            let times = newest(&series, &column, grid, at)
+                .map(|newest| newest.map(|at| series.times[at]))
+                .collect();
+            found.push((series.labels, times));
         }
-        found.sort_unstable_by(|a, b| a.0.cmp(&b.0));
         Ok(found)
     }
 
@@ -185,71 +210,59 @@ impl Evaluator<'_> {
         selector: &Selector,
         grid: &Grid,
         keeps_histograms: bool,
-        pick: impl Fn(i64, f64) -> f64,
+        pick: impl Fn(i64, f64) -> f64 + Sync,
     ) -> Result<Vec<Column>, QueryError> {
         let reference = self.reference(&selector.modifiers)?;
         let lookback_ms = self.options.lookback_ms;
         let smoothed = selector.extension == Some(Extension::Smoothed);
         let ahead_ms = if smoothed { lookback_ms } else { 0 };
-        let fetched = self.fetch(&selector.matchers, reference, lookback_ms, ahead_ms, grid)?;
-        self.hold(fetched.len().saturating_mul(grid.n_steps))?;
-        let mut columns = Vec::with_capacity(fetched.len());
-        for series in fetched {
-            (self.check)()?;
+        let found = self.find(&selector.matchers, reference, (lookback_ms, ahead_ms), grid)?;
+        self.hold(found.n_series().saturating_mul(grid.n_steps))?;
+        self.each_read(&*found, grid.n_steps, |ev, number, series| {
             if !series.histograms.is_empty() {
                 let at = |t_ms: i64| reference.time(t_ms);
+                series.labels = found.labels(number).clone();
                 let mut column = match smoothed {
-                    true => smoothed::column(self, selector.span, &series, grid, at),
-                    false => mixed_column(&series, grid, lookback_ms, at),
+                    true => smoothed::column(ev, selector.span, series, grid, at),
+                    false => mixed_column(series, grid, lookback_ms, at),
                 };
                 if !keeps_histograms {
-                    column = sample_times(&series, &column, grid, at);
+                    column = sample_times(series, &column, grid, at);
                 }
-                self.hold(super::value::weight(column.histograms.iter().flatten()))?;
-                if column.any_present() {
-                    columns.push(column);
+                ev.hold(super::value::weight(column.histograms.iter().flatten()))?;
+                return Ok(column.any_present().then_some(column));
+            }
+            let (times, samples) = (&*series.times, &*series.values);
+            let (mut any, mut next) = (false, 0);
+            let mut values = Vec::with_capacity(grid.n_steps);
+            for step in 0..grid.n_steps {
+                let at_ms = reference.time(grid.time(step));
+                while times.get(next).is_some_and(|time| *time <= at_ms) {
+                    next += 1;
                 }
-                continue;
+                let last = next.checked_sub(1);
+                let last = last.filter(|last| times[*last] > at_ms - lookback_ms);
+                let Some(last) = last.filter(|last| !is_absent(samples[*last])) else {
+                    values.push(ABSENT);
+                    continue;
+                };
+                any = true;
+                let newest = (times[last], samples[last]);
+                let after = if smoothed { times.get(next) } else { None };
+                values.push(match after {
+                    Some(after_ms) if *after_ms < at_ms + lookback_ms => {
+                        let after = (*after_ms, samples[next]);
+                        pick(at_ms, interpolate(newest, after, at_ms))
+                    }
+                    _ => pick(newest.0, newest.1),
+                });
             }
-            let mut any = false;
-            let mut next = 0;
-            let values = grid
-                .times()
-                .map(|t_ms| {
-                    let at_ms = reference.time(t_ms);
-                    while series.times.get(next).is_some_and(|time| *time <= at_ms) {
-                        next += 1;
-                    }
-                    let Some(last) = next.checked_sub(1) else {
-                        return ABSENT;
-                    };
-                    let (time_ms, value) = (series.times[last], series.values[last]);
-                    if time_ms <= at_ms - lookback_ms || is_absent(value) {
-                        return ABSENT;
-                    }
-                    any = true;
-                    let next =
-                        smoothed.then(|| Some((*series.times.get(next)?, series.values[next])));
-                    match next.flatten() {
-                        Some((next_ms, next_value)) if next_ms < at_ms + lookback_ms => pick(
-                            at_ms,
-                            interpolate((time_ms, value), (next_ms, next_value), at_ms),
-                        ),
-                        _ => pick(time_ms, value),
-                    }
-                })
-                .collect();
-            if any {
-                columns.push(Column::floats(series.labels, false, values));
-            }
-        }
-        // The source gives no order; results should not depend on its mood.
-        columns.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
-        Ok(columns)
+            Ok(any.then(|| Column::floats(found.labels(number).clone(), false, values)))
+        })
     }
 
     /// The argument of a range function: a selector with a range or a subquery.
-    pub(crate) fn range_data(&self, expr: &Expr, grid: &Grid) -> Result<RangeData, QueryError> {
+    pub(crate) fn range_data(&self, expr: &Expr, grid: &Grid) -> Result<RangeData<'a>, QueryError> {
         match &expr.unwrap_parens().kind {
             ExprKind::Matrix { selector, range } => self.range_selector(selector, range, grid),
             ExprKind::Subquery(subquery) => self.subquery(subquery, grid),
@@ -262,7 +275,7 @@ impl Evaluator<'_> {
         selector: &Selector,
         range: &Duration,
         grid: &Grid,
-    ) -> Result<RangeData, QueryError> {
+    ) -> Result<RangeData<'a>, QueryError> {
         let range_ms = self.positive_ms(range)?;
         let reference = self.reference(&selector.modifiers)?;
         let lookback_ms = self.options.lookback_ms;
@@ -271,24 +284,67 @@ impl Evaluator<'_> {
             Some(Extension::Anchored) => (lookback_ms, 0),
             Some(Extension::Smoothed) => (lookback_ms, lookback_ms),
         };
-        let reach_ms = range_ms.saturating_add(before_ms);
-        let fetched = self.fetch(&selector.matchers, reference, reach_ms, ahead_ms, grid)?;
-        let mut series: Vec<RangeSeries> = fetched
-            .into_iter()
-            .map(|series| without_stale(series, self.options.start_timestamps))
-            .filter(|one| !one.is_empty())
-            .collect();
-        series.sort_unstable_by(|a, b| a.labels.cmp(&b.labels));
+        let reach_ms = (range_ms.saturating_add(before_ms), ahead_ms);
+        let found = self.find(&selector.matchers, reference, reach_ms, grid)?;
         Ok(RangeData {
-            series,
-            range_ms,
-            reference,
-            extension: selector.extension,
-            lookback_ms,
+            series: RangeOf::Stored(found),
+            windows: Windows {
+                range_ms,
+                reference,
+                extension: selector.extension,
+                lookback_ms,
+            },
         })
     }
 
-    fn subquery(&self, subquery: &Subquery, grid: &Grid) -> Result<RangeData, QueryError> {
+    /// Gives `work` the samples of each series of a range; those that have none are left out.
+    pub(super) fn each_in_range<T: Send>(
+        &self,
+        data: &RangeData<'_>,
+        n_steps: usize,
+        work: impl Fn(&Evaluator<'_>, &RangeSeries) -> Result<T, QueryError> + Sync,
+    ) -> Result<Vec<T>, QueryError> {
+        match &data.series {
+            RangeOf::Held(all) => {
+                let of = |one: &RangeSeries| one.times.len() + n_steps;
+                let n_values = all.iter().map(of).sum();
+                self.each(
+                    all.len(),
+                    n_values,
+                    || (),
+                    |ev, (), at| work(ev, &all[at]).map(Some),
+                )
+            }
+            RangeOf::Stored(found) => self.each_read(&**found, n_steps, |ev, at, read| {
+                let series = &mut RangeSeries::default();
+                take_present(read, series, ev.options.start_timestamps);
+                let result = if series.is_empty() {
+                    None
+                } else {
+                    series.labels = found.labels(at).clone();
+                    Some(work(ev, series)?)
+                };
+                // The memory serves for the next one.
+                read.times = std::mem::take(&mut series.times);
+                read.values = std::mem::take(&mut series.values);
+                Ok(result)
+            }),
+        }
+    }
+
+    /// All series of a range at once.
+    pub(super) fn read_all(&self, data: RangeData<'_>) -> Result<Vec<RangeSeries>, QueryError> {
+        match data.series {
+            RangeOf::Held(all) => Ok(all),
+            RangeOf::Stored(_) => self.each_in_range(&data, 1, |ev, series| {
+                let weight = super::value::weight(series.histograms.iter());
+                ev.hold(series.times.len() + weight)?;
+                Ok(series.clone())
+            }),
+        }
+    }
+
+    fn subquery(&self, subquery: &Subquery, grid: &Grid) -> Result<RangeData<'a>, QueryError> {
         let range_ms = self.positive_ms(&subquery.range)?;
         let step_ms = match &subquery.step {
             Some(step) => self.positive_ms(step)?,
@@ -302,15 +358,18 @@ impl Evaluator<'_> {
         if start_ms <= open_start_ms {
             start_ms = start_ms.saturating_add(step_ms);
         }
-        let mut data = RangeData {
-            series: Vec::new(),
+        let windows = Windows {
             range_ms,
             reference,
             extension: None,
             lookback_ms: 0,
         };
+        let held = |series| RangeData {
+            series: RangeOf::Held(series),
+            windows,
+        };
         if start_ms > end_ms {
-            return Ok(data);
+            return Ok(held(Vec::new()));
         }
         let n_steps = (end_ms - start_ms) / step_ms + 1;
         if n_steps > MAX_SUBQUERY_STEPS {
@@ -328,13 +387,8 @@ impl Evaluator<'_> {
                 "subquery is only allowed on instant vector".to_owned(),
             ));
         };
-        for column in columns {
-            let series = present_samples(column, &inner);
-            if !series.is_empty() {
-                data.series.push(series);
-            }
-        }
-        Ok(data)
+        let all = columns.into_iter().map(|c| present_samples(c, &inner));
+        Ok(held(all.filter(|series| !series.is_empty()).collect()))
     }
 }
 
@@ -383,48 +437,47 @@ fn sample_times(
     reference: impl Fn(i64) -> i64,
 ) -> Column {
     let mut times = Column::new(column.labels.clone(), false);
-    for (step, t_ms) in grid.times().enumerate() {
-        let at = series
-            .times
-            .partition_point(|time| *time <= reference(t_ms));
-        let time = at.checked_sub(1).filter(|_| column.is_present(step));
-        times.push(time.map(|at| Point::Float(series.times[at] as f64 / 1000.0)));
+    for newest in newest(series, column, grid, reference) {
+        times.push(newest.map(|at| Point::Float(series.times[at] as f64 / 1000.0)));
     }
     times
 }
 
-fn without_stale(series: SeriesData, wants_starts: bool) -> RangeSeries {
-    let (mut times, mut values) = (series.times, series.values);
-    let mut starts = if wants_starts {
-        series.starts
-    } else {
-        Vec::new()
-    };
-    let (mut histogram_times, mut histograms) = (Vec::new(), Vec::new());
-    let mut histogram_starts = Vec::new();
+/// For each step the place of the sample that a column was made of, if it has one there.
+fn newest<'a>(
+    series: &'a SeriesData,
+    column: &'a Column,
+    grid: &'a Grid,
+    reference: impl Fn(i64) -> i64 + 'a,
+) -> impl Iterator<Item = Option<usize>> + 'a {
+    grid.times().enumerate().map(move |(step, t_ms)| {
+        let at_ms = reference(t_ms);
+        let n_seen = series.times.partition_point(|time| *time <= at_ms);
+        n_seen.checked_sub(1).filter(|_| column.is_present(step))
+    })
+}
+
+/// Moves what a range sees of a series to `into`, which is empty: floats and histograms apart, and no staleness markers.
+fn take_present(series: &mut SeriesData, into: &mut RangeSeries, wants_starts: bool) {
+    into.times = std::mem::take(&mut series.times);
+    into.values = std::mem::take(&mut series.values);
+    if wants_starts {
+        into.starts = std::mem::take(&mut series.starts);
+    }
     for (at, stored) in series.histograms.iter().enumerate() {
         if let Some(stored) = stored.as_ref().filter(|h| !h.is_stale()) {
-            histogram_times.push(times[at]);
-            histograms.push(Arc::new(FloatHistogram::of(stored)));
-            histogram_starts.extend(starts.get(at));
+            into.histogram_times.push(into.times[at]);
+            into.histograms.push(Arc::new(FloatHistogram::of(stored)));
+            into.histogram_starts.extend(into.starts.get(at));
         }
     }
+    let values = &mut into.values;
     if values.iter().any(|v| is_absent(*v)) {
         let mut flags = values.iter().map(|v| !is_absent(*v));
-        times.retain(|_| flags.next().unwrap_or(false));
+        into.times.retain(|_| flags.next().unwrap_or(false));
         let mut flags = values.iter().map(|v| !is_absent(*v));
-        starts.retain(|_| flags.next().unwrap_or(false));
+        into.starts.retain(|_| flags.next().unwrap_or(false));
         values.retain(|v| !is_absent(*v));
-    }
-    RangeSeries {
-        labels: series.labels,
-        drop_name: false,
-        times,
-        values,
-        histogram_times,
-        histograms,
-        starts,
-        histogram_starts,
     }
 }
 
@@ -439,7 +492,8 @@ fn present_samples(column: Column, grid: &Grid) -> RangeSeries {
     }
     let histograms = grid.times().zip(column.histograms);
     let histograms = histograms.filter_map(|(time_ms, h)| Some((time_ms, h?)));
-    let (histogram_times, histograms) = histograms.unzip();
+    let (histogram_times, mut histograms): (_, Vec<Arc<FloatHistogram>>) = histograms.unzip();
+    note_resets_once(&mut histograms);
     RangeSeries {
         labels: column.labels,
         drop_name: column.drop_name,
@@ -449,6 +503,15 @@ fn present_samples(column: Column, grid: &Grid) -> RangeSeries {
         histograms,
         starts: Vec::new(),
         histogram_starts: Vec::new(),
+    }
+}
+
+/// Steps may be closer than samples: a histogram behind a reset that comes again tells of no other reset.
+fn note_resets_once(histograms: &mut [Arc<FloatHistogram>]) {
+    for at in (1..histograms.len()).rev() {
+        if histograms[at].hint == ResetHint::Yes && histograms[at] == histograms[at - 1] {
+            Arc::make_mut(&mut histograms[at]).hint = ResetHint::Unknown;
+        }
     }
 }
 

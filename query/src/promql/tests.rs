@@ -1,6 +1,6 @@
 //! Limits, cancellation, errors of the source and costs, over a source of plain vectors.
 
-use std::cell::Cell;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kansoku_model::select::{SelectError, SeriesData};
 use kansoku_model::{Labels, Matcher, SeriesSource};
@@ -107,20 +107,20 @@ fn a_query_stops_when_told() {
         "quantile(0.5, x)",
     ] {
         let query = parse(text).unwrap();
-        let n_calls = Cell::new(0);
+        let n_calls = AtomicUsize::new(0);
         let count = || {
-            n_calls.set(n_calls.get() + 1);
+            n_calls.fetch_add(1, Ordering::Relaxed);
             Ok(())
         };
         let engine = Engine::default();
         engine.range(&FEW, &query, 0, 59_000, 1000, &count).unwrap();
-        assert!(n_calls.get() > 2, "{text}: asked {} times", n_calls.get());
+        let n_calls = n_calls.into_inner();
+        assert!(n_calls > 2, "{text}: asked {n_calls} times");
         // Stop at each of these moments in turn.
-        for stop_at in 1..=n_calls.get() {
-            let left = Cell::new(stop_at);
+        for stop_at in 1..=n_calls {
+            let left = AtomicUsize::new(stop_at);
             let check = || {
-                left.set(left.get() - 1);
-                if left.get() == 0 {
+                if left.fetch_sub(1, Ordering::Relaxed) == 1 {
                     return Err(QueryError::Timeout("late".into()));
                 }
                 Ok(())
@@ -160,7 +160,8 @@ fn costs_are_counted() {
         .range(&FEW, &query, 0, 59_000, 1000, &|| Ok(()))
         .unwrap();
     assert_eq!(output.stats.samples_read, 180);
-    assert!(output.stats.peak_samples >= 360, "{:?}", output.stats);
+    // The column of each series, and the samples of one at a time.
+    assert!(output.stats.peak_samples >= 240, "{:?}", output.stats);
 }
 
 #[test]

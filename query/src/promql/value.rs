@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kansoku_model::Labels;
 use kansoku_model::metric::STALE_BITS;
+use kansoku_model::select::SeriesSet;
 
 use super::ast::Extension;
 use super::native::FloatHistogram;
@@ -180,9 +181,22 @@ impl RangeSeries {
 }
 
 /// The argument of a range function: series and the window over them at each step.
-#[derive(Debug, Clone)]
-pub(crate) struct RangeData {
-    pub series: Vec<RangeSeries>,
+pub(crate) struct RangeData<'a> {
+    pub series: RangeOf<'a>,
+    pub windows: Windows,
+}
+
+/// Series of a range.
+pub(crate) enum RangeOf<'a> {
+    /// In memory.
+    Held(Vec<RangeSeries>),
+    /// In the store, read when their turn comes.
+    Stored(Box<dyn SeriesSet + 'a>),
+}
+
+/// Which samples a step sees.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Windows {
     pub range_ms: i64,
     pub reference: Reference,
     /// Windows also hold the sample at or before their start and, when smoothed, the next one after

@@ -93,6 +93,10 @@ fn outputs() {
             "{{ unixEpochMillis (unixToTime \"1690000001\") }}",
             "1690000001000",
         ),
+        (
+            "{{ range $i, $x := (fromJson .json).a.b }}{{ $i }}={{ $x }} {{ end }}{{ $.app }}",
+            "0=1 1=x Api",
+        ),
         ("{{ print 1 2 \"a\" \"b\" 3 4 }}", "1 2ab3 4"),
         ("{{ title \"hello wörld\" }}", "Hello Wörld"),
     ];
@@ -111,10 +115,7 @@ fn faults() {
         ("{{ .x", "template: :1: unclosed action"),
         ("\n{{ if .x }}", "template: :2: unexpected EOF"),
         ("{{ end }}", "template: :1: unexpected {{end}}"),
-        (
-            "{{ range .x }}{{ end }}",
-            "template: :1: {{range}} is not supported",
-        ),
+        ("{{ range .app }}{{ end }}", "range can't iterate over Api"),
         (
             "{{ ToLower }}",
             "template: :1: wrong number of args for ToLower: want 1 got 0",
@@ -153,6 +154,18 @@ fn faults() {
     assert!(run(&deep).unwrap_err().contains("nested deeper"));
     let deep = "{{if 1}}".repeat(10_000);
     assert!(run(&deep).unwrap_err().contains("nested deeper"));
+}
+
+#[test]
+fn labels_behind_a_dollar_are_read() {
+    let read = |text: &str| {
+        let mut names = Vec::new();
+        let all_named = Template::new(text).unwrap().labels_read(&mut names);
+        (all_named, names.join(","))
+    };
+    assert_eq!(read("{{ .a }}{{ $.b }}"), (true, "a,b".into()));
+    assert_eq!(read("{{ $ }}"), (false, String::new()));
+    assert!(!read("{{ range fromJson .a }}{{ . }}{{ end }}").0);
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use super::super::ast::ValueType;
 use super::super::error::QueryError;
-use super::super::value::{ABSENT, Column, Point, Value, is_absent};
-use super::{Aggregation, Input};
+use super::super::value::{ABSENT, Column, Value, is_absent};
+use super::{Aggregation, Group, Input};
 use crate::number::{format_f, quote};
 
 pub(super) const COUNT_VALUES: Aggregation = Aggregation {
@@ -28,37 +28,79 @@ fn count_values(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
         }
     };
     let mut out: Vec<Column> = Vec::new();
+    let mut overwrites = false;
     for group in &input.groups {
-        (input.ev.check)()?;
-        // Keyed by text, as several NaN payloads print alike.
-        let mut found: HashMap<String, usize> = HashMap::new();
+        overwrites |= group.labels.get(label).is_some();
+        let mut counts = Counts {
+            input: &input,
+            group,
+            label,
+            columns: Vec::new(),
+            by_text: HashMap::new(),
+            by_bits: HashMap::new(),
+        };
         for member in &group.members {
-            for step in 0..input.grid.n_steps {
-                let text = match input.columns[*member].point(step) {
-                    None => continue,
-                    Some(Point::Float(value)) => format_f(value),
-                    Some(Point::Histogram(histogram)) => histogram.to_string(),
-                };
-                let at = match found.get(&text) {
-                    Some(at) => *at,
-                    None => {
-                        input.ev.hold(input.grid.n_steps)?;
-                        out.push(Column::floats(
-                            group.labels.with(label, &text),
-                            group.drop_name,
-                            vec![ABSENT; input.grid.n_steps],
-                        ));
-                        found.insert(text, out.len() - 1);
-                        out.len() - 1
-                    }
-                };
-                let count = &mut out[at].values[step];
-                *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
-            }
+            (input.ev.check)()?;
+            counts.add(&input.columns[*member])?;
         }
+        out.append(&mut counts.columns);
     }
     // The label may have overwritten the one that told groups apart.
-    Ok(add_up(out))
+    Ok(if overwrites { add_up(out) } else { out })
+}
+
+/// The values of a group and how many series have each.
+struct Counts<'i, 'e, 'a> {
+    input: &'i Input<'e, 'a>,
+    group: &'i Group,
+    label: &'i str,
+    columns: Vec<Column>,
+    /// The column of each value. By its text, as several NaN payloads print alike.
+    by_text: HashMap<String, usize>,
+    /// The same for the bits of floats: printing one costs ten times as much as to find it here.
+    by_bits: HashMap<u64, usize>,
+}
+
+impl Counts<'_, '_, '_> {
+    fn add(&mut self, column: &Column) -> Result<(), QueryError> {
+        // A value that stays is looked for once.
+        let mut last: Option<(u64, usize)> = None;
+        for (step, value) in column.values.iter().enumerate() {
+            let bits = value.to_bits();
+            let at = match last {
+                Some((held, at)) if held == bits => at,
+                _ if is_absent(*value) => match column.histogram(step) {
+                    Some(histogram) => self.place_of(histogram.to_string())?,
+                    None => continue,
+                },
+                _ => {
+                    let known = self.by_bits.get(&bits).copied();
+                    let at = known.map_or_else(|| self.place_of(format_f(*value)), Ok)?;
+                    self.by_bits.insert(bits, at);
+                    last = Some((bits, at));
+                    at
+                }
+            };
+            let count = &mut self.columns[at].values[step];
+            *count = if is_absent(*count) { 1.0 } else { *count + 1.0 };
+        }
+        Ok(())
+    }
+
+    fn place_of(&mut self, text: String) -> Result<usize, QueryError> {
+        if let Some(at) = self.by_text.get(&text) {
+            return Ok(*at);
+        }
+        let n_steps = self.input.grid.n_steps;
+        self.input.ev.hold(n_steps)?;
+        self.columns.push(Column::floats(
+            self.group.labels.with(self.label, &text),
+            self.group.drop_name,
+            vec![ABSENT; n_steps],
+        ));
+        self.by_text.insert(text, self.columns.len() - 1);
+        Ok(self.columns.len() - 1)
+    }
 }
 
 /// Adds counts of columns whose labels became equal.

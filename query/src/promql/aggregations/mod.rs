@@ -8,14 +8,13 @@ mod fold;
 mod pick;
 mod quantile;
 
-use std::collections::HashMap;
-
 use kansoku_model::Labels;
 use kansoku_model::labels::METRIC_NAME;
 
 use super::ast::{Aggregate, ValueType};
 use super::error::QueryError;
 use super::evaluate::Evaluator;
+use super::label_groups::LabelGroups;
 use super::value::{Column, Grid, Value};
 
 pub(super) use quantile::quantile_of;
@@ -118,25 +117,21 @@ pub(super) fn eval(
 }
 
 fn groups(node: &Aggregate, columns: &[Column]) -> Vec<Group> {
-    let mut found: HashMap<Labels, usize> = HashMap::new();
+    let mut found = LabelGroups::default();
     let mut groups: Vec<Group> = Vec::new();
+    let listed = |name: &str| node.grouping.iter().any(|l| l == name);
     for (member, column) in columns.iter().enumerate() {
-        let listed = |name: &str| node.grouping.iter().any(|l| l == name);
-        let labels = if node.without {
-            column
-                .labels
-                .filtered(|name| name != METRIC_NAME && !listed(name))
+        let (at, new) = if node.without {
+            let keep = |name: &str| name != METRIC_NAME && !listed(name);
+            found.number(&column.labels, keep)
         } else {
-            column.labels.filtered(listed)
+            found.number(&column.labels, listed)
         };
-        let at = *found.entry(labels).or_insert_with_key(|labels| {
-            groups.push(Group {
-                labels: labels.clone(),
-                drop_name: false,
-                members: Vec::new(),
-            });
-            groups.len() - 1
-        });
+        groups.extend(new.map(|labels| Group {
+            labels,
+            drop_name: false,
+            members: Vec::new(),
+        }));
         groups[at].members.push(member);
         groups[at].drop_name |= column.drop_name;
     }

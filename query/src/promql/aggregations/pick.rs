@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 
 use kansoku_model::Labels;
+use xxhash_rust::xxh64::xxh64;
 
 use super::super::ast::ValueType;
 use super::super::error::QueryError;
@@ -186,15 +187,36 @@ fn limit_ratio(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
     Ok(kept.columns(input))
 }
 
-/// A number in `0..1` that is always the same for a label set: FNV-1a with its bits mixed well.
+/// A number in `0..=1` that is always the same for a label set, and the same as Prometheus's, so that both pick the same
+/// series: the hash of the labels as it keeps them (`model/labels/labels_stringlabels.go`).
 fn place_of(labels: &Labels) -> f64 {
-    let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-    for byte in labels.as_bytes() {
-        hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+    let mut bytes = Vec::with_capacity(labels.as_bytes().len() + 16);
+    for text in labels.iter().flat_map(|(name, value)| [name, value]) {
+        match u8::try_from(text.len()) {
+            Ok(len) if len < u8::MAX => bytes.push(len),
+            // Longer ones have three bytes of length.
+            _ => {
+                bytes.push(u8::MAX);
+                bytes.extend_from_slice(&(text.len() as u32).to_le_bytes()[..3]);
+            }
+        }
+        bytes.extend_from_slice(text.as_bytes());
     }
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
-    hash = (hash ^ (hash >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
-    hash ^= hash >> 33;
-    // 53 bits fit a float exactly, so the quotient stays below 1.
-    (hash >> 11) as f64 / (1u64 << 53) as f64
+    xxh64(&bytes, 0) as f64 / u64::MAX as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_those_of_prometheus() {
+        // XXH64 of nothing, and of the name and value behind their lengths.
+        let none = 0xef46_db37_51d8_e999_u64 as f64 / u64::MAX as f64;
+        assert_eq!(place_of(&Labels::default()), none);
+        let long = "v".repeat(300);
+        let bytes = [b"\x01a\xff\x2c\x01\x00", long.as_bytes()].concat();
+        let expected = xxh64(&bytes, 0) as f64 / u64::MAX as f64;
+        assert_eq!(place_of(&Labels::from_pairs([("a", &long)])), expected);
+    }
 }

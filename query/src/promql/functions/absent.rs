@@ -27,14 +27,16 @@ pub(super) const ABSENT_OVER_TIME: Function = Function::whole(
     "1, with the labels that the selector demands, when the range has no sample.",
     |call| {
         let (data, _) = call.range()?;
+        let windows = data.windows;
+        let series = call.evaluator.read_all(data)?;
         let present = |step: usize| {
-            let end_ms = data.reference.time(call.grid.time(step));
-            let start_ms = end_ms.saturating_sub(data.range_ms);
+            let end_ms = windows.reference.time(call.grid.time(step));
+            let start_ms = end_ms.saturating_sub(windows.range_ms);
             let holds = |times: &[i64]| {
                 let last = times.partition_point(|t| *t <= end_ms);
                 last > 0 && times[last - 1] > start_ms
             };
-            let series = &mut data.series.iter();
+            let mut series = series.iter();
             series.any(|one| holds(&one.times) || holds(&one.histogram_times))
         };
         absent(call, present)

@@ -6,11 +6,11 @@
 use std::collections::HashMap;
 
 use kansoku_model::Labels;
-use kansoku_model::labels::METRIC_NAME;
 
 use super::super::ast::Span;
 use super::super::ast::ValueType::{Scalar, String as Text, Vector};
 use super::super::error::QueryError;
+use super::super::label_groups::LabelGroups;
 use super::super::native::{Doubt, FloatHistogram};
 use super::super::notes::for_metric;
 use super::super::value::{ABSENT, Column, Point, Value, is_absent};
@@ -232,7 +232,7 @@ fn describe(doubt: Doubt, name: &str) -> String {
 
 /// Groups bucket series by their labels without `le`; series without a number there are left out.
 fn histograms(call: &Call<'_, '_>, columns: &[Column], span: Span) -> Vec<Histogram> {
-    let mut found: HashMap<Labels, usize> = HashMap::new();
+    let mut found = LabelGroups::default();
     let mut histograms: Vec<Histogram> = Vec::new();
     for (index, column) in columns.iter().enumerate() {
         if column.values.iter().all(|v| is_absent(*v)) {
@@ -249,16 +249,13 @@ fn histograms(call: &Call<'_, '_>, columns: &[Column], span: Span) -> Vec<Histog
             call.evaluator.warn(span, message);
             continue;
         };
-        let labels = column.labels.filtered(|label| label != "le");
-        let at = *found.entry(labels).or_insert_with_key(|labels| {
-            histograms.push(Histogram {
-                labels: labels.clone(),
-                drop_name: column.drop_name,
-                name: labels.get(METRIC_NAME).unwrap_or("").to_owned(),
-                buckets: Vec::new(),
-            });
-            histograms.len() - 1
-        });
+        let (at, new) = found.number(&column.labels, |label| label != "le");
+        histograms.extend(new.map(|labels| Histogram {
+            drop_name: column.drop_name,
+            name: labels.metric_name().to_owned(),
+            buckets: Vec::new(),
+            labels,
+        }));
         histograms[at].buckets.push((bound, index));
     }
     for histogram in &mut histograms {

@@ -18,10 +18,11 @@ mod sort;
 mod time;
 mod trigonometry;
 mod values;
+mod windows;
 
 pub(super) use over_time::total;
 
-use super::ast::{Expr, ExprKind, Extension, Span, ValueType};
+use super::ast::{Expr, ExprKind, Span, ValueType};
 use super::error::QueryError;
 use super::evaluate::{Evaluator, SAME_LABELSET};
 use super::value::{Column, Grid, Point, RangeData, RangeSeries, Value, Window, is_absent};
@@ -260,7 +261,7 @@ pub(super) fn eval(call: &Call<'_, '_>) -> Result<Value, QueryError> {
     }
 }
 
-impl Call<'_, '_> {
+impl<'a> Call<'_, 'a> {
     /// The scalar arguments, in order, each at all steps.
     fn scalars(&self) -> Result<Vec<Vec<f64>>, QueryError> {
         self.args
@@ -283,7 +284,7 @@ impl Call<'_, '_> {
     }
 
     /// The argument that is a range.
-    fn range(&self) -> Result<(RangeData, Span), QueryError> {
+    fn range(&self) -> Result<(RangeData<'a>, Span), QueryError> {
         let arg = self
             .args
             .iter()
@@ -329,21 +330,26 @@ impl Call<'_, '_> {
 
     fn windows(&self, window: fn(&Window<'_>) -> Option<f64>) -> Result<Value, QueryError> {
         let (data, _) = self.range()?;
-        self.over(data, |_, w| Ok(window(w)))
+        self.over(&data, || (), |(), _, w| Ok(window(w)))
     }
 
     fn of_samples(&self, keeps_name: bool, body: OfSamples) -> Result<Value, QueryError> {
         let (data, _) = self.range()?;
-        self.over_samples(data, keeps_name, |series, w| Ok(body(self, series, w)))
+        let state = |_: &Call<'_, '_>, _: &RangeSeries| ();
+        self.over_samples(&data, keeps_name, state, |(), call, series, w| {
+            Ok(body(call, series, w))
+        })
     }
 
     /// As [`Self::over_samples`], of the floats alone.
-    fn over(
+    fn over<S>(
         &self,
-        data: RangeData,
-        mut body: impl FnMut(&RangeSeries, &Window<'_>) -> Result<Option<f64>, QueryError>,
+        data: &RangeData<'_>,
+        state: impl Fn() -> S + Sync,
+        body: impl Fn(&mut S, &Call<'_, '_>, &Window<'_>) -> Result<Option<f64>, QueryError> + Sync,
     ) -> Result<Value, QueryError> {
-        self.over_samples(data, false, |series, window| {
+        let state = |_: &Call<'_, '_>, _: &RangeSeries| state();
+        self.over_samples(data, false, state, |state, call, series, window| {
             if window.values.is_empty() {
                 return Ok(None);
             }
@@ -352,9 +358,9 @@ impl Call<'_, '_> {
                 let text = format!(
                     "ignored histograms in a range containing both floats and histograms for metric name {name}"
                 );
-                self.evaluator.inform(self.range_span(), text);
+                call.evaluator.inform(call.range_span(), text);
             }
-            Ok(body(series, window)?.map(Point::Float))
+            Ok(body(state, call, window)?.map(Point::Float))
         })
     }
 
@@ -365,121 +371,6 @@ impl Call<'_, '_> {
             .iter()
             .find(is_range)
             .map_or(self.span, |arg| arg.span)
-    }
-
-    /// Moves over each series once, with the window of every step.
-    fn over_samples(
-        &self,
-        data: RangeData,
-        keeps_name: bool,
-        mut body: impl FnMut(&RangeSeries, &Window<'_>) -> Result<Option<Point>, QueryError>,
-    ) -> Result<Value, QueryError> {
-        let scalars = self.scalars()?;
-        let mut at_step = vec![0.0; scalars.len()];
-        self.evaluator
-            .hold(data.series.len().saturating_mul(self.grid.n_steps))?;
-        let mut columns = Vec::with_capacity(data.series.len());
-        for series in &data.series {
-            let (mut floats, mut histograms) = (Moving::default(), Moving::default());
-            let mut column = Column::new(series.labels.clone(), series.drop_name);
-            column.values.reserve_exact(self.grid.n_steps);
-            // Most counters never fall, so that most windows of them need not be looked through.
-            let falls = series.values.windows(2).any(|pair| pair[1] < pair[0]);
-            for step in 0..self.grid.n_steps {
-                // A long window over many samples takes a while; ask often.
-                if step % 64 == 0 {
-                    (self.evaluator.check)()?;
-                }
-                let eval_ms = self.grid.time(step);
-                let end_ms = data.reference.time(eval_ms);
-                let start_ms = end_ms.saturating_sub(data.range_ms);
-                let rows = floats.rows(&series.times, start_ms, end_ms, &data);
-                let of_histograms = match series.histogram_times.is_empty() {
-                    true => 0..0,
-                    false => histograms.rows(&series.histogram_times, start_ms, end_ms, &data),
-                };
-                if rows.is_empty() && of_histograms.is_empty() {
-                    column.push(None);
-                    continue;
-                }
-                for (slot, all) in at_step.iter_mut().zip(&scalars) {
-                    *slot = all[step];
-                }
-                let rows_of_starts = rows.clone();
-                let window = Window {
-                    first: rows.start,
-                    times: &series.times[rows.clone()],
-                    values: &series.values[rows],
-                    falls,
-                    histogram_times: &series.histogram_times[of_histograms.clone()],
-                    histograms: &series.histograms[of_histograms.clone()],
-                    starts: series.starts.get(rows_of_starts).unwrap_or_default(),
-                    histogram_starts: series
-                        .histogram_starts
-                        .get(of_histograms)
-                        .unwrap_or_default(),
-                    start_ms,
-                    end_ms,
-                    eval_ms,
-                    extension: data.extension,
-                    scalars: &at_step,
-                };
-                column.push(body(series, &window)?);
-            }
-            self.evaluator
-                .hold(super::value::weight(column.histograms.iter().flatten()))?;
-            if !keeps_name {
-                self.evaluator.drop_name(&mut column);
-            }
-            columns.push(column);
-        }
-        self.joined(columns)
-    }
-}
-
-/// Where a window is in the samples of one kind; it only moves forward.
-#[derive(Default)]
-struct Moving {
-    from: usize,
-    to: usize,
-}
-
-impl Moving {
-    /// The samples of the next window; none when it is empty.
-    fn rows(
-        &mut self,
-        times: &[i64],
-        start_ms: i64,
-        end_ms: i64,
-        data: &RangeData,
-    ) -> std::ops::Range<usize> {
-        while times.get(self.to).is_some_and(|t| *t <= end_ms) {
-            self.to += 1;
-        }
-        while self.from < self.to && times[self.from] <= start_ms {
-            self.from += 1;
-        }
-        let (from, to) = (self.from, self.to);
-        let (mut first, mut last) = (from, to);
-        if data.extension.is_some() {
-            // The sample before the window is the last that `from` moved past.
-            let oldest_ms = start_ms.saturating_sub(data.lookback_ms);
-            let known = |at: usize| times[at] > oldest_ms;
-            first = from.checked_sub(1).filter(|at| known(*at)).unwrap_or(from);
-        }
-        if data.extension == Some(Extension::Smoothed)
-            && to.checked_sub(1).is_none_or(|at| times[at] < end_ms)
-            && times
-                .get(to)
-                .is_some_and(|t| *t < end_ms.saturating_add(data.lookback_ms))
-        {
-            last = to + 1;
-        }
-        // Something must lie after the start and something not after the end.
-        if last == from || first == to {
-            return from..from;
-        }
-        first..last
     }
 }
 

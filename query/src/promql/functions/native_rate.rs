@@ -102,7 +102,7 @@ pub(super) fn change(
     // A counter that shows few observations began not long before the first of them.
     let is_counted = is_counter && sum.count > 0.0 && first.count >= 0.0;
     let to_zero = is_counted.then(|| first.count / sum.count);
-    sum.multiply(sampled.extrapolation(window, to_zero) * factor);
+    sum.multiply(sampled.extrapolation((window.start_ms, window.end_ms), to_zero) * factor);
     sum.hint = ResetHint::Gauge;
     Some(sum.compact())
 }

@@ -47,9 +47,8 @@ fn sums(
     finish: fn(&Window<'_>, Sum) -> f64,
 ) -> Result<Value, QueryError> {
     let (data, span) = call.range()?;
-    let mut sliding = SlidingSum::default();
-    let mut current: Option<*const RangeSeries> = None;
-    call.over_samples(data, false, |series, window| {
+    let sliding = |_: &Call<'_, '_>, series: &RangeSeries| SlidingSum::of_series(&series.values);
+    call.over_samples(&data, false, sliding, |sliding, call, series, window| {
         let name = series.labels.metric_name();
         if !window.histograms.is_empty() {
             if !window.values.is_empty() {
@@ -59,10 +58,6 @@ fn sums(
             let all = window.histograms.iter().map(|h| &**h);
             let sum = total(call.evaluator, span, name, all, is_mean);
             return Ok(sum.map(|sum| Point::Histogram(Arc::new(sum))));
-        }
-        if current != Some(std::ptr::from_ref(series)) {
-            current = Some(std::ptr::from_ref(series));
-            sliding.restart(&series.values);
         }
         let sum = sliding.of(window.first, window.values);
         Ok(Some(Point::Float(finish(window, sum))))
@@ -239,13 +234,12 @@ pub(super) const QUANTILE_OVER_TIME: Function = Function::whole(
     "The φ-quantile of the values in the range.",
     |call| {
         let (data, _) = call.range()?;
-        let mut sorted = Vec::new();
-        call.over(data, |_, window| {
+        call.over(&data, Vec::new, |sorted, call, window| {
             let phi = window.scalars.first().copied().unwrap_or(f64::NAN);
             quantile_warning(call.evaluator, phi, call.args[0].span);
             sorted.clear();
             sorted.extend_from_slice(window.values);
-            Ok(Some(quantile_of(phi, &mut sorted)))
+            Ok(Some(quantile_of(phi, sorted)))
         })
     },
 );

@@ -9,7 +9,8 @@ use super::super::ast::Extension;
 use super::super::ast::ValueType::{Matrix, Vector};
 use super::super::error::QueryError;
 use super::super::selectors::interpolate;
-use super::super::value::{Point, RangeSeries, Value, Window};
+use super::super::value::{Point, RangeData, RangeSeries, Value, Window};
+use super::windows::Plain;
 use super::{Call, Function};
 use crate::number::quote;
 
@@ -32,13 +33,14 @@ pub(super) const INCREASE: Function = Function::whole(
     |call| counter(call, false),
 );
 
-pub(super) const DELTA: Function = Function::samples(
+pub(super) const DELTA: Function = Function::whole(
     "delta",
+    &[Matrix],
+    Vector,
     "Difference between the ends of the range, for gauges.",
-    |call, series, window| {
-        of_kind(call, series, window, false, 1.0, |w| {
-            extrapolated(call, series, w, false, 1.0)
-        })
+    |call| {
+        let (data, _) = call.range()?;
+        change_of(call, &data, &|_, _| (), false, 1.0)
     },
 );
 
@@ -81,35 +83,66 @@ const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 /// Evaluates windows of a counter and says so when its name is not that of one.
 fn counter(call: &Call<'_, '_>, is_rate: bool) -> Result<Value, QueryError> {
     let (data, span) = call.range()?;
-    let suspects: Vec<String> = data
-        .series
-        .iter()
-        .filter(|series| !series.times.is_empty())
-        .map(|series| series.labels.metric_name())
-        .filter(|name| !name.is_empty() && !COUNTER_SUFFIXES.iter().any(|s| name.ends_with(s)))
-        .map(str::to_owned)
-        .collect();
-    let mut last = "";
-    for name in &suspects {
-        // Series of one metric stand together.
-        if name != last {
-            call.evaluator.inform(
-                span,
-                format!(
-                    "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
-                    quote(name)
-                ),
+    let suspect = |call: &Call<'_, '_>, series: &RangeSeries| {
+        let name = series.labels.metric_name();
+        let is_counter = COUNTER_SUFFIXES.iter().any(|s| name.ends_with(s));
+        if !series.times.is_empty() && !name.is_empty() && !is_counter {
+            let text = format!(
+                "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
+                quote(name)
             );
+            call.evaluator.inform(span, text);
         }
-        last = name;
+    };
+    let range_s = data.windows.range_ms as f64 / 1000.0;
+    let factor = if is_rate { 1.0 / range_s } else { 1.0 };
+    change_of(call, &data, &suspect, true, factor)
+}
+
+/// The change over each window times `factor`; `look` sees each series first.
+fn change_of(
+    call: &Call<'_, '_>,
+    data: &RangeData<'_>,
+    look: &(dyn Fn(&Call<'_, '_>, &RangeSeries) + Sync),
+    is_counter: bool,
+    factor: f64,
+) -> Result<Value, QueryError> {
+    call.over_floats(
+        data,
+        look,
+        |plain| plain_change(plain, is_counter).map(|change| change * factor),
+        |call, series, window| {
+            of_kind(call, series, window, is_counter, factor, |w| {
+                extrapolated(call, series, w, is_counter, factor)
+            })
+        },
+    )
+}
+
+/// The change over a window of floats alone, extrapolated to the whole of it.
+#[inline]
+fn plain_change(window: &Plain<'_>, is_counter: bool) -> Option<f64> {
+    let (times, values) = (window.times, window.values);
+    let ([first_ms, .., last_ms], [first, .., last]) = (times, values) else {
+        return None;
+    };
+    let mut change = last - first;
+    if is_counter && window.falls {
+        for pair in values.windows(2) {
+            if pair[1] < pair[0] {
+                change += pair[0];
+            }
+        }
     }
-    call.over_samples(data, false, |series, window| {
-        let range_s = (window.end_ms - window.start_ms) as f64 / 1000.0;
-        let factor = if is_rate { 1.0 / range_s } else { 1.0 };
-        Ok(of_kind(call, series, window, true, factor, |w| {
-            extrapolated(call, series, w, true, factor)
-        }))
-    })
+    let sampled = Sampled {
+        first_ms: *first_ms,
+        last_ms: *last_ms,
+        n_intervals: times.len() - 1,
+        start_ms: 0,
+        begins_within: false,
+    };
+    let to_zero = (is_counter && change > 0.0 && *first >= 0.0).then(|| first / change);
+    Some(change * sampled.extrapolation((window.start_ms, window.end_ms), to_zero))
 }
 
 /// Gives floats to `of_floats` and histograms to their own file.
@@ -244,10 +277,20 @@ fn extrapolated(
         return exact(window, is_counter, factor);
     }
     let (times, values, starts) = (window.times, window.values, window.starts);
+    if starts.is_empty() {
+        let plain = Plain {
+            times,
+            values,
+            falls: window.falls,
+            start_ms: window.start_ms,
+            end_ms: window.end_ms,
+        };
+        return plain_change(&plain, is_counter).map(|change| change * factor);
+    }
     let (first, last) = (*values.first()?, *values.last()?);
     let sampled = Sampled::of(window, times, starts, is_counter)?;
     let mut change = last - first;
-    if is_counter && (window.falls || !starts.is_empty()) {
+    if is_counter {
         warn_of_overlap(call, series, times, starts);
         let is_new = new_starts(times, starts);
         for (at, pair) in values.windows(2).enumerate() {
@@ -261,7 +304,8 @@ fn extrapolated(
     }
     // A counter that fell to what it shows began within the range.
     let to_zero = (is_counter && change > 0.0 && first >= 0.0).then(|| first / change);
-    Some(change * sampled.extrapolation(window, to_zero) * factor)
+    let ends = (window.start_ms, window.end_ms);
+    Some(change * sampled.extrapolation(ends, to_zero) * factor)
 }
 
 /// The time that the samples of a window cover.
@@ -294,7 +338,8 @@ impl Sampled {
     /// By how much the change between the first and the last sample is less than that of the whole
     /// range. `to_zero`: how many times the time between them it was before that when a counter showed
     /// zero.
-    fn extrapolation(&self, window: &Window<'_>, to_zero: Option<f64>) -> f64 {
+    #[inline]
+    fn extrapolation(&self, (start_ms, end_ms): (i64, i64), to_zero: Option<f64>) -> f64 {
         let mut sampled_s = (self.last_ms - self.first_ms) as f64 / 1000.0;
         let interval_s = match self.n_intervals {
             0 => 0.0,
@@ -302,8 +347,8 @@ impl Sampled {
         };
         // Further away than this, the series is taken to start or end within the range.
         let threshold_s = interval_s * 1.1;
-        let mut to_start_s = (self.first_ms - window.start_ms) as f64 / 1000.0;
-        let mut to_end_s = (window.end_ms - self.last_ms) as f64 / 1000.0;
+        let mut to_start_s = (self.first_ms - start_ms) as f64 / 1000.0;
+        let mut to_end_s = (end_ms - self.last_ms) as f64 / 1000.0;
         if self.begins_within {
             to_start_s = 0.0;
             sampled_s = (self.last_ms - self.start_ms) as f64 / 1000.0;

@@ -43,14 +43,18 @@ pub(super) const DOUBLE_EXPONENTIAL_SMOOTHING: Function = Function::whole(
     "The range smoothed with a smoothing factor and a trend factor.",
     |call| {
         let (data, _) = call.range()?;
-        call.over(data, |_, window| {
-            let [smoothing, trend] = *window.scalars else {
-                return Ok(None);
-            };
-            factor("smoothing", "sf", smoothing)?;
-            factor("trend", "tf", trend)?;
-            Ok(smooth(window.values, smoothing, trend))
-        })
+        call.over(
+            &data,
+            || (),
+            |(), _, window| {
+                let [smoothing, trend] = *window.scalars else {
+                    return Ok(None);
+                };
+                factor("smoothing", "sf", smoothing)?;
+                factor("trend", "tf", trend)?;
+                Ok(smooth(window.values, smoothing, trend))
+            },
+        )
     },
 );
 

@@ -238,3 +238,22 @@ fn selectors_for_match_parameters() {
         assert!(matchers_of_selector(bad).is_err(), "{bad}");
     }
 }
+
+#[test]
+fn metric_selectors_have_nothing_behind_them() {
+    let parsed = |text| metric_selector(text).map_err(|e| e.to_string());
+    assert_eq!(parsed("sum{a=\"b\"}").unwrap().len(), 2);
+    assert_eq!(parsed("{}").unwrap().len(), 0, "everything");
+    assert_eq!(parsed("{a=\"\"}").unwrap().len(), 1);
+    for (text, expected) in [
+        ("", "1:1: parse error: unexpected end of input"),
+        ("up offset 5m", "1:4: parse error: unexpected <offset>"),
+        (
+            "up{",
+            "1:4: parse error: unexpected end of input inside braces",
+        ),
+        ("1", "1:1: parse error: unexpected number \"1\""),
+    ] {
+        assert_eq!(parsed(text).unwrap_err(), expected, "{text}");
+    }
+}

@@ -1,8 +1,12 @@
-//! What flows through a template: Go's scalars, a time, and decoded JSON.
+//! What flows through a template: Go's scalars, a time, decoded JSON, label sets and results of
+//! queries.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use jiff::Zoned;
+use kansoku_model::Labels;
 
 use super::format;
 
@@ -17,6 +21,24 @@ pub enum Value {
     Time(Zoned),
     /// Only from `fromJson`.
     Json(serde_json::Value),
+    /// A duration in nanoseconds.
+    Duration(i64),
+    /// Go's `map[string]string`: what is missing is empty.
+    Labels(Arc<Labels>),
+    /// One series of a result.
+    Sample(Arc<Sample>),
+    /// The result of a query.
+    Vector(Arc<Vec<Arc<Sample>>>),
+    /// What `args` gives.
+    Map(Arc<BTreeMap<String, Value>>),
+}
+
+/// One series of a query's result as templates see it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sample {
+    pub labels: Arc<Labels>,
+    /// A float, or the text of a histogram.
+    pub value: Value,
 }
 
 impl Value {
@@ -28,7 +50,11 @@ impl Value {
             Self::Int(n) => *n != 0,
             Self::Float(n) => *n != 0.0,
             Self::Text(t) => !t.is_empty(),
-            Self::Time(_) => true,
+            Self::Time(_) | Self::Sample(_) => true,
+            Self::Duration(ns) => *ns != 0,
+            Self::Labels(labels) => !labels.is_empty(),
+            Self::Vector(samples) => !samples.is_empty(),
+            Self::Map(map) => !map.is_empty(),
             Self::Json(json) => match json {
                 serde_json::Value::Null => false,
                 serde_json::Value::Array(a) => !a.is_empty(),
@@ -64,6 +90,17 @@ impl Value {
             Self::Json(serde_json::Value::Object(map)) => {
                 Ok(map.get(name).cloned().map_or(Self::Nil, Self::from_json))
             }
+            Self::Labels(labels) => Ok(Self::from(labels.get(name).unwrap_or(""))),
+            Self::Map(map) => Ok(map.get(name).cloned().unwrap_or(Self::Nil)),
+            Self::Sample(sample) => match name {
+                "Labels" => Ok(Self::Labels(Arc::clone(&sample.labels))),
+                "Value" => Ok(sample.value.clone()),
+                _ => Err(format!(
+                    "can't evaluate field {name} in type *template.sample"
+                )),
+            },
+            Self::Duration(ns) => duration_method(*ns, name),
+            Self::Time(time) => time_method(time, name),
             Self::Nil => Err(format!("nil pointer evaluating interface {{}}.{name}")),
             other => Err(format!(
                 "can't evaluate field {name} in type {}",
@@ -82,8 +119,38 @@ impl Value {
             Self::Text(_) => "string",
             Self::Time(_) => "time.Time",
             Self::Json(serde_json::Value::Array(_)) => "[]interface {}",
-            Self::Json(_) => "map[string]interface {}",
+            Self::Json(_) | Self::Map(_) => "map[string]interface {}",
+            Self::Duration(_) => "time.Duration",
+            Self::Labels(_) => "map[string]string",
+            Self::Sample(_) => "*template.sample",
+            Self::Vector(_) => "template.queryResult",
         }
+    }
+
+    /// What `range` goes over, each with its index or key.
+    pub fn items(&self) -> Result<Vec<(Self, Self)>, String> {
+        fn indexed(items: impl Iterator<Item = Value>) -> Vec<(Value, Value)> {
+            let index = |(i, item)| (Value::Int(i64::try_from(i).unwrap_or(i64::MAX)), item);
+            items.enumerate().map(index).collect()
+        }
+        Ok(match self {
+            Self::Nil => Vec::new(),
+            Self::Vector(samples) => indexed(samples.iter().cloned().map(Self::Sample)),
+            Self::Json(serde_json::Value::Array(items)) => {
+                indexed(items.iter().cloned().map(Self::from_json))
+            }
+            Self::Json(serde_json::Value::Object(map)) => map
+                .iter()
+                .map(|(name, item)| (name.as_str().into(), Self::from_json(item.clone())))
+                .collect(),
+            Self::Labels(labels) => labels.iter().map(|(n, v)| (n.into(), v.into())).collect(),
+            Self::Map(map) => map
+                .iter()
+                .map(|(name, item)| (name.as_str().into(), item.clone()))
+                .collect(),
+            Self::Int(n) if (0..=RANGE_MAX).contains(n) => indexed((0..*n).map(Self::Int)),
+            other => return Err(format!("range can't iterate over {other}")),
+        })
     }
 
     /// As text, for a parameter that is one.
@@ -142,6 +209,48 @@ impl Value {
     }
 }
 
+/// The largest number that `range` counts up to.
+const RANGE_MAX: i64 = 100_000;
+
+/// The methods of Go's `time.Duration` that take no argument.
+fn duration_method(ns: i64, name: &str) -> Result<Value, String> {
+    let seconds = ns as f64 / 1e9;
+    match name {
+        "Hours" => Ok(Value::Float(seconds / 3600.0)),
+        "Minutes" => Ok(Value::Float(seconds / 60.0)),
+        "Seconds" => Ok(Value::Float(seconds)),
+        "Milliseconds" => Ok(Value::Int(ns / 1_000_000)),
+        "Microseconds" => Ok(Value::Int(ns / 1000)),
+        "Nanoseconds" => Ok(Value::Int(ns)),
+        "String" => Ok(Value::Text(format::go_duration(ns))),
+        _ => Err(format!(
+            "can't evaluate field {name} in type *time.Duration"
+        )),
+    }
+}
+
+/// The methods of Go's `time.Time` that take no argument.
+fn time_method(time: &Zoned, name: &str) -> Result<Value, String> {
+    let number = |n: i64| Ok(Value::Int(n));
+    match name {
+        "Year" => number(time.year().into()),
+        "Day" => number(time.day().into()),
+        "Hour" => number(time.hour().into()),
+        "Minute" => number(time.minute().into()),
+        "Second" => number(time.second().into()),
+        "YearDay" => number(time.day_of_year().into()),
+        "Unix" => number(time.timestamp().as_second()),
+        "UnixMilli" => number(time.timestamp().as_millisecond()),
+        "Month" => Ok(Value::Text(super::times::format(time, "January"))),
+        "Weekday" => Ok(Value::Text(super::times::format(time, "Monday"))),
+        "String" => Ok(Value::Text(super::times::format(
+            time,
+            super::times::GO_STRING,
+        ))),
+        _ => Err(format!("can't evaluate field {name} in type *time.Time")),
+    }
+}
+
 /// The size of decoded JSON. The decoder bounds how deep it nests.
 fn json_bytes(json: &serde_json::Value) -> usize {
     let inner: usize = match json {
@@ -172,6 +281,25 @@ impl fmt::Display for Value {
             Self::Text(t) => f.write_str(t),
             Self::Time(t) => f.write_str(&super::times::format(t, super::times::GO_STRING)),
             Self::Json(json) => write_json(f, json),
+            Self::Duration(ns) => f.write_str(&format::go_duration(*ns)),
+            Self::Labels(labels) => {
+                let pairs = labels.iter().map(|(name, value)| format!("{name}:{value}"));
+                write!(f, "map[{}]", pairs.collect::<Vec<_>>().join(" "))
+            }
+            Self::Sample(sample) => {
+                let labels = Self::Labels(Arc::clone(&sample.labels));
+                write!(f, "{{{labels} {}}}", sample.value)
+            }
+            Self::Vector(samples) => {
+                let all = samples
+                    .iter()
+                    .map(|s| Self::Sample(Arc::clone(s)).to_string());
+                write!(f, "[{}]", all.collect::<Vec<_>>().join(" "))
+            }
+            Self::Map(map) => {
+                let pairs = map.iter().map(|(name, value)| format!("{name}:{value}"));
+                write!(f, "map[{}]", pairs.collect::<Vec<_>>().join(" "))
+            }
         }
     }
 }

@@ -5,30 +5,69 @@ use super::value::Value;
 /// The widest field and the most decimals a verb may ask for: enough for any table.
 const WIDTH_MAX: usize = 1000;
 
-/// A float as `%v` prints it: shortest digits, an exponent below 1e-4 and from 1e21 on.
+/// A float as `%v` prints it: shortest digits, an exponent below 1e-4 and from 1e6 on.
 pub fn float_general(n: f64) -> String {
-    general(n, 21)
+    crate::number::format_g(n)
 }
 
-fn general(n: f64, exponent_from: i32) -> String {
-    if n.is_nan() {
-        return "NaN".into();
+/// `%.4g` with any number of digits: as many significant ones, none of them a zero at the end.
+#[must_use]
+pub fn general_rounded(n: f64, digits: usize) -> String {
+    let digits = digits.max(1);
+    if !n.is_finite() {
+        return float_general(n);
     }
-    if n.is_infinite() {
-        return if n > 0.0 { "+Inf" } else { "-Inf" }.into();
-    }
-    let exponent = if n == 0.0 {
-        0
-    } else {
-        let text = format!("{n:e}");
-        text.split_once('e')
-            .and_then(|(_, e)| e.parse().ok())
-            .unwrap_or(0)
+    let text = format!("{n:.*e}", digits - 1);
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((&text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let trimmed = |text: &str| match text.contains('.') {
+        true => text.trim_end_matches('0').trim_end_matches('.').to_owned(),
+        false => text.to_owned(),
     };
-    if (-4..exponent_from).contains(&exponent) {
-        format!("{n}")
-    } else {
-        go_exponent(&format!("{n:e}"))
+    let limit = i32::try_from(digits).unwrap_or(i32::MAX);
+    if exponent < -4 || exponent >= limit {
+        return go_exponent(&format!("{}e{exponent}", trimmed(mantissa)));
+    }
+    let decimals = usize::try_from(limit - 1 - exponent).unwrap_or(0);
+    trimmed(&format!("{n:.decimals$}"))
+}
+
+/// Nanoseconds as Go's `time.Duration` prints them: `1h0m30s`, `1.5s`, `250ms`.
+#[must_use]
+pub fn go_duration(ns: i64) -> String {
+    let sign = if ns < 0 { "-" } else { "" };
+    let ns = ns.unsigned_abs();
+    let decimal = |unit: u64| {
+        let (whole, rest) = (ns / unit, ns % unit);
+        let width = unit.ilog10() as usize;
+        let fraction = format!("{rest:0width$}");
+        let fraction = fraction.trim_end_matches('0');
+        match fraction {
+            "" => whole.to_string(),
+            fraction => format!("{whole}.{fraction}"),
+        }
+    };
+    match ns {
+        0 => "0s".into(),
+        1..1_000 => format!("{sign}{ns}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(1_000_000)),
+        _ => {
+            let minutes = ns / 60_000_000_000;
+            let seconds = decimal(1_000_000_000);
+            if minutes == 0 {
+                return format!("{sign}{seconds}s");
+            }
+            let (whole, fraction) = seconds
+                .split_once('.')
+                .map_or((seconds.as_str(), ""), |p| p);
+            let rest = whole.parse::<u64>().unwrap_or(0) % 60;
+            let dot = if fraction.is_empty() { "" } else { "." };
+            match minutes / 60 {
+                0 => format!("{sign}{minutes}m{rest}{dot}{fraction}s"),
+                hours => format!("{sign}{hours}h{}m{rest}{dot}{fraction}s", minutes % 60),
+            }
+        }
     }
 }
 
@@ -156,7 +195,10 @@ fn verb_text(verb: char, flags: &Flags, arg: &Value) -> String {
             let precision = flags.precision.unwrap_or(6);
             signed(go_exponent(&format!("{n:.precision$e}")))
         }
-        ('g', Value::Float(n)) => signed(general(*n, 21)),
+        ('g', Value::Float(n)) => signed(match flags.precision {
+            Some(digits) => general_rounded(*n, digits),
+            None => float_general(*n),
+        }),
         ('t', Value::Bool(b)) => b.to_string(),
         ('T', _) => arg.type_name().to_owned(),
         _ => format!("%!{verb}({}={arg})", arg.type_name()),

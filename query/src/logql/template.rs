@@ -1,47 +1,79 @@
-//! The functions that templates may call: one hand-written list.
+//! Templates of `line_format` and `label_format`: Loki's functions over a record.
 //!
-//! Names, order of arguments and results are those of Loki, which takes them from Go's template
-//! package, from sprig and from itself.
+//! Names, order of arguments and results are those of Loki, which takes them from sprig and from
+//! itself. The engine is [`crate::template`].
 
-use super::value::Value;
-use super::{Scope, eval, format, math, texts, times};
+use crate::template::functions::{Function, at_least, exactly};
+use crate::template::{Data, Language, Value, math, texts, times};
 
-/// What a function's body is.
-pub type Eval = fn(&[Value], Scope<'_>) -> Result<Value, String>;
+use super::record::{Record, clean_text};
 
-/// A function and how many arguments it takes, a piped one included.
-pub struct Function {
-    pub name: &'static str,
-    pub min_args: usize,
-    /// `None` for any number.
-    pub max_args: Option<usize>,
-    pub eval: Eval,
-}
+/// A template over records.
+#[derive(Debug)]
+pub struct Template(crate::template::Template);
 
-const fn exactly(name: &'static str, n: usize, eval: Eval) -> Function {
-    Function {
-        name,
-        min_args: n,
-        max_args: Some(n),
-        eval,
+impl Template {
+    /// Reads a template.
+    ///
+    /// # Errors
+    /// When it is malformed or uses a function that does not exist here.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let language = Language {
+            functions: FUNCTIONS,
+        };
+        crate::template::Template::new("", text, language).map(Self)
+    }
+
+    /// The label that is the whole template, as in `{{.message}}`.
+    pub fn single_label(&self) -> Option<&str> {
+        self.0.single_field()
+    }
+
+    /// Writes the template for a record.
+    ///
+    /// # Errors
+    /// When a function is given what it cannot use.
+    pub fn execute(&self, record: &Record<'_>) -> Result<String, String> {
+        self.0.execute(record)
+    }
+
+    /// Adds the names of the labels that are read; false when it may be any.
+    pub fn labels_read(&self, names: &mut Vec<String>) -> bool {
+        self.0.fields_read(names)
     }
 }
 
-const fn at_least(name: &'static str, n: usize, eval: Eval) -> Function {
-    Function {
-        name,
-        min_args: n,
-        max_args: None,
-        eval,
+impl Data for Record<'_> {
+    /// A label that is missing is the empty text.
+    fn field(&self, name: &str) -> Result<Value, String> {
+        Ok(Value::from(self.labels.get(name).unwrap_or("")))
+    }
+
+    fn all(&self) -> Value {
+        let mut map = serde_json::Map::new();
+        self.labels.for_each(|name, value, _| {
+            map.insert(name.to_owned(), value.into());
+        });
+        Value::Json(map.into())
+    }
+
+    fn time_ns(&self) -> i64 {
+        self.time_ns
+    }
+
+    fn line(&self) -> &[u8] {
+        &self.line
     }
 }
 
 /// Every function.
-pub const FUNCTIONS: &[Function] = &[
+const FUNCTIONS: &[Function] = &[
     // The record.
-    exactly("__line__", 0, |_, scope| Ok(eval::line_text(scope))),
+    exactly("__line__", 0, |_, scope| {
+        Ok(Value::Text(clean_text(scope.data.line()).into_owned()))
+    }),
     exactly("__timestamp__", 0, |_, scope| {
-        times::from_ns(scope.time_ns).map(Value::Time)
+        times::from_ns(scope.data.time_ns()).map(Value::Time)
     }),
     // Case, trimming, cutting.
     exactly("ToLower", 1, texts::lower),
@@ -87,7 +119,6 @@ pub const FUNCTIONS: &[Function] = &[
     exactly("hasSuffix", 2, texts::has_suffix),
     // Encodings.
     exactly("urlencode", 1, texts::url_encode),
-    exactly("urlquery", 1, texts::url_encode),
     exactly("urldecode", 1, texts::url_decode),
     exactly("b64enc", 1, texts::base64_encode),
     exactly("b64dec", 1, texts::base64_decode),
@@ -122,77 +153,12 @@ pub const FUNCTIONS: &[Function] = &[
     exactly("unixEpoch", 1, times::unix_epoch),
     exactly("unixEpochMillis", 1, times::unix_epoch_millis),
     exactly("unixEpochNanos", 1, times::unix_epoch_nanos),
-    // Choosing and comparing.
+    // Choosing.
     exactly("default", 2, |a, _| {
         let chosen = if a[1].is_true() { &a[1] } else { &a[0] };
         Ok(chosen.clone())
     }),
-    at_least("and", 1, |a, _| {
-        let chosen = a.iter().find(|v| !v.is_true()).or(a.last());
-        Ok(chosen.cloned().unwrap_or(Value::Nil))
-    }),
-    at_least("or", 1, |a, _| {
-        let chosen = a.iter().find(|v| v.is_true()).or(a.last());
-        Ok(chosen.cloned().unwrap_or(Value::Nil))
-    }),
-    exactly("not", 1, |a, _| Ok(Value::Bool(!a[0].is_true()))),
-    at_least("eq", 2, math::equal),
-    exactly("ne", 2, |a, s| match math::equal(a, s)? {
-        Value::Bool(equal) => Ok(Value::Bool(!equal)),
-        other => Ok(other),
-    }),
-    exactly("lt", 2, |a, _| {
-        math::compare(a).map(|o| Value::Bool(o.is_lt()))
-    }),
-    exactly("le", 2, |a, _| {
-        math::compare(a).map(|o| Value::Bool(o.is_le()))
-    }),
-    exactly("gt", 2, |a, _| {
-        math::compare(a).map(|o| Value::Bool(o.is_gt()))
-    }),
-    exactly("ge", 2, |a, _| {
-        math::compare(a).map(|o| Value::Bool(o.is_ge()))
-    }),
-    // Output.
-    exactly("len", 1, texts::len),
-    at_least("index", 1, texts::index),
-    at_least("print", 0, texts::print),
-    at_least("println", 0, texts::println),
-    at_least("printf", 1, |a, _| {
-        Ok(Value::Text(format::printf(a[0].as_text()?, &a[1..])))
-    }),
 ];
 
-/// The function called `name`.
-pub fn find(name: &str) -> Option<&'static Function> {
-    FUNCTIONS.iter().find(|f| f.name == name)
-}
-
-impl Function {
-    /// Whether so many arguments will do.
-    pub fn check_count(&self, n: usize) -> Result<(), String> {
-        if n >= self.min_args && self.max_args.is_none_or(|max| n <= max) {
-            return Ok(());
-        }
-        let wanted = match self.max_args {
-            Some(_) => self.min_args.to_string(),
-            None => format!("at least {}", self.min_args),
-        };
-        Err(format!(
-            "wrong number of args for {}: want {wanted} got {n}",
-            self.name
-        ))
-    }
-}
-
-impl PartialEq for Function {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl std::fmt::Debug for Function {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.name)
-    }
-}
+#[cfg(test)]
+mod tests;

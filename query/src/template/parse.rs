@@ -4,7 +4,7 @@
 
 use super::functions::{self, Function};
 use super::value::Value;
-use super::{Command, Node, Operand, Pipeline};
+use super::{Command, Condition, Language, Node, Operand, Pipeline};
 use crate::logql::lexer::unquote;
 
 /// The deepest nesting of blocks and parentheses: each level is a call on the stack.
@@ -23,6 +23,7 @@ enum Token {
     /// `)` and the fields that follow it.
     Close(Vec<String>),
     Pipe,
+    Comma,
     Assign,
     /// Reassignment of a variable.
     Set,
@@ -33,26 +34,42 @@ enum Piece {
     Action(Vec<Token>, usize),
 }
 
-/// Reads a whole template.
-pub fn parse(text: &str) -> Result<Vec<Node>, String> {
+/// Named templates.
+type Named = Vec<(String, Vec<Node>)>;
+
+/// Reads a whole template: its own nodes and those of the templates it defines.
+pub fn parse(name: &str, text: &str, language: Language) -> Result<(Vec<Node>, Named), String> {
+    let told = |fault: Fault| format!("template: {name}:{}: {}", fault.line, fault.message);
     let mut parser = Parser {
-        pieces: pieces(text)?.into_iter().peekable(),
+        pieces: pieces(text).map_err(told)?.into_iter(),
+        language,
         variables: Vec::new(),
+        named: Vec::new(),
         depth: 0,
+        n_loops: 0,
     };
-    let (nodes, end) = parser.nodes()?;
+    let (nodes, end) = parser.nodes().map_err(told)?;
     match end {
-        None => Ok(nodes),
-        Some((word, line)) => Err(fault(line, &format!("unexpected {{{{{word}}}}}"))),
+        None => Ok((nodes, parser.named)),
+        Some((word, line)) => Err(told(fault(line, &format!("unexpected {{{{{word}}}}}")))),
     }
 }
 
-fn fault(line: usize, message: &str) -> String {
-    format!("template: :{line}: {message}")
+/// What is wrong with which line.
+struct Fault {
+    line: usize,
+    message: String,
+}
+
+fn fault(line: usize, message: &str) -> Fault {
+    Fault {
+        line,
+        message: message.to_owned(),
+    }
 }
 
 /// Cuts a template into text and actions, with `{{-` and `-}}` trimming the text beside them.
-fn pieces(text: &str) -> Result<Vec<Piece>, String> {
+fn pieces(text: &str) -> Result<Vec<Piece>, Fault> {
     let mut pieces = Vec::new();
     let mut rest = text;
     let mut trim_start = false;
@@ -160,6 +177,10 @@ fn tokens(action: &str) -> Result<Vec<Token>, String> {
                 tokens.push(Token::Assign);
                 rest = &rest[2..];
             }
+            ',' => {
+                tokens.push(Token::Comma);
+                rest = &rest[1..];
+            }
             '=' => {
                 tokens.push(Token::Set);
                 rest = &rest[1..];
@@ -241,17 +262,29 @@ fn number(text: &str) -> Result<Value, String> {
 }
 
 struct Parser<I: Iterator<Item = Piece>> {
-    pieces: std::iter::Peekable<I>,
+    pieces: I,
+    language: Language,
     variables: Vec<String>,
+    named: Named,
     depth: usize,
+    /// Loops around the current place.
+    n_loops: usize,
 }
 
-/// `else`, `else if ..` or `end` and the line it stands on.
+/// `else` with what follows it, or `end`, and the line it stands on.
 type BlockEnd = Option<(String, usize)>;
+
+/// The kinds of blocks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Block {
+    If,
+    With,
+    Range,
+}
 
 impl<I: Iterator<Item = Piece>> Parser<I> {
     /// Nodes up to an `else` or `end`, or to the end of the template.
-    fn nodes(&mut self) -> Result<(Vec<Node>, BlockEnd), String> {
+    fn nodes(&mut self) -> Result<(Vec<Node>, BlockEnd), Fault> {
         let mut nodes = Vec::new();
         while let Some(piece) = self.pieces.next() {
             let (tokens, line) = match piece {
@@ -270,10 +303,11 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
                 "else" => {
                     let mut end = "else".to_owned();
                     if let [_, Token::Word(next), condition @ ..] = tokens.as_slice()
-                        && next == "if"
+                        && let Some(block) = block_of(next)
+                        && block != Block::Range
                     {
                         // `{{else if x}}` is `{{else}}{{if x}}` with one `end` for both.
-                        let branch = self.block(condition, line, true)?;
+                        let branch = self.block(condition, line, block)?;
                         nodes.push(branch);
                         end = "else if".to_owned();
                     } else if tokens.len() > 1 {
@@ -281,31 +315,39 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
                     }
                     return Ok((nodes, Some((end, line))));
                 }
-                "if" => {
-                    let node = self.block(&tokens[1..], line, true)?;
-                    nodes.push(node);
+                "break" | "continue" if tokens.len() == 1 => {
+                    if self.n_loops == 0 {
+                        let message = format!("{{{{{word}}}}} outside {{{{range}}}}");
+                        return Err(fault(line, &message));
+                    }
+                    nodes.push(if word == "break" {
+                        Node::Break
+                    } else {
+                        Node::Continue
+                    });
                 }
-                "with" => {
-                    let node = self.block(&tokens[1..], line, false)?;
-                    nodes.push(node);
+                "define" => self.define(&tokens[1..], line)?,
+                "template" => nodes.push(self.call(&tokens[1..], line)?),
+                "block" => {
+                    nodes.push(self.call(&tokens[1..], line)?);
+                    self.define(&tokens[1..2], line)?;
                 }
-                "range" | "define" | "template" | "block" | "break" | "continue" => {
-                    return Err(fault(line, &format!("{{{{{word}}}}} is not supported")));
-                }
-                _ => nodes.push(self.action(&tokens, line)?),
+                _ => match block_of(word) {
+                    Some(block) => nodes.push(self.block(&tokens[1..], line, block)?),
+                    None => nodes.push(self.action(&tokens, line)?),
+                },
             }
         }
         Ok((nodes, None))
     }
 
-    fn block(&mut self, condition: &[Token], line: usize, is_if: bool) -> Result<Node, String> {
-        self.depth += 1;
-        if self.depth > DEPTH_MAX {
-            return Err(fault(line, &format!("nested deeper than {DEPTH_MAX}")));
-        }
+    fn block(&mut self, condition: &[Token], line: usize, block: Block) -> Result<Node, Fault> {
+        self.deeper(line)?;
         let n_variables = self.variables.len();
-        let condition = self.pipeline(condition, line)?;
+        let condition = self.condition(condition, line, block)?;
+        self.n_loops += usize::from(block == Block::Range);
         let (mut yes, mut end) = self.nodes()?;
+        self.n_loops -= usize::from(block == Block::Range);
         let mut no = Vec::new();
         if let Some((word, _)) = &end {
             match word.as_str() {
@@ -319,17 +361,92 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
         self.variables.truncate(n_variables);
         self.depth -= 1;
         match end {
-            Some((word, _)) if word != "else" => Ok(if is_if {
-                Node::If(condition, yes, no)
-            } else {
-                Node::With(condition, yes, no)
+            Some((word, _)) if word != "else" => Ok(match block {
+                Block::If => Node::If(condition, yes, no),
+                Block::With => Node::With(condition, yes, no),
+                Block::Range => Node::Range(condition, yes, no),
             }),
             Some((_, line)) => Err(fault(line, "unexpected {{else}}")),
             None => Err(fault(line, "unexpected EOF")),
         }
     }
 
-    fn action(&mut self, tokens: &[Token], line: usize) -> Result<Node, String> {
+    fn deeper(&mut self, line: usize) -> Result<(), Fault> {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            return Err(fault(line, &format!("nested deeper than {DEPTH_MAX}")));
+        }
+        Ok(())
+    }
+
+    /// `pipeline`, `$x := pipeline` or, of `range`, `$i, $x := pipeline`.
+    fn condition(
+        &mut self,
+        tokens: &[Token],
+        line: usize,
+        block: Block,
+    ) -> Result<Condition, Fault> {
+        let plain = |token: &Token| match token {
+            Token::Variable(name, path) if path.is_empty() => Some(name.clone()),
+            _ => None,
+        };
+        let mut variables = Vec::new();
+        let mut rest = tokens;
+        match tokens {
+            [first, Token::Comma, second, Token::Assign, after @ ..] if block == Block::Range => {
+                variables.extend(plain(first));
+                variables.extend(plain(second));
+                rest = after;
+            }
+            [first, Token::Assign, after @ ..] => {
+                variables.extend(plain(first));
+                rest = after;
+            }
+            _ => {}
+        }
+        let pipeline = self.pipeline(rest, line)?;
+        self.variables.extend(variables.iter().cloned());
+        Ok(Condition {
+            variables,
+            pipeline,
+        })
+    }
+
+    /// `{{ define "name" }} .. {{ end }}`, the name given.
+    fn define(&mut self, tokens: &[Token], line: usize) -> Result<(), Fault> {
+        let [Token::Literal(Value::Text(name))] = tokens else {
+            return Err(fault(line, "unexpected operand in define clause"));
+        };
+        self.deeper(line)?;
+        let outer = (std::mem::take(&mut self.variables), self.n_loops);
+        self.n_loops = 0;
+        let (nodes, end) = self.nodes()?;
+        (self.variables, self.n_loops) = outer;
+        self.depth -= 1;
+        match end {
+            Some((word, _)) if word == "end" => {
+                self.named.retain(|(known, _)| known != name);
+                self.named.push((name.clone(), nodes));
+                Ok(())
+            }
+            Some((word, line)) => Err(fault(line, &format!("unexpected {{{{{word}}}}}"))),
+            None => Err(fault(line, "unexpected EOF")),
+        }
+    }
+
+    /// `"name" pipeline`
+    fn call(&self, tokens: &[Token], line: usize) -> Result<Node, Fault> {
+        let [Token::Literal(Value::Text(name)), data @ ..] = tokens else {
+            return Err(fault(line, "unexpected operand in template clause"));
+        };
+        let data = match data {
+            [] => None,
+            data => Some(self.pipeline(data, line)?),
+        };
+        Ok(Node::Call(name.clone(), data))
+    }
+
+    fn action(&mut self, tokens: &[Token], line: usize) -> Result<Node, Fault> {
         if let [Token::Variable(name, path), operator, rest @ ..] = tokens
             && path.is_empty()
             && matches!(operator, Token::Assign | Token::Set)
@@ -337,7 +454,9 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
             let pipeline = self.pipeline(rest, line)?;
             if *operator == Token::Assign {
                 self.variables.push(name.clone());
-            } else if !self.variables.contains(name) {
+                return Ok(Node::Declare(name.clone(), pipeline));
+            }
+            if !self.variables.contains(name) {
                 return Err(fault(line, &format!("undefined variable {name:?}")));
             }
             return Ok(Node::Assign(name.clone(), pipeline));
@@ -345,7 +464,7 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
         Ok(Node::Print(self.pipeline(tokens, line)?))
     }
 
-    fn pipeline(&mut self, tokens: &[Token], line: usize) -> Result<Pipeline, String> {
+    fn pipeline(&self, tokens: &[Token], line: usize) -> Result<Pipeline, Fault> {
         let mut rest = tokens;
         let pipeline = self.commands(&mut rest, line, 0)?;
         if rest.is_empty() {
@@ -356,7 +475,7 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
     }
 
     /// Commands up to the end or to a closing parenthesis, which is left.
-    fn commands(&self, rest: &mut &[Token], line: usize, depth: usize) -> Result<Pipeline, String> {
+    fn commands(&self, rest: &mut &[Token], line: usize, depth: usize) -> Result<Pipeline, Fault> {
         if depth > DEPTH_MAX {
             return Err(fault(line, &format!("nested deeper than {DEPTH_MAX}")));
         }
@@ -377,20 +496,20 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
         line: usize,
         depth: usize,
         piped: bool,
-    ) -> Result<Command, String> {
+    ) -> Result<Command, Fault> {
         let mut function: Option<&'static Function> = None;
         let mut operands = Vec::new();
         while let Some((token, after)) = rest.split_first() {
             let operand = match token {
                 Token::Pipe | Token::Close(_) => break,
                 Token::Word(word) if function.is_none() && operands.is_empty() => {
-                    function = Some(find_function(word, line)?);
+                    function = Some(self.function(word, line)?);
                     *rest = after;
                     continue;
                 }
                 // A function as an argument is called without arguments of its own.
                 Token::Word(word) => {
-                    let function = find_function(word, line)?;
+                    let function = self.function(word, line)?;
                     function.check_count(0).map_err(|e| fault(line, &e))?;
                     let call = Command::Call(function, Vec::new());
                     Operand::Nested(vec![call], Vec::new())
@@ -417,6 +536,7 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
                 Token::Assign | Token::Set => {
                     return Err(fault(line, "unexpected \":=\" in operand"));
                 }
+                Token::Comma => return Err(fault(line, "unexpected \",\" in operand")),
             };
             operands.push(operand);
             *rest = after;
@@ -435,8 +555,18 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
             None => Ok(Command::Operand(operands.remove(0))),
         }
     }
+
+    fn function(&self, word: &str, line: usize) -> Result<&'static Function, Fault> {
+        functions::find(self.language, word)
+            .ok_or_else(|| fault(line, &format!("function {word:?} not defined")))
+    }
 }
 
-fn find_function(word: &str, line: usize) -> Result<&'static Function, String> {
-    functions::find(word).ok_or_else(|| fault(line, &format!("function {word:?} not defined")))
+fn block_of(word: &str) -> Option<Block> {
+    match word {
+        "if" => Some(Block::If),
+        "with" => Some(Block::With),
+        "range" => Some(Block::Range),
+        _ => None,
+    }
 }

@@ -221,8 +221,14 @@ pub fn has_suffix(a: &[Value], _: Scope<'_>) -> Result {
 }
 
 pub fn url_encode(a: &[Value], _: Scope<'_>) -> Result {
+    text(query_escape(a[0].as_text()?))
+}
+
+/// Go's `url.QueryEscape`.
+#[must_use]
+pub fn query_escape(plain: &str) -> String {
     let mut out = String::new();
-    for b in a[0].as_text()?.bytes() {
+    for b in plain.bytes() {
         match b {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
                 out.push(char::from(b));
@@ -231,7 +237,7 @@ pub fn url_encode(a: &[Value], _: Scope<'_>) -> Result {
             _ => out.push_str(&format!("%{b:02X}")),
         }
     }
-    text(out)
+    out
 }
 
 pub fn url_decode(a: &[Value], _: Scope<'_>) -> Result {
@@ -305,6 +311,9 @@ pub fn len(a: &[Value], _: Scope<'_>) -> Result {
         Value::Text(t) => t.len(),
         Value::Json(serde_json::Value::Array(items)) => items.len(),
         Value::Json(serde_json::Value::Object(map)) => map.len(),
+        Value::Labels(labels) => labels.len(),
+        Value::Vector(samples) => samples.len(),
+        Value::Map(map) => map.len(),
         other => return Err(format!("len of type {}", other.type_name())),
     };
     Ok(Value::Int(len as i64))
@@ -325,6 +334,14 @@ pub fn index(a: &[Value], _: Scope<'_>) -> Result {
                     .map(Value::from_json)
                     .ok_or_else(|| format!("index out of range: {n}"))
             }
+            (Value::Vector(samples), Value::Int(n)) => {
+                let found = usize::try_from(*n).ok().and_then(|n| samples.get(n));
+                found
+                    .cloned()
+                    .map(Value::Sample)
+                    .ok_or_else(|| format!("index out of range: {n}"))
+            }
+            (Value::Labels(_) | Value::Map(_), Value::Text(name)) => value.field(name),
             (Value::Text(t), Value::Int(n)) => {
                 let found = usize::try_from(*n).ok().and_then(|n| t.as_bytes().get(n));
                 found
@@ -336,6 +353,36 @@ pub fn index(a: &[Value], _: Scope<'_>) -> Result {
 }
 
 /// Blanks stand between two values when neither is a text.
+/// `slice x 1 3` of a text, in bytes.
+pub fn slice(a: &[Value], _: Scope<'_>) -> Result {
+    let whole = a[0].as_text()?;
+    let bound = |at: usize, default: usize| match a.get(at) {
+        None => Ok(default),
+        Some(n) => usize::try_from(n.as_int()?).map_err(|_| "slice index out of range".to_owned()),
+    };
+    let (from, to) = (bound(1, 0)?, bound(2, whole.len())?);
+    let found = whole.get(from..to.max(from));
+    text(found.ok_or_else(|| format!("index out of range: {to}"))?)
+}
+
+/// Escapes what HTML would read.
+pub fn html(a: &[Value], scope: Scope<'_>) -> Result {
+    let plain = print(a, scope)?;
+    let plain = plain.as_text()?;
+    let mut out = String::with_capacity(plain.len());
+    for c in plain.chars() {
+        match c {
+            '"' => out.push_str("&#34;"),
+            '\'' => out.push_str("&#39;"),
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            c => out.push(c),
+        }
+    }
+    text(out)
+}
+
 pub fn print(a: &[Value], _: Scope<'_>) -> Result {
     let mut out = String::new();
     for (i, value) in a.iter().enumerate() {
