@@ -2,17 +2,20 @@
 //!
 //! The one rule: everything here may be used from any thread at any time; nothing is set twice.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kansoku_parsers::wire::{Window, loki_push, remote_write};
+use kansoku_query::promql::Threads;
 use tokio::sync::Semaphore;
 
+use crate::active_queries::ActiveQueries;
 use crate::api::gate::Gate;
 use crate::api::loki::tail::TAILS_MAX;
 use crate::clock;
 use crate::http::budget::Budget;
 use crate::journal::Sparing;
+use crate::rules::manager::Rules;
 use crate::settings::Settings;
 use crate::telemetry::Telemetry;
 use crate::tenants::{Tenant, Tenants};
@@ -34,6 +37,11 @@ pub struct App {
     /// For troubles of the store that every request would repeat.
     pub troubles: Sparing,
     pub gate: Gate,
+    /// Where queries under way are noted, once the store is open.
+    pub active_queries: OnceLock<ActiveQueries>,
+    /// Threads that PromQL queries may use besides their own.
+    pub query_threads: Arc<Threads>,
+    pub rules: Rules,
     /// A slot for each tail of logs.
     pub tails: Arc<Semaphore>,
     pub bodies: Budget,
@@ -53,6 +61,9 @@ impl App {
         Self {
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
             gate: Gate::new(settings.query_max_concurrency as usize),
+            active_queries: OnceLock::new(),
+            query_threads: Arc::new(Threads::new(settings.query_threads())),
+            rules: Rules::new(settings.query_max_concurrency as usize),
             tenants: Tenants::new(&settings),
             settings,
             telemetry: Telemetry::default(),

@@ -34,6 +34,17 @@ pub fn rfc3339_ms(time_ms: i64) -> String {
     )
 }
 
+/// `2023-11-14T22:13:20.000000001Z`, as Go writes it: without the decimals that are 0 at the end.
+#[must_use]
+pub fn rfc3339_ns(time_ns: i64) -> String {
+    let seconds = rfc3339_ms(time_ns.div_euclid(1_000_000_000) * 1000);
+    let seconds = seconds.trim_end_matches(".000Z");
+    match time_ns.rem_euclid(1_000_000_000) {
+        0 => format!("{seconds}Z"),
+        ns => format!("{seconds}.{}Z", format!("{ns:09}").trim_end_matches('0')),
+    }
+}
+
 /// Reads an RFC 3339 time with up to nine decimals to Unix nanoseconds.
 #[must_use]
 pub fn parse_rfc3339_ns(text: &str) -> Option<i128> {
@@ -84,6 +95,17 @@ pub fn parse_rfc3339_ns(text: &str) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nanoseconds_are_written_as_in_go() {
+        for (time_ns, expected) in [
+            (1_700_000_000_000_000_001, "2023-11-14T22:13:20.000000001Z"),
+            (1_700_000_000_500_000_000, "2023-11-14T22:13:20.5Z"),
+            (-1_000_000_000, "1969-12-31T23:59:59Z"),
+        ] {
+            assert_eq!(rfc3339_ns(time_ns), expected);
+        }
+    }
 
     #[test]
     fn times_are_written_and_read_back() {

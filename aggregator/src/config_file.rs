@@ -1,8 +1,8 @@
-//! The configuration file: limits of the ingest and what the aggregator stores about itself.
+//! The configuration file: limits of the ingest, what the aggregator stores about itself, rules and
+//! alerting ([`crate::rules::config`]).
 //!
-//! A small part of YAML: sections by indentation and `key: value`, comments with `#`. Not here:
-//! lists, anchors, several documents; they are errors. The one rule: an unknown key is an error
-//! that names its line and the nearest known one, so that nothing written is ever without effect.
+//! YAML of one document. The one rule: an unknown key is an error that names its line and the nearest
+//! known one, so that nothing written is ever without effect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,11 +10,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use kansoku_model::plugin::{did_you_mean, parse_size};
-use kansoku_model::{ConfigError, Place, tenant as id};
+use kansoku_model::{ConfigError, Labels, Place, tenant as id};
+use kansoku_parsers::config::yaml::tree::{self, Node, Value};
 use kansoku_query::logql::matchers_of_selector;
 use kansoku_query::number::parse_duration_ms;
 use kansoku_store::RetentionRule;
 
+use crate::otlp_config::{self, OtlpConfig};
+use crate::rules::config::{Config as RuleConfig, SECTIONS};
 use crate::tenants::limits::{self, Limits};
 
 /// What the file may say.
@@ -32,10 +35,16 @@ pub struct ConfigFile {
     pub tenants: BTreeMap<String, Limits>,
     /// Shorter times for some streams and series.
     pub retention: Vec<RetentionRule>,
+    /// How OTLP is translated.
+    pub otlp: OtlpConfig,
     /// How often the aggregator stores its own metrics; zero is never.
     pub own_metrics_interval: Duration,
+    /// Labels that series get which leave for another Prometheus (remote read, federation), sorted by name.
+    pub external_labels: Vec<(String, String)>,
     /// Labels added to its own metrics.
     pub own_metrics_labels: Vec<(String, String)>,
+    /// Rules and Alertmanagers.
+    pub rules: RuleConfig,
 }
 
 impl Default for ConfigFile {
@@ -49,15 +58,18 @@ impl Default for ConfigFile {
             limits: Limits::default(),
             tenants: BTreeMap::new(),
             retention: Vec::new(),
+            otlp: OtlpConfig::default(),
             // Prometheus's usual scrape interval.
             own_metrics_interval: Duration::from_secs(15),
+            external_labels: Vec::new(),
             own_metrics_labels: Vec::new(),
+            rules: RuleConfig::default(),
         }
     }
 }
 
 /// All keys with what they want, besides those of [`limits`].
-const KEYS: [(&str, &str); 4] = [
+const KEYS: [(&str, &str); 5] = [
     ("limits.max_request_size", "a size of 1MiB to 128MiB"),
     ("limits.max_ahead", "a duration such as 10m"),
     (
@@ -65,14 +77,19 @@ const KEYS: [(&str, &str); 4] = [
         "a duration of at least 1s, or 0 for never",
     ),
     ("own_metrics.labels", "a section of labels"),
+    ("external_labels", "a section of labels"),
 ];
 
-/// The section whose keys are free.
+/// The sections whose keys are free.
 const LABELS: &str = "own_metrics.labels.";
+const EXTERNAL_LABELS: &str = "external_labels.";
 
 /// The section of limits, and that of tenants with limits of their own, each a section of its name.
 const LIMITS: &str = "limits.";
 const TENANTS: &str = "tenants.";
+
+/// The section of OTLP.
+const OTLP: &str = "otlp.";
 
 /// The section of rules, each a section of its name with `selector` and `period`.
 const RETENTION: &str = "retention.";
@@ -115,7 +132,7 @@ impl ConfigFile {
             text: text.to_owned(),
             ..Self::default()
         };
-        let mut entries = entries(name, text)?;
+        let mut entries = entries(name, text, &mut config.rules)?;
         // Tenants begin with what all have, wherever that stands.
         entries.sort_by_key(|entry| entry.key.starts_with(TENANTS));
         let mut seen = BTreeSet::new();
@@ -126,6 +143,9 @@ impl ConfigFile {
             }
             config.set(&entry)?;
         }
+        let of_file = |message| ConfigError::new(&Place::new(&Arc::from(name), 1), message);
+        config.otlp.finish().map_err(of_file)?;
+        config.join_external_labels(name)?;
         let is_half = |r: &&RetentionRule| r.matchers.is_empty() || r.period_ms == 0;
         if let Some(rule) = config.retention.iter().find(is_half) {
             let message = format!("retention '{}' needs both selector and period", rule.name);
@@ -134,10 +154,38 @@ impl ConfigFile {
         Ok(config)
     }
 
+    /// External labels may stand at the top or, as in a prometheus.yml, in `global`: they are the same.
+    fn join_external_labels(&mut self, name: &str) -> Result<(), ConfigError> {
+        let of_rules = &self.rules.external_labels;
+        match (self.external_labels.is_empty(), of_rules.is_empty()) {
+            (false, false) => {
+                let message = "external_labels stand at the top and in 'global'; remove one";
+                return Err(ConfigError::new(&Place::new(name, 1), message));
+            }
+            (false, true) => {
+                let pairs = self.external_labels.iter();
+                let pairs = pairs.map(|(n, v)| (n.as_str(), v.as_str()));
+                self.rules.external_labels = Labels::from_pairs(pairs);
+            }
+            (true, _) => {
+                let pairs = of_rules.iter();
+                let pairs = pairs.map(|(n, v)| (n.to_owned(), v.to_owned()));
+                self.external_labels = pairs.collect();
+            }
+        }
+        Ok(())
+    }
+
     fn set(&mut self, entry: &Entry) -> Result<(), ConfigError> {
         if let Some(label) = entry.key.strip_prefix(LABELS) {
             let pair = (label.to_owned(), entry.value.clone());
             self.own_metrics_labels.push(pair);
+            return Ok(());
+        }
+        if let Some(label) = entry.key.strip_prefix(EXTERNAL_LABELS) {
+            let pair = (label.to_owned(), entry.value.clone());
+            self.external_labels.push(pair);
+            self.external_labels.sort();
             return Ok(());
         }
         if let Some(key) = entry.key.strip_prefix(RETENTION) {
@@ -153,12 +201,22 @@ impl ConfigFile {
             let set = self.limits.set(key, &entry.value);
             return set.ok_or_else(|| wrong_value(entry, form));
         }
+        if let Some(key) = entry.key.strip_prefix(OTLP)
+            && let Some((_, form)) = otlp_config::KEYS.iter().find(|(name, _)| *name == key)
+        {
+            let set = self.otlp.set(key, &entry.value);
+            return set.ok_or_else(|| wrong_value(entry, form));
+        }
         let Some((_, form)) = KEYS.iter().find(|(key, _)| *key == entry.key) else {
             let of_limits = limits::KEYS.iter().map(|(key, _)| format!("{LIMITS}{key}"));
+            let of_otlp = otlp_config::KEYS
+                .iter()
+                .map(|(key, _)| format!("{OTLP}{key}"));
             let known: Vec<String> = KEYS
                 .iter()
                 .map(|(key, _)| (*key).to_owned())
                 .chain(of_limits)
+                .chain(of_otlp)
                 .collect();
             let hint = did_you_mean(&entry.key, known.iter().map(String::as_str));
             let message = format!("unknown key '{}'{hint}", entry.key);
@@ -261,71 +319,67 @@ struct Entry {
     place: Place,
 }
 
-fn entries(name: &str, text: &str) -> Result<Vec<Entry>, ConfigError> {
-    let file: Arc<str> = name.into();
+/// All values below their dotted keys; the sections of rules go to `rules`.
+fn entries(name: &str, text: &str, rules: &mut RuleConfig) -> Result<Vec<Entry>, ConfigError> {
+    let roots = tree::parse(name, text.as_bytes(), &mut Vec::new())?;
     let mut entries = Vec::new();
-    // The open sections, each with its indentation.
-    let mut sections: Vec<(usize, String)> = Vec::new();
-    for (number, line) in text.lines().enumerate() {
-        let place = Place::new(&file, number as u32 + 1);
-        let fail = |message: &str| Err(ConfigError::new(&place, message));
-        let content = without_comment(line).trim_end();
-        let trimmed = content.trim_start();
-        if trimmed.is_empty() || (trimmed == "---" && entries.is_empty()) {
-            continue;
+    if let Some(second) = roots.get(1) {
+        return Err(second.error("a second document; write all into one"));
+    }
+    let Some(root) = roots.first().filter(|root| !root.is_null()) else {
+        return Ok(entries);
+    };
+    let mut seen = BTreeSet::new();
+    for (key, node) in root.pairs()? {
+        if !seen.insert(&key.text) {
+            let message = format!("'{}' is set twice; remove one", key.text);
+            return Err(ConfigError::new(&key.place, message));
         }
-        let indent = content.len() - trimmed.len();
-        if content[..indent].contains('\t') {
-            return fail("indented with a tab; use spaces");
-        }
-        if trimmed.starts_with("- ") {
-            return fail("a list where 'key: value' must stand");
-        }
-        let Some((key, value)) = trimmed.split_once(':') else {
-            return fail("expected 'key: value' or a section that ends in ':'");
-        };
-        if !value.is_empty() && !value.starts_with(' ') {
-            return fail("a space is missing after ':'");
-        }
-        sections.retain(|(at, _)| *at < indent);
-        if sections.is_empty() && indent > 0 {
-            return fail("indented, but in no section");
-        }
-        let path: Vec<&str> = sections.iter().map(|(_, s)| s.as_str()).collect();
-        let own = unquoted(key.trim());
-        let key = path.into_iter().chain([own]).collect::<Vec<_>>().join(".");
-        match value.trim() {
-            "" => sections.push((indent, own.to_owned())),
-            value => entries.push(Entry {
-                key,
-                value: unquoted(value).to_owned(),
-                place,
-            }),
+        if SECTIONS.contains(&key.text.as_str()) {
+            rules.read_section(&key.text, node)?;
+        } else {
+            flatten(&key.text, &key.place, node, &mut entries)?;
         }
     }
     Ok(entries)
 }
 
-/// A `#` begins a comment at the start of a line or after a space, outside of quotes.
-fn without_comment(line: &str) -> &str {
-    let (mut quote, mut last) = (None, ' ');
-    for (at, c) in line.char_indices() {
-        match (quote, c) {
-            (None, '#') if last.is_whitespace() => return &line[..at],
-            (None, '"' | '\'') => quote = Some(c),
-            (Some(open), _) if open == c => quote = None,
-            _ => {}
+fn flatten(
+    key: &str,
+    place: &Place,
+    node: &Node,
+    entries: &mut Vec<Entry>,
+) -> Result<(), ConfigError> {
+    match &node.value {
+        Value::Scalar { .. } if node.is_null() => {}
+        Value::Scalar { text, .. } => entries.push(Entry {
+            key: key.to_owned(),
+            value: text.clone(),
+            place: place.clone(),
+        }),
+        // The section's own reader takes lists of names as they are written in one line.
+        Value::List(items) if key.starts_with(OTLP) => {
+            let names = items.iter().map(Node::text);
+            let names = names.collect::<Result<Vec<_>, _>>()?;
+            entries.push(Entry {
+                key: key.to_owned(),
+                value: format!("[{}]", names.join(", ")),
+                place: place.clone(),
+            });
         }
-        last = c;
+        Value::List(_) => return Err(node.error("a list where 'key: value' must stand")),
+        Value::Map(pairs) => {
+            for (inner, value) in pairs {
+                flatten(
+                    &format!("{key}.{}", inner.text),
+                    &inner.place,
+                    value,
+                    entries,
+                )?;
+            }
+        }
     }
-    line
-}
-
-fn unquoted(text: &str) -> &str {
-    ['"', '\'']
-        .into_iter()
-        .find_map(|q| text.strip_prefix(q)?.strip_suffix(q))
-        .unwrap_or(text)
+    Ok(())
 }
 
 #[cfg(test)]
@@ -443,39 +497,57 @@ limits:
     }
 
     #[test]
+    fn external_labels_are_the_same_at_the_top_and_in_global() {
+        let read = |text: &str| ConfigFile::parse("k.yaml", text);
+        for text in [
+            "external_labels: {cluster: a}",
+            "global: {external_labels: {cluster: a}}",
+        ] {
+            let config = read(text).unwrap();
+            let expected = [("cluster".to_owned(), "a".to_owned())];
+            assert_eq!(config.external_labels, expected);
+            assert_eq!(config.rules.external_labels.get("cluster"), Some("a"));
+        }
+        let both = "external_labels: {a: b}\nglobal: {external_labels: {a: b}}";
+        let error = read(both).unwrap_err().to_string();
+        assert!(error.contains("remove one"), "{error}");
+    }
+
+    #[test]
     fn mistakes_name_line_and_cure() {
         let cases = [
             (
                 "limits:\n  max_label: 3",
-                "k.yaml:2: unknown key 'limits.max_label'; did you mean 'limits.max_labels'?",
+                "k.yaml:2:3: unknown key 'limits.max_label'; did you mean 'limits.max_labels'?",
             ),
             (
                 "limits:\n  max_labels: many",
-                "k.yaml:2: 'limits.max_labels' is 'many', but must be a number of 1 to 1000",
+                "k.yaml:2:3: 'limits.max_labels' is 'many', but must be a number of 1 to 1000",
             ),
             (
                 "limits:\n  max_ahead: 1h\n  max_ahead: 2h",
-                "k.yaml:3: 'limits.max_ahead' is set twice; remove one",
+                "k.yaml:3:3: 'limits.max_ahead' is set twice; remove one",
             ),
+            ("own_metrics:\n\tinterval: 1s", "k.yaml:2:"),
             (
-                "own_metrics:\n\tinterval: 1s",
-                "k.yaml:2: indented with a tab; use spaces",
+                "limits: [a]",
+                "k.yaml:1:9: a list where 'key: value' must stand",
             ),
-            ("- a", "k.yaml:1: a list where 'key: value' must stand"),
-            ("a:b", "k.yaml:1: a space is missing after ':'"),
-            ("  a: b", "k.yaml:1: indented, but in no section"),
+            ("- a", "k.yaml:1:1: expected a map, found a list"),
+            ("limits", "k.yaml:1:1: expected a map, found a value"),
+            ("limits:\n---\na: b", "k.yaml:3:1: a second document"),
             (
-                "limits",
-                "k.yaml:1: expected 'key: value' or a section that ends in ':'",
+                "global: {}\nglobal: {}",
+                "k.yaml:2:1: 'global' is set twice; remove one",
             ),
             (
                 "own_metrics:\n  interval: 10ms",
-                "k.yaml:2: 'own_metrics.interval' is '10ms', but must be a duration of at least 1s, or 0 for never",
+                "k.yaml:2:3: 'own_metrics.interval' is '10ms', but must be a duration of at least 1s, or 0 for never",
             ),
         ];
         for (text, expected) in cases {
             let error = ConfigFile::parse("k.yaml", text).unwrap_err().to_string();
-            assert_eq!(error, expected);
+            assert!(error.starts_with(expected), "{text}: {error}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Data comes in over HTTP ([`ingest`]), lies in `kansoku-store`, and is asked for over HTTP
 //! ([`api`]) through `kansoku-query`. What is here is the part that knows sockets and the clock.
 
+pub mod active_queries;
 pub mod api;
 pub mod app;
 pub mod clock;
@@ -11,6 +12,8 @@ pub mod housekeeping;
 pub mod http;
 pub mod ingest;
 pub mod journal;
+pub mod otlp_config;
+pub mod rules;
 pub mod run;
 pub mod server;
 pub mod settings;

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// 0: done, and the store is sound; 1: it is damaged, or it could not be done.
+/// 0: done, and what was checked is sound; 1: it is not, or it could not be done; 3: lint.
 fn run_tool(tool: Tool) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -53,8 +53,7 @@ fn run_tool(tool: Tool) -> ExitCode {
         Err(error) => Err(format!("failed to start: {error}")),
     };
     match done {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
+        Ok(code) => ExitCode::from(code),
         Err(message) => fail(&message),
     }
 }
@@ -68,6 +67,7 @@ async fn serve(settings: Settings) -> Result<(), String> {
     // Before anything else: a signal during recovery must not be lost.
     let (mut terminate, mut interrupt) =
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
+    let mut hangup = on(SignalKind::hangup())?;
     let mut running = run::listen(settings).await?;
     journal::info(&format!("listening on http://{}", running.address));
     let mut stopping = pin!(async {
@@ -85,7 +85,15 @@ async fn serve(settings: Settings) -> Result<(), String> {
         }
     }
     journal::info("ready");
-    let name = stopping.await;
+    let name = loop {
+        tokio::select! {
+            name = &mut stopping => break name,
+            _ = hangup.recv() => {
+                // What is wrong was told, and all stays as it was.
+                let _ = running.app.rules.reload(&running.app).await;
+            }
+        }
+    };
     journal::info(&format!("stopping on {name}"));
     running.stop().await?;
     journal::info("stopped");

@@ -12,8 +12,10 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle as Task;
 
+use crate::active_queries::{self, ActiveQueries};
 use crate::app::App;
 use crate::housekeeping::{self, Stop};
+use crate::journal;
 use crate::server;
 use crate::settings::Settings;
 
@@ -87,6 +89,7 @@ impl Running {
         let app = self.app.clone();
         let opened = tokio::task::spawn_blocking(move || app.tenants.open()).await;
         opened.map_err(|_| "failed to open the store by a mistake of this program")??;
+        self.note_active_queries();
         let fail = |e: std::io::Error| format!("failed to start a thread: {e}");
         let (app, stop) = (&self.app, &self.stop_threads);
         let upkeep = housekeeping::start_upkeep(app.clone(), stop.clone());
@@ -97,7 +100,26 @@ impl Running {
         }
         let own = housekeeping::start_own_metrics(app.clone(), stop.clone());
         self.threads.extend(own.map_err(fail)?);
-        Ok(())
+        app.rules.start(app).await
+    }
+
+    /// Tells the queries that an earlier run did not end, and notes those of this one.
+    fn note_active_queries(&self) {
+        let settings = &self.app.settings;
+        let folder = &settings.storage_path;
+        match ActiveQueries::open(folder, settings.query_max_concurrency) {
+            Ok((queries, left)) => {
+                for query in left {
+                    journal::warn(&format!("a query did not finish in the last run: {query}"));
+                }
+                // It is opened once.
+                let _ = self.app.active_queries.set(queries);
+            }
+            Err(error) => journal::warn(&format!(
+                "failed to note the queries under way in {}: {error}",
+                folder.join(active_queries::FILE).display()
+            )),
+        }
     }
 
     /// Finishes open requests, stops the upkeep and writes out what is in memory.
@@ -105,6 +127,7 @@ impl Running {
     /// # Errors
     /// When writing out failed; the data is still in the WAL.
     pub async fn stop(self) -> Result<(), String> {
+        self.app.rules.stop(self.app.settings.rules.drain).await;
         self.stop_threads.store(true, Ordering::Relaxed);
         let _ = self.stop_serving.send(true);
         let _ = self.serving.await;

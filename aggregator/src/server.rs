@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::http::patience::Patient;
+use crate::http::reply::Packing;
 use crate::http::routes::{self, Accepts, Found, Route};
 use crate::http::{Call, Form, Reply, body};
 use crate::journal;
@@ -141,16 +142,23 @@ async fn answer(app: Arc<App>, mut request: Request<Incoming>) -> Response<Full<
         Found::Nothing => Reply::text(StatusCode::NOT_FOUND, "404 page not found"),
     };
     app.telemetry.http(label, reply.status, begun.elapsed());
-    // Packing megabytes must not hold up the other connections of this thread.
-    if reply.body.len() > PACK_APART_FROM_BYTES {
-        let headers = head.headers;
-        let packed = tokio::task::spawn_blocking(move || reply.into_response(&headers)).await;
-        return packed.unwrap_or_else(|_| {
-            let text = "failed to pack the answer";
-            Reply::text(StatusCode::INTERNAL_SERVER_ERROR, text).into_response(&HeaderMap::new())
-        });
+    let mut response = pack(reply, &head.headers).await;
+    let origins = &app.settings.cors_origin;
+    origins.allow(response.headers_mut(), &head.headers);
+    response
+}
+
+async fn pack(reply: Reply, request_headers: &HeaderMap) -> Response<Full<Bytes>> {
+    if reply.body.len() <= PACK_APART_FROM_BYTES {
+        return reply.into_response(request_headers);
     }
-    reply.into_response(&head.headers)
+    // Packing megabytes must not hold up the other connections of this thread.
+    let headers = request_headers.clone();
+    let packed = tokio::task::spawn_blocking(move || reply.into_response(&headers)).await;
+    packed.unwrap_or_else(|_| {
+        let text = "failed to pack the answer";
+        Reply::text(StatusCode::INTERNAL_SERVER_ERROR, text).into_response(&HeaderMap::new())
+    })
 }
 
 /// Larger bodies are compressed on a thread of their own.
@@ -171,7 +179,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
         body::discard(incoming).await;
         return routes::not_ready(route).retry_after(1);
     }
-    let writes = matches!(route.accepts, Accepts::Body(_));
+    let writes = matches!(route.accepts, Accepts::Body(_) | Accepts::Group(_));
     let tenant = if route.needs_store {
         app.tenants.of_request(input.headers, writes)
     } else {
@@ -187,13 +195,15 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     let max_bytes = match route.accepts {
         Accepts::Nothing => 0,
         Accepts::Form | Accepts::Change(_) => FORM_MAX_BYTES,
-        Accepts::Body(max_bytes) => max_bytes(app),
+        Accepts::Body(max_bytes) | Accepts::Question(max_bytes) | Accepts::Group(max_bytes) => {
+            max_bytes(app)
+        }
     };
     let mut share = None;
     let mut content = Bytes::new();
     let has_body = matches!(input.method, Method::POST | Method::PUT);
     if max_bytes > 0 && has_body {
-        if matches!(route.accepts, Accepts::Body(_)) {
+        if route.accepts.is_body() {
             // A length that is not declared may become the largest.
             let wanted = body::declared_bytes(input.headers).unwrap_or(max_bytes);
             share = app.bodies.take(wanted.min(max_bytes)).await;
@@ -210,7 +220,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     }
     let mut form = Form::default();
     let mut read = Ok(());
-    if !matches!(route.accepts, Accepts::Body(_)) && has_body {
+    if !route.accepts.is_body() && has_body {
         read = form.read(&String::from_utf8_lossy(&content));
         content = Bytes::new();
     }
@@ -233,7 +243,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
 }
 
 fn page(asset: &crate::ui::Asset, headers: &HeaderMap) -> Reply {
-    let takes_gzip = crate::http::reply::accepts_gzip(headers);
+    let takes_gzip = crate::http::reply::accepts(headers, "gzip");
     let mut reply = if asset.gzipped && !takes_gzip {
         Reply::new(
             StatusCode::OK,
@@ -243,7 +253,9 @@ fn page(asset: &crate::ui::Asset, headers: &HeaderMap) -> Reply {
     } else {
         Reply::new(StatusCode::OK, asset.content_type, asset.bytes)
     };
-    reply.gzipped = asset.gzipped && takes_gzip;
+    if asset.gzipped && takes_gzip {
+        reply.packing = Packing::Gzip;
+    }
     let cache = HeaderValue::from_static(asset.cache_control());
     reply.with(header::CACHE_CONTROL, cache)
 }

@@ -13,7 +13,9 @@ use kansoku_model::tenant as id;
 use kansoku_query::number::parse_duration_ms;
 
 use crate::config_file::ConfigFile;
+use crate::http::cors::Origins;
 use crate::journal::Level;
+use crate::rules::flags::RuleFlags;
 use crate::tenants::limits::Limits;
 use crate::tools::Tool;
 
@@ -45,6 +47,11 @@ pub struct Settings {
     #[arg(long = "web.max-connections", value_name = "N", default_value_t = 512,
         value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub max_connections: u32,
+
+    /// Which web pages may read answers: what the whole of their origin must match, for example
+    /// 'https?://(one|two)\.example'.
+    #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
+    pub cors_origin: Origins,
 
     /// Answer the paths that delete data and make snapshots.
     #[arg(long = "web.enable-admin-api")]
@@ -123,10 +130,19 @@ pub struct Settings {
         value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub query_max_concurrency: u32,
 
+    /// How many threads all queries of metrics may use together for series that are independent of each other,
+    /// besides the one that each has; without it one per core and one less.
+    #[arg(long = "query.parallelism", value_name = "N",
+        value_parser = clap::value_parser!(u32).range(0..=1024))]
+    pub query_parallelism: Option<u32>,
+
     /// How far an instant query looks back for the newest sample of a series.
     #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m",
         value_parser = parse_positive_duration)]
     pub query_lookback: Duration,
+
+    #[command(flatten)]
+    pub rules: RuleFlags,
 
     /// For conformance tests: takes samples of any time, keeps them for ever, and does not store
     /// metrics of its own.
@@ -202,6 +218,15 @@ impl Settings {
         let retention = limits.retention.unwrap_or(self.retention);
         let keeps_all = self.test_mode || retention.is_zero();
         (!keeps_all).then(|| i64::try_from(retention.as_millis()).unwrap_or(i64::MAX))
+    }
+
+    /// Threads for the series of queries.
+    #[must_use]
+    pub fn query_threads(&self) -> usize {
+        match self.query_parallelism {
+            Some(n) => n as usize,
+            None => std::thread::available_parallelism().map_or(0, |n| n.get() - 1),
+        }
     }
 
     /// The limits of a tenant.

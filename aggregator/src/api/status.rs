@@ -1,5 +1,7 @@
 //! The aggregator's word on itself: health, readiness, metrics.
 
+use std::sync::Arc;
+
 use hyper::StatusCode;
 
 use crate::app::App;
@@ -20,6 +22,26 @@ pub fn ready(app: &App, _: &Call) -> Reply {
 /// `/ready`: the same in Loki's words.
 pub fn ready_loki(app: &App, _: &Call) -> Reply {
     readiness(app, "ready")
+}
+
+/// `/-/reload`: reads what the configuration says of rules and alerts again.
+pub async fn reload(app: Arc<App>) -> Reply {
+    if !app.settings.rules.enable_lifecycle {
+        let text =
+            "Lifecycle API is not enabled; start with --web.enable-lifecycle, or send SIGHUP.";
+        return Reply::text(StatusCode::FORBIDDEN, text);
+    }
+    if !app.tenants.is_ready() {
+        let text = "not ready: the store is being recovered; try again later";
+        return Reply::text(StatusCode::SERVICE_UNAVAILABLE, text);
+    }
+    match app.rules.reload(&app).await {
+        Ok(()) => Reply::empty(StatusCode::OK),
+        Err(error) => Reply::text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            format!("failed to reload config: {error}"),
+        ),
+    }
 }
 
 fn readiness(app: &App, good: &str) -> Reply {

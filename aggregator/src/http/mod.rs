@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod budget;
+pub mod cors;
 pub mod form;
 pub mod patience;
 pub mod reply;

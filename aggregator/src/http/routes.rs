@@ -11,7 +11,7 @@ use hyper::{Method, StatusCode};
 use super::{Call, Reply, form};
 use crate::api::{loki, prometheus, status};
 use crate::app::App;
-use crate::ingest;
+use crate::ingest::{self, loki::JsonForm, otlp::Signal};
 use crate::ui;
 
 /// What a handler gives.
@@ -31,8 +31,20 @@ pub enum Accepts {
     Form,
     /// These methods, POST and PUT perhaps with a form.
     Change(&'static str),
-    /// POST with a body of at most so many bytes.
+    /// POST with a body of at most so many bytes, which is stored.
     Body(fn(&App) -> usize),
+    /// POST with a body of at most so many bytes, which asks.
+    Question(fn(&App) -> usize),
+    /// POST, PUT or DELETE with a body of at most so many bytes, which is stored.
+    Group(fn(&App) -> usize),
+}
+
+impl Accepts {
+    /// The handler reads the body itself.
+    #[must_use]
+    pub fn is_body(self) -> bool {
+        matches!(self, Self::Body(_) | Self::Question(_) | Self::Group(_))
+    }
 }
 
 /// In whose words errors are told.
@@ -46,7 +58,7 @@ pub enum Voice {
 
 /// One path.
 pub struct Route {
-    /// `{}` stands for one segment, which the handler gets unescaped.
+    /// `{}` stands for one segment, which the handler gets unescaped; `{...}` at the end for all that follows, as it is.
     pub path: &'static str,
     pub accepts: Accepts,
     /// It is about data: it needs the store to be open, and where tenants are on it needs one.
@@ -70,6 +82,17 @@ const fn prometheus_route(
         path,
         accepts,
         needs_store: true,
+        voice: Voice::Prometheus,
+        handle,
+    }
+}
+
+/// What is not about data, and answers before the store is open.
+const fn status_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
+    Route {
+        path,
+        accepts: Accepts::Nothing,
+        needs_store: false,
         voice: Voice::Prometheus,
         handle,
     }
@@ -99,6 +122,18 @@ const fn ingest_route(
     }
 }
 
+const fn otlp_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
+    ingest_route(path, ingest::max_bytes, handle)
+}
+
+fn otlp_logs(app: Arc<App>, call: Call) -> Answer {
+    Box::pin(ingest::otlp::receive(app, call, Signal::Logs))
+}
+
+fn otlp_metrics(app: Arc<App>, call: Call) -> Answer {
+    Box::pin(ingest::otlp::receive(app, call, Signal::Metrics))
+}
+
 const fn plain_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
     Route {
         path,
@@ -122,8 +157,22 @@ pub const ROUTES: &[Route] = &[
         Box::pin(ingest::remote_write::receive(a, c))
     }),
     ingest_route("/loki/api/v1/push", ingest::max_bytes, |a, c| {
-        Box::pin(ingest::loki::receive(a, c))
+        Box::pin(ingest::loki::receive(a, c, JsonForm::Today))
     }),
+    ingest_route("/api/prom/push", ingest::max_bytes, |a, c| {
+        Box::pin(ingest::loki::receive(a, c, JsonForm::Legacy))
+    }),
+    Route {
+        path: "/metrics/{...}",
+        accepts: Accepts::Group(ingest::max_bytes),
+        needs_store: true,
+        voice: Voice::Plain,
+        handle: |a, c| Box::pin(ingest::pushgateway::receive(a, c)),
+    },
+    otlp_route("/otlp/v1/logs", otlp_logs),
+    otlp_route("/v1/logs", otlp_logs),
+    otlp_route("/api/v1/otlp/v1/metrics", otlp_metrics),
+    otlp_route("/v1/metrics", otlp_metrics),
     // Prometheus
     prometheus_route("/api/v1/query", Accepts::Form, |a, c| {
         Box::pin(prometheus::query::instant(a, c))
@@ -146,17 +195,76 @@ pub const ROUTES: &[Route] = &[
     prometheus_route("/api/v1/metadata", Accepts::Nothing, |a, c| {
         Box::pin(prometheus::labels::metadata(a, c))
     }),
+    Route {
+        path: "/api/v1/read",
+        accepts: Accepts::Question(|_| prometheus::remote_read::REQUEST_MAX_BYTES),
+        needs_store: true,
+        voice: Voice::Plain,
+        handle: |a, c| Box::pin(prometheus::remote_read::receive(a, c)),
+    },
+    Route {
+        path: "/federate",
+        accepts: Accepts::Nothing,
+        needs_store: true,
+        voice: Voice::Plain,
+        handle: |a, c| Box::pin(prometheus::federate::federate(a, c)),
+    },
     prometheus_route("/api/v1/query_exemplars", Accepts::Form, |a, c| {
         Box::pin(prometheus::exemplars::query(a, c))
     }),
+    prometheus_route("/api/v1/parse_query", Accepts::Form, |a, c| {
+        now(prometheus::parse_query::answer(&a, &c))
+    }),
     prometheus_route("/api/v1/targets", Accepts::Nothing, |a, c| {
-        now(prometheus::empty::targets(&a, &c))
+        Box::pin(prometheus::targets::targets(a, c))
+    }),
+    prometheus_route("/api/v1/targets/metadata", Accepts::Nothing, |a, c| {
+        Box::pin(prometheus::targets::metadata(a, c))
+    }),
+    prometheus_route("/api/v1/scrape_pools", Accepts::Nothing, |a, c| {
+        Box::pin(prometheus::targets::scrape_pools(a, c))
+    }),
+    status_route("/api/v1/scrape_pools/config", |a, c| {
+        now(prometheus::scrape_configs::config(&a, &c))
+    }),
+    status_route("/api/v1/targets/relabel_steps", |a, c| {
+        now(prometheus::scrape_configs::relabel_steps(&a, &c))
+    }),
+    status_route("/api/v1/features", |a, c| {
+        now(prometheus::features::features(&a, &c))
+    }),
+    status_route("/api/v1/notifications", |a, c| {
+        now(prometheus::notifications::list(&a, &c))
+    }),
+    status_route("/api/v1/notifications/live", |a, c| {
+        now(prometheus::notifications::live(&a, &c))
+    }),
+    status_route("/api/v1/status/self_metrics", |a, c| {
+        now(prometheus::self_metrics::answer(&a, &c))
+    }),
+    status_route("/api/v1/status/walreplay", |a, c| {
+        now(prometheus::status::wal_replay(&a, &c))
+    }),
+    prometheus_route("/api/v1/status/tsdb/blocks", Accepts::Nothing, |a, c| {
+        Box::pin(prometheus::tsdb::blocks(a, c))
     }),
     prometheus_route("/api/v1/rules", Accepts::Nothing, |a, c| {
-        now(prometheus::empty::rules(&a, &c))
+        now(prometheus::rules::rules(&a, &c))
     }),
     prometheus_route("/api/v1/alerts", Accepts::Nothing, |a, c| {
-        now(prometheus::empty::alerts(&a, &c))
+        now(prometheus::rules::alerts(&a, &c))
+    }),
+    prometheus_route("/api/v1/alertmanagers", Accepts::Nothing, |a, c| {
+        now(prometheus::rules::alertmanagers(&a, &c))
+    }),
+    prometheus_route("/prometheus/api/v1/rules", Accepts::Nothing, |a, c| {
+        now(prometheus::rules::loki_rules(&a, &c))
+    }),
+    prometheus_route("/prometheus/api/v1/alerts", Accepts::Nothing, |a, c| {
+        now(prometheus::rules::loki_alerts(&a, &c))
+    }),
+    loki_route("/loki/api/v1/rules", |a, c| {
+        now(prometheus::rules::loki_groups(&a, &c))
     }),
     prometheus_route("/api/v1/status/buildinfo", Accepts::Nothing, |a, c| {
         now(prometheus::status::build_info(&a, &c))
@@ -214,6 +322,9 @@ pub const ROUTES: &[Route] = &[
     loki_route("/loki/api/v1/index/stats", |a, c| {
         Box::pin(loki::labels::index_stats(a, c))
     }),
+    loki_route("/loki/api/v1/index/shards", |a, c| {
+        Box::pin(loki::labels::index_shards(a, c))
+    }),
     loki_route("/loki/api/v1/index/volume", |a, c| {
         Box::pin(loki::volume::volume(a, c))
     }),
@@ -239,11 +350,45 @@ pub const ROUTES: &[Route] = &[
         voice: Voice::Plain,
         handle: |a, c| now(loki::detected::format_query(&a, &c)),
     },
+    loki_route("/api/prom/query", |a, c| {
+        Box::pin(loki::legacy::query(a, c))
+    }),
+    loki_route("/api/prom/label", |a, c| {
+        Box::pin(loki::legacy::label_names(a, c))
+    }),
+    loki_route("/api/prom/label/{}/values", |a, c| {
+        Box::pin(loki::legacy::label_values(a, c))
+    }),
+    loki_route("/api/prom/series", |a, c| {
+        Box::pin(loki::labels::series(a, c))
+    }),
     loki_route("/loki/api/v1/tail", |a, c| now(loki::tail::tail(&a, c))),
     plain_route("/loki/api/v1/status/buildinfo", |a, c| {
-        now(loki::labels::build_info(&a, &c))
+        now(loki::meta::build_info(&a, &c))
     }),
+    Route {
+        path: "/loki/api/v1/drilldown-limits",
+        accepts: Accepts::Nothing,
+        needs_store: true,
+        voice: Voice::Plain,
+        handle: |a, c| now(loki::meta::drilldown_limits(&a, &c)),
+    },
+    Route {
+        path: "/config/tenant/v1/limits",
+        accepts: Accepts::Nothing,
+        needs_store: true,
+        voice: Voice::Plain,
+        handle: |a, c| now(loki::meta::tenant_limits(&a, &c)),
+    },
+    plain_route("/config", |a, c| now(loki::meta::config(&a, &c))),
     // the aggregator itself
+    Route {
+        path: "/-/reload",
+        accepts: CHANGE,
+        needs_store: false,
+        voice: Voice::Plain,
+        handle: |a, _| Box::pin(status::reload(a)),
+    },
     plain_route("/-/healthy", |a, c| now(status::healthy(&a, &c))),
     plain_route("/-/ready", |a, c| now(status::ready(&a, &c))),
     plain_route("/ready", |a, c| now(status::ready_loki(&a, &c))),
@@ -273,7 +418,8 @@ pub fn find(method: &Method, path: &str) -> Found {
         let allowed = match route.accepts {
             Accepts::Nothing => "GET, HEAD, OPTIONS",
             Accepts::Form => "GET, HEAD, POST, OPTIONS",
-            Accepts::Body(_) => "POST, OPTIONS",
+            Accepts::Body(_) | Accepts::Question(_) => "POST, OPTIONS",
+            Accepts::Group(_) => "POST, PUT, DELETE, OPTIONS",
             Accepts::Change(methods) => methods,
         };
         if method == Method::OPTIONS {
@@ -295,6 +441,10 @@ pub fn find(method: &Method, path: &str) -> Found {
 
 /// The segment at `{}`, or the empty text when the pattern has none; `None` when it does not match.
 fn matches(pattern: &str, path: &str) -> Option<String> {
+    if let Some(before) = pattern.strip_suffix("{...}") {
+        let rest = path.strip_prefix(before)?;
+        return (!rest.is_empty()).then(|| rest.to_owned());
+    }
     let Some((before, after)) = pattern.split_once("{}") else {
         return (pattern == path).then(String::new);
     };
@@ -353,6 +503,9 @@ mod tests {
             ("PUT", "/api/v1/admin/tsdb/snapshot", "route "),
             ("GET", "/api/v1/admin/tsdb/snapshot", "POST, PUT, OPTIONS"),
             ("DELETE", "/loki/api/v1/delete", "route "),
+            ("PUT", "/metrics/job/a%2Fb/x/y", "route job/a%2Fb/x/y"),
+            ("GET", "/metrics/job/a", "POST, PUT, DELETE, OPTIONS"),
+            ("GET", "/metrics", "route "),
             ("GET", "/", "page"),
             ("DELETE", "/", "GET, HEAD"),
             ("GET", "/../etc/passwd", "nothing"),

@@ -1,4 +1,4 @@
-//! `POST /loki/api/v1/push`: Loki's push, JSON or snappy-compressed protobuf.
+//! `POST /loki/api/v1/push` and `/api/prom/push`: Loki's push, JSON or snappy-compressed protobuf.
 //!
 //! The statuses are Loki's: 204 when all was taken; 400 with the first reason when something was
 //! refused, and what was good is kept; 429 when there are too many streams and nothing of the push was kept,
@@ -17,8 +17,16 @@ use crate::http::body::Coding;
 use crate::http::{Call, Reply};
 use crate::telemetry::Protocol;
 
+/// What a push in JSON looks like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JsonForm {
+    Today,
+    /// That of `/api/prom/push`.
+    Legacy,
+}
+
 /// Takes a push.
-pub async fn receive(app: Arc<App>, call: Call) -> Reply {
+pub async fn receive(app: Arc<App>, call: Call, form: JsonForm) -> Reply {
     let is_json = match kind_of(call.header(header::CONTENT_TYPE)) {
         Ok(is_json) => is_json,
         Err(message) => return Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
@@ -38,12 +46,17 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
         max_bytes,
         move |ingest, body| {
             let limits = ingest.app.loki_limits(ingest.tenant);
-            let push = if is_json {
-                loki_json::decode(body, &limits)
-            } else {
-                loki_push::decode(body, &limits).map_err(|e| e.to_string())
+            let push = match (is_json, form) {
+                (true, JsonForm::Today) => loki_json::decode(body, &limits),
+                (true, JsonForm::Legacy) => loki_json::decode_legacy(body, &limits),
+                (false, _) => loki_push::decode(body, &limits).map_err(|e| e.to_string()),
             };
             let push = push.map_err(|e| IngestError::Bad(StatusCode::BAD_REQUEST, e))?;
+            if push.n_streams == 0 {
+                let text = "error at least one valid stream is required for ingestion";
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                return Err(IngestError::Bad(status, text.into()));
+            }
             let mut outcome = Outcome {
                 refused: push.refused.count as u64,
                 ..Outcome::default()

@@ -1,10 +1,12 @@
-//! Ingest: native frames, Prometheus remote write, Loki push.
+//! Ingest: native frames, Prometheus remote write, Loki push, OTLP, pushes to a Pushgateway.
 //!
 //! One file a protocol: it decodes and words the answer; what they share is here. The one rule: a
 //! 2xx answer leaves only after the store has said that everything is on the disk.
 
 pub mod frames;
 pub mod loki;
+pub mod otlp;
+pub mod pushgateway;
 pub mod remote_write;
 
 use std::sync::Arc;

@@ -48,6 +48,7 @@ pub fn collect(app: &App, time_ms: i64) -> MetricBatch {
         "Steps of flushing, merging or retention that failed.",
         failed as f64,
     );
+    crate::rules::metrics::collect(app, &mut out);
     process::collect(&mut out);
     out
 }

@@ -25,19 +25,35 @@ pub enum Protocol {
     Frames,
     RemoteWrite,
     Loki,
+    Otlp,
+    /// To a Pushgateway.
+    Push,
     /// Its own metrics.
     Own,
+    /// Results of rules.
+    Rules,
 }
 
 impl Protocol {
-    const ALL: [Self; 4] = [Self::Frames, Self::RemoteWrite, Self::Loki, Self::Own];
+    const ALL: [Self; 7] = [
+        Self::Frames,
+        Self::RemoteWrite,
+        Self::Loki,
+        Self::Otlp,
+        Self::Push,
+        Self::Own,
+        Self::Rules,
+    ];
 
     fn name(self) -> &'static str {
         match self {
             Self::Frames => "frames",
             Self::RemoteWrite => "remote_write",
             Self::Loki => "loki",
+            Self::Otlp => "otlp",
+            Self::Push => "pushgateway",
             Self::Own => "own_metrics",
+            Self::Rules => "rules",
         }
     }
 }
@@ -48,16 +64,20 @@ pub enum QueryKind {
     PromqlInstant,
     PromqlRange,
     PromqlLabels,
+    PromqlRemoteRead,
+    PromqlFederate,
     LogqlInstant,
     LogqlRange,
     LogqlLabels,
 }
 
 impl QueryKind {
-    const ALL: [Self; 6] = [
+    const ALL: [Self; 8] = [
         Self::PromqlInstant,
         Self::PromqlRange,
         Self::PromqlLabels,
+        Self::PromqlRemoteRead,
+        Self::PromqlFederate,
         Self::LogqlInstant,
         Self::LogqlRange,
         Self::LogqlLabels,
@@ -68,6 +88,8 @@ impl QueryKind {
             Self::PromqlInstant => ("promql", "instant"),
             Self::PromqlRange => ("promql", "range"),
             Self::PromqlLabels => ("promql", "labels"),
+            Self::PromqlRemoteRead => ("promql", "remote_read"),
+            Self::PromqlFederate => ("promql", "federate"),
             Self::LogqlInstant => ("logql", "instant"),
             Self::LogqlRange => ("logql", "range"),
             Self::LogqlLabels => ("logql", "labels"),

@@ -5,6 +5,7 @@
 
 pub mod backup;
 pub mod check;
+pub mod check_rules;
 pub mod destination;
 pub mod inspect;
 pub mod listing;
@@ -15,6 +16,7 @@ mod s3_http;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use check_rules::CheckRules;
 use clap::{Args, Subcommand};
 use destination::Destination;
 use kansoku_model::tenant;
@@ -26,7 +28,13 @@ use crate::{clock, tenants};
 #[derive(Debug, Clone, Subcommand)]
 pub enum Tool {
     /// Reads all of a store that is not in use and says what is damaged; ends with 1 if something is.
-    Check(StorePath),
+    #[command(args_conflicts_with_subcommands = true)]
+    Check {
+        #[command(flatten)]
+        store: StorePath,
+        #[command(subcommand)]
+        other: Option<OtherCheck>,
+    },
     /// Shows parts, time ranges, and what takes the room by stream, metric and label.
     Inspect {
         #[command(flatten)]
@@ -60,6 +68,13 @@ pub enum Tool {
         #[command(flatten)]
         store: StorePath,
     },
+}
+
+/// What can be checked besides stores.
+#[derive(Debug, Clone, Subcommand)]
+pub enum OtherCheck {
+    /// Says whether rule files are right, or runs unit tests of rules; output and exit codes are promtool's.
+    Rules(CheckRules),
 }
 
 /// Which stores.
@@ -145,13 +160,28 @@ fn tell(store: &Found, n_stores: usize) {
     }
 }
 
-/// Does it and prints what there is to say; false when a store is damaged.
+/// Does it and prints what there is to say; gives the exit code, which is not 0 when what was checked is
+/// wrong.
 ///
 /// # Errors
 /// Why it could not be done, with the cure.
-pub async fn run(tool: Tool) -> Result<bool, String> {
+pub async fn run(tool: Tool) -> Result<u8, String> {
+    if let Tool::Check {
+        other: Some(OtherCheck::Rules(checked)),
+        ..
+    } = &tool
+    {
+        return Ok(check_rules::run(checked));
+    }
+    run_on_stores(tool)
+        .await
+        .map(|is_sound| u8::from(!is_sound))
+}
+
+/// False when a store is damaged.
+async fn run_on_stores(tool: Tool) -> Result<bool, String> {
     match tool {
-        Tool::Check(store) => {
+        Tool::Check { store, .. } => {
             let (stores, mut is_sound) = (store.found()?, true);
             for store in &stores {
                 tell(store, stores.len());

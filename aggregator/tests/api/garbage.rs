@@ -19,7 +19,15 @@ async fn garbage_on_every_path_that_takes_a_body() {
         b"{\"streams\":".to_vec(),
         b"[".repeat(10_000),
     ];
-    for path in ["/api/v1/frames", "/api/v1/write", "/loki/api/v1/push"] {
+    for path in [
+        "/api/v1/frames",
+        "/api/v1/write",
+        "/loki/api/v1/push",
+        "/api/prom/push",
+        "/v1/logs",
+        "/v1/metrics",
+        "/metrics/job/a",
+    ] {
         for kind in ["application/json", "application/x-protobuf"] {
             for coding in ["", "gzip", "snappy", "zstd", "br"] {
                 for body in &garbage {
@@ -28,10 +36,10 @@ async fn garbage_on_every_path_that_takes_a_body() {
                         headers.push(("content-encoding", coding));
                     }
                     let answer = server.post(path, &headers, body.clone()).await;
-                    // Snappy of nothing is an empty request, which is a good one.
-                    let good = matches!(answer.status, 204 | 400 | 413 | 415);
+                    // Nothing is an empty request, which is a good one, but for a push without a stream.
+                    let good = matches!(answer.status, 200 | 204 | 400 | 413 | 415 | 422);
                     assert!(good, "{path} {kind} {coding}: {}", answer.status);
-                    if answer.status != 204 {
+                    if answer.status >= 400 {
                         assert!(!answer.text().is_empty(), "{path} {kind} {coding}");
                     }
                 }

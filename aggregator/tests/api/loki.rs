@@ -385,3 +385,65 @@ async fn a_tail_gives_what_was_and_what_comes() {
         assert!(answer.text().contains(expected), "{}", answer.text());
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_paths_answer_in_their_shape() {
+    let server = Server::start().await;
+    let body = json!({"streams": [{"labels": "{job=\"old\"}", "entries": [{"ts": "1970-01-01T00:00:01.5Z", "line": "one"}]}]});
+    let answer = server
+        .post("/api/prom/push", crate::harness::JSON, body.to_string())
+        .await;
+    assert_eq!(answer.status, 204, "{}", answer.text());
+    let query = "query=%7Bjob%3D%22old%22%7D&start=0&end=10";
+    let answer = server.get(&format!("/api/prom/query?{query}")).await.json();
+    assert_eq!(
+        answer["streams"],
+        json!([{"labels": "{job=\"old\"}", "entries": [{"ts": "1970-01-01T00:00:01.5Z", "line": "one"}]}])
+    );
+    let names = server.get("/api/prom/label?start=0&end=10").await.json();
+    assert_eq!(names, json!({"values": ["job"]}));
+    let values = server
+        .get("/api/prom/label/job/values?start=0&end=10")
+        .await;
+    assert_eq!(values.json(), json!({"values": ["old"]}));
+    let count = "query=count_over_time(%7Bjob%3D%22old%22%7D%5B5s%5D)&start=0&end=10";
+    let answer = server.get(&format!("/api/prom/query?{count}")).await;
+    assert_eq!(answer.status, 500);
+    assert!(answer.text().ends_with("current type is matrix"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_grafana_asks_of_the_server_is_answered() {
+    let server = server().await;
+    let shards = "/loki/api/v1/index/shards?query=%7Bjob%3D%22api%22%7D&start=0&end=10&targetBytesPerShard=1000";
+    let shards = server.get(shards).await.json();
+    assert_eq!(shards["shards"][0]["stats"]["entries"], 2);
+    let limits = server.get("/loki/api/v1/drilldown-limits").await.json();
+    assert_eq!(limits["limits"]["max_entries_limit_per_query"], 5000);
+    assert_eq!(limits["pattern_ingester_enabled"], true);
+    let yaml = server.get("/config/tenant/v1/limits").await.text();
+    assert!(yaml.contains("max_line_size: 262144"), "{yaml}");
+    assert_eq!(server.get("/config").await.status, 200);
+    let path = "/loki/api/v1/query_range?query=%7Bjob%3D%22api%22%7D&start=0&end=10";
+    let stats = server.get(path).await.json()["data"]["stats"].clone();
+    let groups = ["summary", "querier", "ingester", "cache", "index"];
+    assert!(
+        groups.iter().all(|group| stats[group].is_object()),
+        "{stats}"
+    );
+    assert_eq!(stats["querier"]["store"]["chunk"]["decompressedLines"], 2);
+    assert_eq!(stats["cache"]["chunk"]["requests"], 0);
+    let nothing = server.post(
+        "/loki/api/v1/push",
+        crate::harness::JSON,
+        r#"{"streams":[]}"#,
+    );
+    let nothing = nothing.await;
+    assert_eq!(
+        (nothing.status, nothing.text().as_str()),
+        (
+            422,
+            "error at least one valid stream is required for ingestion"
+        )
+    );
+}

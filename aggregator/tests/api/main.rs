@@ -1,10 +1,15 @@
 //! The HTTP APIs end to end: a whole aggregator on a port of its own over a folder of its own.
 
 mod admin;
+mod federate;
 mod garbage;
 mod harness;
 mod ingest;
 mod loki;
+mod otlp;
 mod prometheus;
+mod prometheus_status;
+mod remote_read;
+mod rules;
 mod status;
 mod tenants;

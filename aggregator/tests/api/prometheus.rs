@@ -76,7 +76,7 @@ async fn errors_have_prometheus_form() {
             "query?query=up&time=x",
             400,
             "bad_data",
-            "invalid parameter \"time\": cannot parse \"x\" to a valid timestamp",
+            "invalid parameter \"time\": invalid time value for 'time': cannot parse \"x\" to a valid timestamp",
         ),
         (
             "query?query=up&timeout=x",
@@ -107,7 +107,7 @@ async fn errors_have_prometheus_form() {
             "series?match[]={a=%22%22}",
             400,
             "bad_data",
-            "invalid parameter \"match[]\": 1:1: parse error: vector selector must contain at least one non-empty matcher",
+            "invalid parameter \"match[]\": match[] must contain at least one non-empty matcher",
         ),
         (
             "query?query=requests_total%2Bon()up&time=30",

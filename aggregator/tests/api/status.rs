@@ -129,7 +129,10 @@ async fn status_paths_that_grafana_asks_for() {
         .iter()
         .all(|(name, value)| {
             !value.as_str().unwrap().is_empty()
-                || matches!(name.as_str(), "config.file" | "help" | "version")
+                || matches!(
+                    name.as_str(),
+                    "config.file" | "web.external-url" | "help" | "version"
+                )
         });
     assert!(all_known, "{flags}");
     for (path, pointer, expected) in [

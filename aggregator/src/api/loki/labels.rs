@@ -1,10 +1,10 @@
-//! `/loki/api/v1/labels`, `/label/<name>/values`, `/series`, `/index/stats`, `/status/buildinfo`.
+//! `/loki/api/v1/labels`, `/label/<name>/values`, `/series`, `/index/stats`, `/index/shards`.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use kansoku_model::json::write_str;
+use kansoku_model::json::{write_list, write_str};
 use kansoku_model::select::{Direction, LogSelect};
 use kansoku_model::{LogSource, Matcher};
 use kansoku_query::logql::{self, QueryError, json};
@@ -73,14 +73,8 @@ pub(super) async fn run(
 }
 
 fn list<T>(items: &[T], write: impl Fn(&mut Vec<u8>, &T)) -> Vec<u8> {
-    let mut data = vec![b'['];
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            data.push(b',');
-        }
-        write(&mut data, item);
-    }
-    data.push(b']');
+    let mut data = Vec::new();
+    write_list(&mut data, items, write);
     data
 }
 
@@ -174,16 +168,17 @@ pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
     .await
 }
 
-/// `/loki/api/v1/status/buildinfo`
-pub fn build_info(_: &App, _: &Call) -> Reply {
-    let body = serde_json::json!({
-        "application": "kansoku-aggregator",
-        "version": env!("CARGO_PKG_VERSION"),
-        "revision": "",
-        "branch": "",
-        "buildUser": "",
-        "buildDate": "",
-        "goVersion": "",
-    });
-    Reply::json(StatusCode::OK, body.to_string())
+/// `/loki/api/v1/index/shards`: into how many pieces a query should be cut. One, since the engine here reads a
+/// query's blocks by itself, however large it is.
+pub async fn index_shards(app: Arc<App>, call: Call) -> Reply {
+    let stats = index_stats(app, call).await;
+    if stats.status != StatusCode::OK {
+        return stats;
+    }
+    let stats = String::from_utf8_lossy(&stats.body);
+    let body = format!(
+        r#"{{"shards":[{{"bounds":{{"min":0,"max":{}}},"stats":{stats}}}],"chunkGroups":[]}}"#,
+        u64::MAX
+    );
+    Reply::json(StatusCode::OK, body)
 }

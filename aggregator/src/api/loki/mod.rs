@@ -6,6 +6,8 @@ pub mod delete;
 pub mod detected;
 pub mod errors;
 pub mod labels;
+pub mod legacy;
+pub mod meta;
 pub mod params;
 pub mod query;
 pub mod tail;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use kansoku_model::json::write_str;
+use kansoku_model::json::{write_list, write_str};
 use kansoku_model::select::SelectError;
 use kansoku_model::{Matcher, MetricKind};
 use kansoku_query::number::quote;
@@ -27,24 +27,28 @@ struct Wanted {
 
 impl Wanted {
     fn of(form: &Form) -> Result<Self, ApiError> {
+        let limit = params::limit(form)?;
         let from_ms = params::time_ms(form, "start", Some(TIME_MIN_MS))?;
         let to_ms = params::time_ms(form, "end", Some(TIME_MAX_MS))?;
-        if to_ms < from_ms {
-            let message = "end timestamp must not be before start timestamp";
-            return Err(ApiError::parameter("end", message));
-        }
         let any_of = form.all("match[]").map(matchers);
         Ok(Self {
             any_of: any_of.collect::<Result<_, _>>()?,
             from_ms,
             to_ms,
-            limit: params::limit(form)?,
+            limit,
         })
     }
 }
 
 fn matchers(selector: &str) -> Result<Vec<Matcher>, ApiError> {
-    promql::matchers_of_selector(selector).map_err(|e| ApiError::parameter("match[]", e))
+    let wrong = |what: String| ApiError::bad_data(what);
+    let matchers = promql::metric_selector(selector).map_err(|e| wrong(e.to_string()))?;
+    if matchers.iter().all(|m| m.matches("")) {
+        return Err(wrong(
+            "match[] must contain at least one non-empty matcher".into(),
+        ));
+    }
+    Ok(matchers)
 }
 
 /// Runs a listing through the gate and writes what it gives, cut at the limit.
@@ -59,6 +63,30 @@ async fn list<T: Send + 'static>(
         Ok(wanted) => wanted,
         Err(error) => return error.reply(),
     };
+    run(app, tenant, move |snapshot| {
+        // As there, nothing lies between an end and a later start.
+        let mut items = match wanted.from_ms <= wanted.to_ms {
+            true => read(snapshot, &wanted)?,
+            false => Vec::new(),
+        };
+        let mut warnings = snapshot.warnings();
+        if let Some(limit) = wanted.limit.filter(|limit| items.len() > *limit) {
+            items.truncate(limit);
+            warnings.push("results truncated due to limit".into());
+        }
+        let mut data = Vec::new();
+        write_list(&mut data, &items, write);
+        Ok(envelope::success_with(&data, &warnings, &[]))
+    })
+    .await
+}
+
+/// Runs work on a snapshot through the gate.
+async fn run(
+    app: Arc<App>,
+    tenant: Arc<Tenant>,
+    work: impl FnOnce(&Snapshot) -> Result<Reply, ApiError> + Send + 'static,
+) -> Reply {
     let timeout = app.query_timeout(&tenant);
     let own = tenant.clone();
     let done = gate::run(
@@ -66,24 +94,7 @@ async fn list<T: Send + 'static>(
         &tenant,
         QueryKind::PromqlLabels,
         timeout,
-        move |app, _| {
-            let snapshot = own.snapshot(&app.tenants.opener)?;
-            let mut items = read(&snapshot, &wanted)?;
-            let mut warnings = snapshot.warnings();
-            if let Some(limit) = wanted.limit.filter(|limit| items.len() > *limit) {
-                items.truncate(limit);
-                warnings.push("results truncated due to limit".into());
-            }
-            let mut data = vec![b'['];
-            for (i, item) in items.iter().enumerate() {
-                if i > 0 {
-                    data.push(b',');
-                }
-                write(&mut data, item);
-            }
-            data.push(b']');
-            Ok::<_, ApiError>(envelope::success_with(&data, &warnings, &[]))
-        },
+        move |app, _| work(&own.snapshot(&app.tenants.opener)?),
     );
     match done.await.map_err(ApiError::from) {
         Ok(Ok(reply)) => reply,
@@ -101,7 +112,11 @@ pub async fn series(app: Arc<App>, call: Call) -> Reply {
         return ApiError::bad_data("no match[] parameter provided").reply();
     }
     let read = |s: &Snapshot, w: &Wanted| s.metric_series(&w.any_of, w.from_ms, w.to_ms);
-    let wanted = Wanted::of(&call.form);
+    // Of the three, only this one names the parameter.
+    let wanted = Wanted::of(&call.form).map_err(|error| match error.message {
+        message if message.starts_with("invalid parameter") => ApiError::bad_data(message),
+        message => ApiError::parameter("match[]", message),
+    });
     list(app, call.tenant, wanted, read, json::write_labels).await
 }
 
@@ -131,27 +146,15 @@ pub async fn metadata(app: Arc<App>, call: Call) -> Reply {
         Err(error) => return error.reply(),
     };
     let metric = call.form.get("metric").to_owned();
-    let tenant = call.tenant;
-    let timeout = app.query_timeout(&tenant);
-    let own = tenant.clone();
-    let done = gate::run(
-        &app,
-        &tenant,
-        QueryKind::PromqlLabels,
-        timeout,
-        move |app, _| {
-            let known = own.snapshot(&app.tenants.opener)?.metric_metadata();
-            let chosen = known
-                .iter()
-                .filter(|m| metric.is_empty() || m.name == metric)
-                .take(limit);
-            Ok::<_, ApiError>(envelope::success(&write_metadata(chosen)))
-        },
-    );
-    match done.await.map_err(ApiError::from) {
-        Ok(Ok(reply)) => reply,
-        Ok(Err(error)) | Err(error) => error.reply(),
-    }
+    run(app, call.tenant, move |snapshot| {
+        let known = snapshot.metric_metadata();
+        let chosen = known
+            .iter()
+            .filter(|m| metric.is_empty() || m.name == metric)
+            .take(limit);
+        Ok(envelope::success(&write_metadata(chosen)))
+    })
+    .await
 }
 
 /// Here 0 means nothing and a negative number everything, unlike elsewhere.
@@ -207,20 +210,17 @@ mod tests {
         for (text, expected) in [
             (
                 "match[]={a=\"\"}",
-                r#"invalid parameter "match[]": 1:1: parse error: vector selector must contain at least one non-empty matcher"#,
+                "match[] must contain at least one non-empty matcher",
             ),
             (
-                "start=2&end=1",
-                r#"invalid parameter "end": end timestamp must not be before start timestamp"#,
+                "start=x",
+                r#"invalid parameter "start": invalid time value for 'start': cannot parse "x" to a valid timestamp"#,
             ),
         ] {
             assert_eq!(wanted(text).err().unwrap().message, expected);
         }
         let error = wanted("match[]=up[").err().unwrap().message;
-        assert!(
-            error.starts_with(r#"invalid parameter "match[]": 1:"#),
-            "{error}"
-        );
+        assert!(error.starts_with("1:"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use kansoku_query::number::{parse_duration_ms, parse_float, quote};
+use kansoku_query::number::{self, parse_float, quote};
 
 use super::envelope::ApiError;
 use crate::clock;
@@ -15,13 +15,19 @@ pub const TIME_MAX_MS: i64 = i64::MAX / 1_000_000;
 
 /// A time in Unix milliseconds, or `default` when it is missing.
 pub fn time_ms(form: &Form, name: &str, default: Option<i64>) -> Result<i64, ApiError> {
-    match (form.get(name), default) {
-        ("", Some(default)) => Ok(default),
-        (text, _) => parse_time_ms(text).ok_or_else(|| {
-            let message = format!("cannot parse {} to a valid timestamp", quote(text));
-            ApiError::parameter(name, message)
-        }),
+    let text = form.get(name);
+    if let ("", Some(default)) = (text, default) {
+        return Ok(default);
     }
+    parse_time_ms(text).ok_or_else(|| {
+        // Only of one that may be missing its name is told twice.
+        let prefix = match default {
+            Some(_) => format!("invalid time value for '{name}': "),
+            None => String::new(),
+        };
+        let message = format!("{prefix}cannot parse {} to a valid timestamp", quote(text));
+        ApiError::parameter(name, message)
+    })
 }
 
 /// Seconds as a decimal number, or RFC 3339.
@@ -53,10 +59,15 @@ fn parse_time_ms(text: &str) -> Option<i64> {
 
 /// A duration in milliseconds: decimal seconds, or Prometheus's form.
 pub fn duration_ms(name: &str, text: &str) -> Result<i64, ApiError> {
-    let invalid = |tail: &str| {
-        let message = format!("cannot parse {} to a valid duration{tail}", quote(text));
-        ApiError::parameter(name, message)
-    };
+    parse_duration_ms(text).map_err(|message| ApiError::parameter(name, message))
+}
+
+/// As [`duration_ms`], of no parameter.
+///
+/// # Errors
+/// What is wrong, in Prometheus's words.
+pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
+    let invalid = |tail: &str| format!("cannot parse {} to a valid duration{tail}", quote(text));
     if let Some(seconds) = parse_float(text) {
         let ms = seconds * 1000.0;
         if ms.is_nan() || ms.abs() > (i64::MAX / 1_000_000) as f64 {
@@ -64,7 +75,7 @@ pub fn duration_ms(name: &str, text: &str) -> Result<i64, ApiError> {
         }
         return Ok(ms.round() as i64);
     }
-    parse_duration_ms(text).map_err(|_| invalid(""))
+    number::parse_duration_ms(text).map_err(|_| invalid(""))
 }
 
 /// How long the query may take: `timeout`, but no longer than the server allows.

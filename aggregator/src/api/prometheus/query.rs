@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use kansoku_model::json::write_str;
+use kansoku_query::number::quote;
 use kansoku_query::promql::{
     self, Engine, Options, Query, QueryError, QueryOutput, QueryValue, json,
 };
@@ -19,7 +20,9 @@ use crate::tenants::Tenant;
 
 /// `/api/v1/query`
 pub async fn instant(app: Arc<App>, call: Call) -> Reply {
-    let time_ms = params::time_ms(&call.form, "time", Some(clock::now_ms()));
+    // As there, the limit is looked at first.
+    let limit = params::limit(&call.form);
+    let time_ms = limit.and_then(|_| params::time_ms(&call.form, "time", Some(clock::now_ms())));
     match time_ms {
         Ok(time_ms) => evaluate(app, &call, Times::At(time_ms)).await,
         Err(error) => error.reply(),
@@ -28,7 +31,7 @@ pub async fn instant(app: Arc<App>, call: Call) -> Reply {
 
 /// `/api/v1/query_range`
 pub async fn range(app: Arc<App>, call: Call) -> Reply {
-    match Range::of(&call.form) {
+    match params::limit(&call.form).and_then(|_| Range::of(&call.form)) {
         Ok(range) => evaluate(app, &call, Times::Over(range)).await,
         Err(error) => error.reply(),
     }
@@ -39,7 +42,7 @@ pub fn format(_: &App, call: &Call) -> Reply {
     match parse(&call.form) {
         Ok(query) => {
             let mut data = Vec::new();
-            write_str(&mut data, query.to_string().as_bytes());
+            write_str(&mut data, query.expr.pretty().as_bytes());
             envelope::success(&data)
         }
         Err(error) => error.reply(),
@@ -60,7 +63,8 @@ struct Job {
     options: Options,
     /// Series that are answered; `None` is all.
     limit: Option<usize>,
-    with_stats: bool,
+    /// What was asked for of statistics; empty is none.
+    stats: String,
 }
 
 async fn evaluate(app: Arc<App>, call: &Call, times: Times) -> Reply {
@@ -77,7 +81,7 @@ async fn try_evaluate(app: Arc<App>, call: &Call, times: Times) -> Result<Reply,
         limit: params::limit(form)?,
         options: options(&app, tenant, form)?,
         tenant: tenant.clone(),
-        with_stats: !form.get("stats").is_empty(),
+        stats: form.get("stats").to_owned(),
         query: parse(form)?,
         times,
     };
@@ -91,26 +95,28 @@ async fn try_evaluate(app: Arc<App>, call: &Call, times: Times) -> Result<Reply,
     done.await?
 }
 
-fn parse(form: &Form) -> Result<Query, ApiError> {
+pub(super) fn parse(form: &Form) -> Result<Query, ApiError> {
     promql::parse(form.get("query")).map_err(|e| ApiError::parameter("query", e))
 }
 
 fn options(app: &App, tenant: &Tenant, form: &Form) -> Result<Options, ApiError> {
     let lookback_ms = match form.get("lookback_delta") {
-        "" => i64::try_from(app.settings.query_lookback.as_millis()).unwrap_or(i64::MAX),
-        text => match params::duration_ms("lookback_delta", text)? {
-            ms if ms > 0 => ms,
-            _ => {
-                return Err(ApiError::parameter(
-                    "lookback_delta",
-                    "must be longer than 0",
-                ));
-            }
-        },
+        "" => 0,
+        text => params::parse_duration_ms(text).map_err(|e| {
+            ApiError::bad_data(format!("error parsing lookback delta duration: {e}"))
+        })?,
+    };
+    let default_ms = i64::try_from(app.settings.query_lookback.as_millis()).unwrap_or(i64::MAX);
+    // As there, what is not longer than nothing means the default.
+    let lookback_ms = if lookback_ms > 0 {
+        lookback_ms
+    } else {
+        default_ms
     };
     Ok(Options {
         lookback_ms,
         max_samples: app.query_max_samples(tenant),
+        threads: Arc::clone(&app.query_threads),
         delayed_name_removal: app.settings.test_mode,
         start_timestamps: app.settings.test_mode,
         ..Options::default()
@@ -121,6 +127,8 @@ impl Job {
     /// Evaluates and writes the answer.
     fn run(self, app: &App, interrupt: &Interrupt) -> Result<Reply, ApiError> {
         let snapshot = self.tenant.snapshot(&app.tenants.opener)?;
+        let active = app.active_queries.get();
+        let _active = active.and_then(|all| all.begin(self.query.text(), clock::now_ms()));
         let begun = Instant::now();
         let check = || interrupt.check().map_err(stopped);
         let engine = Engine::new(self.options);
@@ -144,7 +152,13 @@ impl Job {
                 .warnings
                 .push("results truncated due to limit".into());
         }
-        Ok(write(&output, self.with_stats, took))
+        if !matches!(self.stats.as_str(), "" | "true" | "all") {
+            output.warnings.push(format!(
+                "value {} for parameter \"stats\" is deprecated and will be rejected in the next major release, use \"true\" or \"all\"",
+                quote(&self.stats)
+            ));
+        }
+        Ok(write(&output, !self.stats.is_empty(), took))
     }
 }
 
@@ -182,9 +196,9 @@ fn write(output: &QueryOutput, with_stats: bool, took: Duration) -> Reply {
     json::write_data(&mut data, output);
     if with_stats && data.pop() == Some(b'}') {
         let stats = format!(
-            r#","stats":{{"timings":{{"evalTotalTime":{t},"resultSortTime":0,"queryPreparationTime":0,"innerEvalTime":{t},"execQueueTime":0,"execTotalTime":{t}}},"samples":{{"totalQueryableSamples":{},"peakSamples":{}}}}}}}"#,
-            output.stats.samples_read,
+            r#","stats":{{"timings":{{"evalTotalTime":{t},"resultSortTime":0,"queryPreparationTime":0,"innerEvalTime":{t},"execQueueTime":0,"execTotalTime":{t}}},"samples":{{"totalQueryableSamples":{n},"samplesRead":{n},"peakSamples":{}}}}}}}"#,
             output.stats.peak_samples,
+            n = output.stats.samples_read,
             t = took.as_secs_f64(),
         );
         data.extend_from_slice(stats.as_bytes());

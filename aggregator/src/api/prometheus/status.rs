@@ -45,7 +45,29 @@ pub fn runtime_info(app: &App, call: &Call) -> Reply {
         "lastConfigTime": clock::rfc3339_ms(app.started_ms),
         "corruptionCount": damaged,
         "storageRetention": retention,
+        "hostname": hostname(),
+        "goroutineCount": threads(),
+        "GOMAXPROCS": std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        "GOMEMLIMIT": app.settings.memory_limit_bytes,
+        "GOGC": "",
+        "GODEBUG": "",
     }))
+}
+
+fn hostname() -> String {
+    let name = nix::unistd::gethostname().unwrap_or_default();
+    name.to_string_lossy().into_owned()
+}
+
+/// Threads of this process, which stand for what others call goroutines.
+fn threads() -> usize {
+    std::fs::read_dir("/proc/self/task").map_or(0, Iterator::count)
+}
+
+/// `/api/v1/status/walreplay`: of the one step that a recovery is here.
+pub fn wal_replay(app: &App, _: &Call) -> Reply {
+    let current = u8::from(app.tenants.is_ready());
+    answer(&json!({"min": 0, "max": 1, "current": current}))
 }
 
 /// `/api/v1/status/flags`: every flag with its value, from the one list of them.
@@ -57,6 +79,7 @@ pub fn flags(app: &App, _: &Call) -> Reply {
     let value = |name: &str| match name {
         "web.listen-address" => s.listen_address.clone(),
         "web.max-connections" => s.max_connections.to_string(),
+        "web.cors.origin" => s.cors_origin.text().to_owned(),
         "web.enable-admin-api" => s.enable_admin_api.to_string(),
         "storage.delete-cancel-period" => ms(s.delete_cancel_period),
         "storage.path" => s.storage_path.display().to_string(),
@@ -75,10 +98,15 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "query.timeout" => ms(s.query_timeout),
         "query.max-samples" => s.query_max_samples.to_string(),
         "query.max-concurrency" => s.query_max_concurrency.to_string(),
+        "query.parallelism" => s.query_threads().to_string(),
         "query.lookback-delta" => ms(s.query_lookback),
         "query.test-mode" => s.test_mode.to_string(),
         "log.level" => format!("{:?}", s.log_level).to_lowercase(),
-        _ => String::new(),
+        other => {
+            let mut rules = s.rules.values().into_iter();
+            let found = rules.find(|(name, _)| *name == other);
+            found.map_or_else(String::new, |(_, value)| value)
+        }
     };
     let mut flags = Map::new();
     for argument in Settings::command().get_arguments() {
@@ -93,9 +121,10 @@ pub fn flags(app: &App, _: &Call) -> Reply {
 pub fn config(app: &App, _: &Call) -> Reply {
     // It names all tenants, so none is shown it.
     let text = if app.tenants.is_on() {
-        ""
+        String::new()
     } else {
-        &app.settings.config.text
+        let reloaded = app.rules.config_text();
+        reloaded.unwrap_or_else(|| app.settings.config.text.clone())
     };
     answer(&json!({ "yaml": text }))
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use kansoku_model::Labels;
-use kansoku_store::HeadBounds;
+use kansoku_store::{HeadBounds, SampleBlock};
 use serde_json::{Value, json};
 
 use super::envelope::{self, ApiError};
@@ -45,6 +45,37 @@ pub async fn counts(app: Arc<App>, call: Call) -> Reply {
         Ok(Ok(reply)) => reply,
         Ok(Err(error)) | Err(error) => error.reply(),
     }
+}
+
+/// `/api/v1/status/tsdb/blocks`: the parts of samples, in the words of Prometheus's blocks.
+///
+/// A part has a number and no ULID, and its end is that of a block there: one past the newest sample.
+pub async fn blocks(app: Arc<App>, call: Call) -> Reply {
+    let timeout = app.query_timeout(&call.tenant);
+    let tenant = call.tenant.clone();
+    let kind = QueryKind::PromqlLabels;
+    let done = gate::run(&app, &tenant, kind, timeout, move |app, _| {
+        let snapshot = call.tenant.snapshot(&app.tenants.opener)?;
+        let blocks: Value = snapshot.sample_blocks().iter().map(block).collect();
+        let data = json!({ "blocks": blocks }).to_string();
+        Ok::<_, ApiError>(envelope::success(data.as_bytes()))
+    });
+    match done.await.map_err(ApiError::from) {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) | Err(error) => error.reply(),
+    }
+}
+
+fn block(block: &SampleBlock) -> Value {
+    let name = format!("{:026}", block.number);
+    json!({
+        "ulid": name,
+        "minTime": block.oldest_ms,
+        "maxTime": block.newest_ms.saturating_add(1),
+        "stats": {"numSamples": block.n_samples, "numSeries": block.n_series},
+        "compaction": {"level": block.n_flushes, "sources": [name]},
+        "version": 1,
+    })
 }
 
 /// As in Prometheus.
