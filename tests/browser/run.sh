@@ -1,31 +1,37 @@
 #!/usr/bin/env bash
-# The page in headless Chromium: on synthetic data, then on a real aggregator that a real agent feeds.
-# Needs debug builds of both programs (cargo build --workspace --bins) and the built page.
+# The page in headless Chromium: on an aggregator that a real agent feeds and that knows a made-up
+# cluster besides, and on an empty one.
+# Needs debug builds of both programs (cargo build --workspace --bins) with the page built before them.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 bin=$(cd "$here/../.." && pwd)/target/debug
 cd "$here"
 npm ci --no-audit --no-fund >/dev/null
-node --test
 
 state=$(mktemp -d)
-aggregator='' agent=''
-trap 'kill $agent $aggregator 2>/dev/null || true; wait; rm -rf "$state"' EXIT
-port=$(node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })')
+aggregator='' empty='' agent=''
+trap 'kill $agent $aggregator $empty 2>/dev/null || true; wait; rm -rf "$state"' EXIT
+free_port() { node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'; }
+port=$(free_port)
 "$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$port" --storage.path="$state/store" 2>"$state/aggregator.log" &
 aggregator=$!
+empty_port=$(free_port)
+"$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$empty_port" --storage.path="$state/empty" 2>"$state/empty.log" &
+empty=$!
 printf 'first line of the host\nlevel=error second line\n' >"$state/host.log"
 "$bin/kansoku-agent" -q -f 0.2 \
   -i node_exporter_metrics -t node -p scrape_interval=1 \
   -i container_metrics -t containers -p scrape_interval=1 \
+  -i fluentbit_metrics -t self -p scrape_interval=1 \
   -i tail -t host -p path="$state/host.log" -p read_from_head=on \
   -o kansoku -m '*' -p host=127.0.0.1 -p port="$port" 2>"$state/agent.log" &
 agent=$!
 base=http://127.0.0.1:$port
-# Two scrapes make a rate.
+# Two scrapes make a rate; the agent's own metrics come last.
 for _ in $(seq 300); do
-  count=$(curl -fsG "$base/api/v1/query" --data-urlencode 'query=count(rate(node_cpu_seconds_total[1m]))' 2>/dev/null || true)
+  count=$(curl -fsG "$base/api/v1/query" --data-urlencode 'query=count(rate(node_cpu_seconds_total[1m])) + count(fluentbit_build_info)' 2>/dev/null || true)
   case $count in *'"value":['*) break ;; esac
   sleep 0.1
 done
-KANSOKU_URL=$base node --test || { cat "$state"/*.log >&2; exit 1; }
+KANSOKU_URL=$base node seed.mjs
+KANSOKU_URL=$base KANSOKU_EMPTY_URL=http://127.0.0.1:$empty_port npm test || { cat "$state"/*.log >&2; exit 1; }

@@ -2,6 +2,7 @@
  * The aggregator's HTTP APIs as typed functions: Prometheus' and Loki's. It fetches and checks the
  * shape of answers; it keeps nothing. Every failure is an `ApiError` with the server's own words.
  */
+import { answered, unanswered } from "./connection";
 import type { Labels } from "./format";
 import type { Series } from "./matrix";
 import type { Grid } from "./time";
@@ -88,19 +89,26 @@ function parse(text: string): unknown {
   }
 }
 
-async function ask(path: string, parameters: Parameters, signal: AbortSignal): Promise<Answer> {
+async function ask(
+  path: string,
+  parameters: Parameters,
+  signal: AbortSignal,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
   const query = new URLSearchParams(parameters.map(([key, value]) => [key, String(value)]));
   const url = new URL(`${path}?${query}`, document.baseURI);
   url.hash = "";
   let response: Response;
   let body: ArrayBuffer;
   try {
-    response = await fetch(url, { signal, headers: { accept: "application/json" } });
+    response = await fetch(url, { signal, headers: { accept: "application/json", ...headers } });
     body = await response.arrayBuffer();
   } catch (error) {
     if (signal.aborted) throw error;
+    unanswered();
     throw new ApiError(`the aggregator at ${location.host} does not answer`, "network");
   }
+  answered();
   const text = new TextDecoder().decode(body);
   const json = parse(text);
   if (response.ok && isObject(json) && json["status"] === "success") {
@@ -191,6 +199,86 @@ export async function queryLogs(
   ];
   const answer = await ask(path, parameters, run.signal);
   return checked(answer, path, ["streams", "matrix", "vector"], run);
+}
+
+/** Which lines to fetch: Unix nanoseconds as decimal text, the end left out. */
+export interface LineSpan {
+  start_ns: string;
+  end_ns: string;
+  limit: number;
+  direction: "backward" | "forward";
+}
+
+/** Lines of a log query, with the labels of their streams told apart from what was parsed. */
+export async function queryLines(query: string, span: LineSpan, run: Run): Promise<Result<LogResult>> {
+  const path = "loki/api/v1/query_range";
+  const parameters: Parameters = [
+    ["query", query],
+    ["start", span.start_ns],
+    ["end", span.end_ns],
+    ["limit", span.limit],
+    ["direction", span.direction],
+  ];
+  const flags = { "x-loki-response-encoding-flags": "categorize-labels" };
+  const answer = await ask(path, parameters, run.signal, flags);
+  return checked(answer, path, ["streams", "matrix", "vector"], run);
+}
+
+/** The address of a tail of a log query. */
+export function tailUrl(query: string, limit: number): string {
+  const url = new URL("loki/api/v1/tail", document.baseURI);
+  url.hash = "";
+  url.protocol = url.protocol === "https:" ? "wss:" : "ws:";
+  url.search = new URLSearchParams({ query, limit: String(limit) }).toString();
+  return url.href;
+}
+
+/** A template of lines and how many lines it had, as pairs of Unix seconds and count. */
+export interface Pattern {
+  pattern: string;
+  level: string;
+  samples: readonly (readonly [number, number])[];
+}
+
+/** Templates of the lines that a stream selector selects. */
+export async function queryPatterns(selector: string, grid: Grid, run: Run): Promise<Pattern[]> {
+  const parameters: Parameters = [
+    ["query", selector],
+    ["start", `${grid.start_s}000000000`],
+    ["end", `${grid.end_s}000000000`],
+    ["step", grid.step_s],
+  ];
+  const { data, bytes } = await ask("loki/api/v1/patterns", parameters, run.signal);
+  const found = Array.isArray(data) ? (data as Pattern[]) : [];
+  run.meter.add(found.length, bytes);
+  return found;
+}
+
+/** Bytes of log lines by one label, over a window. */
+export async function queryVolume(
+  selector: string,
+  label: string,
+  start_s: number,
+  end_s: number,
+  run: Run,
+): Promise<Sample[]> {
+  const path = "loki/api/v1/index/volume";
+  const parameters: Parameters = [
+    ["query", selector],
+    ["targetLabels", label],
+    ["start", `${start_s}000000000`],
+    ["end", `${end_s}000000000`],
+  ];
+  const answer = await ask(path, parameters, run.signal);
+  const { data } = checked<{ resultType: string; result: Sample[] }>(answer, path, ["vector"], run);
+  return data.result;
+}
+
+/** Any other answer of Prometheus' API, unchecked. */
+export async function askPrometheus(path: string, run: Run, parameters: Parameters = []): Promise<unknown> {
+  const { data, bytes } = await ask(path, parameters, run.signal);
+  run.meter.add(0, bytes);
+  return data;
 }
 
 /** Label sets of the series that match, within a window. */

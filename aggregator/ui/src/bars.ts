@@ -2,10 +2,11 @@
 import type { Sample } from "./api";
 import type { Bar } from "./bar_list";
 import { formatValue, selector, type Labels } from "./format";
+import { t } from "./i18n";
 import { parseValue } from "./matrix";
 import type { Ranking } from "./panels";
 import { FILL } from "./panels";
-import { exploreLink } from "./state";
+import { queryLink } from "./state";
 import type { Window } from "./time";
 
 /** A file system fuller than this is shown as a warning. */
@@ -40,7 +41,7 @@ export function rankingBars(
     text: formatValue(value, ranking.unit),
     share: most > 0 ? value / most : 0,
     high: false,
-    href: exploreLink("promql", ranking.detail(selector(metric), window), shown),
+    href: queryLink("promql", ranking.detail(selector(metric), window), shown),
   }));
 }
 
@@ -66,10 +67,10 @@ export function fileSystemBars(available: readonly Sample[], sizes: readonly Sam
         {
           name: mountpoint,
           prefix: "",
-          text: `${formatValue(share, "fraction")} · ${formatValue(free, "bytes")} free`,
+          text: `${formatValue(share, "fraction")} · ${t("node.free", { part: formatValue(free, "bytes") })}`,
           share,
           high: share > FILL_HIGH,
-          href: exploreLink("promql", FILL.detail(selector({ device, mountpoint })), shown),
+          href: queryLink("promql", FILL.detail(selector({ device, mountpoint })), shown),
         },
       ];
     })

@@ -7,6 +7,7 @@ import uPlot from "uplot";
 import { h } from "./dom";
 import { formatValue, type Labels, type Unit } from "./format";
 import type { Point } from "./matrix";
+import { t } from "./i18n";
 import { Legend } from "./legend";
 import { color, onScheme, thin, token } from "./palette";
 import { formatTick, type Grid } from "./time";
@@ -22,6 +23,12 @@ export interface Line {
   below?: boolean;
   /** Drawn faint, as what is left over. */
   faint?: boolean;
+  /** A variable of the style sheet instead of the numbered colour. */
+  token?: string;
+  /** A colour of its own, as CSS writes it in hexadecimal digits. */
+  fixed?: string;
+  /** Drawn dashed, as what was at another time. */
+  dashed?: boolean;
 }
 
 export interface ChartOptions {
@@ -29,15 +36,28 @@ export interface ChartOptions {
   unit: Unit;
   height: number;
   shape: "lines" | "stacked" | "bars";
+  /** Ticks lie on powers of two although the unit is a function. */
+  binary?: boolean;
+  /** Bars stand on one another. */
+  stacked?: boolean;
   legend: "inline" | "table" | "none";
   /** The top of the axis is never below this. */
   leastTop?: number;
   onZoom: (start_s: number, end_s: number) => void;
+  /** A drag is marked and stays, instead of a zoom that is shown anew. */
+  keepsMark?: boolean;
 }
 
 /** Width of the value axis: room for `-1023 KiB/s`, equal in all charts so that they line up. */
 const AXIS_WIDTH = 66;
 const SYNC_KEY = "time";
+
+/** The colour in which a line is drawn. */
+export function colorOf(line: Line): string {
+  if (line.fixed !== undefined) return line.fixed;
+  if (line.token !== undefined) return token(line.token);
+  return line.faint === true ? token("--rest") : color(line.color);
+}
 
 export class Chart {
   readonly root: HTMLElement;
@@ -51,13 +71,14 @@ export class Chart {
   #grid: Grid = { start_s: 0, end_s: 1, step_s: 1 };
   #times: number[] = [];
   #lines: Line[] = [];
+  #mark: { start_s: number; end_s: number } | null = null;
 
   constructor(readonly options: ChartOptions) {
     this.#legend = new Legend(options, () => this.#draw());
     this.#tooltip = new Tooltip(options.unit);
     this.#canvas = h("div", {
       class: "plot",
-      attributes: { tabindex: "0", role: "img", "aria-label": `${options.label}; arrow keys read values` },
+      attributes: { tabindex: "0", role: "img", "aria-label": t("chart.label", { label: options.label }) },
       on: { keydown: (event) => this.#onKey(event) },
     });
     this.#canvas.style.height = `${options.height}px`;
@@ -74,6 +95,28 @@ export class Chart {
     this.#lines = lines;
     this.#legend.show(lines);
     this.#draw();
+  }
+
+  /** Marks a span of time, or nothing. */
+  mark(span: { start_s: number; end_s: number } | null): void {
+    if (span === null && this.#mark !== null)
+      this.#plot?.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    this.#mark = span;
+    if (this.#plot !== null) this.#drawMark(this.#plot);
+  }
+
+  /** After every drawing: before it the axes are not known. */
+  #drawMark(plot: uPlot): void {
+    const { start_s, end_s } = this.#grid;
+    const span = this.#mark;
+    if (span === null) return;
+    const left = plot.valToPos(Math.max(start_s, span.start_s), "x");
+    const right = plot.valToPos(Math.min(end_s, span.end_s), "x");
+    plot.setSelect({ left, top: 0, width: Math.max(0, right - left), height: plot.over.clientHeight }, false);
+  }
+
+  #stacked(): boolean {
+    return this.options.shape === "stacked" || this.options.stacked === true;
   }
 
   /** What is drawn. */
@@ -102,7 +145,7 @@ export class Chart {
     const visible = this.#lines.filter((line) => this.#legend.isShown(line.name));
     const data = this.#columns(visible);
     const drawn = JSON.stringify(visible.map((line) => [line.name, line.color]));
-    this.#tooltip.show(this.#times, visible, this.options.shape === "stacked");
+    this.#tooltip.show(this.#times, visible, this.#stacked());
     if (this.#plot !== null && drawn === this.#drawn && !anew) {
       this.#plot.setData(data);
       return;
@@ -114,7 +157,7 @@ export class Chart {
   }
 
   #columns(visible: readonly Line[]): uPlot.AlignedData {
-    if (this.options.shape !== "stacked") {
+    if (!this.#stacked()) {
       const columns = visible.map(({ points, below }) =>
         below === true ? points.map((point) => (point === null ? null : -point)) : points,
       );
@@ -128,6 +171,8 @@ export class Chart {
         return known ? (sums[at] ?? null) : null;
       }),
     );
+    // A bar covers those drawn before it, so the tallest come first.
+    if (this.options.shape === "bars") columns.reverse();
     return [this.#times, ...columns];
   }
 
@@ -139,7 +184,7 @@ export class Chart {
       grid: { stroke: token("--grid"), width: 1 },
       ticks: { show: false },
     };
-    const stacked = shape === "stacked";
+    const stacked = this.#stacked();
     return {
       width,
       height,
@@ -170,31 +215,47 @@ export class Chart {
           size: AXIS_WIDTH,
           gap: 6,
           space: 22,
-          incrs: incrementsOf(unit, shape),
+          incrs: incrementsOf(this.options),
           values: (_, ticks) => ticks.map((tick) => formatValue(Math.abs(tick), unit)),
         },
       ],
-      series: [{}, ...visible.map((line) => this.#seriesOptions(line, visible.length))],
-      bands: stacked ? visible.slice(1).map((_, at) => ({ series: [at + 2, at + 1] })) : [],
+      series: [{}, ...this.#inOrder(visible).map((line) => this.#seriesOptions(line, visible.length))],
+      bands:
+        stacked && shape !== "bars" ? visible.slice(1).map((_, at) => ({ series: [at + 2, at + 1] })) : [],
       hooks: {
         setCursor: [(plot) => this.#tooltip.move(plot)],
         setSeries: [(_, index) => this.#tooltip.focus(index)],
         setSelect: [(plot) => this.#onSelect(plot)],
+        draw: [(plot) => this.#drawMark(plot)],
       },
     };
   }
 
+  #inOrder(visible: readonly Line[]): readonly Line[] {
+    return this.#stacked() && this.options.shape === "bars" ? visible.toReversed() : visible;
+  }
+
   #seriesOptions(line: Line, count: number): uPlot.Series {
-    const stroke = line.faint === true ? token("--rest") : color(line.color);
+    const stroke = colorOf(line);
     const { shape } = this.options;
     const stacked = shape === "stacked";
     const filled = shape !== "lines" || line.below !== undefined || count === 1;
-    const alpha = line.faint === true ? 0.35 : shape === "lines" ? 0.14 : shape === "bars" ? 0.75 : 0.45;
+    const alpha =
+      line.faint === true
+        ? 0.35
+        : shape === "lines"
+          ? 0.14
+          : shape === "bars"
+            ? this.options.stacked === true
+              ? 1
+              : 0.75
+            : 0.45;
     const bars = uPlot.paths.bars?.({ size: [0.86, 40], align: -1 });
     return {
       label: line.name,
       stroke,
       width: shape === "bars" || line.faint === true ? 0 : stacked ? 1 : 1.25,
+      ...(line.dashed === true ? { dash: [5, 4] } : {}),
       pxAlign: shape === "bars" ? 1 : 0,
       ...(filled ? { fill: thin(stroke, alpha) } : {}),
       ...(shape === "bars" && bars !== undefined ? { paths: bars } : {}),
@@ -220,7 +281,7 @@ export class Chart {
     if (width < 6) return;
     const start_s = Math.floor(plot.posToVal(left, "x"));
     const end_s = Math.ceil(plot.posToVal(left + width, "x"));
-    plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
+    if (this.options.keepsMark !== true) plot.setSelect({ left: 0, top: 0, width: 0, height: 0 }, false);
     this.options.onZoom(start_s, end_s);
   }
 
@@ -257,7 +318,7 @@ const WHOLE_INCREMENTS = DECIMAL_INCREMENTS.filter((increment) => increment >= 1
 const BYTE_INCREMENTS = Array.from({ length: 62 }, (_, at) => 2 ** at);
 
 /** Distances of ticks: bytes in powers of two, counts in whole numbers. */
-function incrementsOf(unit: Unit, shape: ChartOptions["shape"]): number[] {
-  if (unit.startsWith("bytes")) return BYTE_INCREMENTS;
+function incrementsOf({ unit, shape, binary = false }: ChartOptions): number[] {
+  if (binary || (typeof unit === "string" && unit.startsWith("bytes"))) return BYTE_INCREMENTS;
   return shape === "bars" ? WHOLE_INCREMENTS : DECIMAL_INCREMENTS;
 }

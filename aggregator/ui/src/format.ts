@@ -5,7 +5,10 @@
 
 export type Labels = Readonly<Record<string, string>>;
 
-export type Unit = "plain" | "fraction" | "bytes" | "bytes_per_second" | "cores";
+export type KnownUnit = "plain" | "fraction" | "bytes" | "bytes_per_second" | "cores" | "seconds";
+
+/** A unit that the page knows, or how to write a value. */
+export type Unit = KnownUnit | ((value: number) => string);
 
 const BINARY = ["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"];
 const DECIMAL = ["", "k", "M", "G", "T", "P"];
@@ -43,8 +46,20 @@ export function formatPlain(value: number): string {
   return `${value < 0 ? "-" : ""}${trim(scaled)}${DECIMAL[at]}`;
 }
 
+/** A span of time in the unit that reads best: `12 ms`, `3.4 s`, `5 min`. */
+function formatSeconds(value: number): string {
+  const size = Math.abs(value);
+  if (size === 0) return "0 s";
+  if (size < 1e-3) return `${trim(value * 1e6)} µs`;
+  if (size < 1) return `${trim(value * 1e3)} ms`;
+  if (size < 120) return `${trim(value)} s`;
+  if (size < 7200) return `${trim(value / 60)} min`;
+  return size < 172_800 ? `${trim(value / 3600)} h` : `${trim(value / 86_400)} d`;
+}
+
 /** A value in its unit. */
 export function formatValue(value: number, unit: Unit): string {
+  if (typeof unit === "function") return unit(value);
   if (!Number.isFinite(value)) return formatPlain(value);
   switch (unit) {
     case "fraction":
@@ -55,6 +70,8 @@ export function formatValue(value: number, unit: Unit): string {
       return `${formatBytes(value)}/s`;
     case "cores":
       return value !== 0 && Math.abs(value) < 1 ? `${trim(value * 1000)}m` : trim(value);
+    case "seconds":
+      return formatSeconds(value);
     case "plain":
       return formatPlain(value);
   }
@@ -93,9 +110,10 @@ export function selector(labels: Labels): string {
 }
 
 /** The unit of a query's result, guessed from the names in it: metrics say their unit last. */
-export function unitOf(query: string): Unit {
+export function unitOf(query: string): KnownUnit {
   if (/\b(count|count_over_time|changes|resets)\b|\//.test(query)) return "plain";
   if (/\bbytes_rate\b/.test(query)) return "bytes_per_second";
+  if (/_seconds\b/.test(query)) return "seconds";
   if (!/_bytes(_total)?\b|\bbytes_over_time\b/.test(query)) return "plain";
   return /\b(rate|irate|deriv)\b/.test(query) ? "bytes_per_second" : "bytes";
 }

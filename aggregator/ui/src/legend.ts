@@ -2,13 +2,15 @@
  * The names of a chart's series, with their newest values; a click isolates one series, a click
  * with Ctrl or Cmd hides it. It remembers choices by name, so that they survive a refresh.
  */
-import type { ChartOptions, Line } from "./chart";
+import { colorOf, type ChartOptions, type Line } from "./chart";
 import { fill, h } from "./dom";
 import { formatValue, type Unit } from "./format";
-import { color, token } from "./palette";
+import { t, type Key } from "./i18n";
 
 /** More rows help nobody and make the page slow; the table says how many are left out. */
 const ROWS_MAX = 200;
+
+const HEADS: readonly Key[] = ["legend.series", "legend.last", "legend.min", "legend.max"];
 
 interface Numbers {
   last: number;
@@ -43,7 +45,7 @@ export class Legend {
     this.#changed = changed;
     this.root = h("div", {
       class: `legend ${legend}`,
-      attributes: { role: "group", "aria-label": `series of ${label}` },
+      attributes: { role: "group", "aria-label": t("legend.label", { label }) },
     });
     this.root.hidden = legend === "none";
   }
@@ -74,14 +76,14 @@ export class Legend {
 
   #button(line: Line): HTMLButtonElement {
     const swatch = h("span", { class: "swatch", attributes: { "aria-hidden": "true" } });
-    swatch.style.background = line.faint === true ? token("--rest") : color(line.color);
+    swatch.style.background = colorOf(line);
     return h(
       "button",
       {
         class: "series",
         attributes: {
           type: "button",
-          title: `${line.name}\nclick: only this; Ctrl-click: hide`,
+          title: `${line.name}\n${t("legend.help")}`,
           "aria-pressed": String(this.isShown(line.name)),
         },
         on: { click: (event) => this.#choose(line.name, event) },
@@ -121,11 +123,7 @@ export class Legend {
     const focused = this.#lines.findIndex(
       (_, at) => this.root.querySelectorAll(".series")[at] === document.activeElement,
     );
-    const head = h(
-      "tr",
-      {},
-      ...["series", "last", "min", "max"].map((text) => h("th", { attributes: { scope: "col" } }, text)),
-    );
+    const head = h("tr", {}, ...HEADS.map((key) => h("th", { attributes: { scope: "col" } }, t(key))));
     const rows = this.#lines.slice(0, ROWS_MAX).map((line) => {
       const numbers = numbersOf(line);
       const cells = [numbers?.last, numbers?.least, numbers?.most];
@@ -140,7 +138,7 @@ export class Legend {
     fill(
       this.root,
       h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows)),
-      left > 0 ? h("p", { class: "note" }, `${left} more series are drawn but not listed`) : null,
+      left > 0 ? h("p", { class: "note" }, t("legend.more", { n: left })) : null,
     );
     if (focused >= 0) this.root.querySelectorAll<HTMLElement>(".series")[focused]?.focus();
   }

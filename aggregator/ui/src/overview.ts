@@ -5,13 +5,17 @@
 import { findSeries, labelNames, Meter, queryLogs, queryVector, type Run, type Stream } from "./api";
 import { showBars, type Bar } from "./bar_list";
 import { Chart } from "./chart";
-import { fill, h, setText } from "./dom";
-import { emptyState } from "./empty";
-import { entriesOf } from "./entries";
+import { dropDown, fill, h, setText } from "./dom";
+import { renderEmpty } from "./empty";
+import { h as element, render } from "preact";
+import { Detail } from "./logs/detail";
+import { entriesOf } from "./logs/entries";
+import { LogList } from "./logs/list";
+import { withField, withMatcher } from "./logs/logql";
 import { fileSystemBars, rankingBars } from "./bars";
 import { formatPlain, formatValue } from "./format";
+import { t, type Key } from "./i18n";
 import { Live } from "./live";
-import { LogTable } from "./logs";
 import { lastPoint, orderLines } from "./lines";
 import {
   CHARTS,
@@ -26,8 +30,8 @@ import {
   type Ranking,
 } from "./panels";
 import { RangeCache } from "./range_cache";
-import type { Shell } from "./shell";
-import { exploreLink, type OverviewState } from "./state";
+import { setMeter } from "./meter";
+import { go, link, queryLink, withParams, zoomed, type State } from "./state";
 import { chooseStep, formatAge, gridOf, rateWindow, type Grid } from "./time";
 
 /** Lines in the log panel. */
@@ -48,7 +52,7 @@ interface Card {
 
 function card(title: string, extra = ""): Card {
   const note = h("p", { class: "note", attributes: { role: "status" } });
-  const link = h("a", { attributes: { title: "open in explore" } }, title);
+  const link = h("a", { attributes: { title: t("node.open") } }, title);
   const body = h("div", { class: "body" });
   const root = h(
     "section",
@@ -61,15 +65,15 @@ function card(title: string, extra = ""): Card {
 }
 
 export class Overview {
-  readonly #shell: Shell;
-  readonly #state: OverviewState;
+  readonly #state: State;
+  readonly #head = h("div", { class: "toolbar" });
   readonly #live: Live;
   readonly #cache = new RangeCache();
   readonly #charts: { panel: ChartPanel; chart: Chart; card: Card }[];
   readonly #rankings: { ranking: Ranking; list: HTMLElement; card: Card }[];
   readonly #fill: { list: HTMLElement; card: Card };
-  readonly #logs: { table: LogTable; card: Card };
-  readonly #tiles = h("dl", { class: "tiles", attributes: { "aria-label": "now" } });
+  readonly #logs: { card: Card };
+  readonly #tiles = h("dl", { class: "tiles", attributes: { "aria-label": t("node.now") } });
   readonly #page: HTMLElement;
   readonly #main: HTMLElement;
   #nodes: Node[] = [];
@@ -77,13 +81,12 @@ export class Overview {
   #refreshes = 0;
   #fullest = 0;
 
-  constructor(main: HTMLElement, shell: Shell, state: OverviewState) {
+  constructor(main: HTMLElement, state: State) {
     this.#main = main;
-    this.#shell = shell;
     this.#state = state;
     this.#charts = CHARTS.map((panel) => {
       const chart = new Chart({
-        label: panel.title,
+        label: t(panel.title),
         unit: panel.unit,
         height: CHART_HEIGHT,
         shape: panel.shape,
@@ -91,21 +94,19 @@ export class Overview {
         leastTop: panel.leastTop ?? 0,
         onZoom: (start_s, end_s) => this.#zoom(start_s, end_s),
       });
-      const place = card(panel.title);
+      const place = card(t(panel.title));
       place.body.append(chart.root);
       return { panel, chart, card: place };
     });
-    this.#rankings = RANKINGS.map((ranking) => ({ ranking, ...listCard(ranking.title) }));
-    this.#fill = listCard("File systems");
-    const table = new LogTable("newest log lines", (query) => exploreLink("logql", query, state));
-    const place = card("Newest log lines", "wide");
-    place.body.append(table.root);
-    this.#logs = { table, card: place };
+    this.#rankings = RANKINGS.map((ranking) => ({ ranking, ...listCard(t(ranking.title)) }));
+    this.#fill = listCard(t("node.file_systems"));
+    const place = card(t("node.newest"), "wide");
+    this.#logs = { card: place };
     const lists = [...this.#rankings.map(({ card: { root } }) => root), this.#fill.card.root];
     this.#page = h(
       "div",
       { class: "overview" },
-      h("h1", { class: "unseen" }, "Overview"),
+      this.#head,
       this.#tiles,
       h("div", { class: "grid charts" }, ...this.#charts.map(({ card: { root } }) => root)),
       h("div", { class: "grid lists" }, ...lists),
@@ -122,10 +123,11 @@ export class Overview {
   stop(): void {
     this.#live.stop();
     for (const { chart } of this.#charts) chart.destroy();
+    render(null, this.#logs.card.body);
   }
 
   #zoom(start_s: number, end_s: number): void {
-    this.#shell.go({ ...this.#state, range_s: Math.max(30, end_s - start_s), end_s, live: false });
+    go(zoomed(this.#state, start_s, end_s));
   }
 
   async #refresh(signal: AbortSignal): Promise<void> {
@@ -136,7 +138,7 @@ export class Overview {
     const grid = gridOf(this.#state, step_s, now_s);
     this.#live.interval_s = Math.max(REFRESH_S, Math.min(step_s, 60));
     if (!(await this.#discover(grid, run))) return;
-    const node = this.#nodes.find(({ name }) => name === this.#state.node) ?? this.#nodes[0];
+    const node = this.#nodes.find(({ name }) => name === this.#state.params.node) ?? this.#nodes[0];
     const matcher = node?.matcher ?? 'node=~".*"';
     const window = rateWindow(step_s);
     await Promise.all([
@@ -150,7 +152,7 @@ export class Overview {
       this.#guard(this.#logs.card, () => this.#showLogs(node?.name ?? "", grid, now_s, run)),
     ]);
     await this.#showTiles(matcher, grid, run);
-    this.#shell.showMeter(run.meter);
+    setMeter(run.meter);
     this.#refreshes += 1;
   }
 
@@ -168,17 +170,39 @@ export class Overview {
       this.#streamLabels = labels.filter((name) => !name.startsWith("__"));
     } catch (error) {
       if (run.signal.aborted) throw error;
-      fill(this.#main, emptyState(error instanceof Error ? error.message : String(error)));
+      renderEmpty(this.#main, error instanceof Error ? error : new Error(String(error)));
       return false;
     }
     const empty = this.#nodes.length + this.#streamLabels.length === 0;
-    if (empty) fill(this.#main, emptyState(null));
-    else if (!this.#page.isConnected) fill(this.#main, this.#page);
-    this.#shell.showNodes(
-      this.#nodes.map(({ name }) => name),
-      this.#state,
-    );
+    if (empty) renderEmpty(this.#main, null);
+    else if (!this.#page.isConnected) {
+      renderEmpty(this.#main, undefined);
+      fill(this.#main, this.#page);
+    }
+    this.#showHead();
     return !empty;
+  }
+
+  /** The node, others to choose, and the way to its pods. */
+  #showHead(): void {
+    const names = this.#nodes.map(({ name }) => name);
+    const wanted = this.#state.params.node ?? "";
+    const chosen = names.includes(wanted) ? wanted : (names[0] ?? "");
+    const text = JSON.stringify(names);
+    if (this.#head.dataset["names"] === text) return;
+    this.#head.dataset["names"] = text;
+    fill(
+      this.#head,
+      h("h1", {}, chosen),
+      names.length < 2
+        ? null
+        : dropDown(t("page.node"), names, chosen, (node) => go(withParams(this.#state, { node }))),
+      h(
+        "a",
+        { attributes: { href: link("cluster", { tab: "pods", node: chosen }, this.#state) } },
+        t("node.pods"),
+      ),
+    );
   }
 
   async #guard(place: Card, task: () => Promise<string>): Promise<void> {
@@ -200,13 +224,13 @@ export class Overview {
     run: Run,
   ): Promise<string> {
     const expressions = panel.queries.map((query) => query.expression(matcher, window));
-    place.link.href = exploreLink("promql", expressions.join(" or "), this.#state);
+    place.link.href = queryLink("promql", expressions.join(" or "), this.#state);
     const all = await Promise.all(expressions.map((text) => this.#cache.fetch(text, grid, run)));
     const lines = orderLines(panel, all);
     const times = all[0]?.times ?? [];
     chart.show(grid, times, lines);
     place.body.classList.toggle("none", lines.length === 0);
-    return lines.length === 0 ? panel.hint : "";
+    return lines.length === 0 ? t("node.missing", { name: panel.hint }) : "";
   }
 
   async #showRanking(
@@ -219,18 +243,18 @@ export class Overview {
     let bars: Bar[] = [];
     for (const query of ranking.queries) {
       const expression = query(matcher, window);
-      place.link.href = exploreLink("promql", expression, this.#state);
+      place.link.href = queryLink("promql", expression, this.#state);
       const samples = await queryVector(expression, grid.end_s, run);
       bars = rankingBars(ranking, samples, window, this.#state);
       if (bars.length > 0) break;
     }
     showBars(list, bars);
-    return bars.length === 0 ? ranking.hint : "";
+    return bars.length === 0 ? t("node.missing", { name: ranking.hint }) : "";
   }
 
   async #showFill(matcher: string, grid: Grid, run: Run): Promise<string> {
     const { list, card: place } = this.#fill;
-    place.link.href = exploreLink("promql", FILL.detail(`{${matcher}}`), this.#state);
+    place.link.href = queryLink("promql", FILL.detail(`{${matcher}}`), this.#state);
     const [available, size] = await Promise.all([
       queryVector(FILL.available(matcher), grid.end_s, run),
       queryVector(FILL.size(matcher), grid.end_s, run),
@@ -238,13 +262,13 @@ export class Overview {
     const bars = fileSystemBars(available, size, this.#state);
     this.#fullest = Math.max(0, ...bars.map((bar) => bar.share));
     showBars(list, bars);
-    return bars.length === 0 ? FILL.hint : "";
+    return bars.length === 0 ? t("node.missing", { name: FILL.hint }) : "";
   }
 
   async #showLogs(node: string, grid: Grid, now_s: number, run: Run): Promise<string> {
-    const { table, card: place } = this.#logs;
+    const { card: place } = this.#logs;
     const selectors = logSelectors(this.#streamLabels, this.#nodes.length > 1 ? node : "");
-    place.link.href = exploreLink("logql", selectors[0] ?? "", this.#state);
+    place.link.href = queryLink("logql", selectors[0] ?? "", this.#state);
     const end_s = this.#state.end_s ?? Math.ceil(now_s);
     const answers = await Promise.all(
       selectors.map((query) => queryLogs(query, { ...grid, end_s }, LOG_LINES, run)),
@@ -253,8 +277,29 @@ export class Overview {
       data.resultType === "streams" ? data.result : [],
     );
     const entries = entriesOf(streams, LOG_LINES);
-    table.show(entries);
-    return entries.length === 0 ? "no log line in this time range" : "";
+    const base = selectors[0] ?? "{}";
+    render(
+      element(LogList, {
+        label: t("node.newest"),
+        entries,
+        wrap: false,
+        height: "420px",
+        detail: (entry) =>
+          element(Detail, {
+            entry,
+            window: this.#state,
+            narrow: ({ name, kind, parser }, operator, value) => {
+              const query =
+                kind === "stream"
+                  ? withMatcher(base, name, operator, value)
+                  : withField(base, parser, name, operator, value);
+              location.hash = queryLink("logql", query, this.#state);
+            },
+          }),
+      }),
+      place.body,
+    );
+    return entries.length === 0 ? t("logs.none") : "";
   }
 
   async #showTiles(matcher: string, grid: Grid, run: Run): Promise<void> {
@@ -263,23 +308,23 @@ export class Overview {
       const sample = samples.find(({ metric }) => metric["__name__"] === name);
       return sample === undefined ? null : Number(sample.value[1]);
     };
-    const cpu = this.#sum("CPU");
-    const [used, cache, free] = ["used", "cache", "free"].map((name) => this.#sum("Memory", name));
+    const cpu = this.#sum("measure.cpu");
+    const [used, cache, free] = ["used", "cache", "free"].map((name) => this.#sum("measure.memory", name));
     const total = used == null || cache == null || free == null ? null : used + cache + free;
     const boot = read("node_boot_time_seconds");
     const loads = ["node_load1", "node_load5", "node_load15"].map(read).filter((load) => load !== null);
     const tiles: [string, string | null][] = [
-      ["CPU", cpu === null ? null : formatValue(cpu, "fraction")],
-      ["Memory", used == null || !total ? null : formatValue(used / total, "fraction")],
+      [t("measure.cpu"), cpu === null ? null : formatValue(cpu, "fraction")],
+      [t("measure.memory"), used == null || !total ? null : formatValue(used / total, "fraction")],
       [
-        "Available",
+        t("node.available"),
         total === null || used == null
           ? null
-          : `${formatValue(total - used, "bytes")} of ${formatValue(total, "bytes")}`,
+          : t("node.of", { part: formatValue(total - used, "bytes"), whole: formatValue(total, "bytes") }),
       ],
-      ["Load 1 · 5 · 15", loads.length === 0 ? null : loads.map(formatPlain).join(" · ")],
-      ["Fullest disk", this.#fullest === 0 ? null : formatValue(this.#fullest, "fraction")],
-      ["Up for", boot === null ? null : formatAge(grid.end_s - boot)],
+      [t("node.load"), loads.length === 0 ? null : loads.map(formatPlain).join(" · ")],
+      [t("measure.fill"), this.#fullest === 0 ? null : formatValue(this.#fullest, "fraction")],
+      [t("node.up"), boot === null ? null : formatAge(grid.end_s - boot)],
     ];
     fill(
       this.#tiles,
@@ -288,7 +333,7 @@ export class Overview {
   }
 
   /** The newest value of a chart's line, or of all its lines together. */
-  #sum(title: string, name?: string): number | null {
+  #sum(title: Key, name?: string): number | null {
     const entry = this.#charts.find(({ panel }) => panel.title === title);
     const lines = (entry?.chart.lines ?? []).filter((line) => name === undefined || line.name === name);
     const points = lines.map(lastPoint).filter((point) => point !== null);

@@ -1,4 +1,5 @@
 /** Colours of series, one set for light and one for dark; told apart by hue and by lightness. */
+import { isDark, onTheme } from "./theme";
 
 const LIGHT = [
   "#0f766e",
@@ -25,11 +26,9 @@ const DARK = [
   "#94a3b8",
 ];
 
-const scheme = matchMedia("(prefers-color-scheme: dark)");
-
 /** The colour of the series with this number. */
 export function color(index: number): string {
-  const colors = scheme.matches ? DARK : LIGHT;
+  const colors = isDark() ? DARK : LIGHT;
   return colors[index % colors.length] ?? "#888888";
 }
 
@@ -45,7 +44,4 @@ export function token(name: string): string {
 }
 
 /** Calls back when the reader switches between light and dark. Returns how to stop that. */
-export function onScheme(change: () => void): () => void {
-  scheme.addEventListener("change", change);
-  return () => scheme.removeEventListener("change", change);
-}
+export const onScheme = onTheme;

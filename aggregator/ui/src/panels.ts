@@ -5,6 +5,7 @@
 import type { Labels, Unit } from "./format";
 import { quote } from "./format";
 import type { ChartOptions } from "./chart";
+import type { Key } from "./i18n";
 
 /** A machine that sends metrics. */
 export interface Node {
@@ -22,14 +23,14 @@ export interface Query {
 }
 
 export interface ChartPanel {
-  title: string;
+  title: Key;
   unit: Unit;
   shape: ChartOptions["shape"];
   leastTop?: number;
   queries: readonly Query[];
   /** Names in the order of drawing, from the bottom up; others follow. */
   order: readonly string[];
-  /** Says what is missing when there is no series. */
+  /** The metric that is missing when there is no series. */
   hint: string;
 }
 
@@ -44,12 +45,12 @@ const NETWORKS = 'device!~"lo|(veth|cali|lxc|cilium|tunl|cni|flannel|docker|br-|
 
 export const CHARTS: readonly ChartPanel[] = [
   {
-    title: "CPU",
+    title: "measure.cpu",
     unit: "fraction",
     shape: "stacked",
     leastTop: 0.1,
     order: ["user", "system", "iowait", "nice", "irq", "softirq", "steal"],
-    hint: "no node_cpu_seconds_total",
+    hint: "node_cpu_seconds_total",
     queries: [
       {
         expression: (m, w) => `avg by (mode) (rate(node_cpu_seconds_total{${m},mode!="idle"}[${w}]))`,
@@ -58,11 +59,11 @@ export const CHARTS: readonly ChartPanel[] = [
     ],
   },
   {
-    title: "Memory",
+    title: "measure.memory",
     unit: "bytes",
     shape: "stacked",
     order: ["used", "cache", "free"],
-    hint: "no node_memory_MemAvailable_bytes",
+    hint: "node_memory_MemAvailable_bytes",
     queries: [
       {
         expression: (m) => `node_memory_MemTotal_bytes{${m}} - node_memory_MemAvailable_bytes{${m}}`,
@@ -76,11 +77,11 @@ export const CHARTS: readonly ChartPanel[] = [
     ],
   },
   {
-    title: "Disk",
+    title: "measure.disk",
     unit: "bytes_per_second",
     shape: "lines",
     order: [],
-    hint: "no node_disk_read_bytes_total",
+    hint: "node_disk_read_bytes_total",
     queries: [
       {
         expression: (m, w) => `sum by (device) (rate(node_disk_read_bytes_total{${m},${DISKS}}[${w}]))`,
@@ -94,11 +95,11 @@ export const CHARTS: readonly ChartPanel[] = [
     ],
   },
   {
-    title: "Network",
+    title: "measure.network",
     unit: "bytes_per_second",
     shape: "lines",
     order: [],
-    hint: "no node_network_receive_bytes_total of a device other than lo",
+    hint: "node_network_receive_bytes_total",
     queries: [
       {
         expression: (m, w) =>
@@ -116,7 +117,7 @@ export const CHARTS: readonly ChartPanel[] = [
 ];
 
 export interface Ranking {
-  title: string;
+  title: Key;
   unit: Unit;
   /** Tried in turn until one gives a result. */
   queries: readonly ((matcher: string, window: string) => string)[];
@@ -135,23 +136,23 @@ const ANY = 'id!="/"';
 
 export const RANKINGS: readonly Ranking[] = [
   {
-    title: "Containers by CPU",
+    title: "node.containers_cpu",
     unit: "cores",
     queries: [PODS, GROUPS, ANY].map(
       (which) => (m, w) =>
         `topk(8, sum by (${NAMES}) (rate(container_cpu_usage_seconds_total{${m},${which}}[${w}])))`,
     ),
     detail: (s, w) => `rate(container_cpu_usage_seconds_total${s}[${w}])`,
-    hint: "no container_cpu_usage_seconds_total that grows",
+    hint: "container_cpu_usage_seconds_total",
   },
   {
-    title: "Containers by memory",
+    title: "node.containers_memory",
     unit: "bytes",
     queries: [PODS, GROUPS, ANY].map(
       (which) => (m) => `topk(8, sum by (${NAMES}) (container_memory_working_set_bytes{${m},${which}}))`,
     ),
     detail: (s) => `container_memory_working_set_bytes${s}`,
-    hint: "no container_memory_working_set_bytes above 0",
+    hint: "container_memory_working_set_bytes",
   },
 ];
 
@@ -161,7 +162,7 @@ export const FILL = {
   available: (m: string): string => `node_filesystem_avail_bytes{${m},${FILE_SYSTEMS}}`,
   size: (m: string): string => `node_filesystem_size_bytes{${m},${FILE_SYSTEMS}}`,
   detail: (s: string): string => `1 - node_filesystem_avail_bytes${s} / node_filesystem_size_bytes${s}`,
-  hint: "no node_filesystem_avail_bytes",
+  hint: "node_filesystem_avail_bytes",
 };
 
 /** One query for all numbers of the headline. */

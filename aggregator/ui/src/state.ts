@@ -1,110 +1,130 @@
 /**
- * What the address bar says: the page and everything chosen on it, in the URL's fragment. Pure.
- * The one rule: any state that can be reached by clicking can be written here and read back, and
- * any text that somebody typed into the address bar reads as some valid state.
+ * What the address bar says: the page, its time window and everything chosen on it, in the URL's
+ * fragment. Pure. The one rule: any state that can be reached by clicking can be written here and
+ * read back, and any text that somebody typed into the address bar reads as some valid state.
  */
 import { formatDuration, parseDuration, type Window } from "./time";
 
-export type Language = "promql" | "logql";
-export type View = "graph" | "table";
+/** What each page keeps in the address besides its window, all of it text; absent is empty. */
+const PARAMETERS = {
+  cluster: ["tab", "sort", "filter", "ns", "node", "workload"],
+  node: ["node"],
+  pod: ["ns", "pod", "container", "filter", "from", "to"],
+  logs: ["q", "limit", "view", "wrap", "tail", "at"],
+  metrics: ["q", "q2", "q3", "q4", "q5", "view", "compare", "find"],
+  dashboards: ["board", "vars"],
+  alerts: ["filter", "state"],
+  kansoku: [],
+} as const;
 
-export interface OverviewState extends Window {
-  page: "overview";
-  /** The chosen node; empty means the first one. */
-  node: string;
+export type PageName = keyof typeof PARAMETERS;
+export type Parameter<P extends PageName> = (typeof PARAMETERS)[P][number];
+type AnyParameter = { [P in PageName]: Parameter<P> }[PageName];
+
+export interface State extends Window {
+  page: PageName;
+  /** The page refreshes itself. */
   live: boolean;
+  params: Readonly<Partial<Record<AnyParameter, string>>>;
 }
-
-export interface ExploreState extends Window {
-  page: "explore";
-  language: Language;
-  query: string;
-  view: View;
-  /** Log lines to fetch. */
-  limit: number;
-  live: boolean;
-}
-
-export type State = OverviewState | ExploreState;
 
 export const RANGES = ["15m", "1h", "6h", "24h"] as const;
-export const LIMITS = [100, 500, 1000, 5000] as const;
 
-const DEFAULT_RANGE_S = 900;
+/** The window of each page when the address names none. */
+const DEFAULTS: Readonly<Record<PageName, { range_s: number; live: boolean }>> = {
+  cluster: { range_s: 900, live: true },
+  node: { range_s: 900, live: true },
+  pod: { range_s: 3600, live: true },
+  logs: { range_s: 3600, live: false },
+  metrics: { range_s: 3600, live: false },
+  dashboards: { range_s: 3600, live: true },
+  alerts: { range_s: 3600, live: true },
+  kansoku: { range_s: 3600, live: true },
+};
+
 /** A year: beyond it a step is longer than a week and no chart is readable. */
 const RANGE_MAX_S = 366 * 86400;
 
-export const OVERVIEW: OverviewState = {
-  page: "overview",
-  node: "",
-  range_s: DEFAULT_RANGE_S,
-  end_s: null,
-  live: true,
-};
+/** A page at its defaults, with these parameters. */
+export function pageState<P extends PageName>(
+  page: P,
+  params: Partial<Record<Parameter<P>, string>> = {},
+): State {
+  return { page, end_s: null, ...DEFAULTS[page], params: params as State["params"] };
+}
 
-export const EXPLORE: ExploreState = {
-  page: "explore",
-  language: "promql",
-  query: "",
-  view: "graph",
-  limit: 100,
-  range_s: 3600,
-  end_s: null,
-  live: false,
-};
-
-function readWindow(params: URLSearchParams, fallback_s: number): Window {
-  const range_s = parseDuration(params.get("range") ?? "") ?? fallback_s;
-  const end = Number(params.get("end") ?? "");
-  return {
-    range_s: Math.min(range_s, RANGE_MAX_S),
-    end_s: Number.isFinite(end) && end > 0 ? Math.floor(end) : null,
-  };
+function isPage(name: string): name is PageName {
+  return Object.hasOwn(PARAMETERS, name);
 }
 
 /** Reads the fragment of a URL. */
 export function parseHash(hash: string): State {
   const [path = "", query = ""] = hash.replace(/^#/, "").split(/\?(.*)/s);
-  const params = new URLSearchParams(query);
-  if (path !== "/explore") {
-    const window = readWindow(params, OVERVIEW.range_s);
-    const live = window.end_s === null && params.get("live") !== "0";
-    return { page: "overview", node: params.get("node") ?? "", ...window, live };
+  const search = new URLSearchParams(query);
+  const name = path.replace(/^\//, "");
+  // The name of one page for both languages in links of earlier versions.
+  const known = name === "explore" ? (search.get("lang") === "logql" ? "logs" : "metrics") : name;
+  const page = isPage(known) ? known : "cluster";
+  const defaults = DEFAULTS[page];
+  const end = Number(search.get("end") ?? "");
+  const end_s = Number.isFinite(end) && end > 0 ? Math.floor(end) : null;
+  const range_s = Math.min(parseDuration(search.get("range") ?? "") ?? defaults.range_s, RANGE_MAX_S);
+  const asked = search.get("live");
+  const live = end_s === null && (asked === null ? defaults.live : asked === "1");
+  const params: Record<string, string> = {};
+  for (const parameter of PARAMETERS[page]) {
+    const text = search.get(parameter);
+    if (text) params[parameter] = text;
   }
-  const window = readWindow(params, EXPLORE.range_s);
-  const limit = Number(params.get("limit"));
-  return {
-    page: "explore",
-    language: params.get("lang") === "logql" ? "logql" : "promql",
-    query: params.get("q") ?? "",
-    view: params.get("view") === "table" ? "table" : "graph",
-    limit: LIMITS.find((known) => known === limit) ?? EXPLORE.limit,
-    ...window,
-    live: window.end_s === null && params.get("live") === "1",
-  };
+  return { page, range_s, end_s, live, params };
 }
 
 /** Writes a state as the fragment of a URL; what is at its default is left out. */
 export function formatHash(state: State): string {
-  const params = new URLSearchParams();
-  const base = state.page === "overview" ? OVERVIEW : EXPLORE;
-  if (state.page === "explore") {
-    params.set("lang", state.language);
-    if (state.query !== "") params.set("q", state.query);
-    if (state.view !== EXPLORE.view) params.set("view", state.view);
-    if (state.limit !== EXPLORE.limit) params.set("limit", String(state.limit));
-  } else if (state.node !== "") {
-    params.set("node", state.node);
+  const defaults = DEFAULTS[state.page];
+  const search = new URLSearchParams();
+  for (const parameter of PARAMETERS[state.page]) {
+    const text = state.params[parameter];
+    if (text) search.set(parameter, text);
   }
-  if (state.range_s !== base.range_s) params.set("range", formatDuration(state.range_s));
-  if (state.end_s !== null) params.set("end", String(state.end_s));
-  else if (state.live !== base.live) params.set("live", state.live ? "1" : "0");
-  const text = params.toString();
-  return `#/${state.page === "explore" ? "explore" : ""}${text === "" ? "" : `?${text}`}`;
+  if (state.range_s !== defaults.range_s) search.set("range", formatDuration(state.range_s));
+  if (state.end_s !== null) search.set("end", String(state.end_s));
+  else if (state.live !== defaults.live) search.set("live", state.live ? "1" : "0");
+  const text = search.toString();
+  const path = state.page === "cluster" ? "" : state.page;
+  return `#/${path}${text === "" ? "" : `?${text}`}`;
 }
 
-/** A link into the explore page. */
-export function exploreLink(language: Language, query: string, window: Window): string {
+/** A link to a page with these parameters, over the window that is shown now. */
+export function link<P extends PageName>(
+  page: P,
+  params: Partial<Record<Parameter<P>, string>>,
+  window?: Window,
+): string {
+  const state = pageState(page, params);
+  if (window === undefined) return formatHash(state);
   const { range_s, end_s } = window;
-  return formatHash({ ...EXPLORE, language, query, range_s, end_s });
+  return formatHash({ ...state, range_s, end_s, live: end_s === null && state.live });
+}
+
+export type Language = "promql" | "logql";
+
+/** A link that runs a query. */
+export function queryLink(language: Language, query: string, window: Window): string {
+  return language === "promql" ? link("metrics", { q: query }, window) : link("logs", { q: query }, window);
+}
+
+/** Goes to a state, as if its link had been clicked. */
+export function go(state: State): void {
+  location.hash = formatHash(state);
+}
+
+/** The same page with other parameters; a parameter set to "" is dropped. */
+export function withParams(state: State, params: State["params"]): State {
+  return { ...state, params: { ...state.params, ...params } };
+}
+
+/** The window between two moments, fixed. */
+export function zoomed(state: State, start_s: number, end_s: number): State {
+  return { ...state, range_s: Math.max(10, end_s - start_s), end_s, live: false };
 }

@@ -1,10 +1,9 @@
 /** The values under a chart's cursor. Follows the pointer or the arrow keys; never takes clicks. */
 import type uPlot from "uplot";
-import type { Line } from "./chart";
+import { colorOf, type Line } from "./chart";
 import { fill, h } from "./dom";
 import { formatValue, type Unit } from "./format";
-import { color, token } from "./palette";
-import { formatMoment } from "./time";
+import { formatDate } from "./i18n";
 
 /** A taller tooltip would hide the chart. */
 const ROWS_MAX = 9;
@@ -42,7 +41,7 @@ export class Tooltip {
     const rows = idx == null || left < 0 || !chosen ? [] : this.#rows(idx);
     this.root.hidden = rows.length === 0;
     if (idx == null || rows.length === 0) return;
-    fill(this.root, h("div", { class: "time" }, formatMoment(this.#times[idx] ?? 0)), ...rows);
+    fill(this.root, h("div", { class: "time" }, formatDate(this.#times[idx] ?? 0)), ...rows);
     const { offsetWidth: width, offsetHeight: height } = this.root;
     const right = left + OFFSET_PX + width <= plot.over.clientWidth;
     const x = right ? left + OFFSET_PX : Math.max(-AXIS_ROOM_PX, left - OFFSET_PX - width);
@@ -63,7 +62,7 @@ export class Tooltip {
     }
     return known.map(({ line, value, near }) => {
       const swatch = h("span", { class: "swatch" });
-      swatch.style.background = line.faint === true ? token("--rest") : color(line.color);
+      swatch.style.background = colorOf(line);
       const name = h("span", { class: "name" }, line.name);
       const text = h("span", { class: "value" }, formatValue(value, this.#unit));
       return h("div", { class: near ? "row near" : "row" }, swatch, name, text);

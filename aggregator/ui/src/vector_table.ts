@@ -2,9 +2,12 @@
 import type { LogResult, MetricResult, Sample } from "./api";
 import { fill, h } from "./dom";
 import { formatLabels } from "./format";
+import { t, type Key } from "./i18n";
 
 /** More rows make the page slow; the note says how many there are. */
 const ROWS_MAX = 1000;
+
+const HEADS: readonly Key[] = ["legend.series", "legend.value"];
 
 export class VectorTable {
   readonly root: HTMLElement = h("div", { class: "vector" });
@@ -38,14 +41,12 @@ function row(name: string, value: string): HTMLElement {
 }
 
 function table(rows: readonly HTMLElement[]): HTMLElement[] {
-  if (rows.length === 0) return [h("p", { class: "note" }, "no series at this moment")];
-  const head = h(
-    "tr",
-    {},
-    ...["series", "value"].map((text) => h("th", { attributes: { scope: "col" } }, text)),
-  );
+  if (rows.length === 0) return [h("p", { class: "note" }, t("vector.none"))];
+  const head = h("tr", {}, ...HEADS.map((key) => h("th", { attributes: { scope: "col" } }, t(key))));
   const shown = h("table", {}, h("thead", {}, head), h("tbody", {}, ...rows.slice(0, ROWS_MAX)));
   const count =
-    rows.length > ROWS_MAX ? `the first ${ROWS_MAX} of ${rows.length} series` : `${rows.length} series`;
+    rows.length > ROWS_MAX
+      ? t("vector.first", { most: ROWS_MAX, n: rows.length })
+      : t("frame.series", { n: rows.length });
   return [shown, h("p", { class: "note" }, count)];
 }

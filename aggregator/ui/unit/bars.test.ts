@@ -5,7 +5,7 @@ import { fileSystemBars, rankingBars } from "../src/bars";
 import { orderLines } from "../src/lines";
 import { toColumns } from "../src/matrix";
 import { CHARTS, nodeOf, RANKINGS } from "../src/panels";
-import { OVERVIEW, parseHash } from "../src/state";
+import { pageState, parseHash } from "../src/state";
 
 const sample = (metric: Record<string, string>, value: string) => ({ metric, value: [0, value] as const });
 const [cpu] = RANKINGS;
@@ -23,7 +23,7 @@ test("containers are ranked, named by what is known, and link to their chart", (
       sample({ id: "/odd" }, "NaN"),
     ],
     "1m",
-    OVERVIEW,
+    pageState("node"),
   );
   assert.deepEqual(
     bars.map(({ prefix, name, text, share }) => [prefix, name, text, share]),
@@ -35,7 +35,7 @@ test("containers are ranked, named by what is known, and link to their chart", (
   );
   const state = parseHash(bars[2]?.href ?? "");
   assert.equal(
-    state.page === "explore" && state.query,
+    state.page === "metrics" && state.params.q,
     'rate(container_cpu_usage_seconds_total{container="c", namespace="n", pod="p"}[1m])',
   );
 });
@@ -45,7 +45,7 @@ test("a device that is mounted twice is one file system, and a full one is marke
   const bars = fileSystemBars(
     [at("a", "/var/lib/x", "10"), at("a", "/", "10"), at("b", "/b", "75"), at("c", "/c", "1")],
     [at("a", "/var/lib/x", "100"), at("a", "/", "100"), at("b", "/b", "100"), at("c", "/c", "0")],
-    OVERVIEW,
+    pageState("node"),
   );
   assert.deepEqual(
     bars.map(({ name, share, high }) => [name, share, high]),

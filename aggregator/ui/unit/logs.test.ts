@@ -1,9 +1,13 @@
 /** Log lines: order, levels, what is shown. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { displayed, entriesOf, origin } from "../src/entries";
+import { entriesOf, merged, origin, parsedFields } from "../src/logs/entries";
+import { exported } from "../src/logs/export";
+import { fieldsOf, topValues } from "../src/logs/fields";
 import { parseHistory, withPast } from "../src/history";
-import { levelOf } from "../src/level";
+import { levelOf, levelOfCount } from "../src/logs/level";
+import { segmentsOf, visible } from "../src/logs/segments";
+import { templates } from "../src/logs/patterns";
 import { logSelectors } from "../src/panels";
 
 test("lines of all streams are one list, newest first, each with its own key", () => {
@@ -31,13 +35,108 @@ test("lines of all streams are one list, newest first, each with its own key", (
     entries.map(({ line }) => line),
     ["three", "two", "one", "one"],
   );
-  assert.deepEqual(entries[0]?.labels, { pod: "b", traceID: "t" });
+  assert.deepEqual([entries[0]?.stream, entries[0]?.fields], [{ pod: "b" }, { traceID: "t" }]);
   assert.equal(new Set(entries.map(({ key }) => key)).size, 4);
 });
 
-test("colours of terminals are not shown, long lines are cut, markup stays", () => {
-  assert.equal(displayed("\u001b[31mred\u001b[0m <b>", 100), "red <b>");
-  assert.equal(displayed("abcdef", 3), "abc…");
+test("colours become classes, hidden characters are written out, markup stays text", () => {
+  assert.deepEqual(segmentsOf("\u001b[1;31mred\u001b[0m <b>\u001b[2K"), [
+    { text: "red", class: "ansi-red ansi-bold" },
+    { text: " <b>", class: "" },
+  ]);
+  const shown = (line: string) => segmentsOf(line).map(({ text, class: name }) => `${name}:${text}`);
+  assert.deepEqual(shown("a\u202eb\u0000\tc"), [":a", "escape:\\u202e", ":b", "escape:\\x00", ":\tc"]);
+  assert.deepEqual(shown("\ud800x"), ["escape:\\ud800", ":x"]);
+  assert.equal(visible("😀 観測 \u200b\u{e0041}"), "😀 観測 \\u200b\\u{e0041}");
+  assert.deepEqual(segmentsOf("a.b axb", ["a.b"]), [
+    { text: "a.b", class: "mark" },
+    { text: " axb", class: "" },
+  ]);
+});
+
+test("pages of lines are put together without doubles", () => {
+  const entries = (...times: string[]) =>
+    entriesOf([{ stream: {}, values: times.map((time) => [time, "x"] as const) }], 9);
+  const all = merged(entries("3", "2"), entries("2", "1"), 9);
+  assert.deepEqual(
+    all.map(({ time_ns }) => time_ns),
+    ["3", "2", "1"],
+  );
+  assert.equal(merged(entries("3", "2"), entries("1"), 2).length, 2);
+});
+
+test("a line is taken apart as LogQL would", () => {
+  const read = (line: string) => {
+    const { parser, fields } = parsedFields(line);
+    return [parser, Object.fromEntries(fields)];
+  };
+  assert.deepEqual(read('{"a":{"b-c":1,"d":[1]},"e":"x","f":null}'), ["json", { a_b_c: "1", e: "x" }]);
+  assert.deepEqual(read('level=info msg="a \\"b\\"" n=3'), [
+    "logfmt",
+    { level: "info", msg: 'a "b"', n: "3" },
+  ]);
+  assert.deepEqual(read("GET /?a=b"), ["", {}]);
+  assert.deepEqual(read("{broken"), ["", {}]);
+});
+
+test("fields are counted, labels of streams first", () => {
+  const entries = entriesOf(
+    [
+      {
+        stream: { pod: "a" },
+        values: [
+          ["2", '{"level":"warn","pod":"x"}'],
+          ["1", '{"level":"info"}'],
+          ["0", '{"level":"info"}'],
+        ],
+      },
+    ],
+    9,
+  );
+  const fields = fieldsOf(entries);
+  assert.deepEqual(
+    fields.map(({ name, kind, parser, count }) => [name, kind, parser, count]),
+    [
+      ["pod", "stream", "", 3],
+      ["level", "field", "json", 3],
+    ],
+  );
+  assert.deepEqual(fields[1] && topValues(fields[1], 1), [["info", 2]]);
+});
+
+test("exported lines keep every character, and no cell is a formula", () => {
+  const entries = entriesOf([{ stream: { pod: 'a"b' }, values: [["1000000001", "=1+1,\n x"]] }], 9);
+  assert.equal(exported(entries, "text"), "=1+1,\n x\n");
+  assert.equal(
+    exported(entries, "csv"),
+    `time,pod,line\r\n1970-01-01T00:00:01.000000001Z,"a""b","'=1+1,\n x"\r\n`,
+  );
+  assert.deepEqual(JSON.parse(exported(entries, "json")), {
+    time: "1970-01-01T00:00:01.000000001Z",
+    line: "=1+1,\n x",
+    stream: { pod: 'a"b' },
+    fields: {},
+  });
+});
+
+test("patterns of several levels are one, and one that began lately is new", () => {
+  const grid = { start_s: 0, end_s: 100, step_s: 10 };
+  const sample = (pattern: string, level: string, samples: [number, number][]) => ({
+    pattern,
+    level,
+    samples,
+  });
+  const found = templates(
+    [sample("a <_>", "info", [[10, 1]]), sample("a <_>", "warn", [[90, 2]]), sample("b", "", [[80, 9]])],
+    grid,
+  );
+  assert.deepEqual(
+    found.map(({ pattern, count, fresh }) => [pattern, count, fresh]),
+    [
+      ["b", 9, true],
+      ["a <_>", 3, false],
+    ],
+  );
 });
 
 test("the origin is the shortest name that says enough", () => {
@@ -56,11 +155,22 @@ test("levels are read from labels, fields and words", () => {
     [{}, "E0512 10:11:12.1 1 a.go:1] x", "error"],
     [{}, "I0512 10:11:12.1 1 a.go:1] error", "info"],
     [{}, "2026-01-01 WARN slow", "warn"],
+    [{}, "\u001b[32mINFO\u001b[0m x", "info"],
     [{}, "[CRITICAL] down", "fatal"],
     [{}, "GET /errors 200", "unknown"],
     [{}, `${"x".repeat(400)} ERROR`, "unknown"],
   ];
   for (const [labels, line, level] of cases) assert.equal(levelOf(labels, line), level, line);
+});
+
+test("levels that a count was made by are known", () => {
+  const cases: [Record<string, string>, string][] = [
+    [{ level: "warn", line_level: "error" }, "warn"],
+    [{ line_level: "E0512 10:" }, "error"],
+    [{ line_level: "Warning" }, "warn"],
+    [{}, "unknown"],
+  ];
+  for (const [labels, level] of cases) assert.equal(levelOfCount(labels), level);
 });
 
 test("selectors of the newest lines are disjoint and keep to the node", () => {

@@ -1,8 +1,15 @@
 /** What the page understands of queries: errors' places, selectors, completion. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { candidates, contextAt } from "../src/complete";
-import { selectorAndFilters, volumeQuery } from "../src/logql";
+import { contextAt } from "../src/editor/complete";
+import {
+  findsOf,
+  selectorAndFilters,
+  volumeQuery,
+  withField,
+  withLineFilter,
+  withMatcher,
+} from "../src/logs/logql";
 import { findPosition, marker } from "../src/position";
 
 test("an error's place is found and marked", () => {
@@ -42,14 +49,13 @@ function context(text: string): unknown {
 test("what the caret asks for", () => {
   const cases: [string, unknown][] = [
     ["rat|", { kind: "name", prefix: "rat" }],
-    ["rate(node_c|", { kind: "name", prefix: "node_c" }],
-    ["up{|", { kind: "label", metric: "up", prefix: "" }],
-    ['up{job="x",in|', { kind: "label", metric: "up", prefix: "in" }],
-    ['up{job="|', { kind: "value", label: "job", metric: "up", prefix: "" }],
-    ['up{job=~"no|"}', { kind: "value", label: "job", metric: "up", prefix: "no" }],
-    ["sum by (|) (up{})", { kind: "label", metric: "up", prefix: "" }],
-    ["sum by (a, mo|) (rate(cpu[5m]))", { kind: "label", metric: "cpu", prefix: "mo" }],
-    ["rate(up[5m|", null],
+    ["{|", { kind: "label", prefix: "" }],
+    ['{job="x",in|', { kind: "label", prefix: "in" }],
+    ['{job="|', { kind: "value", label: "job", prefix: "" }],
+    ['{job=~"no|"}', { kind: "value", label: "job", prefix: "no" }],
+    ["sum by (|) (rate({}[5m]))", { kind: "label", prefix: "" }],
+    ["sum by (a, mo|) (rate({}[5m]))", { kind: "label", prefix: "mo" }],
+    ["rate({}[5m|", null],
     ['{a="b"} |= "te|', null],
     ["", null],
   ];
@@ -60,14 +66,20 @@ test("what the caret asks for", () => {
   }
 });
 
-test("candidates begin with the prefix first, and are few", () => {
-  assert.deepEqual(candidates(["b_rate", "rate", "x"], "RA"), ["rate", "b_rate"]);
-  assert.deepEqual(candidates(["rate"], "rate"), []);
-  assert.equal(
-    candidates(
-      Array.from({ length: 99 }, (_, n) => `a${n}`),
-      "a",
-    ).length,
-    12,
-  );
+test("a condition is added where it belongs, and the opposite is taken back", () => {
+  assert.equal(withMatcher('{a="b"} |= "x"', "c", "=", 'd"'), '{a="b", c="d\\""} |= "x"');
+  assert.equal(withMatcher('{a="b,}", c!="d"}', "c", "=", "d"), '{a="b,}", c="d"}');
+  assert.equal(withMatcher('{a="b"}', "a", "=", "b"), '{a="b"}');
+  assert.equal(withMatcher("{}", "a", "!=", "b"), '{a!="b"}');
+  assert.equal(withMatcher('rate({a="b"}[1m])', "c", "=", "d"), 'rate({a="b"}[1m])');
+  const json = withField('{a="b"}', "json", "level", "=", "warn");
+  assert.equal(json, '{a="b"} | json | level="warn"');
+  assert.equal(withField(json, "json", "rows", "!=", "7"), `${json} | rows!="7"`);
+  assert.equal(withField(json, "json", "level", "!=", "warn"), '{a="b"} | json | level!="warn"');
+  assert.equal(withLineFilter('{a="b"} |= "x" | json', "|>", "<_> y"), '{a="b"} |= "x" |> "<_> y" | json');
+});
+
+test("the texts that a query looks for are known", () => {
+  assert.deepEqual(findsOf('{a="b"} |= "x\\"y" or `z` != "no" |~ "re" | json'), ['x"y', "z"]);
+  assert.deepEqual(findsOf("rate({}[1m])"), []);
 });

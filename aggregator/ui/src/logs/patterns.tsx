@@ -1,0 +1,121 @@
+/** Templates of the lines with counts and trend; those that are new within the window are marked. */
+import { queryPatterns, type Pattern } from "../api";
+import { useAsked } from "../hooks";
+import { t } from "../i18n";
+import { Spark } from "../spark";
+import { gridOf, type Grid, type Window } from "../time";
+import { Nothing, Problem } from "../widgets";
+import type { Point } from "../matrix";
+import { selectorAndFilters } from "./logql";
+import { visible } from "./segments";
+
+const POINTS = 30;
+const ROWS_MAX = 200;
+
+export interface Template {
+  pattern: string;
+  level: string;
+  count: number;
+  points: Point[];
+  /** No line of it in the first half of the window. */
+  fresh: boolean;
+}
+
+/** Samples of all levels of a pattern on one grid. Pure. */
+export function templates(patterns: readonly Pattern[], { start_s, end_s, step_s }: Grid): Template[] {
+  const length = Math.floor((end_s - start_s) / step_s) + 1;
+  const found = new Map<string, Template>();
+  for (const { pattern, level, samples } of patterns) {
+    let template = found.get(pattern);
+    if (template === undefined) {
+      template = { pattern, level, count: 0, points: Array.from({ length }, () => 0), fresh: true };
+      found.set(pattern, template);
+    }
+    for (const [time_s, count] of samples) {
+      template.count += count;
+      const at = Math.min(length - 1, Math.max(0, Math.floor((time_s - start_s) / step_s)));
+      template.points[at] = (template.points[at] ?? 0) + count;
+      if (count > 0 && at < length / 2) template.fresh = false;
+    }
+  }
+  return [...found.values()].sort((a, b) => b.count - a.count);
+}
+
+export function Patterns({
+  query,
+  window,
+  live,
+  narrow,
+}: {
+  query: string;
+  window: Window;
+  live: boolean;
+  narrow: (operator: "|>" | "!>", pattern: string) => void;
+}) {
+  const step_s = Math.max(10, Math.ceil(window.range_s / POINTS));
+  const selected = selectorAndFilters(query);
+  const { data, error } = useAsked(
+    JSON.stringify(["patterns", selected, window.range_s, window.end_s]),
+    async (run) => {
+      const grid = gridOf(window, step_s, Date.now() / 1000);
+      // Patterns are asked for by streams: line filters would be refused.
+      const selector = /^\s*\{(?:[^}"`]|"(?:[^"\\]|\\.)*"|`[^`]*`)*\}/.exec(selected ?? "")?.[0];
+      return selector === undefined ? [] : templates(await queryPatterns(selector, grid, run), grid);
+    },
+    { repeat: live, interval_s: 15 },
+  );
+  if (error !== null) return <Problem error={error} query={query} />;
+  if (data === null) return <p class="note">{t("frame.loading")}</p>;
+  if (data.length === 0) return <Nothing title={t("patterns.none")} />;
+  const all = data.reduce((sum, { count }) => sum + count, 0);
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label={t("logs.patterns")}>
+      <table class="patterns">
+        <thead>
+          <tr>
+            <th scope="col">{t("patterns.count")}</th>
+            <th scope="col">{t("patterns.share")}</th>
+            <th scope="col">{t("patterns.trend")}</th>
+            <th scope="col">{t("patterns.pattern")}</th>
+            <th scope="col">
+              <span class="unseen">{t("patterns.filter")}</span>
+            </th>
+          </tr>
+        </thead>
+        <tbody>
+          {data.slice(0, ROWS_MAX).map(({ pattern, count, points, fresh }) => (
+            <tr key={pattern}>
+              <td class="number">{t("count", { n: count })}</td>
+              <td class="number">{`${Math.round((1000 * count) / all) / 10}%`}</td>
+              <td>
+                <Spark points={points} />
+              </td>
+              <td>
+                {fresh && <span class="badge">{t("patterns.new")}</span>}{" "}
+                <bdi class="pattern">{visible(pattern)}</bdi>
+              </td>
+              <td class="filters">
+                <button
+                  type="button"
+                  title={t("logs.only")}
+                  aria-label={`${t("logs.only")}: ${visible(pattern)}`}
+                  onClick={() => narrow("|>", pattern)}
+                >
+                  +
+                </button>
+                <button
+                  type="button"
+                  title={t("logs.without")}
+                  aria-label={`${t("logs.without")}: ${visible(pattern)}`}
+                  onClick={() => narrow("!>", pattern)}
+                >
+                  −
+                </button>
+              </td>
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
+  );
+}

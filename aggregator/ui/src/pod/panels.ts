@@ -1,0 +1,122 @@
+/** What the pod page draws, written out by hand. `S` stands for the pod's matchers, `W` for a rate's window. */
+import type { ChartOptions } from "../chart";
+import type { Labels, Unit } from "../format";
+import type { Key } from "../i18n";
+
+export interface PodQuery {
+  expression: string;
+  name: (labels: Labels) => string;
+  below?: boolean;
+  faint?: boolean;
+  dashed?: boolean;
+}
+
+export interface PodPanel {
+  title: Key;
+  unit: Unit;
+  shape: ChartOptions["shape"];
+  queries: readonly PodQuery[];
+}
+
+const container = (labels: Labels): string => labels["container"] ?? "";
+const suffixed =
+  (suffix: string) =>
+  (labels: Labels): string =>
+    `${labels["container"] ?? labels["interface"] ?? ""} ${suffix}`.trim();
+const CONTAINER = 'container!="",container!="POD",S';
+
+export const POD_PANELS: readonly PodPanel[] = [
+  {
+    title: "measure.cpu",
+    unit: "cores",
+    shape: "lines",
+    queries: [
+      {
+        expression: `sum by (container) (rate(container_cpu_usage_seconds_total{${CONTAINER}}[W]))`,
+        name: container,
+      },
+      {
+        expression: 'max by (container) (kube_pod_container_resource_limits{resource="cpu",S})',
+        name: suffixed("limit"),
+        dashed: true,
+      },
+    ],
+  },
+  {
+    title: "measure.memory",
+    unit: "bytes",
+    shape: "lines",
+    queries: [
+      {
+        expression: `sum by (container) (container_memory_working_set_bytes{${CONTAINER}})`,
+        name: container,
+      },
+      {
+        expression: 'max by (container) (kube_pod_container_resource_limits{resource="memory",S})',
+        name: suffixed("limit"),
+        dashed: true,
+      },
+    ],
+  },
+  {
+    title: "measure.network",
+    unit: "bytes_per_second",
+    shape: "lines",
+    queries: [
+      {
+        expression: "sum by (interface) (rate(container_network_receive_bytes_total{S}[W]))",
+        name: suffixed("in"),
+      },
+      {
+        expression: "sum by (interface) (rate(container_network_transmit_bytes_total{S}[W]))",
+        name: suffixed("out"),
+        below: true,
+      },
+    ],
+  },
+  {
+    title: "measure.disk",
+    unit: "bytes_per_second",
+    shape: "lines",
+    queries: [
+      {
+        expression: `sum by (container) (rate(container_fs_reads_bytes_total{${CONTAINER}}[W]))`,
+        name: suffixed("read"),
+      },
+      {
+        expression: `sum by (container) (rate(container_fs_writes_bytes_total{${CONTAINER}}[W]))`,
+        name: suffixed("write"),
+        below: true,
+      },
+    ],
+  },
+  {
+    title: "measure.throttled",
+    unit: "fraction",
+    shape: "lines",
+    queries: [
+      {
+        expression: `sum by (container) (rate(container_cpu_cfs_throttled_periods_total{${CONTAINER}}[W])) / sum by (container) (rate(container_cpu_cfs_periods_total{${CONTAINER}}[W]))`,
+        name: container,
+      },
+    ],
+  },
+  {
+    title: "measure.restarts",
+    unit: "plain",
+    shape: "lines",
+    queries: [
+      { expression: "max by (container) (kube_pod_container_status_restarts_total{S})", name: container },
+      {
+        expression: `max by (container) (container_oom_events_total{${CONTAINER}})`,
+        name: suffixed("OOM"),
+        dashed: true,
+      },
+    ],
+  },
+];
+
+/** An expression for one pod. */
+export function expressionOf({ expression }: PodQuery, matchers: string, window: string): string {
+  return expression.replaceAll("[W]", `[${window}]`).replaceAll(/([{,])S\}/g, `$1${matchers}}`);
+}
