@@ -17,6 +17,24 @@ apt_install() {
   DEBIAN_FRONTEND=noninteractive $sudo apt-get install -y -qq --no-install-recommends "$@" >/dev/null
 }
 
+# What tests/tests/clients.rs drives: Python's in a virtual environment, Node's beside it.
+clients() {
+  missing python3 node npm && fail "python3, node and npm are missing: the clients of the tests need them"
+  local sources folder
+  sources=$(cd "$(dirname "$0")/../tests/clients" && pwd)
+  folder=$sources/../../target/clients
+  mkdir -p "$folder"
+  if ! cmp -s "$sources/requirements.txt" "$folder/requirements.txt"; then
+    python3 -m venv "$folder/venv"
+    "$folder/venv/bin/pip" install -q --disable-pip-version-check -r "$sources/requirements.txt"
+    cp "$sources/requirements.txt" "$folder/"
+  fi
+  if ! cmp -s "$sources/package.json" "$folder/package.json"; then
+    cp "$sources/package.json" "$folder/"
+    npm install --prefix "$folder" --no-audit --no-fund --no-package-lock >/dev/null || { rm "$folder/package.json"; exit 1; }
+  fi
+}
+
 case "${1:-}" in
   build)
     missing cargo && fail "Rust is missing: install it from https://rustup.rs (rust-toolchain.toml names the version)"
@@ -24,10 +42,11 @@ case "${1:-}" in
     if missing mold cc make; then apt_install mold gcc libc6-dev make; fi
     ;;
   test)
-    if missing promtool prometheus-node-exporter chromium; then
-      apt_install prometheus prometheus-node-exporter chromium
+    if missing promtool prometheus-node-exporter prometheus-alertmanager amtool chromium; then
+      apt_install prometheus prometheus-node-exporter prometheus-alertmanager chromium
     fi
     missing cargo-nextest && cargo install cargo-nextest --locked
+    clients
     ;;
   deny)
     missing cargo-deny && cargo install cargo-deny --locked --debug
