@@ -55,6 +55,7 @@ done
 printf '6,339,5140900,-,caller=T1;NET: Registered\n SUBSYSTEM=pci\n' > "$seeds/kmsg/record"
 copied kernel fixtures/proc/{stat,meminfo,diskstats,loadavg,net/dev,1/mountinfo} fixtures/udev/*
 copied loki_push fixtures/wire/loki_push.snappy
+copied remote_read fixtures/wire/remote_read_request.snappy
 copied remote_write fixtures/wire/remote_write_*.snappy
 copied compressed fixtures/wire/*.snappy fixtures/journal/*.zst
 copied prometheus_text fixtures/proc/expected.prom fixtures/cgroup/*/expected.prom

@@ -5,7 +5,9 @@
 use std::sync::Arc;
 
 use kansoku_model::{AnyOf, Extraction, FieldBlock, FieldsWanted, LineAutomaton, Needle, PatternPiece};
-use kansoku_store::template::{Parts, Search, decode, decode_fields, decode_some};
+use kansoku_store::template::{
+    Parts, Search, decode, decode_fields, decode_fields_unordered, decode_some,
+};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -65,6 +67,17 @@ fuzz_target!(|data: &[u8]| {
             for field in group.fields.iter().flatten() {
                 text.clear();
                 (0..group.rows.len()).for_each(|at| field.values.put(at, &mut text));
+            }
+        }
+    }
+    block.clear();
+    let unordered = decode_fields_unordered(parts, times.len(), text_bytes, &wanted, &mut block);
+    if unordered == Ok(true) {
+        assert_eq!(block.groups.iter().map(|g| g.n_rows).sum::<usize>(), times.len());
+        for group in &block.groups {
+            for field in group.fields.iter().flatten() {
+                text.clear();
+                (0..group.n_rows).for_each(|at| field.values.put(at, &mut text));
             }
         }
     }
