@@ -192,7 +192,7 @@ export async function queryLogs(
   const parameters: Parameters = [
     ["query", query],
     ["start", `${grid.start_s}000000000`],
-    ["end", `${grid.end_s}000000000`],
+    ["end", `${Math.max(grid.end_s, grid.at_s)}000000000`],
     ["step", grid.step_s],
     ["limit", limit],
     ["direction", "backward"],
@@ -245,7 +245,7 @@ export async function queryPatterns(selector: string, grid: Grid, run: Run): Pro
   const parameters: Parameters = [
     ["query", selector],
     ["start", `${grid.start_s}000000000`],
-    ["end", `${grid.end_s}000000000`],
+    ["end", `${Math.max(grid.end_s, grid.at_s)}000000000`],
     ["step", grid.step_s],
   ];
   const { data, bytes } = await ask("loki/api/v1/patterns", parameters, run.signal);

@@ -68,7 +68,7 @@ export class Chart {
   readonly #resize: ResizeObserver;
   #plot: uPlot | null = null;
   #drawn = "";
-  #grid: Grid = { start_s: 0, end_s: 1, step_s: 1 };
+  #grid: Grid = { start_s: 0, end_s: 1, step_s: 1, at_s: 1 };
   #times: number[] = [];
   #lines: Line[] = [];
   #mark: { start_s: number; end_s: number } | null = null;

@@ -244,7 +244,7 @@ export class Overview {
     for (const query of ranking.queries) {
       const expression = query(matcher, window);
       place.link.href = queryLink("promql", expression, this.#state);
-      const samples = await queryVector(expression, grid.end_s, run);
+      const samples = await queryVector(expression, grid.at_s, run);
       bars = rankingBars(ranking, samples, window, this.#state);
       if (bars.length > 0) break;
     }
@@ -256,8 +256,8 @@ export class Overview {
     const { list, card: place } = this.#fill;
     place.link.href = queryLink("promql", FILL.detail(`{${matcher}}`), this.#state);
     const [available, size] = await Promise.all([
-      queryVector(FILL.available(matcher), grid.end_s, run),
-      queryVector(FILL.size(matcher), grid.end_s, run),
+      queryVector(FILL.available(matcher), grid.at_s, run),
+      queryVector(FILL.size(matcher), grid.at_s, run),
     ]);
     const bars = fileSystemBars(available, size, this.#state);
     this.#fullest = Math.max(0, ...bars.map((bar) => bar.share));
@@ -303,7 +303,7 @@ export class Overview {
   }
 
   async #showTiles(matcher: string, grid: Grid, run: Run): Promise<void> {
-    const samples = await queryVector(headlineQuery(matcher), grid.end_s, run).catch(() => []);
+    const samples = await queryVector(headlineQuery(matcher), grid.at_s, run).catch(() => []);
     const read = (name: string): number | null => {
       const sample = samples.find(({ metric }) => metric["__name__"] === name);
       return sample === undefined ? null : Number(sample.value[1]);
@@ -324,7 +324,7 @@ export class Overview {
       ],
       [t("node.load"), loads.length === 0 ? null : loads.map(formatPlain).join(" · ")],
       [t("measure.fill"), this.#fullest === 0 ? null : formatValue(this.#fullest, "fraction")],
-      [t("node.up"), boot === null ? null : formatAge(grid.end_s - boot)],
+      [t("node.up"), boot === null ? null : formatAge(grid.at_s - boot)],
     ];
     fill(
       this.#tiles,

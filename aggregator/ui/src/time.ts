@@ -14,6 +14,8 @@ export interface Grid {
   start_s: number;
   end_s: number;
   step_s: number;
+  /** The window's own end, to the second: where something is asked for one moment. */
+  at_s: number;
 }
 
 const UNITS: readonly [string, number][] = [
@@ -66,11 +68,20 @@ export function chooseStep(range_s: number, width_px: number, least_s = 1): numb
   return STEPS.find((step) => step >= wanted) ?? Math.ceil(wanted / 604800) * 604800;
 }
 
-/** The window on the grid of `step_s`: the last point is not in the future. */
-export function gridOf(window: Window, step_s: number, now_s: number): Grid {
-  const end_s = Math.floor((window.end_s ?? now_s) / step_s) * step_s;
-  const start_s = Math.floor((end_s - window.range_s) / step_s) * step_s;
-  return { start_s, end_s, step_s };
+/**
+ * The window on the grid of `step_s`: the last point is not in the future. It lies on a multiple of
+ * `align_s`, so with one that is shorter than the step the points move along, and the last is fresh.
+ */
+export function gridOf(window: Window, step_s: number, now_s: number, align_s = step_s): Grid {
+  const at_s = Math.floor(window.end_s ?? now_s);
+  const end_s = Math.floor(at_s / align_s) * align_s;
+  const start_s = end_s - Math.ceil(window.range_s / step_s) * step_s;
+  return { start_s, end_s, step_s, at_s };
+}
+
+/** The grid of sparklines in tables: their last points show data that is only seconds old. */
+export function tableGrid(window: Window, step_s: number): Grid {
+  return gridOf(window, step_s, Date.now() / 1000, Math.min(step_s, 5));
 }
 
 /** The range of `rate(…[w])`: at least four scrapes of 15 s, and no gap between two steps. */

@@ -59,7 +59,7 @@ test("a device that is mounted twice is one file system, and a full one is marke
 test("modes of the CPU are stacked in a fixed order, devices share a colour above and below", () => {
   const columns = (...metrics: Record<string, string>[]) =>
     toColumns(
-      { start_s: 0, end_s: 0, step_s: 1 },
+      { start_s: 0, end_s: 0, step_s: 1, at_s: 0 },
       metrics.map((metric) => ({ metric, values: [[0, "1"]] })),
     );
   const [cpuPanel, , disk] = CHARTS;

@@ -120,7 +120,7 @@ test("exported lines keep every character, and no cell is a formula", () => {
 });
 
 test("patterns of several levels are one, and one that began lately is new", () => {
-  const grid = { start_s: 0, end_s: 100, step_s: 10 };
+  const grid = { start_s: 0, end_s: 100, step_s: 10, at_s: 100 };
   const sample = (pattern: string, level: string, samples: [number, number][]) => ({
     pattern,
     level,

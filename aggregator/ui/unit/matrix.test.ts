@@ -4,7 +4,12 @@ import { test } from "node:test";
 import { mergeTail, OVERLAP_S, parseValue, tailStart, toColumns, type Series } from "../src/matrix";
 import type { Grid } from "../src/time";
 
-const grid = (start_s: number, end_s: number): Grid => ({ start_s, end_s, step_s: 10 });
+const grid = (start_s: number, end_s: number): Grid => ({
+  start_s,
+  end_s,
+  step_s: 10,
+  at_s: end_s,
+});
 const series = (name: string, ...values: [number, string][]): Series => ({ metric: { name }, values });
 
 test("points lie on the grid and gaps stay gaps", () => {

@@ -7,7 +7,7 @@ import { heatRows } from "../src/metrics/heat_rows";
 import { linesOf } from "../src/metrics/load";
 import { stretches } from "../src/spark";
 
-const GRID = { start_s: 0, end_s: 1, step_s: 1 };
+const GRID = { start_s: 0, end_s: 1, step_s: 1, at_s: 1 };
 const series = (labels: Record<string, string>, ...values: string[]) => ({
   metric: labels,
   values: values.map((value, at) => [at, value] as const),

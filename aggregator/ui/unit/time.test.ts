@@ -50,8 +50,21 @@ test("a grid lies on its step and never in the future", () => {
     start_s: 1233660,
     end_s: 1234560,
     step_s: 10,
+    at_s: 1234567,
   });
-  assert.deepEqual(gridOf({ range_s: 60, end_s: 120 }, 60, 999), { start_s: 60, end_s: 120, step_s: 60 });
+  assert.deepEqual(gridOf({ range_s: 60, end_s: 120 }, 60, 999), {
+    start_s: 60,
+    end_s: 120,
+    step_s: 60,
+    at_s: 120,
+  });
+  // Shorter than the step: the last point is fresh, and the points keep their distance.
+  assert.deepEqual(gridOf({ range_s: 3600, end_s: null }, 150, 1234567.8, 5), {
+    start_s: 1230965,
+    end_s: 1234565,
+    step_s: 150,
+    at_s: 1234567,
+  });
 });
 
 test("a rate covers four scrapes and the whole step", () => {

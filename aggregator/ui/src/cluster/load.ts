@@ -83,7 +83,7 @@ async function loadMeta(place: Place, grid: Grid, run: Run): Promise<Meta> {
   const matchers = podOnly(matchersOf(place));
   const range_s = Math.max(300, grid.end_s - grid.start_s);
   const ask = async (query: string): Promise<Labels[]> =>
-    (await queryVector(query, grid.end_s, run)).map(({ metric }) => metric);
+    (await queryVector(query, grid.at_s, run)).map(({ metric }) => metric);
   const past = (name: string): Promise<Labels[]> =>
     ask(`last_over_time(${name}{namespace!=""${matchers}}[${Math.round(range_s)}s])`);
   const is = (name: string): Promise<Labels[]> => ask(`${name}{namespace!=""${matchers}} == 1`);
@@ -107,8 +107,8 @@ export async function loadNodes(
   const measures = NODE_MEASURES.filter((one) => (one.logs === true) === logs);
   const [{ columns, error }, conditions, info] = await Promise.all([
     measure(measures, "", grid, run),
-    logs ? [] : queryVector('kube_node_status_condition{condition="Ready"} == 1', grid.end_s, run),
-    logs ? [] : queryVector("kube_node_info", grid.end_s, run),
+    logs ? [] : queryVector('kube_node_status_condition{condition="Ready"} == 1', grid.at_s, run),
+    logs ? [] : queryVector("kube_node_info", grid.at_s, run),
   ]);
   const ready = new Map(conditions.map(({ metric }) => [metric["node"] ?? "", metric["status"] ?? ""]));
   const known = new Map(info.map(({ metric }) => [metric["node"] ?? "", metric]));

@@ -7,7 +7,7 @@ import { Empty } from "../empty";
 import { useAsked } from "../hooks";
 import { t, type Key } from "../i18n";
 import { go, link, withParams, type State } from "../state";
-import { gridOf } from "../time";
+import { tableGrid } from "../time";
 import { FilterBox, Problem, Segmented } from "../widgets";
 import { loadNodes, loadPods, type Place } from "./load";
 import { NODE_MEASURES, POD_MEASURES } from "./measures";
@@ -28,7 +28,7 @@ export function ClusterPage({ state }: { state: State }) {
   const narrowed = place.namespace !== "" || place.node !== "";
   const tab = TABS.find((known) => known === params.tab) ?? (narrowed ? "pods" : "nodes");
   const step_s = Math.max(15, Math.ceil(state.range_s / POINTS));
-  const grid = () => gridOf(state, step_s, Date.now() / 1000);
+  const grid = () => tableGrid(state, step_s);
   const key = JSON.stringify([place, state.range_s, state.end_s]);
   const repeat = state.live;
   const nodes = useAsked(`nodes ${key}`, (run) => loadNodes(false, grid(), run), {

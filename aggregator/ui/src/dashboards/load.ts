@@ -73,7 +73,7 @@ async function optionsOf(variable: Variable, values: Values, grid: Grid, run: Ru
         return (await labelValues("api", "__name__", run.signal)).filter((name) => pattern.test(name));
       }
       case "query": {
-        const samples = await queryVector(question.query, grid.end_s, run);
+        const samples = await queryVector(question.query, grid.at_s, run);
         return samples.map(({ metric, value }) => `${formatLabels(metric)} ${value[1]} ${value[0] * 1000}`);
       }
     }
@@ -119,7 +119,7 @@ export async function loadPanel(panel: Panel, values: Values, grid: Grid, run: R
         return { target, columns: momentOf(grid, found), entries: [] };
       }
       if (target.instant || panel.kind === "table") {
-        const { data: found } = await queryInstant(query, grid.end_s, run);
+        const { data: found } = await queryInstant(query, grid.at_s, run);
         return { target, columns: momentOf(grid, found), entries: [] };
       }
       return { target, columns: toColumns(grid, (await queryRange(query, grid, run)).data), entries: [] };

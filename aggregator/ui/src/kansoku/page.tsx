@@ -9,7 +9,7 @@ import { t, type Key } from "../i18n";
 import { parseValue, toColumns } from "../matrix";
 import { PanelChart } from "../panel_chart";
 import { link, queryLink, type State } from "../state";
-import { formatAge, gridOf, rateWindow, type Grid } from "../time";
+import { formatAge, tableGrid, rateWindow, type Grid } from "../time";
 import { Card, Nothing, Problem } from "../widgets";
 import { AGENT_MEASURES, STORE_CHARTS } from "./measures";
 
@@ -91,13 +91,13 @@ async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
   const window = rateWindow(grid.step_s);
   const past = `[${Math.max(600, grid.end_s - grid.start_s)}s]`;
   const [info, seen, uptime, ...measured] = await Promise.all([
-    queryVector(`last_over_time(fluentbit_build_info{node!=""}${past})`, grid.end_s, run),
+    queryVector(`last_over_time(fluentbit_build_info{node!=""}${past})`, grid.at_s, run),
     queryVector(
       `max by (node) (max_over_time(timestamp(fluentbit_build_info{node!=""})${past.replace("]", ":15s]")}))`,
-      grid.end_s,
+      grid.at_s,
       run,
     ),
-    queryVector('max by (node) (fluentbit_uptime{node!=""})', grid.end_s, run),
+    queryVector('max by (node) (fluentbit_uptime{node!=""})', grid.at_s, run),
     ...AGENT_MEASURES.map(async ({ query }) =>
       toColumns(grid, (await queryRange(query.replaceAll("[W]", `[${window}]`), grid, run)).data),
     ),
@@ -115,7 +115,7 @@ async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
       if (cell !== null) cells.set(measure.name, cell);
     }
     const seen_s = of(seen, node);
-    const silent = seen_s === null || grid.end_s - seen_s > SILENT_S;
+    const silent = seen_s === null || grid.at_s - seen_s > SILENT_S;
     const up_s = of(uptime, node);
     return {
       key: node,
@@ -134,7 +134,7 @@ function Agents({ state }: { state: State }) {
   const step_s = Math.max(15, Math.ceil(state.range_s / POINTS));
   const { data, error } = useAsked(
     JSON.stringify(["agents", state.range_s, state.end_s]),
-    (run) => loadAgents(gridOf(state, step_s, Date.now() / 1000), run),
+    (run) => loadAgents(tableGrid(state, step_s), run),
     { repeat: state.live, interval_s: AGENTS_EVERY_S },
   );
   if (error !== null && data === null) return <Problem error={error} />;

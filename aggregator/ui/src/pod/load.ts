@@ -49,7 +49,7 @@ export async function loadFacts(
   const matchers = podMatchers(namespace, pod);
   const range = `[${Math.max(300, grid.end_s - grid.start_s)}s]`;
   const past = (name: string, more = ""): ReturnType<typeof queryVector> =>
-    queryVector(`last_over_time(${name}{${matchers}${more}}${range})`, grid.end_s, run);
+    queryVector(`last_over_time(${name}{${matchers}${more}}${range})`, grid.at_s, run);
   const [
     info,
     alive,
@@ -67,24 +67,24 @@ export async function loadFacts(
     limits,
   ] = await Promise.all([
     past("kube_pod_info"),
-    queryVector(`kube_pod_info{${matchers}}`, grid.end_s, run),
+    queryVector(`kube_pod_info{${matchers}}`, grid.at_s, run),
     past("kube_pod_labels"),
-    queryVector(`kube_pod_status_phase{${matchers}} == 1`, grid.end_s, run),
+    queryVector(`kube_pod_status_phase{${matchers}} == 1`, grid.at_s, run),
     past("kube_pod_start_time"),
     past("kube_pod_container_info"),
     past("kube_pod_container_status_restarts_total"),
-    queryVector(`kube_pod_container_status_running{${matchers}} == 1`, grid.end_s, run),
-    queryVector(`kube_pod_container_status_waiting_reason{${matchers}} == 1`, grid.end_s, run),
+    queryVector(`kube_pod_container_status_running{${matchers}} == 1`, grid.at_s, run),
+    queryVector(`kube_pod_container_status_waiting_reason{${matchers}} == 1`, grid.at_s, run),
     past("kube_pod_container_status_last_terminated_reason"),
     past("kube_pod_container_status_last_terminated_exitcode"),
     queryVector(
       `sum by (container) (rate(container_cpu_usage_seconds_total{container!="",${matchers}}[${window}]))`,
-      grid.end_s,
+      grid.at_s,
       run,
     ),
     queryVector(
       `sum by (container, image) (container_memory_working_set_bytes{container!="",${matchers}})`,
-      grid.end_s,
+      grid.at_s,
       run,
     ),
     past("kube_pod_container_resource_limits"),
