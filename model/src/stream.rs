@@ -65,7 +65,8 @@ fn label_name(name: &str) -> String {
 }
 
 /// The labels of a source whose sender chose none: in a cluster the pod's coordinates and labels,
-/// else the file. `app` is the pod's `app.kubernetes.io/name` where it has one.
+/// else the file. `app` is the pod's `app.kubernetes.io/name` where it has one. `container_id` tells
+/// what a container wrote from what it wrote before its restart: a restart is a stream of its own.
 #[must_use]
 pub fn default_labels(resource: &Resource, tag: &str) -> Labels {
     if !resource.labels.is_empty() {
@@ -87,6 +88,7 @@ pub fn default_labels(resource: &Resource, tag: &str) -> Labels {
             ("namespace", k.namespace_name.as_str()),
             ("pod", &k.pod_name),
             ("container", &k.container_name),
+            ("container_id", &k.docker_id),
             ("node", node),
         ];
         let fixed = fixed.map(|(name, value)| (name.to_owned(), value));
@@ -215,6 +217,7 @@ mod tests {
                 pod_name: "p".into(),
                 namespace_name: "ns".into(),
                 container_name: "c".into(),
+                docker_id: "1f".into(),
                 ..Default::default()
             }),
             ..Default::default()
@@ -236,7 +239,7 @@ mod tests {
         assert_eq!(s.of_row, [0, 1, 0]);
         assert_eq!(
             s.labels[0].to_string(),
-            r#"{container="c", namespace="ns", pod="p", stream="stdout"}"#
+            r#"{container="c", container_id="1f", namespace="ns", pod="p", stream="stdout"}"#
         );
         assert_eq!(s.line(2, &mut Vec::new()), b"c");
         s.metadata(0, |name, _| panic!("no metadata, got {name}"));
