@@ -85,7 +85,11 @@ fn alert(aggregator: &Aggregator, name: &str) -> Option<Value> {
 fn wait_until_kept(folder: &Path, words: &str) {
     wait_for(&format!("'{words}' to be kept"), || {
         let files = fs::read_dir(folder.join("store/rules")).ok()?.flatten();
-        let mut texts = files.filter_map(|file| fs::read_to_string(file.path()).ok());
+        // Not what is only being written.
+        let whole = files
+            .map(|file| file.path())
+            .filter(|path| path.extension().is_some_and(|e| e == "json"));
+        let mut texts = whole.filter_map(|path| fs::read_to_string(path).ok());
         texts.any(|text| text.contains(words)).then_some(())
     });
 }

@@ -11,7 +11,7 @@ use kansoku_model::select::{SelectError, SeriesData};
 use kansoku_model::{Labels, Matcher, SeriesSource};
 use kansoku_query::number::{parse_duration_ms, parse_float};
 use kansoku_query::promql::native::FloatHistogram;
-use kansoku_query::promql::notation as histograms;
+use kansoku_query::promql::notation::{self, Item, labels_of, split_series, values_of};
 use kansoku_query::promql::{
     self, Engine, Options, QueryError, QueryOutput, QueryValue, Sample, Series,
 };
@@ -51,13 +51,6 @@ pub fn test_files(folder: &Path) -> Vec<PathBuf> {
         .collect();
     files.sort();
     files
-}
-
-/// One sample of a series as a line has it.
-#[derive(Debug, Clone)]
-enum Item {
-    Float(f64),
-    Histogram(Box<FloatHistogram>),
 }
 
 type Items = Vec<Option<Item>>;
@@ -130,7 +123,7 @@ impl Memory {
                     one.times.insert(at, time_ms);
                     let (value, histogram) = match value {
                         Item::Float(value) => (*value, None),
-                        Item::Histogram(h) => (STALE, Some(Arc::new(histograms::stored(h)))),
+                        Item::Histogram(h) => (STALE, Some(Arc::new(notation::stored(h)))),
                     };
                     one.values.insert(at, value);
                     let age_ms = ages.get(i).copied().flatten();
@@ -507,7 +500,7 @@ impl Case {
                 .zip(value)
                 .is_some_and(|(s, item)| match (item, &s.histogram) {
                     (Item::Float(v), None) => almost(s.value, *v),
-                    (Item::Histogram(h), Some(got)) => histograms::are_alike(got, h, almost),
+                    (Item::Histogram(h), Some(got)) => notation::are_alike(got, h, almost),
                     _ => false,
                 });
             check(fits, context)?;
@@ -548,7 +541,7 @@ impl Case {
                     }
                     Some(Item::Histogram(h)) => {
                         let (at_ms, got) = of_histograms.next().ok_or_else(context)?;
-                        *at_ms == time_ms && histograms::are_alike(got, h, almost)
+                        *at_ms == time_ms && notation::are_alike(got, h, almost)
                     }
                 };
                 check(fits, context)?;
@@ -602,37 +595,6 @@ fn time_ms(text: &str) -> Option<i64> {
         .ok()
         .or_else(|| parse_float(body).map(|s| (s * 1000.0).round() as i64))?;
     Some(sign * time_ms)
-}
-
-/// Splits a line after the name and braces.
-fn split_series(line: &str) -> (&str, &str) {
-    let (mut depth, mut quote) = (0, None);
-    let mut escaped = false;
-    for (i, c) in line.char_indices() {
-        match quote {
-            Some(_) if escaped => escaped = false,
-            Some('"' | '\'') if c == '\\' => escaped = true,
-            Some(q) if c == q => quote = None,
-            Some(_) => {}
-            None if matches!(c, '"' | '\'' | '`') => quote = Some(c),
-            None if c == '{' => depth += 1,
-            None if c == '}' => depth -= 1,
-            None if depth == 0 && c.is_whitespace() => return (&line[..i], line[i..].trim()),
-            None => {}
-        }
-    }
-    (line, "")
-}
-
-fn labels_of(text: &str) -> Result<Labels, String> {
-    let inside = text.strip_prefix('{').and_then(|t| t.strip_suffix('}'));
-    if inside.is_some_and(|t| t.trim().is_empty()) {
-        return Ok(Labels::default());
-    }
-    let matchers = promql::matchers_of_selector(text).map_err(|e| e.to_string())?;
-    Ok(Labels::from_pairs(
-        matchers.iter().map(|m| (m.name.as_str(), m.value.as_str())),
-    ))
 }
 
 /// Native histograms out of the classic ones of a load: `h_bucket` with its `le`, `h_count` and `h_sum` give `h`.
@@ -748,54 +710,4 @@ fn ages_of(text: &str) -> Option<Vec<Option<i64>>> {
         }
     }
     Some(ages)
-}
-
-/// `1 2+3x4 _ _x2 stale {{sum:1}}x2`.
-fn values_of(text: &str) -> Option<Items> {
-    let mut values = Vec::new();
-    let mut rest = text.trim_start();
-    while !rest.is_empty() {
-        if rest.starts_with("{{") {
-            let (all, tail) = histograms::series(rest)?;
-            values.extend(all.into_iter().map(|h| Some(Item::Histogram(Box::new(h)))));
-            rest = tail.trim_start();
-            continue;
-        }
-        let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
-        let (word, tail) = rest.split_at(end);
-        rest = tail.trim_start();
-        if word == "stale" {
-            values.push(Some(Item::Float(STALE)));
-            continue;
-        }
-        if let Some(rest) = word.strip_prefix('_') {
-            let n = rest.strip_prefix('x').map_or(Some(1), |n| n.parse().ok())?;
-            values.extend(std::iter::repeat_n(None, n));
-            continue;
-        }
-        // `0x3` is four zeros here, not a hexadecimal number.
-        if let Some(value) = parse_float(word).filter(|_| !word.contains('x')) {
-            values.push(Some(Item::Float(value)));
-            continue;
-        }
-        let (start, times) = word.rsplit_once('x')?;
-        let n: usize = times.parse().ok()?;
-        // The sign of the increment is the last one that is no sign of an exponent.
-        let split = start
-            .char_indices()
-            .skip(1)
-            .filter(|(i, c)| matches!(c, '+' | '-') && !start[..*i].ends_with(['e', 'E']))
-            .map(|(i, _)| i)
-            .last();
-        let (first, increment) = match split {
-            Some(at) => (parse_float(&start[..at])?, parse_float(&start[at..])?),
-            None => (parse_float(start)?, 0.0),
-        };
-        let mut value = first;
-        for _ in 0..=n {
-            values.push(Some(Item::Float(value)));
-            value += increment;
-        }
-    }
-    Some(values)
 }
