@@ -8,6 +8,7 @@ pub mod append;
 pub mod calendar;
 pub mod digits;
 pub mod fields;
+pub mod float_run;
 pub mod frame;
 pub mod histogram;
 pub mod json;
@@ -31,6 +32,7 @@ pub use fields::{
     Extraction, Field, FieldBlock, FieldForm, FieldGroup, FieldValues, FieldsWanted, PatternPiece,
     Texts,
 };
+pub use float_run::{FloatRun, Floats, FloatsView};
 pub use frame::{Frame, FrameError};
 pub use labels::Labels;
 pub use line_automaton::LineAutomaton;

@@ -7,7 +7,7 @@ use std::ops::{ControlFlow, Range};
 use std::sync::Arc;
 
 use crate::histogram::NativeHistogram;
-use crate::{AnyOf, FieldBlock, FieldsWanted, Labels, LineAutomaton, Literals, Slice};
+use crate::{AnyOf, FieldBlock, FieldsWanted, FloatRun, Labels, LineAutomaton, Literals, Slice};
 
 /// How a matcher compares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -188,8 +188,23 @@ pub trait SeriesSet: Sync {
     fn n_samples(&self) -> u64;
     /// The labels of the series at `at`.
     fn labels(&self, at: usize) -> &Labels;
+    /// What reading them has cost so far.
+    fn cost(&self) -> ReadCost {
+        ReadCost::default()
+    }
     /// Reads them for one thread; cheapest in their order.
     fn reader(&self) -> Box<dyn SeriesReader + '_>;
+}
+
+/// What was read of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReadCost {
+    pub n_parts: u64,
+    pub n_heads: u64,
+    /// Blocks of samples that were decoded.
+    pub n_blocks: u64,
+    /// Bytes read of parts, as they are stored.
+    pub n_bytes: u64,
 }
 
 /// Reads series of a [`SeriesSet`].
@@ -200,6 +215,15 @@ pub trait SeriesReader {
     /// # Errors
     /// The store's.
     fn read(&mut self, at: usize, out: &mut SeriesData) -> Result<(), SelectError>;
+
+    /// Puts the samples of the series at `at` into `out`, in place of what is there, when they are nothing but floats
+    /// that lie in order. False when they are to be read by `read`; `out` says nothing then.
+    ///
+    /// # Errors
+    /// The store's.
+    fn read_floats(&mut self, _at: usize, _out: &mut FloatRun) -> Result<bool, SelectError> {
+        Ok(false)
+    }
 }
 
 /// Series in memory.

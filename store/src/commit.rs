@@ -61,6 +61,20 @@ impl Request {
         }
     }
 
+    /// The oldest of the times of its samples, those of duplicates included.
+    pub fn first_sample_ms(&self) -> Option<i64> {
+        let of_batches = self.batches.iter().filter_map(|batch| match batch {
+            RecordBatch::Metrics(metrics) => metrics
+                .samples()
+                .map(|(point, _)| metrics.time_of(point))
+                .min(),
+            RecordBatch::Logs(_) => None,
+        });
+        let by_reference = self.samples.iter();
+        let by_reference = by_reference.filter_map(|samples| samples.times.iter().copied().min());
+        of_batches.chain(by_reference).min()
+    }
+
     pub fn answer(&self, answer: Answer) {
         *self.answer.lock().expect(LOCK) = Some(answer);
     }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use crate::deletes::{self, ACTIVE_MAX, Delete, DeleteInfo, DeleteRequest};
+use crate::deletes::{self, ACTIVE_MAX, Delete, DeleteInfo, DeleteKind, DeleteRequest};
 use crate::manifest::{self, Entry};
 use crate::part::{Body, Part};
 use crate::store::{LOCK, Store};
@@ -216,6 +216,7 @@ impl Store {
         let mut new = manifest.clone();
         let mut all = self.inner.view().deletes.to_vec();
         change(&mut all, &mut new.next)?;
+        let changed_ms = first_changed_ms(&self.inner.view().deletes, &all);
         let old = new.deletes;
         new.deletes = 0;
         if !all.is_empty() {
@@ -228,6 +229,9 @@ impl Store {
         self.with_reserve(|| self.put_manifest(&new))?;
         *manifest = new;
         self.change_view(|view| view.deletes = all.into());
+        if let Some(from_ms) = changed_ms {
+            self.inner.changes.note(from_ms);
+        }
         drop(manifest);
         if old != 0 {
             // One that stays is removed at the next opening.
@@ -235,6 +239,17 @@ impl Store {
         }
         Ok(())
     }
+}
+
+/// From which time on the deletes of samples differ that are in only one of the lists.
+fn first_changed_ms(before: &[Arc<Delete>], after: &[Arc<Delete>]) -> Option<i64> {
+    let only = |these: &[Arc<Delete>], others: &[Arc<Delete>]| {
+        let is_in_one = |d: &&Arc<Delete>| !others.iter().any(|o| o.number == d.number);
+        let these = these.iter().filter(|d| d.kind == DeleteKind::Samples);
+        these.filter(is_in_one).map(|d| d.from).min()
+    };
+    let (gone, new) = (only(before, after), only(after, before));
+    gone.into_iter().chain(new).min()
 }
 
 /// Whether the part holds rows that the delete may take.

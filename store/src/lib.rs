@@ -9,6 +9,7 @@ mod active;
 mod backup;
 mod bytes;
 mod cache;
+mod changes;
 mod check;
 mod column;
 mod commit;
@@ -48,6 +49,7 @@ mod wal;
 
 pub use active::{Limits, Reason, Refused};
 pub use backup::{Linked, link_files};
+pub use changes::{ChangeMark, Changed};
 pub use check::{Checked, check};
 pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineTest, ParseSelector, Selector};
 pub use error::StoreError;

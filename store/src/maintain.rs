@@ -315,6 +315,7 @@ impl Store {
                 name.rsplit('/').next().unwrap_or_default()
             );
             self.inner.disk.keep_as(&name, &kept)?;
+            self.inner.changes.note(i64::MIN);
         }
         Ok(())
     }

@@ -12,6 +12,7 @@ use std::thread;
 use kansoku_model::RecordBatch;
 
 use crate::active::Active;
+use crate::changes::Changes;
 use crate::commit::Queue;
 use crate::deletes::{self, Delete};
 use crate::fs::Disk;
@@ -71,6 +72,7 @@ impl Store {
             deletes,
             expiring: Arc::default(),
         };
+        let changes = Changes::new(shared.store);
         let store = Self {
             inner: Inner {
                 options,
@@ -92,6 +94,7 @@ impl Store {
                 series: Mutex::new(Arc::new(series)),
                 view: Mutex::new(Arc::new(view)),
                 metadata: Arc::new(RwLock::new(state.metadata)),
+                changes,
                 memory,
                 active,
                 exemplars: Arc::new(RwLock::new(state.exemplars)),

@@ -102,6 +102,9 @@ impl Store {
             return Ok(0);
         }
         self.with_reserve(|| self.replace_parts(&old, Vec::new()))?;
+        if let Some(to_ms) = old.iter().map(|part| part.newest_ms()).max() {
+            self.inner.changes.note_removed(to_ms);
+        }
         self.inner.interner.sweep();
         // There is room for a whole one now, perhaps.
         grow_reserve(&self.inner.disk);
@@ -156,6 +159,10 @@ impl Store {
         };
         if !is_same(&self.inner.view().expiring, &expiring) {
             self.change_view(|view| view.expiring = Arc::clone(&expiring));
+            let of_samples = expiring.iter().filter(|d| d.kind == DeleteKind::Samples);
+            if let Some(to_ms) = of_samples.map(|d| d.to).max() {
+                self.inner.changes.note_removed(to_ms);
+            }
         }
         let view = self.inner.view();
         let concerned = view.parts.iter().find(|part| {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use kansoku_model::{Frame, RecordBatch, frame};
 
 use crate::active::{Active, Refused};
+use crate::changes::{ChangeMark, Changed, Changes};
 use crate::commit::{Lead, Queue, Request};
 use crate::deletes::Delete;
 use crate::exemplars::Exemplars;
@@ -110,6 +111,8 @@ pub(crate) struct Inner {
     pub metadata: Arc<RwLock<Metadata>>,
     /// Taken for writing while a batch that has some is applied.
     pub exemplars: Arc<RwLock<Exemplars>>,
+    /// Which samples changed; noted after queries see it and before it is acknowledged.
+    pub changes: Changes,
     /// Shared with other stores of the process, perhaps; signals when a head is to be written out.
     pub memory: Arc<Memory>,
     pub active: Arc<Active>,
@@ -247,6 +250,18 @@ impl Store {
             Arc::clone(&self.inner.metadata),
             Arc::clone(&self.inner.exemplars),
         )
+    }
+
+    /// This moment, to be taken before the snapshot that something is computed from; see [`Self::changed_since`].
+    #[must_use]
+    pub fn change_mark(&self) -> ChangeMark {
+        self.inner.changes.mark()
+    }
+
+    /// Which samples may differ from those of a snapshot that was taken after the mark.
+    #[must_use]
+    pub fn changed_since(&self, mark: ChangeMark) -> Changed {
+        self.inner.changes.since(mark)
     }
 
     /// Writes all heads out as parts, for a clean stop and for tests. Not needed for durability.
@@ -412,6 +427,9 @@ impl Store {
             for samples in &request.samples {
                 head.apply_samples(samples);
                 done.accepted += samples.len() as u64;
+            }
+            if let Some(from_ms) = request.first_sample_ms() {
+                inner.changes.note(from_ms);
             }
             inner
                 .counters

@@ -159,6 +159,11 @@ impl Expr {
         for_children(&self.kind, &mut |child| child.walk(visit));
     }
 
+    /// Calls `visit` with each node right below this one.
+    pub fn for_each_child<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        for_children(&self.kind, visit);
+    }
+
     /// All selectors in the tree, in order of text.
     #[must_use]
     pub fn selectors(&self) -> Vec<&Selector> {

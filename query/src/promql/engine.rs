@@ -11,10 +11,12 @@ use super::ast::ValueType;
 use super::duration::QueryTimes;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Stop, describes_metric};
+use super::memory::Memory;
 use super::notes::Severity;
 use super::output::{QueryOutput, QueryValue, Sample, Series};
 use super::parallel::Threads;
 use super::parser::Query;
+use super::trace::Trace;
 use super::value::{Column, Grid, Point, Value, is_absent};
 
 /// How queries are run.
@@ -25,6 +27,10 @@ pub struct Options {
     /// The most samples and intermediate values a query may hold. A series counts for every step
     /// of the query, whether it has a sample there or not.
     pub max_samples: usize,
+    /// The most memory a query may hold, in bytes.
+    pub max_bytes: usize,
+    /// What all queries may hold together.
+    pub memory: Arc<Memory>,
     /// Step of subqueries that name none.
     pub default_subquery_step_ms: i64,
     /// Remove metric names at the end instead of in each function, so that `label_replace` and
@@ -33,6 +39,10 @@ pub struct Options {
     /// Let rates and resets look at when a counter began. Prometheus's feature flag
     /// `use-start-timestamps`; off by default.
     pub start_timestamps: bool,
+    /// Count the samples that each step looks at.
+    pub counts_steps: bool,
+    /// Where it is noted what the query does.
+    pub trace: Option<Arc<Trace>>,
     /// Threads that queries may use besides their own, for all who share this.
     pub threads: Arc<Threads>,
 }
@@ -42,9 +52,13 @@ impl Default for Options {
         Self {
             lookback_ms: 300_000,
             max_samples: 50_000_000,
+            max_bytes: usize::MAX,
+            memory: Arc::default(),
             default_subquery_step_ms: 60_000,
             delayed_name_removal: false,
             start_timestamps: false,
+            counts_steps: false,
+            trace: None,
             threads: Arc::default(),
         }
     }

@@ -17,8 +17,11 @@ use super::duration::QueryTimes;
 use super::engine::Options;
 use super::error::QueryError;
 use super::functions::{self, Call};
+use super::memory::{Share, VALUE_BYTES};
 use super::notes::{Notes, Severity};
 use super::output::QueryStats;
+use super::steps::StepCounts;
+use super::trace::Trace;
 use super::value::{Column, Grid, Value, is_absent};
 
 /// Tells a query to stop: its error ends it. Any thread of the query may ask.
@@ -30,11 +33,14 @@ const TOO_MANY_SAMPLES: &str =
     "query processing would load too many samples into memory in query execution";
 
 /// Counters that all threads of a query share.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Counters {
     samples_read: AtomicU64,
     current_samples: AtomicUsize,
     peak_samples: AtomicUsize,
+    /// The memory of `peak_samples`.
+    share: Share,
+    steps: Option<StepCounts>,
 }
 
 /// The state of one running query; each of its threads has one.
@@ -67,7 +73,13 @@ impl<'a> Evaluator<'a> {
             times,
             check,
             notes: Mutex::default(),
-            counters: Arc::default(),
+            counters: Arc::new(Counters {
+                samples_read: AtomicU64::new(0),
+                current_samples: AtomicUsize::new(0),
+                peak_samples: AtomicUsize::new(0),
+                share: Share::new(Arc::clone(&options.memory), options.max_bytes),
+                steps: options.counts_steps.then(|| StepCounts::new(grid)),
+            }),
         }
     }
 
@@ -101,7 +113,22 @@ impl<'a> Evaluator<'a> {
         QueryStats {
             samples_read: self.counters.samples_read.load(Ordering::Relaxed),
             peak_samples: self.counters.peak_samples.load(Ordering::Relaxed) as u64,
+            steps: self
+                .counters
+                .steps
+                .as_ref()
+                .map(StepCounts::read)
+                .unwrap_or_default(),
         }
+    }
+
+    /// Where the samples that steps look at are counted, if that is wanted.
+    pub(super) fn step_counts(&self) -> Option<&StepCounts> {
+        self.counters.steps.as_ref()
+    }
+
+    pub(super) fn n_samples_read(&self) -> u64 {
+        self.counters.samples_read.load(Ordering::Relaxed)
     }
 
     pub(super) fn count_samples(&self, n: usize) {
@@ -118,6 +145,8 @@ impl<'a> Evaluator<'a> {
     /// Evaluates a scalar, string or instant vector.
     pub(crate) fn eval(&self, expr: &Expr, grid: &Grid) -> Result<Value, QueryError> {
         (self.check)()?;
+        let trace = self.options.trace.as_deref();
+        let begun_ns = trace.map_or(0, Trace::now_ns);
         let held = &self.counters.current_samples;
         let held_before = held.load(Ordering::Relaxed);
         let value = if grid.n_steps > 1 && is_step_invariant(expr) && has_selector(expr) {
@@ -134,6 +163,9 @@ impl<'a> Evaluator<'a> {
         // What the children held is gone by now; only the result remains.
         held.store(held_before, Ordering::Relaxed);
         self.hold(value.n_values())?;
+        if let Some(trace) = trace {
+            trace.evaluated(expr, begun_ns, &value);
+        }
         Ok(value)
     }
 
@@ -217,9 +249,22 @@ impl<'a> Evaluator<'a> {
         }
         let peak = &self.counters.peak_samples;
         if now > peak.load(Ordering::Relaxed) {
+            let n_bytes = now.saturating_mul(VALUE_BYTES);
+            self.counters.share.grow_to(n_bytes).inspect_err(|_| {
+                counter.fetch_sub(n_values, Ordering::Relaxed);
+            })?;
             peak.fetch_max(now, Ordering::Relaxed);
         }
         Ok(())
+    }
+
+    /// Counts the labels of series that are about to be held.
+    pub(crate) fn hold_labels<'l>(
+        &self,
+        all: impl Iterator<Item = &'l Labels>,
+    ) -> Result<(), QueryError> {
+        let n_bytes: usize = all.map(|labels| labels.as_bytes().len()).sum();
+        self.hold(n_bytes / VALUE_BYTES)
     }
 
     /// Counts values that are held no longer.

@@ -35,24 +35,31 @@ pub mod json;
 mod kahan;
 mod label_groups;
 mod lexer;
+mod memory;
 pub mod native;
 pub mod notation;
 mod notes;
+mod of_times;
 mod output;
 mod parallel;
 mod parser;
 mod prettier;
 mod printer;
+pub mod reuse;
 mod selectors;
 mod smoothed;
+mod steps;
+mod trace;
 mod value;
 
 pub use engine::{Engine, Options};
 pub use error::{ParseError, QueryError};
 pub use evaluate::Stop;
+pub use memory::{Memory, Share};
 pub use output::{QueryOutput, QueryStats, QueryValue, Sample, Series};
 pub use parallel::Threads;
 pub use parser::{Query, matchers_of_selector, metric_selector, parse};
+pub use trace::{Trace, plan_as_text};
 
 #[cfg(test)]
 mod tests;

@@ -56,10 +56,12 @@ pub struct Series {
 }
 
 /// What a query cost.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct QueryStats {
     /// Samples that the store gave.
     pub samples_read: u64,
     /// The most samples and intermediate values held at once.
     pub peak_samples: u64,
+    /// Time of each step (Unix ms) and the samples that it looked at, when they were asked for.
+    pub steps: Vec<(i64, u64)>,
 }

@@ -6,6 +6,7 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 
+use kansoku_model::FloatRun;
 use kansoku_model::select::{SeriesData, SeriesSet};
 
 use super::error::QueryError;
@@ -135,18 +136,60 @@ impl Evaluator<'_> {
         n_steps: usize,
         work: impl Fn(&Evaluator<'_>, usize, &mut SeriesData) -> Result<Option<T>, QueryError> + Sync,
     ) -> Result<Vec<T>, QueryError> {
+        let of_floats = |_: &Evaluator<'_>, (): &mut (), _, _: &mut FloatRun| Ok(None);
+        self.each_of_either(set, n_steps, None::<fn()>, of_floats, work)
+    }
+
+    /// As [`Self::each_read`]; series of nothing but floats go to `of_floats` as the store has them, with a state of each
+    /// thread.
+    pub(super) fn each_of_either<S, T: Send>(
+        &self,
+        set: &dyn SeriesSet,
+        n_steps: usize,
+        state: Option<impl Fn() -> S + Sync>,
+        of_floats: impl Fn(
+            &Evaluator<'_>,
+            &mut S,
+            usize,
+            &mut FloatRun,
+        ) -> Result<Option<T>, QueryError>
+        + Sync,
+        of_any: impl Fn(&Evaluator<'_>, usize, &mut SeriesData) -> Result<Option<T>, QueryError> + Sync,
+    ) -> Result<Vec<T>, QueryError> {
         let n_samples = usize::try_from(set.n_samples()).unwrap_or(usize::MAX);
         let n_values = n_samples.saturating_add(set.n_series().saturating_mul(n_steps));
-        let state = || (set.reader(), SeriesData::default());
-        self.each(set.n_series(), n_values, state, |ev, state, at| {
+        let state = || {
+            let of_floats = state.as_ref().map(|state| (state(), FloatRun::default()));
+            (set.reader(), of_floats, SeriesData::default())
+        };
+        let n_before = self.n_samples_read();
+        let n_as_stored = AtomicUsize::new(0);
+        let done = self.each(set.n_series(), n_values, state, |ev, state, at| {
             (ev.check)()?;
-            let (reader, series) = state;
-            reader.read(at, series).map_err(|e| ev.select_error(e))?;
+            let (reader, floats, series) = state;
+            let to_error = |error| ev.select_error(error);
+            if let Some((state, run)) = floats
+                && reader.read_floats(at, run).map_err(to_error)?
+            {
+                n_as_stored.fetch_add(1, Ordering::Relaxed);
+                let n_read = run.times.len();
+                ev.count_samples(n_read);
+                ev.hold(n_read)?;
+                let result = of_floats(ev, state, at, run);
+                ev.release(n_read);
+                return result;
+            }
+            reader.read(at, series).map_err(to_error)?;
             let n_read = ev.count_read(series)?;
-            let result = work(ev, at, series);
+            let result = of_any(ev, at, series);
             ev.release(n_read);
             result
-        })
+        });
+        if let Some(trace) = &self.options.trace {
+            let n_samples = self.n_samples_read() - n_before;
+            trace.read(set, n_samples, n_as_stored.into_inner());
+        }
+        done
     }
 }
 

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 
 use kansoku_model::select::{SelectError, SeriesData, SeriesSet};
-use kansoku_model::{Labels, Matcher};
+use kansoku_model::{FloatRun, FloatsView, Labels, Matcher};
 
 use super::ast::{At, Duration, Expr, ExprKind, Extension, Modifiers, Selector, Subquery};
 use super::error::QueryError;
-use super::evaluate::Evaluator;
+use super::evaluate::{Evaluator, Stop};
 use super::native::{FloatHistogram, ResetHint};
+use super::of_times::{Advance, OfTimes};
 use super::smoothed;
 use super::value::{
     ABSENT, Column, Grid, Point, RangeData, RangeOf, RangeSeries, Reference, Value, Windows,
@@ -77,9 +78,17 @@ impl<'a> Evaluator<'a> {
             .saturating_sub(range_ms)
             .saturating_add(1);
         let to_ms = reference.time(grid.end_ms()).saturating_add(ahead_ms);
-        self.source
+        let found = self
+            .source
             .find(matchers, from_ms, to_ms, self.samples_left())
-            .map_err(|error| self.select_error(error))
+            .map_err(|error| self.select_error(error))?;
+        // Those of the set and those of what is made of it.
+        let labels = (0..found.n_series()).map(|at| found.labels(at));
+        self.hold_labels(labels.clone().chain(labels))?;
+        if let Some(trace) = &self.options.trace {
+            trace.found(matchers, (from_ms, to_ms), &*found);
+        }
+        Ok(found)
     }
 
     /// What a store's error is for the query.
@@ -218,7 +227,24 @@ impl<'a> Evaluator<'a> {
         let ahead_ms = if smoothed { lookback_ms } else { 0 };
         let found = self.find(&selector.matchers, reference, (lookback_ms, ahead_ms), grid)?;
         self.hold(found.n_series().saturating_mul(grid.n_steps))?;
-        self.each_read(&*found, grid.n_steps, |ev, number, series| {
+        let newest = |times: &[i64]| newest_of(times, grid, reference, lookback_ms, self.check);
+        let of_floats =
+            |_: &Evaluator<'_>, known: &mut OfTimes<Vec<u32>>, at, run: &mut FloatRun| {
+                let newest = known.get(&run.times, newest)?;
+                let (times, samples) = (&*run.times, run.values.view());
+                let values = match samples {
+                    FloatsView::Scaled(scaled, power) => {
+                        picked(&newest, |at| pick(times[at], scaled[at] as f64 / power))
+                    }
+                    FloatsView::Plain(plain) => picked(&newest, |at| match plain[at] {
+                        value if is_absent(value) => ABSENT,
+                        value => pick(times[at], value),
+                    }),
+                };
+                Ok(values.map(|values| Column::floats(found.labels(at).clone(), false, values)))
+            };
+        let state = (!smoothed).then_some(|| OfTimes::new(grid.n_steps));
+        let of_any = |ev: &Evaluator<'_>, number, series: &mut SeriesData| {
             if !series.histograms.is_empty() {
                 let at = |t_ms: i64| reference.time(t_ms);
                 series.labels = found.labels(number).clone();
@@ -258,7 +284,17 @@ impl<'a> Evaluator<'a> {
                 });
             }
             Ok(any.then(|| Column::floats(found.labels(number).clone(), false, values)))
-        })
+        };
+        let columns = self.each_of_either(&*found, grid.n_steps, state, of_floats, of_any)?;
+        if let Some(counts) = self.step_counts() {
+            for column in &columns {
+                for step in (0..grid.n_steps).filter(|step| column.is_present(*step)) {
+                    let of_histogram = super::value::weight(column.histogram(step).into_iter());
+                    counts.add(grid, step, of_histogram.max(1) as u64);
+                }
+            }
+        }
+        Ok(columns)
     }
 
     /// The argument of a range function: a selector with a range or a subquery.
@@ -316,20 +352,31 @@ impl<'a> Evaluator<'a> {
                 )
             }
             RangeOf::Stored(found) => self.each_read(&**found, n_steps, |ev, at, read| {
-                let series = &mut RangeSeries::default();
-                take_present(read, series, ev.options.start_timestamps);
-                let result = if series.is_empty() {
-                    None
-                } else {
-                    series.labels = found.labels(at).clone();
-                    Some(work(ev, series)?)
-                };
-                // The memory serves for the next one.
-                read.times = std::mem::take(&mut series.times);
-                read.values = std::mem::take(&mut series.values);
-                Ok(result)
+                ev.in_range(&**found, at, read, &work)
             }),
         }
+    }
+
+    /// Gives `work` what a range sees of the series at `at`, unless that is nothing.
+    pub(super) fn in_range<T>(
+        &self,
+        found: &dyn SeriesSet,
+        at: usize,
+        read: &mut SeriesData,
+        work: impl Fn(&Evaluator<'_>, &RangeSeries) -> Result<T, QueryError>,
+    ) -> Result<Option<T>, QueryError> {
+        let series = &mut RangeSeries::default();
+        take_present(read, series, self.options.start_timestamps);
+        let result = if series.is_empty() {
+            None
+        } else {
+            series.labels = found.labels(at).clone();
+            Some(work(self, series)?)
+        };
+        // The memory serves for the next one.
+        read.times = std::mem::take(&mut series.times);
+        read.values = std::mem::take(&mut series.values);
+        Ok(result)
     }
 
     /// All series of a range at once.
@@ -390,6 +437,43 @@ impl<'a> Evaluator<'a> {
         let all = columns.into_iter().map(|c| present_samples(c, &inner));
         Ok(held(all.filter(|series| !series.is_empty()).collect()))
     }
+}
+
+/// A step that sees no sample.
+const NO_SAMPLE: u32 = u32::MAX;
+/// Steps between two looks at whether to go on.
+const STEPS_PER_CHECK: usize = 4096;
+
+/// For each step the place of the newest sample, no older than the lookback.
+fn newest_of(
+    times: &[i64],
+    grid: &Grid,
+    reference: Reference,
+    lookback_ms: i64,
+    check: Stop<'_>,
+) -> Result<Vec<u32>, QueryError> {
+    let mut seen = Advance::default();
+    let mut newest = Vec::with_capacity(grid.n_steps);
+    for step in 0..grid.n_steps {
+        if step % STEPS_PER_CHECK == 0 {
+            check()?;
+        }
+        let at_ms = reference.time(grid.time(step));
+        let last = seen.to(times, at_ms).checked_sub(1);
+        let last = last.filter(|last| times[*last] > at_ms - lookback_ms);
+        newest.push(last.map_or(NO_SAMPLE, |last| last as u32));
+    }
+    Ok(newest)
+}
+
+/// The values at these places, if there is any.
+fn picked(newest: &[u32], value: impl Fn(usize) -> f64) -> Option<Vec<f64>> {
+    let of = |at: &u32| match *at {
+        NO_SAMPLE => ABSENT,
+        at => value(at as usize),
+    };
+    let values: Vec<f64> = newest.iter().map(of).collect();
+    values.iter().any(|v| !is_absent(*v)).then_some(values)
 }
 
 /// An instant selector over a series that holds histograms.

@@ -178,6 +178,11 @@ impl RangeSeries {
     pub(crate) fn is_empty(&self) -> bool {
         self.times.is_empty() && self.histogram_times.is_empty()
     }
+
+    /// Whether there is nothing but floats, of which nobody knows when what they count began.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.histograms.is_empty() && self.starts.is_empty()
+    }
 }
 
 /// The argument of a range function: series and the window over them at each step.

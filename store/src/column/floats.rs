@@ -10,6 +10,9 @@
 //!   4  plain:    n x 8 bytes
 //! ```
 
+use std::ops::Range;
+
+use kansoku_model::Floats;
 use pco::standalone::{simple_compress, simple_decompress_into};
 
 use super::bits::{BitReader, BitWriter};
@@ -76,14 +79,11 @@ pub fn decode(r: &mut Reader<'_>, n: usize, out: &mut Vec<f64>) -> Result<(), Ma
     match r.byte()? {
         CONSTANT => out.resize(n, f64::from_bits(r.u64()?)),
         DECIMAL => {
-            let exponent = usize::from(r.byte()?);
-            let power = *POWERS
-                .get(exponent)
-                .ok_or(Malformed("exponent is too large"))?;
+            let power = power(r.byte()?)?;
             let mut integers = Vec::new();
             ints::decode(r, n, &mut integers)?;
-            match exponent {
-                0 => out.extend(integers.iter().map(|&m| m as f64)),
+            match power {
+                1.0 => out.extend(integers.iter().map(|&m| m as f64)),
                 _ => out.extend(integers.iter().map(|&m| m as f64 / power)),
             }
         }
@@ -105,6 +105,52 @@ pub fn decode(r: &mut Reader<'_>, n: usize, out: &mut Vec<f64>) -> Result<(), Ma
         _ => return Err(Malformed("unknown layout of values")),
     }
     Ok(())
+}
+
+/// Adds those of the `n` values that `bytes` hold which lie in `rows` to `out`; integers stay what they are. What lies behind
+/// the rows may stay unread, and unverified.
+pub fn decode_rows(
+    bytes: &[u8],
+    n: usize,
+    rows: Range<usize>,
+    out: &mut Floats,
+) -> Result<(), Malformed> {
+    if n > ROWS_MAX || rows.end > n {
+        return Err(Malformed("more rows than a column may have"));
+    }
+    let mut r = Reader::new(bytes);
+    match r.byte()? {
+        CONSTANT => {
+            out.push_repeated(f64::from_bits(r.u64()?), rows.len());
+            r.end()
+        }
+        DECIMAL => {
+            let power = power(r.byte()?)?;
+            let packed = r.rest();
+            let fill =
+                |slots: &mut [i64]| ints::decode_first_to(packed, rows.end, slots).map(|_| ());
+            if out.fill_scaled(power, n, rows.clone(), fill)? {
+                return Ok(());
+            }
+            let mut integers = Vec::new();
+            ints::decode_first(packed, n, rows.end, &mut integers)?;
+            let plain = out.plain();
+            plain.extend(integers[rows].iter().map(|m| *m as f64 / power));
+            Ok(())
+        }
+        _ => {
+            let mut values = Vec::new();
+            let mut r = Reader::new(bytes);
+            decode(&mut r, n, &mut values)?;
+            out.plain().extend_from_slice(&values[rows]);
+            r.end()
+        }
+    }
+}
+
+fn power(exponent: u8) -> Result<f64, Malformed> {
+    let power = POWERS.get(usize::from(exponent));
+    power.copied().ok_or(Malformed("exponent is too large"))
 }
 
 /// All values as integers over one power of ten, if that loses nothing.
@@ -224,6 +270,26 @@ mod tests {
         0xfff8_dead_beef_0001,
     ];
 
+    fn decode_some_rows(packed: &[u8], values: &[f64]) {
+        let n = values.len();
+        let mut some = Floats::default();
+        for rows in [
+            0..n,
+            n / 3..n,
+            0..n / 2,
+            n / 3..n / 2,
+            n / 4..(n / 4 + 5).min(n),
+        ] {
+            let before = some.len();
+            decode_rows(packed, n, rows.clone(), &mut some).unwrap();
+            assert_eq!(some.len(), before + rows.len());
+            for (at, value) in values[rows].iter().enumerate() {
+                assert_eq!(some.at(before + at).to_bits(), value.to_bits());
+            }
+        }
+        assert!(decode_rows(packed, n, 0..n + 1, &mut some).is_err());
+    }
+
     fn round_trip(values: &[f64]) -> (u8, usize) {
         let mut chosen = (0, 0);
         for effort in [Effort::Flush, Effort::Merge] {
@@ -233,6 +299,7 @@ mod tests {
             out.push(99);
             let (mut r, mut back) = (Reader::new(&out), vec![7.0]);
             decode(&mut r, values.len(), &mut back).unwrap();
+            decode_some_rows(&out[..out.len() - 1], values);
             let bits = |v: &[f64]| v.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&back), bits(values));
             assert_eq!(r.rest(), [99], "reads exactly its own bytes");

@@ -117,12 +117,23 @@ fn is_ordered(sample: &[i64], min: i64) -> bool {
     deltas < plain
 }
 
-/// Reads `n` values into `out`, which is cleared first.
+/// Reads `n` values into `out`, in place of what is there.
 pub fn decode(r: &mut Reader<'_>, n: usize, out: &mut Vec<i64>) -> Result<(), Malformed> {
-    out.clear();
     if n > ROWS_MAX {
         return Err(Malformed("more rows than a column may have"));
     }
+    // What stays of the old values is overwritten.
+    out.resize(n, 0);
+    let result = decode_to(r, out);
+    if result.is_err() {
+        out.clear();
+    }
+    result
+}
+
+/// Fills `out`, which is as long as the list.
+pub fn decode_to(r: &mut Reader<'_>, out: &mut [i64]) -> Result<(), Malformed> {
+    let n = out.len();
     let layout = r.byte()?;
     if n == 0 && layout != ARITHMETIC {
         return Err(Malformed("no rows but a layout"));
@@ -130,19 +141,17 @@ pub fn decode(r: &mut Reader<'_>, n: usize, out: &mut Vec<i64>) -> Result<(), Ma
     match layout {
         ARITHMETIC => {
             let (mut value, step) = (r.signed()?, r.signed()?);
-            out.reserve(n);
-            for _ in 0..n {
-                out.push(value);
+            for slot in out {
+                *slot = value;
                 value = value.wrapping_add(step);
             }
         }
         DELTAS => {
             let mut value = r.signed()?;
-            out.reserve(n);
-            out.push(value);
-            take_frame(r, n - 1, |delta| {
+            out[0] = value;
+            take_frame(r, &mut out[1..], |delta| {
                 value = value.wrapping_add(delta);
-                out.push(value);
+                value
             })?;
         }
         DOUBLE_DELTAS => {
@@ -151,51 +160,57 @@ pub fn decode(r: &mut Reader<'_>, n: usize, out: &mut Vec<i64>) -> Result<(), Ma
             }
             let (first, mut delta) = (r.signed()?, r.signed()?);
             let mut value = first.wrapping_add(delta);
-            out.reserve(n);
-            out.extend([first, value]);
-            take_frame(r, n - 2, |double| {
+            out[..2].copy_from_slice(&[first, value]);
+            take_frame(r, &mut out[2..], |double| {
                 delta = delta.wrapping_add(double);
                 value = value.wrapping_add(delta);
-                out.push(value);
+                value
             })?;
         }
         PCO => {
             let packed = r.text()?;
-            out.resize(n, 0);
             let progress = simple_decompress_into(packed, out)
                 .map_err(|_| Malformed("integers do not decompress"))?;
             if progress.n_processed != n || !progress.finished {
                 return Err(Malformed("integers of another count"));
             }
         }
-        FRAME => {
-            out.reserve(n.min(r.rest().len().saturating_mul(8)));
-            take_frame(r, n, |value| out.push(value))?;
-        }
+        FRAME => take_frame(r, out, |value| value)?,
         _ => return Err(Malformed("unknown layout of integers")),
     }
     Ok(())
 }
 
-/// Reads at least the first `first` of the `n` values that `bytes` hold into `out`, which is cleared
-/// first. What lies behind them may stay unread, and unverified.
+/// Reads at least the first `first` of the `n` values that `bytes` hold into `out`, in place of what is there. What
+/// lies behind them may stay unread, and unverified.
 pub fn decode_first(
     bytes: &[u8],
     n: usize,
     first: usize,
     out: &mut Vec<i64>,
 ) -> Result<(), Malformed> {
+    if n > ROWS_MAX || first > n {
+        return Err(Malformed("more rows than a column may have"));
+    }
+    out.resize(n, 0);
+    let n_read = decode_first_to(bytes, first, out)?;
+    out.truncate(n_read);
+    Ok(())
+}
+
+/// Fills at least the first `first` of `out`, which is as long as the list that `bytes` hold; returns how many it filled.
+pub fn decode_first_to(bytes: &[u8], first: usize, out: &mut [i64]) -> Result<usize, Malformed> {
     let mut r = Reader::new(bytes);
-    if first + PCO_BATCH > n || n > ROWS_MAX || bytes.first() != Some(&PCO) {
-        decode(&mut r, n, out)?;
-        return r.end();
+    if first + PCO_BATCH > out.len() || bytes.first() != Some(&PCO) {
+        decode_to(&mut r, out)?;
+        r.end()?;
+        return Ok(out.len());
     }
     r.byte()?;
     let packed = r.text()?;
-    out.clear();
-    out.resize(first.next_multiple_of(PCO_BATCH), 0);
-    match simple_decompress_into(packed, out) {
-        Ok(progress) if progress.n_processed >= first => Ok(()),
+    let n_wanted = first.next_multiple_of(PCO_BATCH);
+    match simple_decompress_into(packed, &mut out[..n_wanted]) {
+        Ok(progress) if progress.n_processed >= first => Ok(n_wanted),
         Ok(_) => Err(Malformed("integers of another count")),
         Err(_) => Err(Malformed("integers do not decompress")),
     }
@@ -231,15 +246,23 @@ fn put_frame(values: &[i64], min: i64, width: u32, out: &mut Vec<u8>) {
     bits.finish();
 }
 
-fn take_frame(r: &mut Reader<'_>, n: usize, mut each: impl FnMut(i64)) -> Result<(), Malformed> {
+fn take_frame(
+    r: &mut Reader<'_>,
+    out: &mut [i64],
+    mut each: impl FnMut(i64) -> i64,
+) -> Result<(), Malformed> {
     let min = r.signed()?;
     let width = u32::from(r.byte()?);
     if width > 64 {
         return Err(Malformed("integers wider than 64 bits"));
     }
+    let n = out.len();
     let bytes = r.take((n * width as usize).div_ceil(8))?;
+    let mut slots = out.iter_mut();
     bits::unpack(bytes, width, n, |value| {
-        each(min.wrapping_add(value as i64));
+        if let Some(slot) = slots.next() {
+            *slot = each(min.wrapping_add(value as i64));
+        }
     })
 }
 

@@ -18,7 +18,7 @@ mod trigrams;
 use std::sync::Arc;
 
 pub use filter::Filters as PageFilters;
-pub use sample_reader::SampleReader;
+pub use sample_reader::{SampleReader, TimesRun};
 
 pub use file::{FOLDER, PartFile, Shared, Totals, temporary_name};
 

@@ -6,6 +6,8 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use kansoku_model::Floats;
+
 use super::file::{PartFile, Section};
 use super::samples::{RowPlace, SampleIndex, SeriesRow, TimesRef};
 use crate::StoreError;
@@ -17,6 +19,15 @@ use crate::samples::{self, SampleColumns};
 const BLOCK_ROWS_MAX: u32 = 1 << 16;
 /// Decoded times that one query keeps, so that each scrape's times are decoded once.
 const TIMES_KEPT: usize = 4096;
+
+/// Rows of a block, by its times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimesRun {
+    block: TimesRef,
+    rows: (usize, usize),
+    /// First and last time of the rows.
+    pub ends: (i64, i64),
+}
 
 /// Reads samples of series of one part; keeps the page and the times that it read last.
 pub struct SampleReader<'a> {
@@ -30,6 +41,9 @@ pub struct SampleReader<'a> {
     times: HashMap<u64, Rc<Vec<i64>>>,
     values: Vec<f64>,
     scratch: Vec<u8>,
+    /// Blocks that were decoded, and bytes that were read.
+    pub n_blocks: u64,
+    pub n_bytes: u64,
 }
 
 impl<'a> SampleReader<'a> {
@@ -44,6 +58,8 @@ impl<'a> SampleReader<'a> {
             times: HashMap::new(),
             values: Vec::new(),
             scratch: Vec::new(),
+            n_blocks: 0,
+            n_bytes: 0,
         }
     }
 
@@ -85,15 +101,11 @@ impl<'a> SampleReader<'a> {
         let file = self.file;
         let damaged = |e: Malformed| file.damaged(&format!("samples: {}", e.0));
         for _ in 0..r.count(2).map_err(damaged)? {
-            let at = r.varint32().map_err(damaged)? as usize;
-            let packed = r.text().map_err(damaged)?;
-            let block = *self
-                .page_times
-                .get(at)
-                .ok_or_else(|| damaged(Malformed("unknown times")))?;
+            let (block, packed) = self.next_block(&mut r).map_err(damaged)?;
             if block.first > to_ms || block.last < from_ms {
                 continue;
             }
+            self.n_blocks += 1;
             let block_times = self.times_of(&block)?;
             let rows = samples::range(&block_times, from_ms, to_ms);
             let mut packed = Reader::new(packed);
@@ -109,12 +121,92 @@ impl<'a> SampleReader<'a> {
         Ok(())
     }
 
+    /// Appends the samples of the series there to `values`, and where their times are to `times`. False when they are not
+    /// plain floats, or not behind those that are there: some of them may have been added then.
+    pub fn read_floats_at(
+        &mut self,
+        row: RowPlace,
+        (from_ms, to_ms): (i64, i64),
+        values: &mut Floats,
+        times: &mut Vec<TimesRun>,
+    ) -> Result<bool, StoreError> {
+        if self.page != Some(row.page) {
+            self.load_page(row.page)?;
+        }
+        let bytes = std::mem::take(&mut self.bytes);
+        let entry = bytes.get(self.entries_at + row.offset as usize..);
+        let mut r = Reader::new(entry.unwrap_or_default());
+        let result = self.read_floats_of(&mut r, (from_ms, to_ms), values, times);
+        self.bytes = bytes;
+        result
+    }
+
+    fn read_floats_of(
+        &mut self,
+        r: &mut Reader<'_>,
+        (from_ms, to_ms): (i64, i64),
+        values: &mut Floats,
+        times: &mut Vec<TimesRun>,
+    ) -> Result<bool, StoreError> {
+        let file = self.file;
+        let damaged = |e: Malformed| file.damaged(&format!("samples: {}", e.0));
+        for _ in 0..r.count(2).map_err(damaged)? {
+            let (block, packed) = self.next_block(r).map_err(damaged)?;
+            if block.first > to_ms || block.last < from_ms {
+                continue;
+            }
+            if packed.first() == Some(&mixed::LAYOUT) {
+                return Ok(false);
+            }
+            let n = block.n_rows as usize;
+            let mut run = TimesRun {
+                block,
+                rows: (0, n),
+                ends: (block.first, block.last),
+            };
+            if block.first < from_ms || block.last > to_ms {
+                let all = self.times_of(&block)?;
+                let rows = samples::range(&all, from_ms, to_ms);
+                let (Some(first), Some(last)) =
+                    (all[rows.clone()].first(), all[rows.clone()].last())
+                else {
+                    continue;
+                };
+                run.ends = (*first, *last);
+                run.rows = (rows.start, rows.end);
+            }
+            if times.last().is_some_and(|last| last.ends.1 >= run.ends.0) {
+                return Ok(false);
+            }
+            self.n_blocks += 1;
+            floats::decode_rows(packed, n, run.rows.0..run.rows.1, values).map_err(damaged)?;
+            times.push(run);
+        }
+        Ok(true)
+    }
+
+    /// Appends the times that `run` tells of.
+    pub fn append_times(&mut self, run: &TimesRun, out: &mut Vec<i64>) -> Result<(), StoreError> {
+        let all = self.times_of(&run.block)?;
+        out.extend_from_slice(&all[run.rows.0..run.rows.1]);
+        Ok(())
+    }
+
+    /// The times and the packed values of the next block of an entry.
+    fn next_block<'r>(&self, r: &mut Reader<'r>) -> Result<(TimesRef, &'r [u8]), Malformed> {
+        let at = r.varint32()? as usize;
+        let packed = r.text()?;
+        let block = self.page_times.get(at);
+        Ok((*block.ok_or(Malformed("unknown times"))?, packed))
+    }
+
     fn times_of(&mut self, wanted: &TimesRef) -> Result<Rc<Vec<i64>>, StoreError> {
         let offset = wanted.section.offset;
         if let Some(known) = self.times.get(&offset) {
             return Ok(Rc::clone(known));
         }
         self.file.read(&wanted.section, &mut self.scratch)?;
+        self.n_bytes += u64::from(wanted.section.len);
         let mut times = Vec::new();
         ints::decode(
             &mut Reader::new(&self.scratch),
@@ -135,6 +227,7 @@ impl<'a> SampleReader<'a> {
         let section = self.index.pages.get(page as usize);
         let section = section.ok_or_else(|| self.file.damaged("series on an unknown page"))?;
         self.file.read(section, &mut self.bytes)?;
+        self.n_bytes += u64::from(section.len);
         let mut r = Reader::new(&self.bytes);
         let mut take = || {
             let mut times = Vec::new();

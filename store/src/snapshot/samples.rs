@@ -4,16 +4,19 @@
 //! series. The rule: samples that come after the series were found are not seen, so that all series of
 //! a query are of one moment.
 
+use std::collections::VecDeque;
 use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use kansoku_model::select::{SelectError, SeriesData, SeriesReader, SeriesSet};
-use kansoku_model::{Labels, Matcher, SeriesSource};
+use kansoku_model::select::{ReadCost, SelectError, SeriesData, SeriesReader, SeriesSet};
+use kansoku_model::{FloatRun, Labels, Matcher, SeriesSource};
 
 use super::Snapshot;
 use crate::deletes::{self, Delete};
 use crate::head::{Head, LOCK};
 use crate::part::samples::{RowPlace, SampleIndex};
-use crate::part::{Body, Part, PartFile, SampleReader};
+use crate::part::{Body, Part, PartFile, SampleReader, TimesRun};
 use crate::samples::SampleColumns;
 use crate::{DeleteKind, StoreError};
 
@@ -75,6 +78,9 @@ struct Found<'a> {
     places: Vec<Place>,
     /// About how many there are.
     n_samples: u64,
+    /// What readers have decoded and read; added when one is dropped.
+    n_blocks: AtomicU64,
+    n_bytes: AtomicU64,
 }
 
 struct FoundPart<'a> {
@@ -108,6 +114,8 @@ impl Snapshot {
             series: Vec::new(),
             places: Vec::new(),
             n_samples: 0,
+            n_blocks: AtomicU64::new(0),
+            n_bytes: AtomicU64::new(0),
         };
         // Oldest first: a later run overrides an earlier one.
         let mut all: Vec<(Labels, Place)> = Vec::new();
@@ -216,8 +224,78 @@ impl SeriesSet for Found<'_> {
         &self.series[at].labels
     }
 
+    fn cost(&self) -> ReadCost {
+        ReadCost {
+            n_parts: self.parts.len() as u64,
+            n_heads: self.heads.len() as u64,
+            n_blocks: self.n_blocks.load(Ordering::Relaxed),
+            n_bytes: self.n_bytes.load(Ordering::Relaxed),
+        }
+    }
+
     fn reader(&self) -> Box<dyn SeriesReader + '_> {
         Box::new(Reader::new(self))
+    }
+}
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        for part in self.parts.iter().flatten() {
+            let add = |counter: &AtomicU64, n| counter.fetch_add(n, Ordering::Relaxed);
+            add(&self.found.n_blocks, part.n_blocks);
+            add(&self.found.n_bytes, part.n_bytes);
+        }
+    }
+}
+
+/// Of lists of times that series share so many are kept, and so many times in all of them: about 8 MiB.
+const SHARED_LISTS: usize = 64;
+const SHARED_TIMES: usize = 1 << 20;
+
+/// Times of one series, and where they came from.
+struct SharedTimes {
+    /// Part and rows, of each of its runs; none when not all of it lies in parts.
+    runs: Vec<(u32, TimesRun)>,
+    times: Arc<Vec<i64>>,
+}
+
+/// The newest lists of times, so that series of one scrape share theirs.
+#[derive(Default)]
+struct TimesKept {
+    lists: VecDeque<SharedTimes>,
+    n_times: usize,
+}
+
+impl TimesKept {
+    fn of_runs(&self, runs: &[(u32, TimesRun)]) -> Option<Arc<Vec<i64>>> {
+        let known = self.lists.iter().rev().find(|known| known.runs == runs)?;
+        Some(Arc::clone(&known.times))
+    }
+
+    /// The list that is equal to `times`, if there is one.
+    fn equal_to(&self, times: &[i64]) -> Option<Arc<Vec<i64>>> {
+        let is_equal = |known: &&SharedTimes| {
+            let known = &known.times;
+            known.len() == times.len() && known.first() == times.first() && known[..] == *times
+        };
+        let known = self.lists.iter().rev().find(is_equal)?;
+        Some(Arc::clone(&known.times))
+    }
+
+    fn keep(&mut self, runs: Vec<(u32, TimesRun)>, times: Vec<i64>) -> Arc<Vec<i64>> {
+        let times = Arc::new(times);
+        self.n_times += times.len();
+        self.lists.push_back(SharedTimes {
+            runs,
+            times: Arc::clone(&times),
+        });
+        while self.lists.len() > SHARED_LISTS || self.n_times > SHARED_TIMES {
+            let Some(oldest) = self.lists.pop_front() else {
+                break;
+            };
+            self.n_times -= oldest.times.len();
+        }
+        times
     }
 }
 
@@ -229,6 +307,10 @@ struct Reader<'f> {
     /// The run that is laid over those before it.
     run: SampleColumns,
     samples: SampleColumns,
+    kept: TimesKept,
+    /// Those of the series that is read.
+    runs: Vec<(u32, TimesRun)>,
+    part_runs: Vec<TimesRun>,
 }
 
 impl<'f> Reader<'f> {
@@ -238,7 +320,105 @@ impl<'f> Reader<'f> {
             parts: found.parts.iter().map(|_| None).collect(),
             run: SampleColumns::default(),
             samples: SampleColumns::default(),
+            kept: TimesKept::default(),
+            runs: Vec::new(),
+            part_runs: Vec::new(),
         }
+    }
+
+    fn part(&mut self, at: u32) -> &mut SampleReader<'f> {
+        let part = &self.found.parts[at as usize];
+        self.parts[at as usize].get_or_insert_with(|| SampleReader::new(part.file, part.index))
+    }
+
+    /// See [`SeriesReader::read_floats`]. An error means no more than false: `read_into` notes it.
+    fn floats_into(&mut self, at: usize, out: &mut FloatRun) -> Result<bool, StoreError> {
+        let found = self.found;
+        let places = &found.series[at].places;
+        let places = &found.places[places.start as usize..places.end as usize];
+        out.values.clear();
+        self.runs.clear();
+        let mut newest = None;
+        let mut from_heads = std::mem::take(&mut self.run);
+        from_heads.clear();
+        let mut is_plain = true;
+        for place in places {
+            is_plain = match *place {
+                Place::Part(at, place) => {
+                    // Parts are older than heads, and what is deleted is left out elsewhere.
+                    let is_next = from_heads.is_empty();
+                    is_next
+                        && found.parts[at as usize].deletes.is_empty()
+                        && self.part_floats(at, place, &mut newest, out)?
+                }
+                Place::Head { head, id, n_bytes } => {
+                    let head = found.heads[head as usize].series.read().expect(LOCK);
+                    let before = from_heads.len();
+                    let one = &head.series[id as usize];
+                    one.read_range(found.range, n_bytes, &mut from_heads);
+                    let times = &from_heads.times[before..];
+                    let is_next = times.first() > newest.as_ref() || times.is_empty();
+                    newest = times.last().copied().or(newest);
+                    let is_plain = from_heads.histograms.is_empty() && from_heads.starts.is_empty();
+                    is_plain && is_next && found.deletes_of_heads.is_empty()
+                }
+            };
+            if !is_plain {
+                break;
+            }
+        }
+        if is_plain {
+            if !from_heads.is_empty() {
+                out.values.plain().extend_from_slice(&from_heads.values);
+            }
+            out.times = self.times_of_runs(&from_heads.times)?;
+        }
+        self.run = from_heads;
+        Ok(is_plain)
+    }
+
+    fn part_floats(
+        &mut self,
+        at: u32,
+        place: RowPlace,
+        newest: &mut Option<i64>,
+        out: &mut FloatRun,
+    ) -> Result<bool, StoreError> {
+        let range = self.found.range;
+        let mut runs = std::mem::take(&mut self.part_runs);
+        runs.clear();
+        let reader = self.part(at);
+        let is_plain = reader.read_floats_at(place, range, &mut out.values, &mut runs);
+        let is_next = runs
+            .first()
+            .is_none_or(|first| Some(first.ends.0) > *newest);
+        *newest = runs.last().map(|last| last.ends.1).or(*newest);
+        self.runs.extend(runs.iter().map(|run| (at, *run)));
+        self.part_runs = runs;
+        Ok(is_plain? && is_next)
+    }
+
+    /// The times of `runs` and of what heads have behind them.
+    fn times_of_runs(&mut self, of_heads: &[i64]) -> Result<Arc<Vec<i64>>, StoreError> {
+        if of_heads.is_empty() {
+            if self.runs.is_empty() {
+                return Ok(Arc::default());
+            }
+            if let Some(known) = self.kept.of_runs(&self.runs) {
+                return Ok(known);
+            }
+        }
+        let runs = std::mem::take(&mut self.runs);
+        let mut times = Vec::new();
+        for (part, run) in &runs {
+            self.part(*part).append_times(run, &mut times)?;
+        }
+        if of_heads.is_empty() {
+            return Ok(self.kept.keep(runs, times));
+        }
+        times.extend_from_slice(of_heads);
+        let known = self.kept.equal_to(&times);
+        Ok(known.unwrap_or_else(|| self.kept.keep(Vec::new(), times)))
     }
 
     fn read_into(&mut self, at: usize, samples: &mut SampleColumns) {
@@ -263,9 +443,7 @@ impl<'f> Reader<'f> {
         match place {
             Place::Part(at, place) => {
                 let part = &found.parts[at as usize];
-                let reader = self.parts[at as usize]
-                    .get_or_insert_with(|| SampleReader::new(part.file, part.index));
-                match reader.read_at(place, found.range, samples) {
+                match self.part(at).read_at(place, found.range, samples) {
                     Ok(()) => deletes::strike_samples(&part.deletes, labels, samples),
                     // A damaged page takes only its own series with it.
                     Err(error) => {
@@ -293,5 +471,9 @@ impl SeriesReader for Reader<'_> {
         std::mem::swap(&mut out.starts, &mut samples.starts);
         self.samples = samples;
         Ok(())
+    }
+
+    fn read_floats(&mut self, at: usize, out: &mut FloatRun) -> Result<bool, SelectError> {
+        Ok(self.floats_into(at, out).unwrap_or(false))
     }
 }

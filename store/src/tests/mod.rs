@@ -18,8 +18,8 @@ mod told;
 use std::ops::ControlFlow;
 use std::path::Path;
 
-use kansoku_model::select::{Direction, LogBlock, LogSelect};
-use kansoku_model::{LogSource, Matcher, SeriesSource};
+use kansoku_model::select::{Direction, LogBlock, LogSelect, SeriesData};
+use kansoku_model::{FloatRun, LogSource, Matcher, SeriesSource};
 
 use crate::testing::options;
 use crate::{Recovery, Snapshot, Store};
@@ -140,5 +140,36 @@ fn series_of(snapshot: &Snapshot, matchers: &[Matcher]) -> Vec<String> {
 }
 
 fn series(snapshot: &Snapshot) -> Vec<String> {
-    series_of(snapshot, &[])
+    let all = series_of(snapshot, &[]);
+    let times = |range| both_readings(snapshot, range);
+    let all_times = times((i64::MIN, i64::MAX));
+    if let (Some(first), Some(last)) = (all_times.iter().min(), all_times.iter().max()) {
+        let third = last.saturating_sub(*first) / 3;
+        let (one, two) = (first.saturating_add(third), last.saturating_sub(third));
+        for range in [(one, two), (*first, one), (two, *last)] {
+            times(range);
+        }
+    }
+    all
+}
+
+/// Reads the floats of all series in both ways and compares what comes; returns their times.
+fn both_readings(snapshot: &Snapshot, (from_ms, to_ms): (i64, i64)) -> Vec<i64> {
+    let found = snapshot.find(&[], from_ms, to_ms, usize::MAX).unwrap();
+    let (mut reader, mut other) = (found.reader(), found.reader());
+    let (mut any, mut floats) = (SeriesData::default(), FloatRun::default());
+    let mut times = Vec::new();
+    for at in 0..found.n_series() {
+        reader.read(at, &mut any).unwrap();
+        times.extend_from_slice(&any.times);
+        if other.read_floats(at, &mut floats).unwrap() {
+            assert_eq!(*floats.times, any.times, "{}", found.labels(at));
+            assert!(any.histograms.is_empty() && any.starts.is_empty());
+            assert_eq!(floats.values.len(), any.values.len());
+            for (row, value) in any.values.iter().enumerate() {
+                assert_eq!(floats.values.at(row).to_bits(), value.to_bits());
+            }
+        }
+    }
+    times
 }

@@ -6,6 +6,7 @@
 mod absent;
 mod change;
 mod elementwise;
+mod float_change;
 mod histogram;
 mod info;
 mod labels;

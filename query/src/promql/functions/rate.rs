@@ -5,12 +5,13 @@
 
 use std::sync::Arc;
 
+use kansoku_model::Labels;
+
 use super::super::ast::Extension;
 use super::super::ast::ValueType::{Matrix, Vector};
 use super::super::error::QueryError;
 use super::super::selectors::interpolate;
 use super::super::value::{Point, RangeData, RangeSeries, Value, Window};
-use super::windows::Plain;
 use super::{Call, Function};
 use crate::number::quote;
 
@@ -83,10 +84,10 @@ const COUNTER_SUFFIXES: [&str; 4] = ["_total", "_sum", "_count", "_bucket"];
 /// Evaluates windows of a counter and says so when its name is not that of one.
 fn counter(call: &Call<'_, '_>, is_rate: bool) -> Result<Value, QueryError> {
     let (data, span) = call.range()?;
-    let suspect = |call: &Call<'_, '_>, series: &RangeSeries| {
-        let name = series.labels.metric_name();
+    let suspect = |call: &Call<'_, '_>, labels: &Labels| {
+        let name = labels.metric_name();
         let is_counter = COUNTER_SUFFIXES.iter().any(|s| name.ends_with(s));
-        if !series.times.is_empty() && !name.is_empty() && !is_counter {
+        if !name.is_empty() && !is_counter {
             let text = format!(
                 "metric might not be a counter, name does not end in _total/_sum/_count/_bucket: {}",
                 quote(name)
@@ -99,29 +100,23 @@ fn counter(call: &Call<'_, '_>, is_rate: bool) -> Result<Value, QueryError> {
     change_of(call, &data, &suspect, true, factor)
 }
 
-/// The change over each window times `factor`; `look` sees each series first.
+/// The change over each window times `factor`; `look` sees the labels of each series of floats first.
 fn change_of(
     call: &Call<'_, '_>,
     data: &RangeData<'_>,
-    look: &(dyn Fn(&Call<'_, '_>, &RangeSeries) + Sync),
+    look: &(dyn Fn(&Call<'_, '_>, &Labels) + Sync),
     is_counter: bool,
     factor: f64,
 ) -> Result<Value, QueryError> {
-    call.over_floats(
-        data,
-        look,
-        |plain| plain_change(plain, is_counter).map(|change| change * factor),
-        |call, series, window| {
-            of_kind(call, series, window, is_counter, factor, |w| {
-                extrapolated(call, series, w, is_counter, factor)
-            })
-        },
-    )
+    call.float_changes(data, is_counter, factor, look, |call, series, window| {
+        of_kind(call, series, window, is_counter, factor, |w| {
+            extrapolated(call, series, w, is_counter, factor)
+        })
+    })
 }
 
 /// The change over a window of floats alone, extrapolated to the whole of it.
-#[inline]
-fn plain_change(window: &Plain<'_>, is_counter: bool) -> Option<f64> {
+fn plain_change(window: &Window<'_>, is_counter: bool) -> Option<f64> {
     let (times, values) = (window.times, window.values);
     let ([first_ms, .., last_ms], [first, .., last]) = (times, values) else {
         return None;
@@ -278,14 +273,7 @@ fn extrapolated(
     }
     let (times, values, starts) = (window.times, window.values, window.starts);
     if starts.is_empty() {
-        let plain = Plain {
-            times,
-            values,
-            falls: window.falls,
-            start_ms: window.start_ms,
-            end_ms: window.end_ms,
-        };
-        return plain_change(&plain, is_counter).map(|change| change * factor);
+        return plain_change(window, is_counter).map(|change| change * factor);
     }
     let (first, last) = (*values.first()?, *values.last()?);
     let sampled = Sampled::of(window, times, starts, is_counter)?;

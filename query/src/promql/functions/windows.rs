@@ -2,47 +2,46 @@
 //!
 //! Series are independent of each other, so several threads may take them.
 
+use kansoku_model::{FloatsView, Labels};
+
 use super::super::ast::Extension;
 use super::super::error::QueryError;
+use super::super::evaluate::Evaluator;
+use super::super::of_times::{Advance, OfTimes};
 use super::super::value::{
-    ABSENT, Column, Point, RangeData, RangeSeries, Value, Window, Windows, weight,
+    Column, Point, RangeData, RangeOf, RangeSeries, Value, Window, Windows, weight,
 };
 use super::Call;
+use super::float_change::{SampledWindow, changes, spans};
 
 /// Steps between two looks at whether to go on: a long window over many samples takes a while.
 const STEPS_PER_CHECK: usize = 64;
 
-/// A window over a series of floats alone, at least one of them, without samples beyond its ends.
-pub(super) struct Plain<'a> {
-    pub times: &'a [i64],
-    pub values: &'a [f64],
-    /// Some float of the series is lower than the one before it.
-    pub falls: bool,
-    pub start_ms: i64,
-    pub end_ms: i64,
-}
-
 impl Call<'_, '_> {
-    /// As [`Self::over_samples`] for functions that see plain floats mostly: `plain` must give what `body` gives. `look`
-    /// sees each series first.
-    pub(super) fn over_floats(
+    /// The change of floats over each window times `factor`. `look` sees the labels of each series that has floats; windows
+    /// of anything but plain floats go to `body`, which must give the same for those.
+    pub(super) fn float_changes(
         &self,
         data: &RangeData<'_>,
-        look: &(dyn Fn(&Call<'_, '_>, &RangeSeries) + Sync),
-        plain: impl Fn(&Plain<'_>) -> Option<f64> + Sync,
+        is_counter: bool,
+        factor: f64,
+        look: &(dyn Fn(&Call<'_, '_>, &Labels) + Sync),
         body: impl Fn(&Call<'_, '_>, &RangeSeries, &Window<'_>) -> Option<Point> + Sync,
     ) -> Result<Value, QueryError> {
         let n_steps = self.grid.n_steps;
-        let columns = self.evaluator.each_in_range(data, n_steps, |ev, series| {
-            let call = Call {
-                evaluator: ev,
-                ..*self
-            };
+        let is_plain = data.windows.extension.is_none();
+        let of_any = |ev: &Evaluator<'_>, series: &RangeSeries| {
+            let call = self.on(ev);
             ev.hold(n_steps)?;
-            look(&call, series);
-            let is_plain = series.histograms.is_empty() && series.starts.is_empty();
-            let mut column = if is_plain && data.windows.extension.is_none() {
-                call.plain_column(&data.windows, series, &plain)?
+            if !series.times.is_empty() {
+                look(&call, &series.labels);
+            }
+            let mut column = if is_plain && series.is_plain() {
+                let spans = spans(&series.times, self.grid, &data.windows, ev.check)?;
+                call.count_spans(&spans);
+                let values = FloatsView::Plain(&series.values);
+                let values = changes(&spans, values, is_counter, factor);
+                Column::floats(series.labels.clone(), series.drop_name, values)
             } else {
                 call.column(&data.windows, series, &[], |window| {
                     Ok(body(&call, series, window))
@@ -51,47 +50,50 @@ impl Call<'_, '_> {
             ev.hold(weight(column.histograms.iter().flatten()))?;
             ev.drop_name(&mut column);
             Ok(column)
-        })?;
+        };
+        let columns = match &data.series {
+            RangeOf::Stored(found) if is_plain => {
+                let state = || OfTimes::new(n_steps);
+                self.evaluator.each_of_either(
+                    &**found,
+                    n_steps,
+                    Some(state),
+                    |ev, known, at, run| {
+                        run.drop_markers();
+                        if run.times.is_empty() {
+                            return Ok(None);
+                        }
+                        ev.hold(n_steps)?;
+                        let labels = found.labels(at);
+                        look(&self.on(ev), labels);
+                        let of_times =
+                            |times: &[i64]| spans(times, self.grid, &data.windows, ev.check);
+                        let spans = known.get(&run.times, of_times)?;
+                        self.count_spans(&spans);
+                        let values = changes(&spans, run.values.view(), is_counter, factor);
+                        let mut column = Column::floats(labels.clone(), false, values);
+                        ev.drop_name(&mut column);
+                        Ok(Some(column))
+                    },
+                    |ev, at, read| ev.in_range(&**found, at, read, of_any),
+                )?
+            }
+            _ => self.evaluator.each_in_range(data, n_steps, of_any)?,
+        };
         self.joined(columns)
     }
 
-    fn plain_column(
-        &self,
-        windows: &Windows,
-        series: &RangeSeries,
-        plain: impl Fn(&Plain<'_>) -> Option<f64>,
-    ) -> Result<Column, QueryError> {
-        let (times, values) = (&*series.times, &*series.values);
-        let falls = values.windows(2).any(|pair| pair[1] < pair[0]);
-        let (mut from, mut to) = (0, 0);
-        let mut results = Vec::with_capacity(self.grid.n_steps);
-        for step in 0..self.grid.n_steps {
-            if step % STEPS_PER_CHECK == 0 {
-                (self.evaluator.check)()?;
+    fn count_spans(&self, spans: &[SampledWindow]) {
+        if let Some(counts) = self.evaluator.step_counts() {
+            for (step, span) in spans.iter().enumerate() {
+                counts.add(self.grid, step, u64::from(span.n_samples));
             }
-            let end_ms = windows.reference.time(self.grid.time(step));
-            let start_ms = end_ms.saturating_sub(windows.range_ms);
-            while to < times.len() && times[to] <= end_ms {
-                to += 1;
-            }
-            while from < to && times[from] <= start_ms {
-                from += 1;
-            }
-            let window = Plain {
-                times: &times[from..to],
-                values: &values[from..to],
-                falls,
-                start_ms,
-                end_ms,
-            };
-            let result = if from < to { plain(&window) } else { None };
-            results.push(result.unwrap_or(ABSENT));
         }
-        Ok(Column::floats(
-            series.labels.clone(),
-            series.drop_name,
-            results,
-        ))
+    }
+
+    /// The same call on another thread.
+    fn on<'x, 'y>(&'x self, evaluator: &'x Evaluator<'y>) -> Call<'x, 'y> {
+        Call { evaluator, ..*self }
     }
 
     /// Gives `body` the window of every step of every series that holds a sample, with the state of that
@@ -112,10 +114,7 @@ impl Call<'_, '_> {
         let scalars = self.scalars()?;
         let n_steps = self.grid.n_steps;
         let columns = self.evaluator.each_in_range(data, n_steps, |ev, series| {
-            let call = Call {
-                evaluator: ev,
-                ..*self
-            };
+            let call = self.on(ev);
             ev.hold(n_steps)?;
             let mut state = state(&call, series);
             let mut column = call.column(&data.windows, series, &scalars, |window| {
@@ -167,6 +166,10 @@ impl Call<'_, '_> {
             for (slot, all) in at_step.iter_mut().zip(scalars) {
                 *slot = all[step];
             }
+            if let Some(counts) = self.evaluator.step_counts() {
+                let histograms = series.histograms[of_histograms.clone()].iter();
+                counts.add(self.grid, step, (rows.len() + weight(histograms)) as u64);
+            }
             let rows_of_starts = rows.clone();
             let window = Window {
                 first: rows.start,
@@ -201,7 +204,7 @@ fn anchored(
     start_ms: i64,
     windows: &Windows,
 ) -> (std::ops::Range<usize>, std::ops::Range<usize>) {
-    let (in_floats, in_histograms) = (floats.from..floats.to, histograms.from..histograms.to);
+    let (in_floats, in_histograms) = (floats.window(), histograms.window());
     if in_floats.is_empty() && in_histograms.is_empty() {
         return (in_floats, in_histograms);
     }
@@ -210,23 +213,28 @@ fn anchored(
         let time_ms = times[from.checked_sub(1)?];
         (time_ms > oldest_ms).then_some(time_ms)
     };
-    let of_floats = anchor_ms(&series.times, floats.from);
-    let of_histograms = anchor_ms(&series.histogram_times, histograms.from);
+    let of_floats = anchor_ms(&series.times, in_floats.start);
+    let of_histograms = anchor_ms(&series.histogram_times, in_histograms.start);
     let before = |from: usize, is_anchor: bool| from - usize::from(is_anchor);
     (
-        before(floats.from, of_floats > of_histograms)..floats.to,
-        before(histograms.from, of_histograms > of_floats)..histograms.to,
+        before(in_floats.start, of_floats > of_histograms)..in_floats.end,
+        before(in_histograms.start, of_histograms > of_floats)..in_histograms.end,
     )
 }
 
 /// Where a window is in the samples of one kind; it only moves forward.
 #[derive(Default)]
 struct Moving {
-    from: usize,
-    to: usize,
+    from: Advance,
+    to: Advance,
 }
 
 impl Moving {
+    /// The samples of the last window, without any beyond its ends.
+    fn window(&self) -> std::ops::Range<usize> {
+        self.from.at()..self.to.at()
+    }
+
     /// The samples of the next window; none when it is empty.
     #[inline]
     fn rows(
@@ -236,13 +244,7 @@ impl Moving {
         end_ms: i64,
         windows: &Windows,
     ) -> std::ops::Range<usize> {
-        while times.get(self.to).is_some_and(|t| *t <= end_ms) {
-            self.to += 1;
-        }
-        while self.from < self.to && times[self.from] <= start_ms {
-            self.from += 1;
-        }
-        let (from, to) = (self.from, self.to);
+        let (from, to) = (self.from.to(times, start_ms), self.to.to(times, end_ms));
         let (mut first, mut last) = (from, to);
         if windows.extension.is_some() {
             // The sample before the window is the last that `from` moved past.
