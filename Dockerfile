@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# Both programs in one image: docker build -t kansoku .
+# All programs in one image: docker build -t kansoku .
 # In the place of node_exporter's image: docker build -t kansoku-node-exporter --target node-exporter .
 # Without a registry, from programs built on this machine (`make image` does it): --build-arg PROGRAMS=built
 # Against glibc, as tested: LuaJIT does not link with Debian's musl-gcc, and the unwinder
@@ -34,6 +34,6 @@ EXPOSE 9100
 ENTRYPOINT ["/bin/kansoku-agent", "node-exporter"]
 
 FROM scratch AS kansoku
-COPY --from=programs /image/common/ /image/agent/ /image/aggregator/ /
+COPY --from=programs /image/common/ /image/agent/ /image/aggregator/ /image/cli/ /
 COPY LICENSE /LICENSE
 ENTRYPOINT ["/bin/kansoku-agent"]

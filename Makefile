@@ -7,8 +7,9 @@ RUN_DIR ?= run
 LISTEN  ?= 127.0.0.1:9428
 SECONDS ?= 60
 TAG     ?= latest
+PREFIX  ?= /usr/local
 
-.PHONY: help setup setup-test ui build release image run test lint deny fuzz clean
+.PHONY: help setup setup-test ui build release install image run test lint deny fuzz clean
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,8 +31,13 @@ aggregator/ui/dist/index.html: aggregator/ui/package-lock.json aggregator/ui/ind
 build: setup ui ## debug build of everything
 	cargo build --workspace --bins
 
-release: setup ui ## both programs, optimised: target/release/kansoku-{agent,aggregator}
+release: setup ui ## all programs, optimised: target/release/kansoku{-agent,-aggregator,}
 	cargo build --release --bins
+
+install: release ## the command line in PREFIX/bin (/usr/local), also as kubectl's plugin
+	install -D target/release/kansoku "$(PREFIX)/bin/kansoku"
+	ln -sf kansoku "$(PREFIX)/bin/kubectl-kansoku"
+	install -m 755 deploy/kubectl_complete-kansoku "$(PREFIX)/bin/"
 
 image: release ## container images kansoku and kansoku-node-exporter of the programs built here (docker, podman or buildah); TAG
 	deploy/image.sh target/release target/image

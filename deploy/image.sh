@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The files of the container image: image.sh BIN_DIR DEST lays out DEST/{common,agent,aggregator}, each a tree to copy to /.
+# The files of the container image: image.sh BIN_DIR DEST lays out DEST/{common,agent,aggregator,cli}, each a tree to copy to /.
 # Run on a Debian (in the Dockerfile, or by `make image`): the image holds the C library that the programs were linked
 # with, the certificates and time zones they look for, and no shell or package manager.
 set -euo pipefail
@@ -9,12 +9,14 @@ rm -rf "$dest"
 mkdir -p "$common"/{etc/ssl/certs,usr/share,lib,tmp}
 chmod 1777 "$common/tmp"
 
-for program in agent aggregator; do
+for program in agent aggregator cli; do
+  name=kansoku-$program
+  [ "$program" != cli ] || name=kansoku
   mkdir -p "$dest/$program/bin"
   # The line tables of a release build are two thirds of it; symbols stay, for profilers.
-  strip --strip-debug -o "$dest/$program/bin/kansoku-$program" "$bin/kansoku-$program"
+  strip --strip-debug -o "$dest/$program/bin/$name" "$bin/$name"
   # Each library where the program looks for it, the loader among them.
-  ldd "$bin/kansoku-$program" | grep -o '/[^ ]*' | while read -r library; do
+  ldd "$bin/$name" | grep -o '/[^ ]*' | while read -r library; do
     install -D "$(realpath "$library")" "$common$library"
   done
 done

@@ -13,6 +13,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("store", &["model"]),
     ("query", &["model", "parsers"]),
     ("aggregator", &["model", "parsers", "store", "query"]),
+    // A client of HTTP APIs: what it needs of the others it asks over the network.
+    ("cli", &[]),
 ];
 
 /// Words that code of a crate (outside its tests) must not contain, and why.
@@ -202,6 +204,7 @@ fn every_source_file_opens_with_a_module_paragraph() {
         "store",
         "query",
         "aggregator",
+        "cli",
         "tests",
         "benches",
         "fuzz",
