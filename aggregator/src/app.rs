@@ -13,6 +13,7 @@ use crate::active_queries::ActiveQueries;
 use crate::api::gate::Gate;
 use crate::api::loki::tail::TAILS_MAX;
 use crate::clock;
+use crate::documents::Documents;
 use crate::http::budget::Budget;
 use crate::journal::Sparing;
 use crate::rules::manager::Rules;
@@ -42,6 +43,7 @@ pub struct App {
     /// Threads that PromQL queries may use besides their own.
     pub query_threads: Arc<Threads>,
     pub rules: Rules,
+    pub documents: Documents,
     /// A slot for each tail of logs.
     pub tails: Arc<Semaphore>,
     pub bodies: Budget,
@@ -65,6 +67,7 @@ impl App {
             query_threads: Arc::new(Threads::new(settings.query_threads())),
             rules: Rules::new(settings.query_max_concurrency as usize),
             tenants: Tenants::new(&settings),
+            documents: Documents::new(settings.dashboards_path.clone()),
             settings,
             telemetry: Telemetry::default(),
             troubles: Sparing::default(),

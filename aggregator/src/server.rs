@@ -179,7 +179,8 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
         body::discard(incoming).await;
         return routes::not_ready(route).retry_after(1);
     }
-    let writes = matches!(route.accepts, Accepts::Body(_) | Accepts::Group(_));
+    let writes = matches!(route.accepts, Accepts::Body(_) | Accepts::Group(_))
+        || (matches!(route.accepts, Accepts::Document(_)) && input.method == Method::PUT);
     let tenant = if route.needs_store {
         app.tenants.of_request(input.headers, writes)
     } else {
@@ -195,9 +196,10 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     let max_bytes = match route.accepts {
         Accepts::Nothing => 0,
         Accepts::Form | Accepts::Change(_) => FORM_MAX_BYTES,
-        Accepts::Body(max_bytes) | Accepts::Question(max_bytes) | Accepts::Group(max_bytes) => {
-            max_bytes(app)
-        }
+        Accepts::Body(max_bytes)
+        | Accepts::Question(max_bytes)
+        | Accepts::Group(max_bytes)
+        | Accepts::Document(max_bytes) => max_bytes(app),
     };
     let mut share = None;
     let mut content = Bytes::new();

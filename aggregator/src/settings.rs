@@ -89,6 +89,11 @@ pub struct Settings {
         value_parser = parse_duration)]
     pub delete_cancel_period: Duration,
 
+    /// A folder of dashboards as JSON that are shown besides those that people save: files of Grafana's
+    /// provisioning, mounted ConfigMaps, or what a sidecar writes. Changed files are seen.
+    #[arg(long = "dashboards.path", value_name = "FOLDER")]
+    pub dashboards_path: Option<PathBuf>,
+
     /// Keep the data of several tenants apart: every request names its own in X-Scope-OrgID.
     ///
     /// Off, the header means nothing. What was stored before belongs to the default tenant.

@@ -48,8 +48,22 @@ pub fn get(port: u16, path: &str) -> io::Result<Reply> {
 /// # Errors
 /// When no whole answer comes.
 pub fn post(port: u16, path: &str, headers: &[(&str, &str)], body: &[u8]) -> io::Result<Reply> {
+    send("POST", port, path, headers, body)
+}
+
+/// The same with another method.
+///
+/// # Errors
+/// When no whole answer comes.
+pub fn send(
+    method: &str,
+    port: u16,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &[u8],
+) -> io::Result<Reply> {
     let mut request = format!(
-        "POST {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
+        "{method} {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\nContent-Length: {}\r\n",
         body.len()
     );
     for (name, value) in headers {

@@ -93,6 +93,17 @@ fn a_restored_backup_gives_the_same_answers() {
     aggregator.end();
     aggregator.start();
     push(aggregator.port, time_ns, 500..600);
+    let board = "/api/v1/dashboards/my_board";
+    for title in ["one", "two"] {
+        let text = format!("{{\"title\":\"{title}\"}}");
+        let any = if title == "one" {
+            ("If-None-Match", "*")
+        } else {
+            ("If-Match", "*")
+        };
+        let reply = http::send("PUT", aggregator.port, board, &[any], text.as_bytes());
+        assert_eq!(reply.expect("the aggregator answers").status, 200);
+    }
     let from_store = ["--storage.path", &store];
     let to_copies = ["--to", &copies];
     let first = good(&[&["backup"][..], &from_store, &to_copies].concat());
@@ -138,6 +149,12 @@ fn a_restored_backup_gives_the_same_answers() {
     let mut copy = Aggregator::new(&folder.path().join("restored"), &[]);
     copy.start();
     let found = answers(&copy, time_ns);
+    let kept = copy.get(board, &[]).json();
+    assert_eq!(kept["data"]["document"]["title"], "two");
+    assert_eq!(
+        copy.get(board, &[("version", "1")]).json()["data"]["title"],
+        "one"
+    );
     copy.end();
     assert_eq!(found[0].matches("line ").count(), 700);
     assert_eq!(found[0], expected[0]);

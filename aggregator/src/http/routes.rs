@@ -11,6 +11,7 @@ use hyper::{Method, StatusCode};
 use super::{Call, Reply, form};
 use crate::api::{loki, prometheus, status};
 use crate::app::App;
+use crate::documents::{self, Kind};
 use crate::ingest::{self, loki::JsonForm, otlp::Signal};
 use crate::ui;
 
@@ -37,13 +38,18 @@ pub enum Accepts {
     Question(fn(&App) -> usize),
     /// POST, PUT or DELETE with a body of at most so many bytes, which is stored.
     Group(fn(&App) -> usize),
+    /// GET, PUT with a body of at most so many bytes, which is kept, or DELETE.
+    Document(fn(&App) -> usize),
 }
 
 impl Accepts {
     /// The handler reads the body itself.
     #[must_use]
     pub fn is_body(self) -> bool {
-        matches!(self, Self::Body(_) | Self::Question(_) | Self::Group(_))
+        matches!(
+            self,
+            Self::Body(_) | Self::Question(_) | Self::Group(_) | Self::Document(_)
+        )
     }
 }
 
@@ -146,6 +152,9 @@ const fn plain_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -
 
 /// What paths of Prometheus take that change something.
 const CHANGE: Accepts = Accepts::Change("POST, PUT, OPTIONS");
+
+/// What paths of kept documents take.
+const DOCUMENT: Accepts = Accepts::Document(documents::api::max_bytes);
 
 /// All of them; the first match wins.
 pub const ROUTES: &[Route] = &[
@@ -381,6 +390,27 @@ pub const ROUTES: &[Route] = &[
         handle: |a, c| now(loki::meta::tenant_limits(&a, &c)),
     },
     plain_route("/config", |a, c| now(loki::meta::config(&a, &c))),
+    // what people keep
+    prometheus_route("/api/v1/dashboards", Accepts::Nothing, |a, c| {
+        Box::pin(documents::api::list(a, c, Kind::Dashboard))
+    }),
+    prometheus_route(
+        "/api/v1/dashboards/{}/versions",
+        Accepts::Nothing,
+        |a, c| Box::pin(documents::api::versions(a, c, Kind::Dashboard)),
+    ),
+    prometheus_route("/api/v1/dashboards/{}", DOCUMENT, |a, c| {
+        Box::pin(documents::api::one(a, c, Kind::Dashboard))
+    }),
+    prometheus_route("/api/v1/slos", Accepts::Nothing, |a, c| {
+        Box::pin(documents::api::list(a, c, Kind::Slo))
+    }),
+    prometheus_route("/api/v1/slos/{}/versions", Accepts::Nothing, |a, c| {
+        Box::pin(documents::api::versions(a, c, Kind::Slo))
+    }),
+    prometheus_route("/api/v1/slos/{}", DOCUMENT, |a, c| {
+        Box::pin(documents::api::one(a, c, Kind::Slo))
+    }),
     // the aggregator itself
     Route {
         path: "/-/reload",
@@ -420,6 +450,7 @@ pub fn find(method: &Method, path: &str) -> Found {
             Accepts::Form => "GET, HEAD, POST, OPTIONS",
             Accepts::Body(_) | Accepts::Question(_) => "POST, OPTIONS",
             Accepts::Group(_) => "POST, PUT, DELETE, OPTIONS",
+            Accepts::Document(_) => "GET, HEAD, PUT, DELETE, OPTIONS",
             Accepts::Change(methods) => methods,
         };
         if method == Method::OPTIONS {
@@ -506,6 +537,9 @@ mod tests {
             ("PUT", "/metrics/job/a%2Fb/x/y", "route job/a%2Fb/x/y"),
             ("GET", "/metrics/job/a", "POST, PUT, DELETE, OPTIONS"),
             ("GET", "/metrics", "route "),
+            ("PUT", "/api/v1/dashboards/a", "route a"),
+            ("GET", "/api/v1/dashboards/a/versions", "route a"),
+            ("PUT", "/api/v1/dashboards", "GET, HEAD, OPTIONS"),
             ("GET", "/", "page"),
             ("DELETE", "/", "GET, HEAD"),
             ("GET", "/../etc/passwd", "nothing"),

@@ -5,7 +5,6 @@
 //! replaced as a whole; one that cannot be read costs the state of its group and no more.
 
 use std::collections::BTreeMap;
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -101,21 +100,6 @@ fn alert_of(value: &Value) -> Option<Alert> {
         keep_firing_since_ms: time("keep_firing_since_ms"),
         unconfirmed_until_ms: None,
     })
-}
-
-/// Writes a file so that it is there whole or not at all.
-///
-/// # Errors
-/// When that failed.
-pub fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let temporary = path.with_extension("tmp");
-    let mut file = std::fs::File::create(&temporary)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
-    std::fs::File::open(folder)?.sync_all()
 }
 
 /// How alerts come back after a restart.
@@ -249,13 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn files_are_written_whole_and_damage_is_told() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = path_of(folder.path(), "a;b");
-        write(&path, "one").unwrap();
-        write(&path, "two").unwrap();
-        assert_eq!(std::fs::read_to_string(&path).unwrap(), "two");
-        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    fn damage_is_told() {
         let how = Restore {
             now_ms: 0,
             outage_tolerance: Duration::ZERO,

@@ -22,7 +22,7 @@ use super::live::Live;
 use super::notifier::{Notifier, Receiver};
 use crate::app::App;
 use crate::config_file::ConfigFile;
-use crate::{clock, journal};
+use crate::{clock, journal, whole_file};
 
 /// A group and the task that evaluates it.
 #[derive(Debug)]
@@ -317,7 +317,7 @@ fn save(live: &Live, group: &Running, saved: &mut String) {
     let path = kept::path_of(&folder, &group.key());
     let done = match kept::text_of(group, clock::now_ms()) {
         Some((_, body)) if body == *saved => return,
-        Some((text, body)) => kept::write(&path, &text).map(|()| *saved = body),
+        Some((text, body)) => whole_file::write(&path, text.as_bytes()).map(|()| *saved = body),
         None => {
             saved.clear();
             match std::fs::remove_file(&path) {

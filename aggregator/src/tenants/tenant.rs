@@ -3,7 +3,7 @@
 //! The one rule: whoever holds the store keeps it open. It is opened and closed under a lock, so nobody
 //! finds it half open; both may take a while and belong on threads that may block.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -90,6 +90,12 @@ impl Tenant {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// Where its store lies, and what is kept beside it.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// What a message says of it; nothing while there is only one.

@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::destination::Destination;
 use super::listing::{Listed, encode};
 use super::{Keep, prune};
-use crate::clock;
+use crate::{clock, documents};
 
 /// Folder and ending of lists at the destination.
 pub const LISTS: &str = "backups";
@@ -45,9 +45,18 @@ pub fn name_at(time_ms: i64) -> String {
 
 async fn copy(path: &Path, destination: &Destination, name: &str) -> Result<(), String> {
     let linked = link_files(path).map_err(|e| format!("failed to back up: {e}"))?;
+    let whole = path.to_owned();
     let (mut files, mut total, mut sent) = (Vec::new(), 0, 0);
-    for (name, bytes) in &linked.files {
-        let file = linked.folder.join(name);
+    let of_store = linked.files.iter().map(|file| (&linked.folder, file));
+    // Their files never change, so they need no links.
+    let documents = documents::files(path)?;
+    let all = of_store.chain(documents.iter().map(|file| (&whole, file)));
+    for (folder, (name, bytes)) in all {
+        let file = folder.join(name);
+        if folder == &whole && !file.exists() {
+            // An old version that was forgotten meanwhile.
+            continue;
+        }
         let listed = Listed {
             hash: hash_of(&file, *bytes)?,
             bytes: *bytes,

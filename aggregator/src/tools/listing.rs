@@ -84,8 +84,8 @@ fn listed(line: &str) -> Result<Listed, String> {
 /// Whether a store has files of that name: nothing is written outside of its folder.
 fn is_name(name: &str) -> bool {
     let (folder, file) = name.split_once('/').unwrap_or(("", name));
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
-    matches!(folder, "" | "parts" | "wal")
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    matches!(folder, "" | "parts" | "wal" | "dashboards" | "slos")
         && file.starts_with(char::is_alphanumeric)
         && file.chars().all(is_plain)
 }
@@ -101,10 +101,14 @@ mod tests {
             bytes: 7,
             name: name.into(),
         };
-        let files = [file("parts/000000000003.logs"), file("MANIFEST")];
+        let files = [
+            file("parts/000000000003.logs"),
+            file("dashboards/a_b.00000001.json"),
+            file("MANIFEST"),
+        ];
         let text = encode(&files);
         assert_eq!(decode(&text).unwrap(), files);
-        assert_eq!(files[1].key(), "data/0123456789abcdef0123456789abcdef-7");
+        assert_eq!(files[2].key(), "data/0123456789abcdef0123456789abcdef-7");
         for at in 0..text.len() {
             let mut bad = text.clone().into_bytes();
             bad[at] ^= 1;

@@ -13,6 +13,7 @@ use super::backup::{LIST_ENDING, LISTS};
 use super::destination::Destination;
 use super::listing::{self, Listed};
 use super::{Found, StorePath};
+use crate::documents::Kind;
 use crate::tenants;
 
 /// Prints the names of the backups, oldest first.
@@ -126,9 +127,19 @@ async fn restore(source: &Destination, name: &str, to: &Path) -> Result<bool, St
         made.map_err(|e| format!("failed to make {}: {e}", to.display()))?;
     }
     for file in &files {
+        if let Some((folder, _)) = file
+            .name
+            .split_once('/')
+            .filter(|(f, _)| is_of_documents(f))
+        {
+            let made = fs::create_dir_all(to.join(folder));
+            made.map_err(|e| format!("failed to make {}: {e}", to.display()))?;
+        }
         fetch(source, file, to).await?;
     }
-    for folder in ["parts", "wal", ""] {
+    let documents = Kind::ALL.map(Kind::folder);
+    let documents = documents.iter().filter(|folder| to.join(folder).is_dir());
+    for folder in ["parts", "wal", ""].iter().chain(documents) {
         let synced = File::open(to.join(folder)).and_then(|f| f.sync_all());
         synced.map_err(|e| format!("failed to sync {}: {e}", to.display()))?;
     }
@@ -138,6 +149,10 @@ async fn restore(source: &Destination, name: &str, to: &Path) -> Result<bool, St
         files.len()
     );
     super::check::run(to)
+}
+
+fn is_of_documents(folder: &str) -> bool {
+    Kind::ALL.iter().any(|kind| kind.folder() == folder)
 }
 
 async fn fetch(source: &Destination, file: &Listed, to: &Path) -> Result<(), String> {

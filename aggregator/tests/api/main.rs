@@ -1,6 +1,7 @@
 //! The HTTP APIs end to end: a whole aggregator on a port of its own over a folder of its own.
 
 mod admin;
+mod documents;
 mod federate;
 mod garbage;
 mod harness;

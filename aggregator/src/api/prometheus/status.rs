@@ -87,6 +87,10 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "storage.retention.size" => s.retention_bytes.to_string(),
         "storage.exemplars.exemplars-limit" => s.exemplars_max.to_string(),
         "storage.memory-limit" => s.memory_limit_bytes.to_string(),
+        "dashboards.path" => {
+            let path = s.dashboards_path.as_ref();
+            path.map_or_else(String::new, |p| p.display().to_string())
+        }
         "tenants.enabled" => s.tenants.to_string(),
         "tenants.default" => s.default_tenant.clone(),
         "tenants.max" => s.max_tenants.to_string(),
