@@ -99,6 +99,13 @@ const BOARD = JSON.stringify({
   ],
 });
 
+/** Removes the dashboard that is shown. */
+async function remove(page) {
+  await page.getByRole("button", { name: "Remove" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+  await page.getByRole("heading", { name: "Import from Grafana" }).waitFor();
+}
+
 test("the built-in dashboards are drawn, and their variables choose", async () => {
   const page = await open("#/dashboards");
   await page.getByRole("link", { name: "Node" }).click();
@@ -148,8 +155,8 @@ test("a dashboard of Grafana is imported, drawn with all kinds of panels, kept, 
   await page.setViewportSize({ width: 390, height: 800 });
   await assertNoOverflow(page);
   await close({ screenshot: (options) => page.screenshot(options), close: () => {} }, "board-phone");
-  await page.getByRole("button", { name: "Remove" }).click();
-  await page.getByText("None yet.").waitFor();
+  await remove(page);
+  await page.getByText("None yet:").waitFor();
   await page.close();
 });
 
@@ -166,8 +173,7 @@ test("a long text is imported as it is pasted", async () => {
     element.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
   }, long);
   await page.getByRole("heading", { name: "Long" }).waitFor();
-  await page.getByRole("button", { name: "Remove" }).click();
-  await page.getByText("None yet.").waitFor();
+  await remove(page);
   await page.close();
 });
 
@@ -181,7 +187,7 @@ test("what is no dashboard is refused with words", async () => {
     await page.getByRole("button", { name: "Import from Grafana" }).click();
     await page.getByText(words).waitFor();
   }
-  await page.goto(page.url().replace(/#.*/, at("dashboards", { board: "own:gone" })));
-  await page.getByText("There is no dashboard “own:gone” in this browser.").waitFor();
+  await page.goto(page.url().replace(/#.*/, at("dashboards", { board: "saved:gone" })));
+  await page.getByText("There is no dashboard “gone”.").waitFor();
   await close(page, "board-refused");
 });

@@ -9,11 +9,13 @@ cd "$here"
 npm ci --no-audit --no-fund >/dev/null
 
 state=$(mktemp -d)
+mkdir "$state/boards"
 aggregator='' empty='' agent=''
 trap 'kill $agent $aggregator $empty 2>/dev/null || true; wait; rm -rf "$state"' EXIT
 free_port() { node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'; }
 port=$(free_port)
-"$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$port" --storage.path="$state/store" 2>"$state/aggregator.log" &
+"$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$port" --storage.path="$state/store" \
+  --dashboards.path="$state/boards" 2>"$state/aggregator.log" &
 aggregator=$!
 empty_port=$(free_port)
 "$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$empty_port" --storage.path="$state/empty" 2>"$state/empty.log" &
@@ -34,4 +36,4 @@ for _ in $(seq 300); do
   sleep 0.1
 done
 KANSOKU_URL=$base node seed.mjs
-KANSOKU_URL=$base KANSOKU_EMPTY_URL=http://127.0.0.1:$empty_port npm test || { cat "$state"/*.log >&2; exit 1; }
+KANSOKU_URL=$base KANSOKU_EMPTY_URL=http://127.0.0.1:$empty_port KANSOKU_BOARDS=$state/boards npm test || { cat "$state"/*.log >&2; exit 1; }

@@ -21,13 +21,23 @@ export class ApiError extends Error {
 
 /** What the queries of one run took, for the footer. */
 export class Meter {
+  /** Sent, and of these answered. */
+  asked = 0;
   queries = 0;
   series = 0;
   bytes = 0;
+  /** What the store read for them: samples of metrics, bytes of lines. */
+  samples = 0;
+  scannedBytes = 0;
   readonly #begin_ms = performance.now();
   #end_ms = this.#begin_ms;
 
-  add(series: number, bytes: number): void {
+  add(series: number, bytes: number, stats: unknown = undefined): void {
+    if (isObject(stats)) {
+      const { samples, summary } = stats;
+      if (isObject(samples)) this.samples += Number(samples["totalQueryableSamples"] ?? 0);
+      if (isObject(summary)) this.scannedBytes += Number(summary["totalBytesProcessed"] ?? 0);
+    }
     this.queries += 1;
     this.series += series;
     this.bytes += bytes;
@@ -65,6 +75,9 @@ export type LogResult =
   | { resultType: "matrix"; result: Series[] }
   | { resultType: "vector"; result: Sample[] };
 
+/** Most series of one answer where people write the query. */
+export const SERIES_MAX = 2000;
+
 interface Answer {
   data: unknown;
   notes: string[];
@@ -89,11 +102,13 @@ function parse(text: string): unknown {
   }
 }
 
-async function ask(
+/** Asks for a path of the aggregator, or changes what is there. */
+export async function ask(
   path: string,
   parameters: Parameters,
   signal: AbortSignal,
   headers: Record<string, string> = {},
+  change: { method?: "PUT" | "DELETE" | "POST"; body?: string } = {},
 ): Promise<Answer> {
   const query = new URLSearchParams(parameters.map(([key, value]) => [key, String(value)]));
   const url = new URL(`${path}?${query}`, document.baseURI);
@@ -101,7 +116,7 @@ async function ask(
   let response: Response;
   let body: ArrayBuffer;
   try {
-    response = await fetch(url, { signal, headers: { accept: "application/json", ...headers } });
+    response = await fetch(url, { ...change, signal, headers: { accept: "application/json", ...headers } });
     body = await response.arrayBuffer();
   } catch (error) {
     if (signal.aborted) throw error;
@@ -109,6 +124,7 @@ async function ask(
     throw new ApiError(`the aggregator at ${location.host} does not answer`, "network");
   }
   answered();
+  if (response.status === 204) return { data: null, notes: [], bytes: 0 };
   const text = new TextDecoder().decode(body);
   const json = parse(text);
   if (response.ok && isObject(json) && json["status"] === "success") {
@@ -122,6 +138,17 @@ async function ask(
   const kind = response.status === 400 ? "bad_data" : `status ${response.status}`;
   const words = text.trim().slice(0, 2000);
   throw new ApiError(words || `${path} answered ${response.status}`, kind);
+}
+
+/** A question that counts for a run. */
+function askFor(
+  run: Run,
+  path: string,
+  parameters: Parameters,
+  headers: Record<string, string> = {},
+): Promise<Answer> {
+  run.meter.asked += 1;
+  return ask(path, parameters, run.signal, headers);
 }
 
 interface Result<T> {
@@ -140,23 +167,27 @@ function checked<T extends { resultType: string; result: readonly unknown[] }>(
     throw new ApiError(`${path} answered with data of an unknown shape`, "internal");
   }
   const result = data as unknown as T;
-  run.meter.add(result.result.length, bytes);
+  run.meter.add(result.result.length, bytes, data["stats"]);
   return { data: result, notes };
 }
 
 const METRIC_TYPES = ["vector", "matrix", "scalar", "string"];
 
-/** PromQL at one moment. */
-export async function queryInstant(query: string, time_s: number, run: Run): Promise<Result<MetricResult>> {
+/** PromQL at one moment; `limit` series at most, 0 for all. */
+export async function queryInstant(
+  query: string,
+  time_s: number,
+  run: Run,
+  limit = 0,
+): Promise<Result<MetricResult>> {
   const path = "api/v1/query";
-  const answer = await ask(
-    path,
-    [
-      ["query", query],
-      ["time", time_s],
-    ],
-    run.signal,
-  );
+  const parameters: Parameters = [
+    ["query", query],
+    ["time", time_s],
+    ["limit", limit],
+    ["stats", "true"],
+  ];
+  const answer = await askFor(run, path, parameters);
   return checked(answer, path, METRIC_TYPES, run);
 }
 
@@ -166,8 +197,13 @@ export async function queryVector(query: string, time_s: number, run: Run): Prom
   return data.resultType === "vector" ? data.result : [];
 }
 
-/** PromQL over a window. */
-export async function queryRange(query: string, grid: Grid, run: Run): Promise<Result<Series[]>> {
+/** PromQL over a window; `limit` series at most, 0 for all. */
+export async function queryRange(
+  query: string,
+  grid: Grid,
+  run: Run,
+  limit = 0,
+): Promise<Result<Series[]>> {
   const path = "api/v1/query_range";
   const { start_s, end_s, step_s } = grid;
   const parameters: Parameters = [
@@ -175,8 +211,10 @@ export async function queryRange(query: string, grid: Grid, run: Run): Promise<R
     ["start", start_s],
     ["end", end_s],
     ["step", step_s],
+    ["limit", limit],
+    ["stats", "true"],
   ];
-  const answer = await ask(path, parameters, run.signal);
+  const answer = await askFor(run, path, parameters);
   const { data, notes } = checked<{ resultType: string; result: Series[] }>(answer, path, ["matrix"], run);
   return { data: data.result, notes };
 }
@@ -197,8 +235,20 @@ export async function queryLogs(
     ["limit", limit],
     ["direction", "backward"],
   ];
-  const answer = await ask(path, parameters, run.signal);
+  const answer = await askFor(run, path, parameters);
   return checked(answer, path, ["streams", "matrix", "vector"], run);
+}
+
+/** LogQL that counts, at one moment. */
+export async function queryLogsInstant(query: string, time_s: number, run: Run): Promise<Sample[]> {
+  const path = "loki/api/v1/query";
+  const parameters: Parameters = [
+    ["query", query],
+    ["time", `${Math.floor(time_s)}000000000`],
+  ];
+  const answer = await askFor(run, path, parameters);
+  const { data } = checked<LogResult>(answer, path, ["vector", "streams", "matrix"], run);
+  return data.resultType === "vector" ? data.result : [];
 }
 
 /** Which lines to fetch: Unix nanoseconds as decimal text, the end left out. */
@@ -220,7 +270,7 @@ export async function queryLines(query: string, span: LineSpan, run: Run): Promi
     ["direction", span.direction],
   ];
   const flags = { "x-loki-response-encoding-flags": "categorize-labels" };
-  const answer = await ask(path, parameters, run.signal, flags);
+  const answer = await askFor(run, path, parameters, flags);
   return checked(answer, path, ["streams", "matrix", "vector"], run);
 }
 
@@ -248,7 +298,7 @@ export async function queryPatterns(selector: string, grid: Grid, run: Run): Pro
     ["end", `${Math.max(grid.end_s, grid.at_s)}000000000`],
     ["step", grid.step_s],
   ];
-  const { data, bytes } = await ask("loki/api/v1/patterns", parameters, run.signal);
+  const { data, bytes } = await askFor(run, "loki/api/v1/patterns", parameters);
   const found = Array.isArray(data) ? (data as Pattern[]) : [];
   run.meter.add(found.length, bytes);
   return found;
@@ -269,14 +319,14 @@ export async function queryVolume(
     ["start", `${start_s}000000000`],
     ["end", `${end_s}000000000`],
   ];
-  const answer = await ask(path, parameters, run.signal);
+  const answer = await askFor(run, path, parameters);
   const { data } = checked<{ resultType: string; result: Sample[] }>(answer, path, ["vector"], run);
   return data.result;
 }
 
 /** Any other answer of Prometheus' API, unchecked. */
 export async function askPrometheus(path: string, run: Run, parameters: Parameters = []): Promise<unknown> {
-  const { data, bytes } = await ask(path, parameters, run.signal);
+  const { data, bytes } = await askFor(run, path, parameters);
   run.meter.add(0, bytes);
   return data;
 }
@@ -290,7 +340,7 @@ export async function findSeries(
 ): Promise<Labels[]> {
   const matches = selectors.map((text) => ["match[]", text] as const);
   const parameters: Parameters = [...matches, ["start", start_s], ["end", end_s]];
-  const { data, bytes } = await ask("api/v1/series", parameters, run.signal);
+  const { data, bytes } = await askFor(run, "api/v1/series", parameters);
   const found = Array.isArray(data) ? (data as Labels[]) : [];
   run.meter.add(found.length, bytes);
   return found;
@@ -304,14 +354,18 @@ export async function labelNames(half: Half, signal: AbortSignal, match = ""): P
   return texts((await ask(`${half}/v1/labels`, parameters, signal)).data);
 }
 
-/** Values of a label. */
+/** Values of a label, `limit` at most, 0 for all. */
 export async function labelValues(
   half: Half,
   label: string,
   signal: AbortSignal,
   match = "",
+  limit = 0,
 ): Promise<string[]> {
-  const parameters: Parameters = match === "" ? [] : [["match[]", match]];
+  const parameters: Parameters = [
+    ...(match === "" ? [] : [["match[]", match] as const]),
+    ...(limit === 0 ? [] : [["limit", limit] as const]),
+  ];
   const path = `${half}/v1/label/${encodeURIComponent(label)}/values`;
   return texts((await ask(path, parameters, signal)).data);
 }

@@ -13,6 +13,7 @@ import { LANGUAGES, languageCode, setLanguage, t, type Key, type LanguageCode } 
 import { focusSearch, listenForKeys } from "./keys";
 import { lastMeter, onMeter } from "./meter";
 import { PAGES } from "./pages";
+import { Progress, scanned } from "./progress";
 import { formatHash, go, pageState, parseHash, type PageName, type State } from "./state";
 import { chosenTheme, onTheme, setTheme, THEMES, type Theme } from "./theme";
 import { WindowControls } from "./window_controls";
@@ -88,6 +89,7 @@ export function App() {
         <WindowControls state={state} />
       </header>
       <Lost />
+      <Progress />
       <main id="main" tabIndex={-1} ref={main}>
         <Page key={`${state.page} ${language}`} state={state} />
       </main>
@@ -149,7 +151,10 @@ function Foot({
               `${Math.round(meter.duration_ms)} ms`,
               t("frame.series", { n: meter.series }),
               formatBytes(meter.bytes),
-            ].join(" · ")}
+              scanned(meter.samples, meter.scannedBytes),
+            ]
+              .filter(Boolean)
+              .join(" · ")}
       </span>
       <span class="choices">
         <select

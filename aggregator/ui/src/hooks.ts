@@ -1,9 +1,11 @@
 /** What the pages' components share: asking again and again, and following what changes elsewhere. */
 import { useEffect, useRef, useState } from "preact/hooks";
-import { Meter, type Run } from "./api";
+import { ApiError, Meter, type Run } from "./api";
 import { onConnection, lostSince } from "./connection";
 import { Live } from "./live";
+import { t } from "./i18n";
 import { setMeter } from "./meter";
+import { begin, end, isCancelled, onAgain, type Running } from "./running";
 
 export interface Asked<T> {
   /** The newest answer; of the question before, while a new one is under way. */
@@ -26,15 +28,37 @@ export function useAsked<T>(
   newest.current = task;
   useEffect(() => {
     setAsked((before) => ({ ...before, busy: true }));
+    let answered = false;
     const live = new Live(async (signal) => {
-      const run = { meter: new Meter(), signal };
+      // Nothing is asked by itself after the reader stopped it.
+      if (answered && isCancelled()) return;
+      const abort = new AbortController();
+      const run = { meter: new Meter(), signal: abort.signal };
+      let stopped = false;
+      const under: Running = {
+        meter: run.meter,
+        begun_ms: performance.now(),
+        refresh: answered,
+        cancel: () => {
+          stopped = true;
+          abort.abort();
+        },
+      };
+      const pass = (): void => abort.abort();
+      signal.addEventListener("abort", pass);
+      begin(under);
       try {
         const data = await newest.current(run);
         if (!signal.aborted) setAsked({ data, error: null, busy: false });
       } catch (error) {
         if (signal.aborted) return;
-        const known = error instanceof Error ? error : new Error(String(error));
+        const why = stopped ? new ApiError(t("progress.cancelled"), "canceled") : error;
+        const known = why instanceof Error ? why : new Error(String(why));
         setAsked((before) => ({ data: before.data, error: known, busy: false }));
+      } finally {
+        answered = true;
+        signal.removeEventListener("abort", pass);
+        end(under);
       }
       if (!quiet && run.meter.queries > 0) setMeter(run.meter);
     }, interval_s);
@@ -42,8 +66,10 @@ export function useAsked<T>(
     const stop = onConnection(() => {
       if (lostSince() === null) live.start(repeat);
     });
+    const stopAgain = onAgain(() => live.start(repeat));
     return () => {
       stop();
+      stopAgain();
       live.stop();
     };
   }, [key, repeat, interval_s]);

@@ -9,6 +9,7 @@ export const PAGE_KEYS: Readonly<Partial<Record<PageName, string>>> = {
   metrics: "m",
   dashboards: "d",
   alerts: "a",
+  slos: "s",
   kansoku: "k",
 };
 

@@ -10,6 +10,7 @@ import { LogsPage } from "./logs/page";
 import { MetricsPage } from "./metrics/page";
 import { Overview } from "./overview";
 import { PodPage } from "./pod/page";
+import { SlosPage } from "./slo/page";
 import type { PageName, State } from "./state";
 
 export interface PageEntry {
@@ -30,5 +31,6 @@ export const PAGES: readonly [PageEntry, ...PageEntry[]] = [
   { name: "metrics", title: "page.metrics", component: MetricsPage, listed: true },
   { name: "dashboards", title: "page.dashboards", component: DashboardsPage, listed: true },
   { name: "alerts", title: "page.alerts", component: AlertsPage, listed: true },
+  { name: "slos", title: "page.slos", component: SlosPage, listed: true },
   { name: "kansoku", title: "page.kansoku", component: KansokuPage, listed: true },
 ];

@@ -12,8 +12,9 @@ const PARAMETERS = {
   pod: ["ns", "pod", "container", "filter", "from", "to"],
   logs: ["q", "limit", "view", "wrap", "tail", "at"],
   metrics: ["q", "q2", "q3", "q4", "q5", "view", "compare", "find"],
-  dashboards: ["board", "vars"],
+  dashboards: ["board", "vars", "edit", "panel", "version"],
   alerts: ["filter", "state"],
+  slos: ["slo", "edit"],
   kansoku: [],
 } as const;
 
@@ -39,6 +40,7 @@ const DEFAULTS: Readonly<Record<PageName, { range_s: number; live: boolean }>> =
   metrics: { range_s: 3600, live: false },
   dashboards: { range_s: 3600, live: true },
   alerts: { range_s: 3600, live: true },
+  slos: { range_s: 86_400, live: true },
   kansoku: { range_s: 3600, live: true },
 };
 

@@ -2,13 +2,19 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { fileSystemBars, rankingBars } from "../src/bars";
-import { orderLines } from "../src/lines";
+import type { Labels } from "../src/format";
+import { orderLines, podLines } from "../src/lines";
 import { toColumns } from "../src/matrix";
 import { CHARTS, nodeOf, RANKINGS } from "../src/panels";
 import { pageState, parseHash } from "../src/state";
 
 const sample = (metric: Record<string, string>, value: string) => ({ metric, value: [0, value] as const });
 const [cpu] = RANKINGS;
+const columns = (...metrics: Record<string, string>[]) =>
+  toColumns(
+    { start_s: 0, end_s: 0, step_s: 1, at_s: 0 },
+    metrics.map((metric) => ({ metric, values: [[0, "1"]] })),
+  );
 
 test("containers are ranked, named by what is known, and link to their chart", () => {
   assert.ok(cpu !== undefined);
@@ -57,11 +63,6 @@ test("a device that is mounted twice is one file system, and a full one is marke
 });
 
 test("modes of the CPU are stacked in a fixed order, devices share a colour above and below", () => {
-  const columns = (...metrics: Record<string, string>[]) =>
-    toColumns(
-      { start_s: 0, end_s: 0, step_s: 1, at_s: 0 },
-      metrics.map((metric) => ({ metric, values: [[0, "1"]] })),
-    );
   const [cpuPanel, , disk] = CHARTS;
   assert.ok(cpuPanel !== undefined && disk !== undefined);
   const modes = orderLines(cpuPanel, [columns({ mode: "zzz" }, { mode: "system" }, { mode: "user" })]);
@@ -83,4 +84,18 @@ test("modes of the CPU are stacked in a fixed order, devices share a colour abov
 test("a node is known by its label, else by the scraped address", () => {
   assert.deepEqual(nodeOf({ node: 'a"b', instance: "x:1" }), { name: 'a"b', matcher: 'node="a\\"b"' });
   assert.deepEqual(nodeOf({ instance: "x:1" }), { name: "x:1", matcher: 'instance="x:1"' });
+});
+
+test("a container has one colour in all of a pod's lines", () => {
+  const container = (labels: Labels): string => labels["container"] ?? "";
+  const queries = [{ name: container }, { name: container, dashed: true }];
+  const lines = podLines(queries, [columns({ container: "b" }, { container: "a" }), columns({ container: "b" })]);
+  assert.deepEqual(
+    lines.map(({ name, color, dashed }) => [name, color, dashed ?? false]),
+    [
+      ["b", 1, false],
+      ["a", 0, false],
+      ["b", 1, true],
+    ],
+  );
 });

@@ -1,9 +1,6 @@
-/** Imported dashboards, kept in the browser as the JSON that they were. */
+/** Dashboards that an earlier version kept in the browser: they can be moved into the aggregator. */
 
 const KEY = "kansoku.dashboards";
-/** A browser keeps some 5 MB of text for a page. */
-const BOARDS_MAX = 20;
-const BYTES_MAX = 4_000_000;
 
 /** Names and JSON; odd things in the storage are left out. */
 export function parseKept(stored: string | null): Record<string, string> {
@@ -26,19 +23,6 @@ export function keptBoards(): Record<string, string> {
   }
 }
 
-/** Keeps a dashboard; false when there is no more room for it. */
-export function keep(name: string, json: string): boolean {
-  const next = { ...keptBoards(), [name]: json };
-  const text = JSON.stringify(next);
-  if (Object.keys(next).length > BOARDS_MAX || text.length > BYTES_MAX) return false;
-  try {
-    localStorage.setItem(KEY, text);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 export function forget(name: string): void {
   const { [name]: _, ...rest } = keptBoards();
   try {
@@ -46,14 +30,4 @@ export function forget(name: string): void {
   } catch {
     // What cannot be written was not kept either.
   }
-}
-
-/** A name for the address: letters, digits and dashes. */
-export function slug(title: string): string {
-  const text = title
-    .toLowerCase()
-    .replace(/[^\p{L}\p{N}]+/gu, "-")
-    .replace(/^-|-$/g, "")
-    .slice(0, 60);
-  return text || "dashboard";
 }

@@ -59,10 +59,13 @@ function place(
   /** Copies that took rows of their own push down what stands below the original. */
   const pushes: { below: number; by: number }[] = [];
   let tall = 0;
+  const used = new Set<number>();
   for (const [at, panel] of members.entries()) {
     const pushed = pushes.filter(({ below }) => panel.grid.y >= below).reduce((sum, { by }) => sum + by, 0);
     const y = top + panel.grid.y - first + pushed;
-    const key = `${prefix}${panel.id}.${at}`;
+    // While it is edited a panel moves among the others and stays the same.
+    const key = used.has(panel.id) ? `${prefix}${panel.id}.${at}` : `${prefix}${panel.id}`;
+    used.add(panel.id);
     const copies = panel.repeat === "" ? [] : each(panel.repeat);
     if (copies.length === 0) {
       placed.push({ key, panel: { ...panel, grid: { ...panel.grid, y } }, values });

@@ -6,6 +6,7 @@ import {
   queryLogs,
   queryRange,
   queryVector,
+  SERIES_MAX,
   type LogResult,
   type MetricResult,
   type Run,
@@ -26,8 +27,10 @@ import {
   type Values,
 } from "./variables";
 
-/** Options of one variable that are offered. */
-const OPTIONS_MAX = 1000;
+/** Options of one variable that are offered; others can be typed. */
+export const OPTIONS_MAX = 1000;
+/** Values that its regular expression chooses from. */
+const VALUES_MAX = 10_000;
 
 export interface Resolved {
   values: Values;
@@ -50,7 +53,8 @@ export async function resolve(board: Dashboard, chosen: Values, grid: Grid, run:
     });
     options[variable.name] = found.slice(0, OPTIONS_MAX);
     const wanted = chosen[variable.name]?.filter(
-      (value) => variable.kind === "textbox" || value === ALL || found.includes(value),
+      (value) =>
+        variable.kind === "textbox" || value === ALL || found.length > OPTIONS_MAX || found.includes(value),
     );
     const picked = wanted !== undefined && wanted.length > 0 ? wanted : initial(variable, found);
     values[variable.name] = picked.includes(ALL) && variable.allValue !== "" ? [variable.allValue] : picked;
@@ -65,7 +69,7 @@ async function optionsOf(variable: Variable, values: Values, grid: Grid, run: Ru
   const answer = async (): Promise<string[]> => {
     switch (question.kind) {
       case "values":
-        return labelValues("api", question.label, run.signal, question.match);
+        return labelValues("api", question.label, run.signal, question.match, VALUES_MAX);
       case "labels":
         return labelNames("api", run.signal, question.match);
       case "names": {
@@ -119,10 +123,10 @@ export async function loadPanel(panel: Panel, values: Values, grid: Grid, run: R
         return { target, columns: momentOf(grid, found), entries: [] };
       }
       if (target.instant || panel.kind === "table") {
-        const { data: found } = await queryInstant(query, grid.at_s, run);
+        const { data: found } = await queryInstant(query, grid.at_s, run, SERIES_MAX);
         return { target, columns: momentOf(grid, found), entries: [] };
       }
-      return { target, columns: toColumns(grid, (await queryRange(query, grid, run)).data), entries: [] };
+      return { target, columns: toColumns(grid, (await queryRange(query, grid, run, SERIES_MAX)).data), entries: [] };
     }),
   );
   for (const { target, columns, entries } of answers) {

@@ -39,6 +39,8 @@ export interface EditorOptions {
   placeholder: string;
   run: (query: string) => void;
   change: (query: string) => void;
+  /** The query holds variables, which its grammar does not know: mistakes are not marked. */
+  templated?: boolean;
 }
 
 const COLORS = {
@@ -114,6 +116,11 @@ function look(dark: boolean): Extension {
         whiteSpace: "pre-wrap",
         font: "12px system-ui, sans-serif",
       },
+      // Instead of a picture within the style sheet, which the page's policy does not load.
+      ".cm-lintRange-error, .cm-lintRange-warning": {
+        backgroundImage: "none",
+        textDecoration: "underline wavy var(--bad)",
+      },
       ".cm-diagnostic": { font: "12px system-ui, sans-serif" },
     },
     { dark },
@@ -165,12 +172,31 @@ function logqlCompletion(names: Names): CompletionSource {
   };
 }
 
-function languageOf(language: Language, names: Names): Extension {
+function languageOf(language: Language, names: Names, marks: boolean): Extension {
   if (language === "promql") {
     const url = new URL(".", document.baseURI).href.replace(/\/$/, "");
-    return new PromQLExtension().setComplete({ remote: { url, httpMethod: "GET" } }).asExtension();
+    return new PromQLExtension()
+      .activateLinter(marks)
+      .setComplete({ remote: { url, httpMethod: "GET", fetchFn: bounded } })
+      .asExtension();
   }
-  return [new LanguageSupport(logql, [logql.data.of({ autocomplete: logqlCompletion(names) })]), logqlLinter];
+  return [
+    new LanguageSupport(logql, [logql.data.of({ autocomplete: logqlCompletion(names) })]),
+    ...(marks ? [logqlLinter] : []),
+  ];
+}
+
+/** More candidates are no help to a reader, and sorting and drawing them takes time. */
+const CANDIDATES_MAX = 1000;
+/** Names of metrics are looked for in the browser, so it needs about all of them. */
+const METRICS_MAX = 20_000;
+
+/** Completion asks for so many names or values at most. */
+function bounded(input: RequestInfo | URL, init?: RequestInit): Promise<Response> {
+  const url = new URL(input instanceof Request ? input.url : input, document.baseURI);
+  const most = url.pathname.endsWith("/__name__/values") ? METRICS_MAX : CANDIDATES_MAX;
+  if (!url.pathname.endsWith("/metadata")) url.searchParams.set("limit", String(most));
+  return fetch(url, init);
 }
 
 /** One editor. */
@@ -207,7 +233,7 @@ export class QueryEditor {
           EditorView.updateListener.of((update) => {
             if (update.docChanged) options.change(update.state.doc.toString());
           }),
-          languageOf(options.language, new Names(this.#closing.signal)),
+          languageOf(options.language, new Names(this.#closing.signal), options.templated !== true),
           Prec.high(
             keymap.of([
               { key: "Enter", run },

@@ -9,6 +9,12 @@ export interface QueryBoxProps {
   query: string;
   /** Enter was pressed, or the button. */
   run: (query: string) => void;
+  /** Something was typed. */
+  change?: (query: string) => void;
+  /** The focus went elsewhere and something had been typed. */
+  leave?: (query: string) => void;
+  /** The query holds variables. */
+  templated?: boolean;
   placeholder?: string;
   label?: string;
   /** The page's first query: the key `/` goes to it. */
@@ -20,13 +26,27 @@ const EXAMPLES: Readonly<Record<Language, string>> = {
   logql: '{namespace="default"} |= "error"',
 };
 
-export function QueryBox({ language, query, run, placeholder, label, first = true }: QueryBoxProps) {
+export function QueryBox({
+  language,
+  query,
+  run,
+  change,
+  leave,
+  templated = false,
+  placeholder,
+  label,
+  first = true,
+}: QueryBoxProps) {
   const place = useRef<HTMLDivElement>(null);
   const editor = useRef<QueryEditor | null>(null);
   const [text, setText] = useState(query);
   const [ready, setReady] = useState(false);
-  const newest = useRef({ text, run });
-  newest.current = { text, run };
+  const newest = useRef({ text, run, change });
+  newest.current = { text, run, change };
+  const typed = (now: string): void => {
+    setText(now);
+    newest.current.change?.(now);
+  };
   const name = label ?? t(language === "promql" ? "editor.promql" : "editor.logql");
   const hint = placeholder || EXAMPLES[language];
 
@@ -41,7 +61,8 @@ export function QueryBox({ language, query, run, placeholder, label, first = tru
         label: name,
         placeholder: hint,
         run: (chosen) => newest.current.run(chosen.trim()),
-        change: setText,
+        change: typed,
+        templated,
       });
       made.root.className = "editor-root";
       if (first) made.root.dataset["search"] = "";
@@ -65,6 +86,11 @@ export function QueryBox({ language, query, run, placeholder, label, first = tru
   return (
     <form
       class="query"
+      onFocusOut={(event) => {
+        const to = event.relatedTarget;
+        if (to instanceof Node && event.currentTarget.contains(to)) return;
+        if (text.trim() !== query.trim()) leave?.(text.trim());
+      }}
       onSubmit={(event) => {
         event.preventDefault();
         run(text.trim());
@@ -78,7 +104,7 @@ export function QueryBox({ language, query, run, placeholder, label, first = tru
             placeholder={hint}
             value={text}
             spellcheck={false}
-            onInput={(event) => setText(event.currentTarget.value)}
+            onInput={(event) => typed(event.currentTarget.value)}
             onKeyDown={(event) => {
               if (event.key !== "Enter" || event.shiftKey) return;
               event.preventDefault();
@@ -87,9 +113,11 @@ export function QueryBox({ language, query, run, placeholder, label, first = tru
           />
         )}
       </div>
-      <button type="submit" class="run" title="Enter">
-        {t("editor.run")}
-      </button>
+      {change === undefined && (
+        <button type="submit" class="run" title="Enter">
+          {t("editor.run")}
+        </button>
+      )}
     </form>
   );
 }

@@ -9,6 +9,8 @@ import { FilterBox, Problem } from "../widgets";
 /** More names are not drawn: the filter finds the others. */
 const NAMES_SHOWN = 150;
 const VALUES_SHOWN = 50;
+/** Of a label with more values only that is told. */
+const VALUES_ASKED = 1000;
 
 interface About {
   type: string;
@@ -142,9 +144,11 @@ function LabelValues({
   query: string;
   choose: (query: string) => void;
 }) {
-  const values = useAsked(`${metric} ${label}`, (run) => labelValues("api", label, run.signal, metric), {
-    quiet: true,
-  });
+  const values = useAsked(
+    `${metric} ${label}`,
+    (run) => labelValues("api", label, run.signal, metric, VALUES_ASKED),
+    { quiet: true },
+  );
   const all = values.data ?? [];
   return (
     <ul class="values">
@@ -160,7 +164,11 @@ function LabelValues({
         </li>
       ))}
       {all.length > VALUES_SHOWN && (
-        <li class="note">{t("logs.more_values", { n: all.length - VALUES_SHOWN })}</li>
+        <li class="note">
+          {all.length < VALUES_ASKED
+            ? t("logs.more_values", { n: all.length - VALUES_SHOWN })
+            : t("finder.many_values", { n: VALUES_ASKED })}
+        </li>
       )}
     </ul>
   );

@@ -1,5 +1,5 @@
 /** Asks for the results of several queries, and of the same queries at an earlier time. */
-import { queryInstant, queryRange, type MetricResult, type Run } from "../api";
+import { queryInstant, queryRange, SERIES_MAX, type MetricResult, type Run } from "../api";
 import type { Line } from "../chart";
 import { shortNames } from "../format";
 import { toColumns, type Columns } from "../matrix";
@@ -53,7 +53,7 @@ export async function loadRanges(
 ): Promise<Ranges> {
   const grid = gridOf(window, chooseStep(window.range_s, width_px), Date.now() / 1000);
   const now = each(queries, run, async (query) => {
-    const { data, notes } = await queryRange(query, grid, run);
+    const { data, notes } = await queryRange(query, grid, run, SERIES_MAX);
     return { data: toColumns(grid, data), notes };
   });
   const shift_s = parseDuration(compare);
@@ -62,7 +62,7 @@ export async function loadRanges(
   const by_s = Math.max(1, Math.round(shift_s / grid.step_s)) * grid.step_s;
   const earlier = { ...grid, start_s: grid.start_s - by_s, end_s: grid.end_s - by_s };
   const before = each(queries, run, async (query) => {
-    const { data, notes } = await queryRange(query, earlier, run);
+    const { data, notes } = await queryRange(query, earlier, run, SERIES_MAX);
     const columns = toColumns(earlier, data);
     return { data: { ...columns, grid, times: columns.times.map((time_s) => time_s + by_s) }, notes };
   });
@@ -75,7 +75,7 @@ export function loadInstants(
   time_s: number,
   run: Run,
 ): Promise<Answer<MetricResult>[]> {
-  return each(queries, run, (query) => queryInstant(query, time_s, run));
+  return each(queries, run, (query) => queryInstant(query, time_s, run, SERIES_MAX));
 }
 
 /** Lines of all answers; the letter says whose they are when there are several. Pure. */

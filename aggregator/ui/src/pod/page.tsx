@@ -9,6 +9,7 @@ import { Chart, type Line } from "../chart";
 import { formatValue } from "../format";
 import { useAsked } from "../hooks";
 import { formatAgo, t } from "../i18n";
+import { podLines } from "../lines";
 import { Detail } from "../logs/detail";
 import { LogList } from "../logs/list";
 import { loadHistogram, loadLines } from "../logs/load";
@@ -81,25 +82,7 @@ function OnePod({ state, namespace, pod }: { state: State; namespace: string; po
               cache.current.fetch(expressionOf(query, matchers, rateWindow(step_s)), own, run),
             ),
           );
-          const lines = all.flatMap(({ series }, at): Line[] => {
-            const query = panel.queries[at];
-            if (query === undefined) return [];
-            return series.map(({ labels, points }) => ({
-              name: query.name(labels),
-              labels,
-              points,
-              color: 0,
-              ...(query.below === undefined ? {} : { below: query.below }),
-              ...(query.dashed === undefined ? {} : { dashed: query.dashed }),
-            }));
-          });
-          // A container has one colour, whatever of it is drawn.
-          const subjects = [
-            ...new Set(lines.map(({ labels }) => labels["container"] ?? labels["interface"] ?? "")),
-          ].sort();
-          for (const line of lines)
-            line.color = subjects.indexOf(line.labels["container"] ?? line.labels["interface"] ?? "");
-          if (lines.some(({ below }) => below === true)) for (const line of lines) line.below ??= false;
+          const lines = podLines(panel.queries, all);
           return { grid: own, times: all[0]?.times ?? [], lines };
         }),
       );
