@@ -164,6 +164,29 @@ impl Expr {
         for_children(&self.kind, visit);
     }
 
+    /// Calls `change` with every selector in the tree.
+    pub fn for_selectors(&mut self, change: &mut dyn FnMut(&mut Selector)) {
+        match &mut self.kind {
+            ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => change(selector),
+            ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => {
+                inner.for_selectors(change);
+            }
+            ExprKind::Binary(b) => {
+                b.left.for_selectors(change);
+                b.right.for_selectors(change);
+            }
+            ExprKind::Aggregate(a) => {
+                if let Some(parameter) = &mut a.parameter {
+                    parameter.for_selectors(change);
+                }
+                a.operand.for_selectors(change);
+            }
+            ExprKind::Call { args, .. } => args.iter_mut().for_each(|a| a.for_selectors(change)),
+            ExprKind::Subquery(s) => s.operand.for_selectors(change),
+            ExprKind::Number { .. } | ExprKind::String(_) => {}
+        }
+    }
+
     /// All selectors in the tree, in order of text.
     #[must_use]
     pub fn selectors(&self) -> Vec<&Selector> {

@@ -58,7 +58,7 @@ pub use evaluate::Stop;
 pub use memory::{Memory, Share};
 pub use output::{QueryOutput, QueryStats, QueryValue, Sample, Series};
 pub use parallel::Threads;
-pub use parser::{Query, matchers_of_selector, metric_selector, parse};
+pub use parser::{Query, matchers_of_selector, metric_selector, parse, parse_with_matcher};
 pub use trace::{Trace, plan_as_text};
 
 #[cfg(test)]

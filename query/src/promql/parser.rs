@@ -59,6 +59,20 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
     })
 }
 
+/// Parses a query and gives every selector of it a condition, in the place of those on the same label.
+///
+/// # Errors
+/// When the text is no valid PromQL.
+pub fn parse_with_matcher(text: &str, matcher: &Matcher) -> Result<Query, ParseError> {
+    let mut query = parse(text)?;
+    query.expr.for_selectors(&mut |selector| {
+        selector.matchers.retain(|m| m.name != matcher.name);
+        selector.matchers.push(matcher.clone());
+    });
+    // Places in messages are those of the text that results.
+    parse(&query.to_string())
+}
+
 /// Parses a bare selector such as `up{job="x"}`, as `match[]` parameters hold it.
 ///
 /// # Errors

@@ -202,14 +202,12 @@ impl<'a> Run<'a> {
         for command in pipeline {
             let value = match command {
                 Command::Operand(operand) => self.operand(operand)?,
+                Command::Method(of, name, operands) => {
+                    let args = self.arguments(operands, last.take())?;
+                    self.operand(of)?.method(name, &args)?
+                }
                 Command::Call(function, operands) => {
-                    let mut args = Vec::with_capacity(operands.len() + 1);
-                    for operand in operands {
-                        let arg = self.operand(operand)?;
-                        self.moved(&arg)?;
-                        args.push(arg);
-                    }
-                    args.extend(last.take());
+                    let args = self.arguments(operands, last.take())?;
                     (function.eval)(&args, self.scope)
                         .map_err(|e| format!("error calling {}: {e}", function.name))?
                 }
@@ -221,6 +219,17 @@ impl<'a> Run<'a> {
             last = Some(value);
         }
         Ok(last.unwrap_or(Value::Nil))
+    }
+
+    fn arguments(&self, operands: &[Operand], piped: Option<Value>) -> Result<Vec<Value>, String> {
+        let mut args = Vec::with_capacity(operands.len() + 1);
+        for operand in operands {
+            let arg = self.operand(operand)?;
+            self.moved(&arg)?;
+            args.push(arg);
+        }
+        args.extend(piped);
+        Ok(args)
     }
 
     fn moved(&self, value: &Value) -> Result<(), String> {

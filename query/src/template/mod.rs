@@ -9,6 +9,7 @@ mod eval;
 pub mod format;
 pub mod functions;
 pub mod math;
+mod methods;
 mod parse;
 pub mod prometheus;
 mod regexes;
@@ -111,11 +112,12 @@ struct Condition {
 /// Commands whose result is the last argument of the next.
 type Pipeline = Vec<Command>;
 
-/// A function with its arguments, or one plain operand.
+/// A function with its arguments, a method of a value with its own, or one plain operand.
 #[derive(Debug, Clone, PartialEq)]
 enum Command {
     Operand(Operand),
     Call(&'static Function, Vec<Operand>),
+    Method(Operand, String, Vec<Operand>),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -214,5 +216,6 @@ fn pipeline_read(pipeline: &[Command], names: &mut Vec<String>) -> bool {
     pipeline.iter().all(|command| match command {
         Command::Operand(operand) => read(operand),
         Command::Call(_, operands) => operands.iter().all(&mut read),
+        Command::Method(of, _, operands) => read(of) && operands.iter().all(&mut read),
     })
 }

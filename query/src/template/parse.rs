@@ -550,7 +550,11 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
             }
             None if operands.is_empty() => Err(fault(line, "missing value for command")),
             None if operands.len() > 1 || piped => {
-                Err(fault(line, "can't give argument to non-function"))
+                // Fields may be methods: whether they are shows when there is a value.
+                match without_last(operands.remove(0)) {
+                    Some((of, name)) => Ok(Command::Method(of, name, operands)),
+                    None => Err(fault(line, "can't give argument to non-function")),
+                }
             }
             None => Ok(Command::Operand(operands.remove(0))),
         }
@@ -559,6 +563,29 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
     fn function(&self, word: &str, line: usize) -> Result<&'static Function, Fault> {
         functions::find(self.language, word)
             .ok_or_else(|| fault(line, &format!("function {word:?} not defined")))
+    }
+}
+
+/// An operand without the last name of its path, and that name.
+fn without_last(operand: Operand) -> Option<(Operand, String)> {
+    match operand {
+        Operand::Literal(_) | Operand::Dot => None,
+        Operand::Field(mut path) => {
+            let name = path.pop()?;
+            let of = match path.is_empty() {
+                true => Operand::Dot,
+                false => Operand::Field(path),
+            };
+            Some((of, name))
+        }
+        Operand::Variable(variable, mut path) => {
+            let name = path.pop()?;
+            Some((Operand::Variable(variable, path), name))
+        }
+        Operand::Nested(inner, mut path) => {
+            let name = path.pop()?;
+            Some((Operand::Nested(inner, path), name))
+        }
     }
 }
 

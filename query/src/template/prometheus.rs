@@ -385,6 +385,15 @@ mod tests {
                 "1.435065584128e+09 2015",
             ),
             (
+                "{{ (now | toTime).Format \"2006-01-02 15:04\" }} {{ \"Jan\" | (now | toTime).Format }}",
+                "2015-06-23 13:19 Jun",
+            ),
+            (
+                "{{ $t := toTime 1000000000 }}{{ ($t.Add (toDuration 3600)).Unix }} {{ $t.Sub (toTime 0) }} {{ ($t.AddDate 0 6 22).Format \"Jan 2\" }} {{ ($t.Truncate 3600000000000).Format \"15:04\" }} {{ $t.Before (toTime 1) }}",
+                "1000003600 277777h46m40s Mar 31 01:00 false",
+            ),
+            ("{{ (toDuration 90.7).Round 1000000000 }}", "1m31s"),
+            (
                 "{{ with query \"m\" }}{{ . | first | value }}{{ end }}",
                 "21",
             ),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use jiff::Zoned;
 use kansoku_model::Labels;
 
-use super::format;
+use super::{format, methods};
 
 /// A value with its Go type.
 #[derive(Debug, Clone, PartialEq)]
@@ -99,13 +99,30 @@ impl Value {
                     "can't evaluate field {name} in type *template.sample"
                 )),
             },
-            Self::Duration(ns) => duration_method(*ns, name),
-            Self::Time(time) => time_method(time, name),
+            Self::Duration(ns) => methods::duration(*ns, name),
+            Self::Time(time) => methods::time(time, name),
             Self::Nil => Err(format!("nil pointer evaluating interface {{}}.{name}")),
             other => Err(format!(
                 "can't evaluate field {name} in type {}",
                 other.type_name()
             )),
+        }
+    }
+
+    /// What a method of the value gives that takes arguments.
+    pub fn method(&self, name: &str, args: &[Self]) -> Result<Self, String> {
+        match self {
+            Self::Time(time) => methods::of_time(time, name, args),
+            Self::Duration(ns) => methods::of_duration(*ns, name, args),
+            Self::Labels(_) | Self::Map(_) | Self::Json(serde_json::Value::Object(_)) => {
+                Err(format!("{name} is not a method but has arguments"))
+            }
+            other => {
+                other.field(name)?;
+                Err(format!(
+                    "{name} has arguments but cannot be invoked as function"
+                ))
+            }
         }
     }
 
@@ -211,45 +228,6 @@ impl Value {
 
 /// The largest number that `range` counts up to.
 const RANGE_MAX: i64 = 100_000;
-
-/// The methods of Go's `time.Duration` that take no argument.
-fn duration_method(ns: i64, name: &str) -> Result<Value, String> {
-    let seconds = ns as f64 / 1e9;
-    match name {
-        "Hours" => Ok(Value::Float(seconds / 3600.0)),
-        "Minutes" => Ok(Value::Float(seconds / 60.0)),
-        "Seconds" => Ok(Value::Float(seconds)),
-        "Milliseconds" => Ok(Value::Int(ns / 1_000_000)),
-        "Microseconds" => Ok(Value::Int(ns / 1000)),
-        "Nanoseconds" => Ok(Value::Int(ns)),
-        "String" => Ok(Value::Text(format::go_duration(ns))),
-        _ => Err(format!(
-            "can't evaluate field {name} in type *time.Duration"
-        )),
-    }
-}
-
-/// The methods of Go's `time.Time` that take no argument.
-fn time_method(time: &Zoned, name: &str) -> Result<Value, String> {
-    let number = |n: i64| Ok(Value::Int(n));
-    match name {
-        "Year" => number(time.year().into()),
-        "Day" => number(time.day().into()),
-        "Hour" => number(time.hour().into()),
-        "Minute" => number(time.minute().into()),
-        "Second" => number(time.second().into()),
-        "YearDay" => number(time.day_of_year().into()),
-        "Unix" => number(time.timestamp().as_second()),
-        "UnixMilli" => number(time.timestamp().as_millisecond()),
-        "Month" => Ok(Value::Text(super::times::format(time, "January"))),
-        "Weekday" => Ok(Value::Text(super::times::format(time, "Monday"))),
-        "String" => Ok(Value::Text(super::times::format(
-            time,
-            super::times::GO_STRING,
-        ))),
-        _ => Err(format!("can't evaluate field {name} in type *time.Time")),
-    }
-}
 
 /// The size of decoded JSON. The decoder bounds how deep it nests.
 fn json_bytes(json: &serde_json::Value) -> usize {

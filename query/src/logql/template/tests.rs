@@ -125,9 +125,10 @@ fn faults() {
             "template: :1: wrong number of args for trunc: want 2 got 0",
         ),
         (
-            "{{ .a .b }}",
+            "{{ \"a\" .b }}",
             "template: :1: can't give argument to non-function",
         ),
+        ("{{ .a .b }}", "a is not a method but has arguments"),
         ("{{ (.a }}", "template: :1: unclosed left paren"),
         ("{{ $x }}", "template: :1: undefined variable \"$x\""),
         ("{{ }}", "template: :1: missing value for command"),
