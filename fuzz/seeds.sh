@@ -177,6 +177,19 @@ lines route_conditions <<'ROUTES'
 logs:\n  - name: e\n    condition:\n      op: or\n      rules:\n        - field: "$level"\n          op: eq\n          value: error\n        - field: "$n"\n          op: gt\n          value: 1\n    to:\n      outputs: [a]\n  - name: d\n    condition:\n      default: true\n    to: [b, {name: z, fallback: c}]\n\n{"level":"error","n":1}\n{"n":2}\n{"n":0}
 any:\n  - name: r\n    condition:\n      rules:\n        - field: "$x['y']"\n          op: regex\n          value: "^(?!a)"\n          context: body\n        - {field: $n, op: not_in, value: [1, x]}\n    to: c\n\n{"x":{"y":"b"},"n":2}
 ROUTES
+mkdir -p "$seeds/rules"
+{
+  printf '\000'
+  cat deploy/helm/kansoku/rules/kansoku.yaml
+} > "$seeds/rules/chart"
+printf '\001groups:\n- name: g\n  rules:\n  - {record: a, expr: "sum(rate({app=\\"x\\"} | json [5m]))"}\n' > "$seeds/rules/logql"
+printf '\002{"groups":[{"name":"g","limit":1,"rules":[{"alert":"A","expr":"up","labels":{"a":"{{ .Value }}"}}]}]}' > "$seeds/rules/object"
+{
+  printf '\003groups:\n- name: g\n  rules:\n  - {record: b, expr: sum(a)}\n  - alert: A\n    expr: b > 1\n    for: 1m\n'
+  printf '    annotations:\n      x: '"'"'{{ range query "a" }}{{ .Labels.c | title }} {{ .Value | humanize }}{{ end }}{{ $value | humanizeTimestamp }}{{ reReplaceAll "a" "b" $labels.c }}'"'"'\n\000'
+  printf 'tests:\n- interval: 1m\n  input_series: [{series: "a{c=\\"d\\"}", values: 1+1x9}]\n  alert_rule_test:\n  - {eval_time: 5m, alertname: A, exp_alerts: [{exp_labels: {a: b}}]}\n'
+  printf '  promql_expr_test: [{expr: b, eval_time: 3m, exp_samples: [{labels: b, value: 4}]}]\n'
+} > "$seeds/rules/tests"
 mkdir -p "$seeds/agent_api"
 for path in / /metrics /api/v1/health /api/v1/metrics /api/v1/plugins /api/v1/storage /api/v2/metrics /api/v2/metrics/prometheus /nope; do
   printf 'GET %s HTTP/1.1\r\nHost: n\r\nAccept-Encoding: gzip\r\n\r\n' "$path" > "$seeds/agent_api/${path//\//_}"
