@@ -73,6 +73,51 @@ fn the_schema_knows_exactly_the_values() {
     assert!(expected.len() > 60, "{}", expected.len());
 }
 
+/// What `kubernetes_rules` watches is what the aggregator's roles allow.
+#[test]
+fn the_aggregator_may_read_rules() {
+    let manifest = read("deploy/aggregator.yaml");
+    let role = manifest
+        .split("\n---\n")
+        .find(|part| part.contains("kind: ClusterRole\n"))
+        .expect("a ClusterRole");
+    let role: Value = serde_saphyr::from_str(role).expect("YAML");
+    let allowed = |group: &str, resource: &str| {
+        let rules = role["rules"].as_array().expect("rules").iter();
+        rules.clone().any(|rule| {
+            rule["apiGroups"][0] == group
+                && rule["resources"][0] == resource
+                && rule["verbs"] == serde_json::json!(["list", "watch"])
+        })
+    };
+    assert!(allowed("monitoring.coreos.com", "prometheusrules") && allowed("", "namespaces"));
+    let template = read("deploy/helm/kansoku/templates/aggregator.yaml");
+    for words in [
+        r#"(list "monitoring.coreos.com") "resources" (list "prometheusrules") "verbs" (list "list" "watch")"#,
+        r#"(list "") "resources" (list "namespaces") "verbs" (list "list" "watch")"#,
+        "automountServiceAccountToken: {{ or $sidecar.enabled $a.kubernetesRules.enabled }}",
+    ] {
+        assert!(template.contains(words), "{words}");
+    }
+    // The section that the chart writes has the keys that the program reads.
+    let helpers = read("deploy/helm/kansoku/templates/_helpers.tpl");
+    let code = read("aggregator/src/rules/objects.rs");
+    let section = &helpers[helpers
+        .find("kansoku.aggregatorConfig")
+        .expect("the section")..];
+    let keys = section
+        .split("$section \"")
+        .skip(1)
+        .chain(section.split("dict \"").skip(1));
+    let keys: Vec<&str> = keys
+        .map(|rest| rest.split('"').next().unwrap_or(""))
+        .collect();
+    assert!(keys.len() >= 5, "{keys:?}");
+    for key in keys {
+        assert!(code.contains(&format!("\"{key}\"")), "{key} is not read");
+    }
+}
+
 /// All of the programs' code, for names that stand whole in it.
 fn code() -> String {
     let mut folders: Vec<PathBuf> = ["agent", "aggregator", "outputs"]

@@ -53,3 +53,25 @@ imagePullSecrets:
     tenant_id  {{ . }}
     {{- end }}
 {{- end }}
+
+{{/* The aggregator's configuration file: aggregator.config, and what aggregator.kubernetesRules says. Empty when there is nothing. */}}
+{{- define "kansoku.aggregatorConfig" -}}
+{{- $config := deepCopy .Values.aggregator.config }}
+{{- with .Values.aggregator.kubernetesRules }}
+{{- if .enabled }}
+{{- if and .namespaces .ruleNamespaceSelector }}
+{{- fail "aggregator.kubernetesRules.namespaces and ruleNamespaceSelector both choose namespaces; set one of them" }}
+{{- end }}
+{{- if hasKey $config "kubernetes_rules" }}
+{{- fail "kubernetes_rules stands in aggregator.config and comes of aggregator.kubernetesRules; remove one" }}
+{{- end }}
+{{- $section := dict "rule_selector" .ruleSelector }}
+{{- with .ruleNamespaceSelector }}{{ $_ := set $section "rule_namespace_selector" . }}{{ end }}
+{{- with .namespaces }}{{ $_ := set $section "namespaces" . }}{{ end }}
+{{- with .enforcedNamespaceLabel }}{{ $_ := set $section "enforced_namespace_label" . }}{{ end }}
+{{- with .tenant }}{{ $_ := set $section "tenant" . }}{{ end }}
+{{- $_ := set $config "kubernetes_rules" $section }}
+{{- end }}
+{{- end }}
+{{- if $config }}{{ toYaml $config }}{{ end }}
+{{- end }}
