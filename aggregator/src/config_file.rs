@@ -45,6 +45,8 @@ pub struct ConfigFile {
     pub own_metrics_labels: Vec<(String, String)>,
     /// Rules and Alertmanagers.
     pub rules: RuleConfig,
+    /// Sections and keys of Prometheus that were accepted and are not acted on, each with its place.
+    pub unused: Vec<String>,
 }
 
 impl Default for ConfigFile {
@@ -64,7 +66,56 @@ impl Default for ConfigFile {
             external_labels: Vec::new(),
             own_metrics_labels: Vec::new(),
             rules: RuleConfig::default(),
+            unused: Vec::new(),
         }
+    }
+}
+
+/// What to do with sections and keys of a prometheus.yml that are not acted on.
+#[derive(Debug, Default)]
+pub struct Unused {
+    accepts: bool,
+    found: Vec<String>,
+}
+
+/// The sections of a prometheus.yml that are not acted on, and who does what they are for.
+const OF_PROMETHEUS: [(&str, &str); 7] = [
+    (
+        "scrape_configs",
+        "this program does not scrape: agents do (their input prometheus_scrape), or a Prometheus that remote-writes here",
+    ),
+    (
+        "scrape_config_files",
+        "this program does not scrape: agents do",
+    ),
+    (
+        "remote_write",
+        "what is stored here is not sent on; others can read it (/api/v1/read, /federate)",
+    ),
+    ("remote_read", "queries read this program's own store only"),
+    (
+        "storage",
+        "the store is set by flags (--storage.*) and limits",
+    ),
+    ("tracing", "this program sends no traces"),
+    ("runtime", "it is about Go's memory"),
+];
+
+impl Unused {
+    /// Takes note of a section or key.
+    ///
+    /// # Errors
+    /// When such are not accepted.
+    pub fn take(&mut self, place: &Place, key: &str, why: &str) -> Result<(), ConfigError> {
+        if self.accepts {
+            self.found
+                .push(format!("{place}: '{key}' is not acted on: {why}"));
+            return Ok(());
+        }
+        let message = format!(
+            "'{key}' is not acted on: {why}; leave it out, or start with --config.prometheus-compat to have it accepted with a warning"
+        );
+        Err(ConfigError::new(place, message))
     }
 }
 
@@ -105,7 +156,7 @@ impl ConfigFile {
     ///
     /// # Errors
     /// Why it cannot be read, or what is wrong with which line.
-    pub fn read(path: &Path) -> Result<Self, String> {
+    pub fn read(path: &Path, accepts_unused: bool) -> Result<Self, String> {
         let fail = |e: std::io::Error| {
             format!(
                 "failed to read the configuration {}: {e}; name an existing file or leave --config.file out",
@@ -120,7 +171,8 @@ impl ConfigFile {
             ));
         }
         let text = std::fs::read_to_string(path).map_err(fail)?;
-        Self::parse(&path.to_string_lossy(), &text).map_err(|e| e.to_string())
+        let read = Self::parse_with(&path.to_string_lossy(), &text, accepts_unused);
+        read.map_err(|e| e.to_string())
     }
 
     /// Reads the text of a file called `name`.
@@ -128,11 +180,25 @@ impl ConfigFile {
     /// # Errors
     /// What is wrong with which line.
     pub fn parse(name: &str, text: &str) -> Result<Self, ConfigError> {
+        Self::parse_with(name, text, false)
+    }
+
+    /// Reads the text of a file called `name`; with `accepts_unused` sections of a prometheus.yml that are
+    /// not acted on are noted and no errors.
+    ///
+    /// # Errors
+    /// What is wrong with which line.
+    pub fn parse_with(name: &str, text: &str, accepts_unused: bool) -> Result<Self, ConfigError> {
+        let mut unused = Unused {
+            accepts: accepts_unused,
+            found: Vec::new(),
+        };
         let mut config = Self {
             text: text.to_owned(),
             ..Self::default()
         };
-        let mut entries = entries(name, text, &mut config.rules)?;
+        let mut entries = entries(name, text, &mut config.rules, &mut unused)?;
+        config.unused = unused.found;
         // Tenants begin with what all have, wherever that stands.
         entries.sort_by_key(|entry| entry.key.starts_with(TENANTS));
         let mut seen = BTreeSet::new();
@@ -320,7 +386,12 @@ struct Entry {
 }
 
 /// All values below their dotted keys; the sections of rules go to `rules`.
-fn entries(name: &str, text: &str, rules: &mut RuleConfig) -> Result<Vec<Entry>, ConfigError> {
+fn entries(
+    name: &str,
+    text: &str,
+    rules: &mut RuleConfig,
+    unused: &mut Unused,
+) -> Result<Vec<Entry>, ConfigError> {
     let roots = tree::parse(name, text.as_bytes(), &mut Vec::new())?;
     let mut entries = Vec::new();
     if let Some(second) = roots.get(1) {
@@ -336,7 +407,9 @@ fn entries(name: &str, text: &str, rules: &mut RuleConfig) -> Result<Vec<Entry>,
             return Err(ConfigError::new(&key.place, message));
         }
         if SECTIONS.contains(&key.text.as_str()) {
-            rules.read_section(&key.text, node)?;
+            rules.read_section(&key.text, node, unused)?;
+        } else if let Some((name, why)) = OF_PROMETHEUS.iter().find(|(name, _)| *name == key.text) {
+            unused.take(&key.place, name, why)?;
         } else {
             flatten(&key.text, &key.place, node, &mut entries)?;
         }
@@ -511,6 +584,42 @@ limits:
         let both = "external_labels: {a: b}\nglobal: {external_labels: {a: b}}";
         let error = read(both).unwrap_err().to_string();
         assert!(error.contains("remove one"), "{error}");
+    }
+
+    #[test]
+    fn a_whole_prometheus_yml_is_accepted_if_that_is_wanted() {
+        let text = "\
+global: {scrape_interval: 15s, evaluation_interval: 15s, external_labels: {a: b}}
+rule_files: [r.yml]
+scrape_configs: [{job_name: x, static_configs: [{targets: ['a:1']}]}]
+remote_write: [{url: 'http://x'}]
+storage: {tsdb: {out_of_order_time_window: 1h}}
+";
+        let config = ConfigFile::parse_with("p.yml", text, true).unwrap();
+        assert_eq!(config.rules.evaluation_interval_ms, 15_000);
+        let places: Vec<&str> = config
+            .unused
+            .iter()
+            .map(|w| &w[..w.find(" is").unwrap()])
+            .collect();
+        assert_eq!(
+            places,
+            [
+                "p.yml:1:10: 'global.scrape_interval'",
+                "p.yml:3:1: 'scrape_configs'",
+                "p.yml:4:1: 'remote_write'",
+                "p.yml:5:1: 'storage'"
+            ]
+        );
+        let error = ConfigFile::parse("p.yml", &text[text.find("rule").unwrap()..]);
+        let error = error.unwrap_err().to_string();
+        assert!(
+            error.starts_with("p.yml:2:1: 'scrape_configs' is not acted on"),
+            "{error}"
+        );
+        assert!(error.contains("--config.prometheus-compat"), "{error}");
+        // What is nobody's stays an error.
+        assert!(ConfigFile::parse_with("p.yml", "scrape_config: []", true).is_err());
     }
 
     #[test]

@@ -120,6 +120,11 @@ pub struct Settings {
     #[arg(long = "config.file", value_name = "FILE")]
     pub config_path: Option<PathBuf>,
 
+    /// Accept sections of a prometheus.yml that are not acted on, such as scrape_configs: each is told
+    /// as a warning.
+    #[arg(long = "config.prometheus-compat", requires = "config_path")]
+    pub prometheus_compat: bool,
+
     /// How long a query may take.
     #[arg(long = "query.timeout", value_name = "DURATION", default_value = "2m",
         value_parser = parse_positive_duration)]
@@ -193,7 +198,7 @@ impl Settings {
     /// What is wrong with it, with its cure.
     pub fn read_config(&mut self) -> Result<(), String> {
         if let Some(path) = &self.config_path {
-            self.config = ConfigFile::read(path)?;
+            self.config = ConfigFile::read(path, self.prometheus_compat)?;
         }
         let longest = self.retention_ms().unwrap_or(i64::MAX);
         let rules = &self.config.retention;

@@ -8,6 +8,7 @@ pub mod aggregator;
 pub mod drop_in;
 pub mod elasticsearch;
 pub mod http;
+pub mod kube_api;
 pub mod log_writer;
 pub mod pods;
 pub mod program;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout_at;
 
 use crate::app::App;
@@ -142,6 +142,38 @@ impl Drop for CountWhenDropped<'_> {
     }
 }
 
+/// Slots that a query holds.
+#[derive(Debug)]
+pub struct Slots {
+    _own: Option<OwnedSemaphorePermit>,
+    _all: OwnedSemaphorePermit,
+}
+
+/// Waits for the slots of a query of a tenant until `deadline`.
+///
+/// # Errors
+/// When there was none in time.
+pub async fn enter(
+    app: &App,
+    tenant: &Tenant,
+    deadline: tokio::time::Instant,
+) -> Result<Slots, Interrupted> {
+    let slots = async {
+        // The tenant's own first: who waits for that takes no place from others.
+        let own = match &tenant.slots {
+            Some(slots) => slots.clone().acquire_owned().await.ok(),
+            None => None,
+        };
+        let all = app.gate.slots.clone().acquire_owned().await.ok()?;
+        Some(Slots {
+            _own: own,
+            _all: all,
+        })
+    };
+    let slots = timeout_at(deadline, slots).await;
+    slots.ok().flatten().ok_or(Interrupted::TimedOutInQueue)
+}
+
 async fn run_uncounted<T, E>(
     app: &Arc<App>,
     tenant: &Tenant,
@@ -157,17 +189,7 @@ where
         return Err(Interrupted::TimedOutInQueue);
     }
     let deadline = tokio::time::Instant::now() + timeout;
-    // The tenant's own first: who waits for that takes no place from others.
-    let own = async {
-        match &tenant.slots {
-            Some(slots) => slots.clone().acquire_owned().await.ok(),
-            None => None,
-        }
-    };
-    let both = async { (own.await, app.gate.slots.clone().acquire_owned().await) };
-    let Ok(slots) = timeout_at(deadline, both).await else {
-        return Err(Interrupted::TimedOutInQueue);
-    };
+    let slots = enter(app, tenant, deadline).await?;
     let interrupt = Interrupt::default();
     let guard = EndWhenDropped(interrupt.clone());
     let worker = app.clone();

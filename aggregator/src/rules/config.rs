@@ -1,20 +1,31 @@
 //! The sections of the configuration file about rules: `global`, `rule_files`, `loki_rule_files`,
-//! `alerting`, written as in a prometheus.yml.
+//! `kubernetes_rules`, `alerting`, written as in a prometheus.yml.
 //!
 //! The one rule: a key that this program does not act on is an error, not a silence.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 
-use kansoku_model::{ConfigError, Labels};
+use kansoku_model::{Labels, tenant as id};
 use kansoku_parsers::config::yaml::tree::Node;
 use kansoku_parsers::relabel::Rule;
 use kansoku_query::number::parse_duration_ms;
 
+use super::discovery::{self, Source};
 use super::file::{self, Group, Language};
 use super::globs;
+use super::objects::ObjectsConfig;
+use crate::config_file::Unused;
+use crate::http_client::config::{self as http, HttpConfig, Read, texts};
 
 /// The sections that are read here.
-pub const SECTIONS: [&str; 4] = ["global", "rule_files", "loki_rule_files", "alerting"];
+pub const SECTIONS: [&str; 5] = [
+    "global",
+    "rule_files",
+    "loki_rule_files",
+    "kubernetes_rules",
+    "alerting",
+];
 
 /// What the sections say.
 #[derive(Debug, Clone, PartialEq)]
@@ -25,6 +36,8 @@ pub struct Config {
     /// Patterns of files with PromQL, and with LogQL.
     pub rule_files: Vec<String>,
     pub loki_rule_files: Vec<String>,
+    /// PrometheusRule objects of a cluster.
+    pub objects: Option<ObjectsConfig>,
     pub alert_relabel: Vec<Rule>,
     pub alertmanagers: Vec<Alertmanagers>,
 }
@@ -35,20 +48,12 @@ pub struct Alertmanagers {
     pub is_https: bool,
     pub path_prefix: String,
     pub timeout_ms: i64,
-    /// Host and port.
-    pub targets: Vec<String>,
+    pub http: HttpConfig,
+    pub sources: Vec<Source>,
+    pub relabel: Vec<Rule>,
     pub alert_relabel: Vec<Rule>,
-    /// The value of the Authorization header.
-    pub authorization: Option<String>,
-    pub tls: Tls,
-}
-
-/// How the other side of a TLS connection is known, and what it is shown.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tls {
-    pub ca_file: Option<PathBuf>,
-    /// Certificate and key.
-    pub identity: Option<(PathBuf, PathBuf)>,
+    /// Whose alerts these get; empty for those of all tenants that have none of their own.
+    pub tenants: Vec<String>,
 }
 
 impl Default for Config {
@@ -60,26 +65,49 @@ impl Default for Config {
             external_labels: Labels::default(),
             rule_files: Vec::new(),
             loki_rule_files: Vec::new(),
+            objects: None,
             alert_relabel: Vec::new(),
             alertmanagers: Vec::new(),
         }
     }
 }
 
-type Read<T> = Result<T, ConfigError>;
+/// Keys of `global` in a prometheus.yml that are not acted on.
+const UNUSED_GLOBALS: [&str; 19] = [
+    "scrape_interval",
+    "scrape_timeout",
+    "scrape_protocols",
+    "scrape_failure_log_file",
+    "scrape_classic_histograms",
+    "scrape_native_histograms",
+    "always_scrape_classic_histograms",
+    "convert_classic_histograms_to_nhcb",
+    "extra_scrape_metrics",
+    "query_log_file",
+    "body_size_limit",
+    "sample_limit",
+    "target_limit",
+    "label_limit",
+    "label_name_length_limit",
+    "label_value_length_limit",
+    "keep_dropped_targets",
+    "metric_name_validation_scheme",
+    "metric_name_escaping_scheme",
+];
 
 impl Config {
     /// Reads one of [`SECTIONS`].
     ///
     /// # Errors
     /// What is wrong with which line.
-    pub fn read_section(&mut self, name: &str, node: &Node) -> Read<()> {
+    pub fn read_section(&mut self, name: &str, node: &Node, unused: &mut Unused) -> Read<()> {
         if node.is_null() {
             return Ok(());
         }
         match name {
             "rule_files" => self.rule_files = texts(node)?,
             "loki_rule_files" => self.loki_rule_files = texts(node)?,
+            "kubernetes_rules" => self.objects = Some(ObjectsConfig::read(node)?),
             "alerting" => {
                 for (key, node) in
                     node.checked_pairs(&["alert_relabel_configs", "alertmanagers"])?
@@ -94,18 +122,25 @@ impl Config {
                     }
                 }
             }
-            _ => self.read_global(node)?,
+            _ => self.read_global(node, unused)?,
         }
         Ok(())
     }
 
-    fn read_global(&mut self, node: &Node) -> Read<()> {
+    fn read_global(&mut self, node: &Node, unused: &mut Unused) -> Read<()> {
+        for (key, _) in node.pairs()? {
+            if UNUSED_GLOBALS.contains(&key.text.as_str()) {
+                let why = "it is about scraping or Prometheus's own files";
+                unused.take(&key.place, &format!("global.{}", key.text), why)?;
+            }
+        }
         let keys = [
             "evaluation_interval",
             "rule_query_offset",
             "external_labels",
         ];
-        for (key, node) in node.checked_pairs(&keys)? {
+        let known: Vec<&str> = keys.into_iter().chain(UNUSED_GLOBALS).collect();
+        for (key, node) in node.checked_pairs(&known)? {
             match key {
                 "evaluation_interval" => {
                     let ms = duration_ms(node)?;
@@ -115,11 +150,13 @@ impl Config {
                     self.evaluation_interval_ms = ms;
                 }
                 "rule_query_offset" => self.query_offset_ms = duration_ms(node)?,
-                _ => {
+                "external_labels" => {
                     let pairs = node.pairs()?.iter();
                     let pairs = pairs.map(|(key, value)| Ok((key.text.as_str(), value.text()?)));
                     self.external_labels = Labels::from_pairs(pairs.collect::<Read<Vec<_>>>()?);
                 }
+                // It was noted above.
+                _ => {}
             }
         }
         Ok(())
@@ -128,14 +165,15 @@ impl Config {
     /// Whether there is anything to do.
     #[must_use]
     pub fn has_rules(&self) -> bool {
-        !self.rule_files.is_empty() || !self.loki_rule_files.is_empty()
+        !self.rule_files.is_empty() || !self.loki_rule_files.is_empty() || self.objects.is_some()
     }
 
-    /// The groups of all files; relative patterns are looked for below `folder`.
+    /// The groups of all files; relative patterns are looked for below `folder`. With tenants a file
+    /// belongs to the one that its folder is named for.
     ///
     /// # Errors
     /// Everything that is wrong with them.
-    pub fn load_groups(&self, folder: &Path) -> Result<Vec<Group>, Vec<String>> {
+    pub fn load_groups(&self, folder: &Path, has_tenants: bool) -> Result<Vec<Group>, Vec<String>> {
         let (mut groups, mut errors) = (Vec::new(), Vec::new());
         let promql = self.rule_files.iter().map(|p| (p, Language::Promql));
         let logql = self.loki_rule_files.iter().map(|p| (p, Language::Logql));
@@ -148,8 +186,18 @@ impl Config {
                 }
             };
             for path in paths {
+                let tenant = match tenant_of(&path, has_tenants) {
+                    Ok(tenant) => tenant,
+                    Err(message) => {
+                        errors.push(message);
+                        continue;
+                    }
+                };
                 match file::read(&path.to_string_lossy(), language) {
-                    Ok(read) => groups.extend(read),
+                    Ok(read) => groups.extend(read.into_iter().map(|group| Group {
+                        tenant: Arc::clone(&tenant),
+                        ..group
+                    })),
                     Err(wrong) => errors.extend(wrong),
                 }
             }
@@ -164,36 +212,42 @@ impl Config {
     }
 }
 
-fn texts(node: &Node) -> Read<Vec<String>> {
-    let items = node.items()?.iter();
-    items.map(|item| item.text().map(str::to_owned)).collect()
+/// Whose the rules of a file are: as with the rulers of Mimir and Loki, the folder says it.
+fn tenant_of(path: &Path, has_tenants: bool) -> Result<Arc<str>, String> {
+    if !has_tenants {
+        return Ok(Arc::from(""));
+    }
+    let name = path.parent().and_then(Path::file_name);
+    let name = name.and_then(std::ffi::OsStr::to_str).unwrap_or_default();
+    match id::check(name) {
+        Ok(()) => Ok(Arc::from(name)),
+        Err(message) => Err(format!(
+            "{}: with --tenants.enabled the folder of a rule file is the name of its tenant, such as rules/TENANT/a.yml: {message}",
+            path.display()
+        )),
+    }
 }
 
 fn duration_ms(node: &Node) -> Read<i64> {
     parse_duration_ms(node.text()?).map_err(|e| node.error(e))
 }
 
-fn relabel(node: &Node) -> Read<Vec<Rule>> {
+/// Rules of relabelling.
+///
+/// # Errors
+/// What is wrong with them.
+pub fn relabel(node: &Node) -> Read<Vec<Rule>> {
     node.items()?.iter().map(Rule::read).collect()
 }
 
-fn secret(node: &Node, path: &Node) -> Read<String> {
-    let path = path.text()?;
-    let text = std::fs::read_to_string(path)
-        .map_err(|e| node.error(format!("failed to read {path}: {e}")))?;
-    Ok(text.trim().to_owned())
-}
-
-const ALERTMANAGER_KEYS: [&str; 9] = [
+const ALERTMANAGER_KEYS: [&str; 7] = [
     "scheme",
     "path_prefix",
     "timeout",
     "api_version",
-    "static_configs",
+    "relabel_configs",
     "alert_relabel_configs",
-    "basic_auth",
-    "authorization",
-    "tls_config",
+    "tenants",
 ];
 
 fn alertmanagers(node: &Node) -> Read<Alertmanagers> {
@@ -201,12 +255,20 @@ fn alertmanagers(node: &Node) -> Read<Alertmanagers> {
         is_https: false,
         path_prefix: String::new(),
         timeout_ms: 10_000,
-        targets: Vec::new(),
+        http: HttpConfig::default(),
+        sources: Vec::new(),
+        relabel: Vec::new(),
         alert_relabel: Vec::new(),
-        authorization: None,
-        tls: Tls::default(),
+        tenants: Vec::new(),
     };
-    for (key, node) in node.checked_pairs(&ALERTMANAGER_KEYS)? {
+    for (key, value) in node.pairs()? {
+        discovery::check_supported(&key.text, value)?;
+    }
+    let all = ALERTMANAGER_KEYS
+        .into_iter()
+        .chain(discovery::KEYS)
+        .chain(http::KEYS);
+    for (key, node) in node.checked_pairs(&all.collect::<Vec<_>>())? {
         match key {
             "scheme" => {
                 out.is_https = match node.text()? {
@@ -231,80 +293,23 @@ fn alertmanagers(node: &Node) -> Read<Alertmanagers> {
                     return Err(node.error("expected Alertmanager api version to be v2; v1 is gone since Alertmanager 0.27"));
                 }
             }
-            "static_configs" => {
-                for item in node.items()? {
-                    out.targets.extend(targets(item)?);
+            "tenants" => {
+                out.tenants = texts(node)?;
+                for name in &out.tenants {
+                    id::check(name).map_err(|e| node.error(e))?;
                 }
             }
+            "relabel_configs" => out.relabel = relabel(node)?,
             "alert_relabel_configs" => out.alert_relabel = relabel(node)?,
-            "basic_auth" => out.authorization = Some(basic(node)?),
-            "authorization" => out.authorization = Some(authorization(node)?),
-            _ => out.tls = tls(node)?,
-        }
-    }
-    Ok(out)
-}
-
-fn targets(node: &Node) -> Read<Vec<String>> {
-    let mut found = Vec::new();
-    for (key, node) in node.checked_pairs(&["targets"])? {
-        debug_assert_eq!(key, "targets");
-        for item in node.items()? {
-            let target = item.text()?;
-            if target.is_empty() || target.contains('/') {
-                let message = format!(
-                    "\"{target}\" is not a valid hostname; expected host:port, without scheme and path"
-                );
-                return Err(item.error(message));
+            _ if discovery::KEYS.contains(&key) => {
+                for item in node.items()? {
+                    out.sources.push(Source::read(key, item)?);
+                }
             }
-            found.push(target.to_owned());
+            _ => out.http.take(key, node)?,
         }
     }
-    Ok(found)
-}
-
-fn basic(node: &Node) -> Read<String> {
-    use base64::Engine as _;
-    let (mut name, mut password) = (String::new(), String::new());
-    for (key, value) in node.checked_pairs(&["username", "password", "password_file"])? {
-        match key {
-            "username" => name = value.text()?.to_owned(),
-            "password" => password = value.text()?.to_owned(),
-            _ => password = secret(node, value)?,
-        }
-    }
-    let both = base64::engine::general_purpose::STANDARD.encode(format!("{name}:{password}"));
-    Ok(format!("Basic {both}"))
-}
-
-fn authorization(node: &Node) -> Read<String> {
-    let (mut kind, mut credentials) = ("Bearer".to_owned(), String::new());
-    for (key, value) in node.checked_pairs(&["type", "credentials", "credentials_file"])? {
-        match key {
-            "type" => kind = value.text()?.to_owned(),
-            "credentials" => credentials = value.text()?.to_owned(),
-            _ => credentials = secret(node, value)?,
-        }
-    }
-    Ok(format!("{kind} {credentials}"))
-}
-
-fn tls(node: &Node) -> Read<Tls> {
-    let mut out = Tls::default();
-    let (mut certificate, mut private) = (None, None);
-    for (key, value) in node.checked_pairs(&["ca_file", "cert_file", "key_file"])? {
-        let path = Some(PathBuf::from(value.text()?));
-        match key {
-            "ca_file" => out.ca_file = path,
-            "cert_file" => certificate = path,
-            _ => private = path,
-        }
-    }
-    out.identity = match (certificate, private) {
-        (Some(certificate), Some(private)) => Some((certificate, private)),
-        (None, None) => None,
-        _ => return Err(node.error("cert_file and key_file belong together; set both or neither")),
-    };
+    out.http.check(node)?;
     Ok(out)
 }
 
@@ -313,12 +318,14 @@ mod tests {
     use kansoku_parsers::config::yaml::tree;
 
     use super::*;
+    use crate::http_client::config::Credentials;
 
     fn read(text: &str) -> Result<Config, String> {
         let roots = tree::parse("k.yml", text.as_bytes(), &mut Vec::new()).unwrap();
         let mut config = Config::default();
+        let mut unused = Unused::default();
         for (key, node) in roots[0].pairs().unwrap() {
-            let read = config.read_section(&key.text, node);
+            let read = config.read_section(&key.text, node, &mut unused);
             read.map_err(|e| e.to_string())?;
         }
         Ok(config)
@@ -335,8 +342,11 @@ mod tests {
         let one = &config.alertmanagers[0];
         assert!(one.is_https && config.has_rules());
         assert_eq!(one.path_prefix, "/am");
-        assert_eq!(one.targets, ["a:9093", "b:9093"]);
-        assert_eq!(one.authorization.as_deref(), Some("Basic dTpw"));
+        assert_eq!(one.sources.len(), 1);
+        assert!(matches!(
+            one.http.credentials,
+            Some(Credentials::Basic { .. })
+        ));
         assert_eq!(config.alert_relabel.len(), 1);
     }
 
@@ -349,8 +359,8 @@ mod tests {
             ),
             ("global: {evaluation_interval: 0}", "longer than 0"),
             (
-                "alerting: {alertmanagers: [{kubernetes_sd_configs: []}]}",
-                "unknown key 'kubernetes_sd_configs'",
+                "alerting: {alertmanagers: [{consul_sd_configs: []}]}",
+                "'consul_sd_configs' is not spoken",
             ),
             ("alerting: {alertmanagers: [{api_version: v1}]}", "to be v2"),
             (

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use kansoku_model::Place;
 use kansoku_model::plugin::did_you_mean;
-use kansoku_parsers::config::yaml::tree::{self, Node, Value};
+use kansoku_parsers::config::yaml::tree::{self, Key, Node, Value};
 use kansoku_query::logql;
 use kansoku_query::number::{parse_duration_ms, quote};
 use kansoku_query::promql;
@@ -116,6 +116,8 @@ impl Rule {
 /// One group as it is written.
 #[derive(Debug, Clone)]
 pub struct Group {
+    /// Whose data it is about; empty while there is one tenant.
+    pub tenant: Arc<str>,
     pub file: Arc<str>,
     pub name: String,
     pub language: Language,
@@ -132,6 +134,18 @@ pub struct Group {
 /// # Errors
 /// Everything that is wrong with it, each with the file's name.
 pub fn read(path: &str, language: Language) -> Result<Vec<Group>, Vec<String>> {
+    read_with(path, language, false)
+}
+
+/// The same; unknown fields may be ignored.
+///
+/// # Errors
+/// Everything that is wrong with it, each with the file's name.
+pub fn read_with(
+    path: &str,
+    language: Language,
+    ignores_unknown: bool,
+) -> Result<Vec<Group>, Vec<String>> {
     let told = |e: String| vec![format!("{path}: {e}")];
     let fail = |e: std::io::Error| told(format!("failed to read the rule file: {e}"));
     let len = std::fs::metadata(path).map_err(fail)?.len();
@@ -141,7 +155,7 @@ pub fn read(path: &str, language: Language) -> Result<Vec<Group>, Vec<String>> {
         )));
     }
     let bytes = std::fs::read(path).map_err(fail)?;
-    parse(path, &bytes, language)
+    parse_with(path, &bytes, language, ignores_unknown)
         .map_err(|all| all.into_iter().map(|e| format!("{path}: {e}")).collect())
 }
 
@@ -150,20 +164,94 @@ pub fn read(path: &str, language: Language) -> Result<Vec<Group>, Vec<String>> {
 /// # Errors
 /// Everything that is wrong with it, without the file's name.
 pub fn parse(path: &str, bytes: &[u8], language: Language) -> Result<Vec<Group>, Vec<String>> {
+    parse_with(path, bytes, language, false)
+}
+
+/// The same; unknown fields may be ignored.
+///
+/// # Errors
+/// Everything that is wrong with it, without the file's name.
+pub fn parse_with(
+    path: &str,
+    bytes: &[u8],
+    language: Language,
+    ignores_unknown: bool,
+) -> Result<Vec<Group>, Vec<String>> {
     let mut roots = tree::parse(path, bytes, &mut Vec::new())
         .map_err(|e| vec![format!("yaml: line {}: {}", e.place.line, e.message)])?;
     // As Prometheus: of several documents the first.
     roots.truncate(1);
-    let Some(root) = roots.pop().filter(|root| !root.is_null()) else {
-        return Ok(Vec::new());
+    match roots.pop() {
+        Some(root) => of_tree(path, &root, language, ignores_unknown),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Reads groups that an object of an API holds; mistakes name their field.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse_object(
+    name: &str,
+    field: &str,
+    object: &serde_json::Value,
+    language: Language,
+) -> Result<Vec<Group>, Vec<String>> {
+    of_tree(name, &node_of(object, field), language, false)
+}
+
+/// A value as the reader takes it. Its place is the path of its field, on no line.
+fn node_of(value: &serde_json::Value, path: &str) -> Node {
+    use serde_json::Value as Json;
+    let scalar = |text: String, plain| Value::Scalar { text, plain };
+    let node = match value {
+        Json::Null => scalar(String::new(), true),
+        Json::Bool(b) => scalar(b.to_string(), true),
+        Json::Number(n) => scalar(n.to_string(), true),
+        Json::String(s) => scalar(s.clone(), false),
+        Json::Array(items) => Value::List(
+            (items.iter().enumerate())
+                .map(|(i, item)| node_of(item, &format!("{path}[{i}]")))
+                .collect(),
+        ),
+        Json::Object(fields) => Value::Map(
+            fields
+                .iter()
+                .map(|(name, value)| {
+                    let path = format!("{path}.{name}");
+                    let key = Key {
+                        place: Place::new(&path, 0),
+                        text: name.clone(),
+                        merged: false,
+                    };
+                    (key, node_of(value, &path))
+                })
+                .collect(),
+        ),
     };
+    Node {
+        place: Place::new(path, 0),
+        value: node,
+    }
+}
+
+fn of_tree(
+    path: &str,
+    root: &Node,
+    language: Language,
+    ignores_unknown: bool,
+) -> Result<Vec<Group>, Vec<String>> {
+    if root.is_null() {
+        return Ok(Vec::new());
+    }
     let mut reader = Reader {
         file: path.into(),
         language,
+        ignores_unknown,
         shape: Vec::new(),
         content: Vec::new(),
     };
-    let groups = reader.groups(&root);
+    let groups = reader.groups(root);
     if !reader.shape.is_empty() {
         let lines: Vec<String> = reader.shape.iter().map(|e| format!("  {e}")).collect();
         return Err(vec![format!(
@@ -180,6 +268,7 @@ pub fn parse(path: &str, bytes: &[u8], language: Language) -> Result<Vec<Group>,
 struct Reader {
     file: Arc<str>,
     language: Language,
+    ignores_unknown: bool,
     /// Unknown fields and values of the wrong kind.
     shape: Vec<String>,
     /// Wrong contents.
@@ -215,12 +304,18 @@ const RULE_FIELDS: [&str; 7] = [
 ];
 
 fn at(place: &Place) -> String {
-    format!("{}:{}", place.line, place.column)
+    match place.line {
+        0 => place.file.to_string(),
+        line => format!("{line}:{}", place.column),
+    }
 }
 
 impl Reader {
     fn wrong_shape(&mut self, place: &Place, message: &str) {
-        self.shape.push(format!("line {}: {message}", place.line));
+        self.shape.push(match place.line {
+            0 => format!("{}: {message}", place.file),
+            line => format!("line {line}: {message}"),
+        });
     }
 
     fn fields<'a>(&mut self, node: &'a Node, known: &[&str], of: &str) -> Fields<'a> {
@@ -232,6 +327,9 @@ impl Reader {
         let mut found: Vec<(&str, &Node)> = Vec::new();
         for (key, value) in pairs {
             let name = key.text.as_str();
+            if !known.contains(&name) && self.ignores_unknown {
+                continue;
+            }
             if !known.contains(&name) {
                 let hint = did_you_mean(name, known.iter().copied());
                 let message = format!("field {name} not found in type {of}{hint}");
@@ -357,6 +455,7 @@ impl Reader {
             rules.extend(self.rule(node, &name, number + 1, &labels));
         }
         Group {
+            tenant: Arc::from(""),
             file: Arc::clone(&self.file),
             name,
             language: self.language,
@@ -613,6 +712,32 @@ groups:
         for (text, expected) in cases {
             let errors = parse("r.yml", text.as_bytes(), Language::Promql).unwrap_err();
             assert!(errors.join("\n").contains(expected), "{text}: {errors:?}");
+        }
+    }
+
+    #[test]
+    fn groups_of_an_object_name_their_fields() {
+        let object = |rule: &str| -> serde_json::Value {
+            let text = format!(r#"{{"groups":[{{"name":"g","limit":5,"rules":[{rule}]}}]}}"#);
+            serde_json::from_str(&text).unwrap()
+        };
+        let read = |rule: &str| parse_object("o", "spec", &object(rule), Language::Promql);
+        let groups = read(r#"{"alert":"A","expr":1,"labels":{"a":"null"}}"#).unwrap();
+        assert_eq!((groups[0].limit, &*groups[0].file), (5, "o"));
+        let labels: Vec<_> = groups[0].rules[0].label_texts().collect();
+        assert_eq!(labels, [("a", "null")]);
+        for (rule, expected) in [
+            (
+                r#"{"alert":"A","expr":"up +"}"#,
+                "spec.groups[0].rules[0].expr: group \"g\", rule 1, \"A\": could not parse expression",
+            ),
+            (
+                r#"{"alrt":"A","expr":"up"}"#,
+                "spec.groups[0].rules[0].alrt: field alrt not found",
+            ),
+        ] {
+            let errors = read(rule).unwrap_err().join("");
+            assert!(errors.contains(expected), "{rule}: {errors}");
         }
     }
 

@@ -131,7 +131,8 @@ impl Running {
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         let (a, b) = (&self.group, &other.group);
-        (&a.file, &a.name, a.language, a.limit) == (&b.file, &b.name, b.language, b.limit)
+        (&a.tenant, &a.file, &a.name) == (&b.tenant, &b.file, &b.name)
+            && (a.language, a.limit) == (b.language, b.limit)
             && (self.interval_ms, self.query_offset_ms)
                 == (other.interval_ms, other.query_offset_ms)
             && a.rules.len() == b.rules.len()

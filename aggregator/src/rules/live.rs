@@ -11,22 +11,30 @@ use kansoku_query::promql::notation::stored;
 use kansoku_query::promql::{Engine, Options, QueryError, Sample};
 use kansoku_query::template::prometheus::table_link;
 use kansoku_store::Incoming;
+use tokio::runtime::Handle;
 
 use super::alert::Alert;
 use super::environment::{Counters, Environment, samples_of};
 use super::file::Expression;
 use super::notifier::{Notification, Notifier};
+use crate::api::gate;
 use crate::app::App;
+use crate::clock;
 use crate::ingest::Outcome;
 use crate::telemetry::Protocol;
+use crate::tenants::Tenant;
 
 /// What rules work with while the program runs.
 #[derive(Debug)]
 pub struct Live {
     pub app: Arc<App>,
+    /// Whose data is asked and who gets the results.
+    pub tenant: Arc<Tenant>,
     pub notifier: Arc<Notifier>,
     pub external_labels: Arc<Labels>,
     pub external_url: String,
+    /// Evaluation runs on threads that know no runtime.
+    pub runtime: Handle,
 }
 
 /// Counters outlive a change of the configuration.
@@ -43,10 +51,19 @@ pub fn templates() -> (u64, u64) {
 
 impl Environment for Live {
     fn query(&self, expression: &Expression, time_ms: i64) -> Result<Vec<Sample>, String> {
-        let tenant = self.app.tenants.default();
+        let tenant = &self.tenant;
+        let (begun, timeout) = (Instant::now(), self.app.query_timeout(tenant));
+        // As any query of the tenant: within its slots, and those of all.
+        let deadline = tokio::time::Instant::now() + timeout;
+        let entered = self
+            .runtime
+            .block_on(gate::enter(&self.app, tenant, deadline));
+        let _slots = entered.map_err(|why| why.message().to_owned())?;
+        let text = expression.to_string();
+        let active = self.app.active_queries.get();
+        let _active = active.and_then(|all| all.begin(&text, clock::now_ms()));
         let snapshot = tenant.snapshot(&self.app.tenants.opener);
         let snapshot = snapshot.map_err(|e| e.to_string())?;
-        let (begun, timeout) = (Instant::now(), self.app.query_timeout(tenant));
         let is_late = || begun.elapsed() >= timeout;
         const LATE: &str = "query timed out in expression evaluation";
         match expression {
@@ -101,7 +118,7 @@ impl Environment for Live {
     }
 
     fn append(&self, samples: &[Sample]) -> Result<(), String> {
-        let tenant = self.app.tenants.default();
+        let tenant = &self.tenant;
         let store = tenant.store(&self.app.tenants.opener);
         let store = store.map_err(|e| e.to_string())?;
         let incoming = vec![Incoming::Batch(RecordBatch::Metrics(batch_of(samples)))];
@@ -129,14 +146,16 @@ impl Environment for Live {
             self.external_url,
             table_link(&expression.to_string())
         );
+        let name: Arc<str> = self.tenant.name().into();
         let notifications = alerts.into_iter().map(|alert| Notification {
             starts_at_ms: alert.fired_at_ms.unwrap_or(alert.active_at_ms),
             ends_at_ms: alert.resolved_at_ms.unwrap_or(alert.valid_until_ms),
             labels: alert.labels,
             annotations: alert.annotations,
             generator_url: link.clone(),
+            tenant: Arc::clone(&name),
         });
-        self.notifier.send(notifications.collect());
+        self.notifier.send(&name, notifications.collect());
     }
 
     fn external_labels(&self) -> Arc<Labels> {

@@ -13,13 +13,14 @@ use kansoku_query::promql::Sample;
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinHandle;
 
-use super::config::Config;
+use super::config::{Alertmanagers, Config};
 use super::environment::Environment;
 use super::file::Group;
 use super::group::Running;
 use super::kept;
 use super::live::Live;
-use super::notifier::{Notifier, Receiver};
+use super::notifier::{Notifier, Section};
+use super::objects::RuleObjects;
 use crate::app::App;
 use crate::config_file::ConfigFile;
 use crate::{clock, journal, whole_file};
@@ -51,10 +52,14 @@ impl Task {
 #[derive(Debug)]
 pub struct Rules {
     pub notifier: Arc<Notifier>,
-    /// One change at a time.
-    changing: tokio::sync::Mutex<()>,
+    /// What is in force; one change at a time.
+    changing: tokio::sync::Mutex<InForce>,
     /// By file and name; locked while tasks are looked up or swapped.
     tasks: Mutex<BTreeMap<String, Task>>,
+    /// Locked while it begins, ends, or is asked how it is.
+    watching: Mutex<Option<Watching>>,
+    /// What series get that leave for another Prometheus; locked to read or swap them.
+    external_labels: Mutex<Arc<Vec<(String, String)>>>,
     /// Groups that evaluate at a time.
     slots: Arc<Semaphore>,
     is_stopped: AtomicBool,
@@ -73,7 +78,28 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 struct Checked {
     config: Config,
     groups: Vec<Group>,
-    receivers: Vec<Arc<Receiver>>,
+    sections: Vec<Arc<Section>>,
+}
+
+/// What the groups were made of.
+#[derive(Debug, Default)]
+struct InForce {
+    config: Config,
+    of_files: Vec<Group>,
+    of_objects: Vec<Group>,
+}
+
+/// The objects of a cluster and the task that watches them.
+#[derive(Debug)]
+struct Watching {
+    objects: Arc<RuleObjects>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Rules {
@@ -84,6 +110,8 @@ impl Rules {
             notifier: Arc::default(),
             changing: tokio::sync::Mutex::default(),
             tasks: Mutex::default(),
+            watching: Mutex::default(),
+            external_labels: Mutex::default(),
             slots: Arc::new(Semaphore::new(n_slots)),
             is_stopped: AtomicBool::new(false),
             reloaded_ms: AtomicI64::new(0),
@@ -105,14 +133,30 @@ impl Rules {
         lock(&self.text).clone()
     }
 
+    /// The labels that tell this place from others.
+    #[must_use]
+    pub fn external_labels(&self) -> Arc<Vec<(String, String)>> {
+        Arc::clone(&lock(&self.external_labels))
+    }
+
+    /// The objects of the cluster that rules are read from.
+    #[must_use]
+    pub fn objects(&self) -> Option<Arc<RuleObjects>> {
+        let watching = lock(&self.watching);
+        watching.as_ref().map(|w| Arc::clone(&w.objects))
+    }
+
     /// Begins with what the settings say.
     ///
     /// # Errors
     /// Everything that is wrong with the rule files.
     pub async fn start(&self, app: &Arc<App>) -> Result<(), String> {
-        let _one = self.changing.lock().await;
-        let checked = check(app, app.settings.config.rules.clone())?;
-        self.apply(app, checked).await;
+        let mut in_force = self.changing.lock().await;
+        let config = &app.settings.config;
+        config.unused.iter().for_each(|what| journal::warn(what));
+        let checked = check(app, config.rules.clone())?;
+        *lock(&self.external_labels) = Arc::new(config.external_labels.clone());
+        self.apply(app, &mut in_force, checked).await;
         Ok(())
     }
 
@@ -121,20 +165,24 @@ impl Rules {
     /// # Errors
     /// Everything that is wrong with it or the rule files; then all stays as it was.
     pub async fn reload(&self, app: &Arc<App>) -> Result<(), String> {
-        let _one = self.changing.lock().await;
+        let mut in_force = self.changing.lock().await;
         let read = || {
             let config = match &app.settings.config_path {
-                Some(path) => ConfigFile::read(path)?,
+                Some(path) => ConfigFile::read(path, app.settings.prometheus_compat)?,
                 None => ConfigFile::default(),
             };
-            let text = config.text.clone();
-            check(app, config.rules).map(|checked| (checked, text))
+            let (text, labels) = (config.text.clone(), config.external_labels.clone());
+            config.unused.iter().for_each(|what| journal::warn(what));
+            check(app, config.rules).map(|checked| (checked, text, labels))
         };
         let done = match read() {
-            Ok((checked, text)) => {
-                self.apply(app, checked).await;
+            Ok((checked, text, labels)) => {
+                *lock(&self.external_labels) = Arc::new(labels);
+                self.apply(app, &mut in_force, checked).await;
                 *lock(&self.text) = Some(text);
-                journal::info("the configuration was read again; rules and alerting follow it");
+                journal::info(
+                    "the configuration was read again; rules, alerting and external labels follow it",
+                );
                 Ok(())
             }
             Err(message) => {
@@ -148,39 +196,93 @@ impl Rules {
         done
     }
 
-    async fn apply(&self, app: &Arc<App>, checked: Checked) {
-        let config = &checked.config;
-        let live = Arc::new(Live {
+    async fn apply(&self, app: &Arc<App>, in_force: &mut InForce, checked: Checked) {
+        self.notifier.apply(&checked.config, checked.sections);
+        let wanted = checked.config.objects.clone();
+        // Templates see external labels, so even a group that reads the same begins anew.
+        in_force.of_files = checked.groups;
+        in_force.config = checked.config;
+        if wanted.is_none() {
+            in_force.of_objects.clear();
+        }
+        self.swap(app, in_force, false).await;
+        let mut watching = lock(&self.watching);
+        if watching.as_ref().map(|w| &w.objects.config) != wanted.as_ref() {
+            // What the old ones gave goes on until the new ones are listed.
+            *watching = wanted.map(|config| {
+                let objects = Arc::new(RuleObjects::new(config));
+                let task = tokio::spawn(Arc::clone(&objects).run(Arc::clone(app)));
+                Watching { objects, task }
+            });
+        }
+        self.reloaded_ms.store(clock::now_ms(), Ordering::Relaxed);
+    }
+
+    /// Goes on with other groups of the objects of a cluster; the rest stays undisturbed.
+    pub async fn set_objects(&self, app: &Arc<App>, from: &Arc<RuleObjects>, groups: Vec<Group>) {
+        let mut in_force = self.changing.lock().await;
+        // A reload may have ended it meanwhile.
+        let is_current = self.objects().is_some_and(|now| Arc::ptr_eq(&now, from));
+        if is_current && !self.is_stopped.load(Ordering::Relaxed) {
+            in_force.of_objects = groups;
+            self.swap(app, &in_force, true).await;
+        }
+    }
+
+    /// Makes the groups those that are in force. One that is written as before goes on with all it
+    /// remembers, and when `keeps_same` without even a pause.
+    async fn swap(&self, app: &Arc<App>, in_force: &InForce, keeps_same: bool) {
+        let config = &in_force.config;
+        let mut gone: Vec<String> = lock(&self.tasks).keys().cloned().collect();
+        for group in in_force.of_files.iter().chain(&in_force.of_objects) {
+            let (interval_ms, offset_ms) = (config.evaluation_interval_ms, config.query_offset_ms);
+            let group = Running::new(group.clone(), interval_ms, offset_ms);
+            let key = group.key();
+            gone.retain(|other| *other != key);
+            let live = match self.live(app, config, &group.group.tenant) {
+                Ok(live) => live,
+                Err(message) => {
+                    journal::error(&format!("the rules of {key} are not evaluated: {message}"));
+                    gone.push(key);
+                    continue;
+                }
+            };
+            let before = {
+                let mut tasks = lock(&self.tasks);
+                let is_same = |task: &Task| keeps_same && task.group.is_same(&group);
+                if tasks.get(&key).is_some_and(is_same) {
+                    continue;
+                }
+                tasks.remove(&key)
+            };
+            match before {
+                Some(task) => group.inherit(&*task.end().await),
+                None => self.restore(app, &group),
+            }
+            let task = self.spawn(&live, Arc::new(group));
+            lock(&self.tasks).insert(key, task);
+        }
+        for key in gone {
+            let task = lock(&self.tasks).remove(&key);
+            if let Some(task) = task {
+                let group = task.end().await;
+                if let Ok(live) = self.live(app, config, &group.group.tenant) {
+                    tokio::spawn(end_series(live, group));
+                }
+            }
+        }
+    }
+
+    /// What the rules of a tenant work with.
+    fn live(&self, app: &Arc<App>, config: &Config, tenant: &str) -> Result<Arc<Live>, String> {
+        Ok(Arc::new(Live {
             app: Arc::clone(app),
+            tenant: app.tenants.named(tenant)?,
             notifier: Arc::clone(&self.notifier),
             external_labels: Arc::new(config.external_labels.clone()),
             external_url: external_url(app),
-        });
-        self.notifier.apply(config, checked.receivers);
-        let mut old = std::mem::take(&mut *lock(&self.tasks));
-        let mut new = BTreeMap::new();
-        for group in checked.groups {
-            let (interval_ms, offset_ms) = (config.evaluation_interval_ms, config.query_offset_ms);
-            let group = Running::new(group, interval_ms, offset_ms);
-            let before = match old.remove(&group.key()) {
-                Some(task) => Some(task.end().await),
-                None => None,
-            };
-            // Templates see external labels, so even a group that reads the same begins anew; it
-            // remembers all.
-            match &before {
-                Some(before) => group.inherit(before),
-                None => self.restore(app, &group),
-            }
-            let key = group.key();
-            new.insert(key, self.spawn(&live, Arc::new(group)));
-        }
-        for (_, task) in old {
-            let group = task.end().await;
-            tokio::spawn(end_series(Arc::clone(&live), group));
-        }
-        *lock(&self.tasks) = new;
-        self.reloaded_ms.store(clock::now_ms(), Ordering::Relaxed);
+            runtime: tokio::runtime::Handle::current(),
+        }))
     }
 
     fn restore(&self, app: &App, group: &Running) {
@@ -212,6 +314,7 @@ impl Rules {
     pub async fn stop(&self, drain: bool) {
         let _one = self.changing.lock().await;
         self.is_stopped.store(true, Ordering::Relaxed);
+        *lock(&self.watching) = None;
         let tasks = std::mem::take(&mut *lock(&self.tasks));
         for task in tasks.values() {
             task.stop.is_stopping.store(true, Ordering::Relaxed);
@@ -225,22 +328,26 @@ impl Rules {
 }
 
 fn check(app: &App, config: Config) -> Result<Checked, String> {
-    if app.tenants.is_on() && config.has_rules() {
-        return Err(
-            "rules cannot be evaluated with --tenants.enabled: their data would belong to nobody; leave rule_files and loki_rule_files out, or run an aggregator without tenants".into(),
-        );
+    let has_tenants = app.tenants.is_on();
+    let is_named = |one: &&Alertmanagers| !one.tenants.is_empty();
+    if !has_tenants && config.alertmanagers.iter().any(|one| is_named(&one)) {
+        return Err("'tenants' of alertmanagers has no effect without --tenants.enabled".into());
+    }
+    if let Some(objects) = &config.objects {
+        objects.check(has_tenants)?;
     }
     let path = app.settings.config_path.as_deref();
     let folder = path
         .and_then(std::path::Path::parent)
         .unwrap_or("".as_ref());
-    let groups = config.load_groups(folder).map_err(|all| all.join("\n"))?;
+    let groups = config.load_groups(folder, has_tenants);
+    let groups = groups.map_err(|all| all.join("\n"))?;
     let queue_max = app.settings.rules.queue_capacity as usize;
-    let receivers = Notifier::receivers(&config, queue_max)?;
+    let sections = Notifier::sections(&config, queue_max)?;
     Ok(Checked {
         config,
         groups,
-        receivers,
+        sections,
     })
 }
 
@@ -345,7 +452,9 @@ async fn end_series(live: Arc<Live>, group: Arc<Running>) {
     let done = tokio::task::spawn_blocking(move || {
         let mut series = group.take_series();
         for other in live.app.rules.groups() {
-            for rule in 0..other.group.rules.len() {
+            // Series of other tenants are others.
+            let is_ours = other.group.tenant == group.group.tenant;
+            for rule in (0..other.group.rules.len()).filter(|_| is_ours) {
                 let memory = other.memory(rule);
                 series.retain(|labels| !memory.series.contains(labels));
             }

@@ -131,6 +131,7 @@ pub fn collect(app: &App, out: &mut MetricBatch) {
             out.sample(family, &[("alertmanager", &receiver.url)], value(receiver));
         }
     }
+    collect_objects(app, out);
     let (templates, failed) = live::templates();
     let succeeded = app.rules.reload_succeeded.load(Ordering::Relaxed);
     let reloaded_ms = app.rules.reloaded_ms.load(Ordering::Relaxed);
@@ -174,5 +175,32 @@ pub fn collect(app: &App, out: &mut MetricBatch) {
     ] {
         let family = out.new_family(name, kind, help);
         out.sample(family, &[], value);
+    }
+}
+
+/// What became of the PrometheusRule objects of a cluster.
+fn collect_objects(app: &App, out: &mut MetricBatch) {
+    let Some(objects) = app.rules.objects() else {
+        return;
+    };
+    let states = objects.states();
+    let n_rejected = states.iter().filter(|(_, error)| error.is_some()).count();
+    let name = "kansoku_rule_objects";
+    let help = "PrometheusRule objects that are selected, and those of them whose present version is wrong.";
+    let family = out.new_family(name, Gauge, help);
+    out.sample(family, &[("state", "selected")], states.len() as f64);
+    out.sample(family, &[("state", "rejected")], n_rejected as f64);
+    let name = "kansoku_rule_object_rejected";
+    let help = "A PrometheusRule object whose present version is wrong; the log says why.";
+    let family = out.new_family(name, Gauge, help);
+    for ((namespace, name), _) in states.iter().filter(|(_, error)| error.is_some()) {
+        out.sample(family, &[("namespace", namespace), ("name", name)], 1.0);
+    }
+    let name = "kansoku_rule_objects_connected";
+    let help = "Whether the Kubernetes API answered last time.";
+    let family = out.new_family(name, Gauge, help);
+    for (resource, is_connected) in objects.watches() {
+        let value = f64::from(u8::from(is_connected));
+        out.sample(family, &[("resource", &resource)], value);
     }
 }

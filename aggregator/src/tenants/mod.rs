@@ -195,20 +195,32 @@ impl Tenants {
                 return Ok(Arc::clone(tenant));
             }
         }
-        let tenant = Arc::new(self.tenant(name));
         if !writes {
-            return Ok(tenant);
+            return Ok(Arc::new(self.tenant(name)));
+        }
+        self.named(name)
+            .map_err(|text| (StatusCode::TOO_MANY_REQUESTS, text))
+    }
+
+    /// The tenant of a name, who becomes known by that; the only one while tenants are off.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn named(&self, name: &str) -> Result<Arc<Tenant>, String> {
+        if !self.is_on() {
+            return Ok(Arc::clone(&self.default));
         }
         let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
         let max = self.settings.max_tenants as usize;
         if known.len() >= max && !known.contains_key(name) {
-            let text = format!(
+            return Err(format!(
                 "there are {max} tenants already and '{name}' would be another; raise --tenants.max"
-            );
-            return Err((StatusCode::TOO_MANY_REQUESTS, text));
+            ));
         }
-        let known = known.entry(name.to_owned()).or_insert(tenant);
-        Ok(Arc::clone(known))
+        let known = known.entry(name.to_owned());
+        Ok(Arc::clone(
+            known.or_insert_with(|| Arc::new(self.tenant(name))),
+        ))
     }
 
     /// Closes the stores that nobody has used for a while.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use crate::rules::file::{self, Group, Language};
-use crate::rules::unit_test;
+use crate::rules::unit_test::{self, TestOptions};
 
 /// What is checked, and how.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +25,22 @@ pub struct CheckRules {
     /// Of unit tests, run only those whose name matches this pattern.
     #[arg(long, value_name = "REGEX", requires = "test")]
     pub run: Option<String>,
+
+    /// Of unit tests, write the results as JUnit's XML to this file.
+    #[arg(long, value_name = "FILE", requires = "test")]
+    pub junit: Option<PathBuf>,
+
+    /// Of unit tests, show alerts that differ line by line, in colours.
+    #[arg(long, requires = "test")]
+    pub diff: bool,
+
+    /// Of unit tests, tell when each begins and ends, and all data behind it.
+    #[arg(long, requires = "test")]
+    pub debug: bool,
+
+    /// Take files with fields that are not known.
+    #[arg(long)]
+    pub ignore_unknown_fields: bool,
 
     /// The expressions are LogQL, as in files of Loki's ruler.
     #[arg(long, conflicts_with = "test")]
@@ -47,12 +63,20 @@ const LINT_FAILED: u8 = 3;
 #[must_use]
 pub fn run(checked: &CheckRules) -> u8 {
     if checked.test {
-        return unit_test::run_files(&checked.files, checked.run.as_deref());
+        let options = TestOptions {
+            run: checked.run.clone(),
+            junit: checked.junit.clone(),
+            diff: checked.diff,
+            debug: checked.debug,
+            ignore_unknown_fields: checked.ignore_unknown_fields,
+        };
+        return unit_test::run_files(&checked.files, &options);
     }
     let language = match checked.logql {
         true => Language::Logql,
         false => Language::Promql,
     };
+    let ignores = checked.ignore_unknown_fields;
     let mut code = 0;
     let mut tell = |found: Result<Vec<Group>, Vec<String>>| {
         let told = tell_one(found, checked);
@@ -66,11 +90,12 @@ pub fn run(checked: &CheckRules) -> u8 {
         let mut bytes = Vec::new();
         let read = std::io::stdin().read_to_end(&mut bytes);
         let read = read.map_err(|e| vec![format!("failed to read standard input: {e}")]);
-        tell(read.and_then(|_| file::parse("standard input", &bytes, language)));
+        let name = "standard input";
+        tell(read.and_then(|_| file::parse_with(name, &bytes, language, ignores)));
     }
     for path in &checked.files {
         println!("Checking {}", path.display());
-        tell(file::read(&path.to_string_lossy(), language));
+        tell(file::read_with(&path.to_string_lossy(), language, ignores));
     }
     code
 }

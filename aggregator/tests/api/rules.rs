@@ -239,25 +239,146 @@ async fn rules_are_evaluated_alerts_are_told_and_survive_a_restart() {
 }
 
 #[tokio::test]
-async fn wrong_rules_stop_the_start_and_tenants_have_none() {
+async fn wrong_rules_stop_the_start() {
     let files = TempDir::new().expect("a folder");
     write_files(files.path(), 1, "groups: {}");
     let config = format!("--config.file={}", files.path().join("k.yml").display());
-    for (flags, expected) in [
-        (
-            vec![config.as_str()],
-            "cannot unmarshal !!map into []rulefmt.RuleGroup",
-        ),
-        (
-            vec![config.as_str(), "--tenants.enabled"],
-            "--tenants.enabled",
-        ),
-    ] {
-        let mut server = Server::listen_with(&flags).await;
-        let error = server.running.open_store().await.expect_err("wrong");
-        assert!(error.contains(expected), "{error}");
-    }
+    let mut server = Server::listen_with(&[config.as_str()]).await;
+    let error = server.running.open_store().await.expect_err("wrong");
+    assert!(
+        error.contains("cannot unmarshal !!map into []rulefmt.RuleGroup"),
+        "{error}"
+    );
     let server = Server::start().await;
     let answer = server.post("/-/reload", &[], "").await;
     assert_eq!(answer.status, 403, "{}", answer.text());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rules_of_tenants_lie_in_their_folders() {
+    let (common, own) = (Alertmanager::start(), Alertmanager::start());
+    let files = TempDir::new().expect("a folder");
+    for (tenant, value) in [("one", "1"), ("two", "2")] {
+        let folder = files.path().join("rules").join(tenant);
+        std::fs::create_dir_all(&folder).expect("a folder");
+        let rules = RULES.replace("vector(3)", &format!("vector(1{value})"));
+        std::fs::write(folder.join("r.yml"), rules).expect("a file");
+    }
+    let path = files.path().join("k.yml");
+    let text = format!(
+        "rule_files: ['rules/*/*.yml']\nalerting:\n  alertmanagers:\n  - static_configs: [{{targets: ['127.0.0.1:{}']}}]\n  - static_configs: [{{targets: ['127.0.0.1:{}']}}]\n    tenants: [two]\n",
+        common.port, own.port
+    );
+    std::fs::write(&path, &text).expect("a file");
+    let config = format!("--config.file={}", path.display());
+    let server = Server::start_with(&[config.as_str(), "--tenants.enabled"]).await;
+    let get = async |tenant: &str, path: &str| {
+        let headers = [("x-scope-orgid", tenant)];
+        let answer = server.send(hyper::Method::GET, path, &headers, "").await;
+        answer.json()
+    };
+    for (tenant, expected) in [("one", "22"), ("two", "24")] {
+        let recorded = async || {
+            let json = get(tenant, "/api/v1/query?query=six").await;
+            let value = json["data"]["result"][0]["value"][1].as_str();
+            value.map(str::to_owned)
+        };
+        assert_eq!(eventually("the recorded value", recorded).await, expected);
+        let groups = get(tenant, "/api/v1/rules").await;
+        let groups = groups["data"]["groups"]
+            .as_array()
+            .cloned()
+            .expect("groups");
+        assert_eq!(groups.len(), 1);
+        let file = groups[0]["file"].as_str().expect("a file");
+        assert!(file.ends_with(&format!("rules/{tenant}/r.yml")), "{file}");
+        let managers = get(tenant, "/api/v1/alertmanagers").await;
+        let port = if tenant == "one" {
+            common.port
+        } else {
+            own.port
+        };
+        assert_eq!(
+            managers["data"]["activeAlertmanagers"],
+            serde_json::json!([{"url": format!("http://127.0.0.1:{port}/api/v2/alerts")}])
+        );
+    }
+    let nobody = get("three", "/api/v1/rules").await;
+    assert_eq!(nobody["data"]["groups"], serde_json::json!([]));
+    for (manager, expected) in [(&common, "is 11 in "), (&own, "is 12 in ")] {
+        let told = eventually("a notification", async || manager.newest("Always")).await;
+        assert_eq!(told["annotations"]["summary"], expected);
+        let all = manager.alerts.lock().unwrap();
+        let summaries = all
+            .iter()
+            .filter_map(|a| a["annotations"]["summary"].as_str());
+        assert!(summaries.into_iter().all(|s| s == expected));
+    }
+    server.stop().await;
+
+    // Whose are they?
+    for (text, flags, expected) in [
+        (
+            "rule_files: ['a b/r.yml']",
+            vec![config.as_str(), "--tenants.enabled"],
+            "the folder of a rule file is the name of its tenant",
+        ),
+        (
+            "kubernetes_rules: {api_server: 'http://127.0.0.1:1'}",
+            vec![config.as_str(), "--tenants.enabled"],
+            "needs 'tenant'",
+        ),
+        (
+            "alerting: {alertmanagers: [{tenants: [a]}]}",
+            vec![config.as_str()],
+            "has no effect without --tenants.enabled",
+        ),
+    ] {
+        std::fs::write(&path, text).expect("a file");
+        let odd = files.path().join("a b");
+        std::fs::create_dir_all(&odd).expect("a folder");
+        std::fs::write(odd.join("r.yml"), RULES).expect("a file");
+        let mut server = Server::listen_with(&flags).await;
+        let error = server.running.open_store().await.expect_err("wrong");
+        assert!(error.contains(expected), "{text}: {error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prometheus_yml_is_taken_whole_and_external_labels_change_with_a_reload() {
+    let files = TempDir::new().expect("a folder");
+    let path = files.path().join("prometheus.yml");
+    let write = |cluster: &str| {
+        let text = format!(
+            "global: {{scrape_interval: 15s, external_labels: {{cluster: {cluster}}}}}\nscrape_configs: [{{job_name: x}}]\nremote_write: [{{url: 'http://x'}}]\n"
+        );
+        std::fs::write(&path, text).expect("a file");
+    };
+    write("first");
+    let config = format!("--config.file={}", path.display());
+    let flags = [
+        config.as_str(),
+        "--config.prometheus-compat",
+        "--web.enable-lifecycle",
+    ];
+    let server = Server::start_with(&flags).await;
+    let now_ms = kansoku_aggregator::clock::now_ms();
+    server
+        .write(&[(&[("__name__", "m")], &[(now_ms, 1.0)])])
+        .await;
+    let federated = async || server.get("/federate?match[]=m").await.text();
+    assert!(
+        federated().await.contains("cluster=\"first\""),
+        "{}",
+        federated().await
+    );
+    write("second");
+    let answer = server.post("/-/reload", &[], "").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    assert!(
+        federated().await.contains("cluster=\"second\""),
+        "{}",
+        federated().await
+    );
+    server.stop().await;
 }

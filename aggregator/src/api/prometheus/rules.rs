@@ -19,9 +19,9 @@ use crate::rules::file::{Kind, Language, Rule};
 use crate::rules::group::{Memory, Running};
 
 /// `/api/v1/alerts`
-pub fn alerts(app: &App, _: &Call) -> Reply {
+pub fn alerts(app: &App, call: &Call) -> Reply {
     let mut found = Vec::new();
-    for group in groups_of(app) {
+    for group in groups_of(app, call) {
         for at in 0..group.group.rules.len() {
             let memory = group.memory(at);
             found.extend(memory.alerts.active().map(alert_json));
@@ -31,15 +31,17 @@ pub fn alerts(app: &App, _: &Call) -> Reply {
 }
 
 /// `/api/v1/alertmanagers`
-pub fn alertmanagers(app: &App, _: &Call) -> Reply {
-    let all = app.rules.notifier.all();
-    let urls: Vec<Value> = all.iter().map(|r| json!({ "url": r.url })).collect();
-    answer(&json!({ "activeAlertmanagers": urls, "droppedAlertmanagers": [] }))
+pub fn alertmanagers(app: &App, call: &Call) -> Reply {
+    let (active, dropped) = app.rules.notifier.urls(call.tenant.name());
+    let shown = |urls: Vec<String>| -> Vec<Value> {
+        urls.into_iter().map(|url| json!({ "url": url })).collect()
+    };
+    answer(&json!({ "activeAlertmanagers": shown(active), "droppedAlertmanagers": shown(dropped) }))
 }
 
 /// `/api/v1/rules`
 pub fn rules(app: &App, call: &Call) -> Reply {
-    match list(groups_of(app), &call.form) {
+    match list(groups_of(app, call), &call.form) {
         Ok(data) => answer(&data),
         Err(error) => error.reply(),
     }
@@ -47,16 +49,16 @@ pub fn rules(app: &App, call: &Call) -> Reply {
 
 /// `/prometheus/api/v1/rules` of Loki: the groups over logs.
 pub fn loki_rules(app: &App, call: &Call) -> Reply {
-    match list(logql_groups(app), &call.form) {
+    match list(logql_groups(app, call), &call.form) {
         Ok(data) => answer(&data),
         Err(error) => error.reply(),
     }
 }
 
 /// `/prometheus/api/v1/alerts` of Loki.
-pub fn loki_alerts(app: &App, _: &Call) -> Reply {
+pub fn loki_alerts(app: &App, call: &Call) -> Reply {
     let mut found = Vec::new();
-    for group in logql_groups(app) {
+    for group in logql_groups(app, call) {
         for at in 0..group.group.rules.len() {
             found.extend(group.memory(at).alerts.active().map(alert_json));
         }
@@ -65,9 +67,9 @@ pub fn loki_alerts(app: &App, _: &Call) -> Reply {
 }
 
 /// `/loki/api/v1/rules`: the groups by file, as they are written. JSON, which is YAML as well.
-pub fn loki_groups(app: &App, _: &Call) -> Reply {
+pub fn loki_groups(app: &App, call: &Call) -> Reply {
     let mut files: Map<String, Value> = Map::new();
-    for group in logql_groups(app) {
+    for group in logql_groups(app, call) {
         let rules: Vec<Value> = group.group.rules.iter().map(written).collect();
         let text = kansoku_query::number::format_duration_ms(group.interval_ms);
         let one = json!({ "name": group.group.name, "interval": text, "rules": rules });
@@ -109,13 +111,15 @@ fn written(rule: &Rule) -> Value {
 
 type Groups = Vec<std::sync::Arc<Running>>;
 
-/// None are shown where tenants are on: rules are nobody's there.
-fn groups_of(app: &App) -> Groups {
-    app.rules.groups()
+/// Those of the tenant who asks.
+fn groups_of(app: &App, call: &Call) -> Groups {
+    let mut groups = app.rules.groups();
+    groups.retain(|g| !app.tenants.is_on() || *g.group.tenant == *call.tenant.name());
+    groups
 }
 
-fn logql_groups(app: &App) -> Groups {
-    let mut groups = app.rules.groups();
+fn logql_groups(app: &App, call: &Call) -> Groups {
+    let mut groups = groups_of(app, call);
     groups.retain(|g| g.group.language == Language::Logql);
     groups
 }

@@ -95,6 +95,7 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "tenants.default" => s.default_tenant.clone(),
         "tenants.max" => s.max_tenants.to_string(),
         "tenants.idle-timeout" => ms(s.tenant_idle),
+        "config.prometheus-compat" => s.prometheus_compat.to_string(),
         "config.file" => {
             let path = s.config_path.as_ref();
             path.map_or_else(String::new, |p| p.display().to_string())

@@ -64,3 +64,48 @@ pub fn show_alerts(alerts: &[(Labels, Labels)]) -> String {
     let all: Vec<String> = alerts.iter().enumerate().map(show).collect();
     format!("[\n{}\n{indent}]", all.join(",\n"))
 }
+
+/// Two texts as one: lines that are missing in red behind `-`, lines too many in green behind `+`.
+#[must_use]
+pub fn diff(expected: &str, found: &str) -> String {
+    let (a, b): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), found.lines().collect());
+    // Lengths of what rests of both have in common.
+    let mut common = vec![vec![0_usize; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            common[i][j] = match a[i] == b[j] {
+                true => common[i + 1][j + 1] + 1,
+                false => common[i + 1][j].max(common[i][j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j, mut out) = (0, 0, Vec::new());
+    while i < a.len() || j < b.len() {
+        if i < a.len() && j < b.len() && a[i] == b[j] {
+            out.push(format!("  {}", a[i]));
+            (i, j) = (i + 1, j + 1);
+        } else if j == b.len() || (i < a.len() && common[i + 1][j] >= common[i][j + 1]) {
+            out.push(format!("\x1b[31m- {}\x1b[0m", a[i]));
+            i += 1;
+        } else {
+            out.push(format!("\x1b[32m+ {}\x1b[0m", b[j]));
+            j += 1;
+        }
+    }
+    out.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::diff;
+
+    #[test]
+    fn a_diff_shows_what_is_missing_and_what_is_too_much() {
+        assert_eq!(
+            diff("a\nb\nc", "a\nx\nc"),
+            "  a\n\x1b[31m- b\x1b[0m\n\x1b[32m+ x\x1b[0m\n  c"
+        );
+        assert_eq!(diff("", "x"), "\x1b[32m+ x\x1b[0m");
+        assert_eq!(diff("x", "x"), "  x");
+    }
+}

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use kansoku_model::{ConfigError, Labels};
-use kansoku_parsers::config::yaml::tree::{self, Node};
+use kansoku_parsers::config::yaml::tree::{self, Node, Value};
 use kansoku_query::number::{parse_duration_ms, parse_float};
 use kansoku_query::promql::native::FloatHistogram;
 use kansoku_query::promql::notation::{self, Item, labels_of, values_of};
@@ -75,17 +75,18 @@ type Read<T> = Result<T, ConfigError>;
 ///
 /// # Errors
 /// What is wrong with which line.
-pub fn read(path: &Path) -> Result<TestFile, String> {
+pub fn read(path: &Path, ignores_unknown: bool) -> Result<TestFile, String> {
     let name = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|e| format!("failed to read {name}: {e}"))?;
-    parse(&name, &bytes, super::folder_of(path)).map_err(|e| e.to_string())
+    let parsed = parse(&name, &bytes, super::folder_of(path), ignores_unknown);
+    parsed.map_err(|e| e.to_string())
 }
 
 /// Reads the text of a file that lies in `folder`.
 ///
 /// # Errors
 /// What is wrong with which line.
-pub fn parse(name: &str, bytes: &[u8], folder: PathBuf) -> Read<TestFile> {
+pub fn parse(name: &str, bytes: &[u8], folder: PathBuf, ignores_unknown: bool) -> Read<TestFile> {
     let mut file = TestFile {
         folder,
         rule_files: Vec::new(),
@@ -94,7 +95,10 @@ pub fn parse(name: &str, bytes: &[u8], folder: PathBuf) -> Read<TestFile> {
         fuzzy_compare: false,
         tests: Vec::new(),
     };
-    let roots = tree::parse(name, bytes, &mut Vec::new())?;
+    let mut roots = tree::parse(name, bytes, &mut Vec::new())?;
+    if ignores_unknown {
+        roots.iter_mut().for_each(|root| prune(root, &FIELDS));
+    }
     let Some(root) = roots.first().filter(|root| !root.is_null()) else {
         return Ok(file);
     };
@@ -129,6 +133,72 @@ pub fn parse(name: &str, bytes: &[u8], folder: PathBuf) -> Read<TestFile> {
         }
     }
     Ok(file)
+}
+
+/// The fields of a map, with those of the maps below each; none where anything may stand.
+struct Known(&'static str, &'static [Known]);
+
+const FIELDS: [Known; 5] = [
+    Known("rule_files", &[]),
+    Known("evaluation_interval", &[]),
+    Known("group_eval_order", &[]),
+    Known("fuzzy_compare", &[]),
+    Known(
+        "tests",
+        &[
+            Known("name", &[]),
+            Known("interval", &[]),
+            Known("start_timestamp", &[]),
+            Known("external_labels", &[]),
+            Known("external_url", &[]),
+            Known(
+                "input_series",
+                &[Known("series", &[]), Known("values", &[])],
+            ),
+            Known(
+                "alert_rule_test",
+                &[
+                    Known("eval_time", &[]),
+                    Known("alertname", &[]),
+                    Known(
+                        "exp_alerts",
+                        &[Known("exp_labels", &[]), Known("exp_annotations", &[])],
+                    ),
+                ],
+            ),
+            Known(
+                "promql_expr_test",
+                &[
+                    Known("expr", &[]),
+                    Known("eval_time", &[]),
+                    Known(
+                        "exp_samples",
+                        &[
+                            Known("labels", &[]),
+                            Known("value", &[]),
+                            Known("histogram", &[]),
+                        ],
+                    ),
+                ],
+            ),
+        ],
+    ),
+];
+
+/// Takes out what is not known.
+fn prune(node: &mut Node, known: &[Known]) {
+    match &mut node.value {
+        _ if known.is_empty() => {}
+        Value::Scalar { .. } => {}
+        Value::List(items) => items.iter_mut().for_each(|item| prune(item, known)),
+        Value::Map(pairs) => pairs.retain_mut(|(key, value)| {
+            let found = known.iter().find(|one| one.0 == key.text);
+            if let Some(one) = found {
+                prune(value, one.1);
+            }
+            found.is_some()
+        }),
+    }
 }
 
 fn texts(node: &Node) -> Read<Vec<String>> {

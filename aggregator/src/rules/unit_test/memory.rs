@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use kansoku_model::metric::STALE_BITS;
 use kansoku_model::select::{SelectError, SeriesData};
 use kansoku_model::{Labels, Matcher, SeriesSource};
-use kansoku_query::promql::notation::{Item, stored};
+use kansoku_query::number::format_f;
+use kansoku_query::promql::native::FloatHistogram;
+use kansoku_query::promql::notation::{self, Item, stored};
 use kansoku_query::promql::{Engine, Options, Sample};
 
 use super::input::{InputSeries, TestGroup};
@@ -47,6 +49,33 @@ impl TestStore {
             store.load(one, test.start_ms, interval_ms);
         }
         store
+    }
+
+    /// All samples up to a time, as promtool's `--debug` shows them: a series, then a line for each.
+    #[must_use]
+    pub fn dump(&self, to_ms: i64) -> String {
+        let all = self.lock();
+        let mut lines = Vec::new();
+        for (labels, series) in all.iter() {
+            let histogram = |at: usize| series.histograms.get(at).and_then(Option::as_ref);
+            let is_seen = |at: &usize| {
+                let is_end = series.values[*at].to_bits() == STALE_BITS && histogram(*at).is_none();
+                series.times[*at] <= to_ms && !is_end
+            };
+            let seen: Vec<usize> = (0..series.times.len()).filter(is_seen).collect();
+            if seen.is_empty() {
+                continue;
+            }
+            lines.push(format!("{labels} =>"));
+            for at in seen {
+                let value = match histogram(at) {
+                    Some(stored) => notation::text_of(&FloatHistogram::of(stored)),
+                    None => format_f(series.values[at]),
+                };
+                lines.push(format!("{value} @[{}]", series.times[at]));
+            }
+        }
+        lines.join("\n")
     }
 
     /// Lets time go on.

@@ -4,10 +4,12 @@
 
 mod compare;
 mod input;
+mod junit;
 mod memory;
 mod run;
 
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use regex::Regex;
 
@@ -15,25 +17,45 @@ use super::file::{self, Language};
 use super::globs;
 use super::group::Running;
 use input::{TestFile, TestGroup};
+use junit::Suite;
 
 const FAILED: u8 = 1;
 
+/// How tests are run and told; the names are those of promtool's flags.
+#[derive(Debug, Clone, Default)]
+pub struct TestOptions {
+    /// Only tests with such a name.
+    pub run: Option<String>,
+    /// A file for JUnit's XML.
+    pub junit: Option<PathBuf>,
+    /// Show alerts that differ line by line, in colours.
+    pub diff: bool,
+    /// Tell when tests begin and end, and what is in the store behind them.
+    pub debug: bool,
+    pub ignore_unknown_fields: bool,
+}
+
 /// Runs the tests of files and prints how they went; gives the exit code.
 #[must_use]
-pub fn run_files(files: &[PathBuf], pattern: Option<&str>) -> u8 {
-    let wanted = match pattern.map(Regex::new).transpose() {
+pub fn run_files(files: &[PathBuf], options: &TestOptions) -> u8 {
+    let wanted = match options.run.as_deref().map(Regex::new).transpose() {
         Ok(wanted) => wanted,
         Err(error) => {
             eprintln!("--run is no regular expression: {error}");
             return FAILED;
         }
     };
-    let mut code = 0;
+    let (mut code, mut suites) = (0, Vec::new());
     for path in files {
-        let errors = match input::read(path) {
-            Ok(file) => run_file(&file, wanted.as_ref()),
-            Err(message) => vec![message],
+        let mut suite = Suite::new(path.display().to_string());
+        let errors = match input::read(path, options.ignore_unknown_fields) {
+            Ok(file) => run_file(&file, wanted.as_ref(), options, &mut suite),
+            Err(message) => {
+                suite.abort(&message);
+                vec![message]
+            }
         };
+        suites.push(suite);
         if errors.is_empty() {
             println!("  SUCCESS");
         } else {
@@ -46,11 +68,22 @@ pub fn run_files(files: &[PathBuf], pattern: Option<&str>) -> u8 {
         }
         println!();
     }
+    if let Some(path) = &options.junit
+        && let Err(error) = std::fs::write(path, junit::xml(&suites))
+    {
+        eprintln!("failed to write {}: {error}", path.display());
+        return FAILED;
+    }
     code
 }
 
 /// Runs the tests of a file; gives what went wrong.
-fn run_file(file: &TestFile, wanted: Option<&Regex>) -> Vec<String> {
+fn run_file(
+    file: &TestFile,
+    wanted: Option<&Regex>,
+    options: &TestOptions,
+    suite: &mut Suite,
+) -> Vec<String> {
     let mut paths = Vec::new();
     for pattern in &file.rule_files {
         match globs::files(pattern, &file.folder) {
@@ -61,22 +94,75 @@ fn run_file(file: &TestFile, wanted: Option<&Regex>) -> Vec<String> {
                 }
                 paths.extend(found);
             }
-            Err(message) => return vec![message],
+            Err(message) => {
+                suite.abort(&message);
+                return vec![message];
+            }
         }
     }
     let is_wanted = |test: &&TestGroup| wanted.is_none_or(|w| w.is_match(&test.name));
-    let tests = file.tests.iter().filter(is_wanted);
-    tests
-        .flat_map(|test| run_test(file, test, &paths))
-        .collect()
+    let mut all = Vec::new();
+    for test in file.tests.iter().filter(is_wanted) {
+        let begun = Instant::now();
+        if options.debug {
+            println!("DEBUG: Starting test {}", test.name);
+        }
+        let errors = run_test(file, test, &paths, options);
+        if options.debug {
+            println!(
+                "DEBUG: Test {} finished, took {:?}",
+                test.name,
+                begun.elapsed()
+            );
+        }
+        suite.case(&test.name, &errors);
+        all.extend(errors);
+    }
+    all
 }
 
-fn run_test(file: &TestFile, test: &TestGroup, paths: &[PathBuf]) -> Vec<String> {
+fn run_test(
+    file: &TestFile,
+    test: &TestGroup,
+    paths: &[PathBuf],
+    options: &TestOptions,
+) -> Vec<String> {
     let interval_ms = test.interval_ms.unwrap_or(file.evaluation_interval_ms);
-    match load(paths, interval_ms, &file.group_eval_order) {
-        Ok(groups) => run::run(test, interval_ms, file, &groups),
+    let ignores = options.ignore_unknown_fields;
+    match load(paths, interval_ms, &file.group_eval_order, ignores) {
+        Ok(groups) => run::run(test, interval_ms, file, &groups, options),
         Err(errors) => errors,
     }
+}
+
+/// Runs tests that lie in no file over rules that do not either; gives what went wrong. Tests that need more
+/// than so many evaluations are left out.
+#[must_use]
+pub fn run_texts(rules: &[u8], tests: &[u8], evaluations_max: i64) -> Vec<String> {
+    let file = match input::parse("tests", tests, PathBuf::new(), false) {
+        Ok(file) => file,
+        Err(error) => return vec![error.to_string()],
+    };
+    let mut errors = Vec::new();
+    for test in &file.tests {
+        if run::n_evaluations(test, &file) > evaluations_max {
+            continue;
+        }
+        let interval_ms = test.interval_ms.unwrap_or(file.evaluation_interval_ms);
+        let groups = match file::parse("rules", rules, Language::Promql) {
+            Ok(groups) => groups.into_iter(),
+            Err(wrong) => return wrong,
+        };
+        let groups: Vec<Running> = groups.map(|g| Running::new(g, interval_ms, 0)).collect();
+        errors.extend(run::run(
+            test,
+            interval_ms,
+            &file,
+            &groups,
+            &TestOptions::default(),
+        ));
+    }
+    errors
 }
 
 /// The groups of the files, those that the test names first in its order.
@@ -84,10 +170,12 @@ fn load(
     paths: &[PathBuf],
     interval_ms: i64,
     order: &[String],
+    ignores_unknown: bool,
 ) -> Result<Vec<Running>, Vec<String>> {
     let mut groups = Vec::new();
     for path in paths {
-        let read = file::read(&path.to_string_lossy(), Language::Promql)?;
+        let path = path.to_string_lossy();
+        let read = file::read_with(&path, Language::Promql, ignores_unknown)?;
         groups.extend(read.into_iter().map(|g| Running::new(g, interval_ms, 0)));
     }
     // What is not named comes with the first, as in promtool.

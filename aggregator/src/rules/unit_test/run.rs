@@ -3,6 +3,7 @@
 use kansoku_model::Labels;
 use kansoku_query::number::{format_duration_ms, quote};
 
+use super::TestOptions;
 use super::compare::{self, show_alerts, show_samples};
 use super::input::{AlertTest, ExpectedSample, ExpressionTest, TestFile, TestGroup};
 use super::memory::TestStore;
@@ -14,14 +15,31 @@ use crate::rules::group::{Health, Running};
 /// More evaluations would hardly end.
 const EVALUATIONS_MAX: i64 = 10_000_000;
 
-/// Runs a test over its groups; gives what went wrong.
-pub fn run(test: &TestGroup, interval_ms: i64, file: &TestFile, groups: &[Running]) -> Vec<String> {
-    let step_ms = file.evaluation_interval_ms;
-    let store = TestStore::new(test, interval_ms, step_ms);
+/// The time of the last question.
+fn end_ms(test: &TestGroup) -> i64 {
     let alert_times = test.alerts.iter().map(|t| t.eval_time_ms);
     let all_times = alert_times.chain(test.expressions.iter().map(|t| t.eval_time_ms));
-    let end_ms = all_times.max().unwrap_or(0);
-    if end_ms / step_ms > EVALUATIONS_MAX {
+    all_times.max().unwrap_or(0)
+}
+
+/// How often the groups are evaluated.
+#[must_use]
+pub fn n_evaluations(test: &TestGroup, file: &TestFile) -> i64 {
+    end_ms(test) / file.evaluation_interval_ms
+}
+
+/// Runs a test over its groups; gives what went wrong.
+pub fn run(
+    test: &TestGroup,
+    interval_ms: i64,
+    file: &TestFile,
+    groups: &[Running],
+    options: &TestOptions,
+) -> Vec<String> {
+    let step_ms = file.evaluation_interval_ms;
+    let store = TestStore::new(test, interval_ms, step_ms);
+    let end_ms = end_ms(test);
+    if n_evaluations(test, file) > EVALUATIONS_MAX {
         return vec![format!(
             "    {}: more than {EVALUATIONS_MAX} evaluations; use a longer evaluation_interval",
             test.name
@@ -42,12 +60,21 @@ pub fn run(test: &TestGroup, interval_ms: i64, file: &TestFile, groups: &[Runnin
             return errors;
         }
         while let Some(alert) = alerts.next_if(|a| a.eval_time_ms < at_ms + step_ms) {
-            errors.extend(wrong_alerts(test, alert, groups));
+            errors.extend(wrong_alerts(test, alert, groups, options.diff));
         }
         at_ms += step_ms;
     }
     for expression in &test.expressions {
         errors.extend(wrong_value(expression, test, &store, file.fuzzy_compare));
+    }
+    if options.debug {
+        // To the whole second behind the last question.
+        let to_ms = (end_ms + 1000) / 1000 * 1000;
+        println!(
+            "DEBUG: Dump of all data (input_series and rules) at {}:",
+            format_duration_ms(to_ms)
+        );
+        println!("{}", store.dump(test.start_ms + to_ms));
     }
     errors
 }
@@ -71,7 +98,12 @@ fn evaluate(groups: &[Running], store: &TestStore, time_ms: i64) -> Vec<String> 
     errors
 }
 
-fn wrong_alerts(test: &TestGroup, wanted: &AlertTest, groups: &[Running]) -> Option<String> {
+fn wrong_alerts(
+    test: &TestGroup,
+    wanted: &AlertTest,
+    groups: &[Running],
+    as_diff: bool,
+) -> Option<String> {
     let mut found: Vec<(Labels, Labels)> = Vec::new();
     for group in groups {
         for (at, rule) in group.group.rules.iter().enumerate() {
@@ -92,13 +124,16 @@ fn wrong_alerts(test: &TestGroup, wanted: &AlertTest, groups: &[Running]) -> Opt
         true => String::new(),
         false => format!("    name: {},\n", test.name),
     };
-    Some(format!(
-        "{name}    alertname: {}, time: {}, \n        exp:{}, \n        got:{}",
-        wanted.alertname,
-        format_duration_ms(wanted.eval_time_ms),
-        show_alerts(&expected),
-        show_alerts(&found)
-    ))
+    let (expected, found) = (show_alerts(&expected), show_alerts(&found));
+    let time = format_duration_ms(wanted.eval_time_ms);
+    let head = format!(
+        "{name}    alertname: {}, time: {time}, \n",
+        wanted.alertname
+    );
+    Some(match as_diff {
+        true => format!("{head}        diff: {}", compare::diff(&expected, &found)),
+        false => format!("{head}        exp:{expected}, \n        got:{found}"),
+    })
 }
 
 fn wrong_value(

@@ -77,8 +77,8 @@ fn run(rules: &str, tests: &str) -> Vec<String> {
     std::fs::write(folder.path().join("rules.yml"), rules).unwrap();
     let path = folder.path().join("tests.yml");
     std::fs::write(&path, tests).unwrap();
-    match input::read(&path) {
-        Ok(file) => run_file(&file, None),
+    match input::read(&path, false) {
+        Ok(file) => run_file(&file, None, &TestOptions::default(), &mut Suite::default()),
         Err(error) => vec![error],
     }
 }
@@ -134,5 +134,45 @@ fn what_is_wrong_is_shown_as_promtool_shows_it() {
     assert!(
         errors.contains("rule: job:up:twice, time: 0s, err: "),
         "{errors}"
+    );
+}
+
+#[test]
+fn unknown_fields_are_ignored_if_that_is_wanted() {
+    let folder = tempfile::tempdir().unwrap();
+    let rules = RULES.replace(
+        "  - record: job:up:sum\n",
+        "  - record: job:up:sum\n    owner: me\n",
+    );
+    std::fs::write(folder.path().join("rules.yml"), rules).unwrap();
+    let path = folder.path().join("tests.yml");
+    std::fs::write(
+        &path,
+        TESTS.replace("- name: passes", "- owner: me\n  name: passes"),
+    )
+    .unwrap();
+    assert!(input::read(&path, false).is_err());
+    let file = input::read(&path, true).unwrap();
+    let run = |ignore_unknown_fields| {
+        let options = TestOptions {
+            ignore_unknown_fields,
+            ..TestOptions::default()
+        };
+        run_file(&file, None, &options, &mut Suite::default())
+    };
+    assert_eq!(run(true), Vec::<String>::new());
+    assert!(run(false).join("").contains("field owner not found"));
+}
+
+#[test]
+fn the_store_is_shown_as_promtool_shows_it() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("rules.yml"), RULES).unwrap();
+    let text = "rule_files: []\ntests:\n- interval: 1m\n  input_series: [{series: 'a{b=\"c\"}', values: '1 _ 2 stale 3x100'}, {series: h, values: '{{count:1 sum:2}}'}]\n";
+    let file = input::parse("t.yml", text.as_bytes(), folder.path().into(), false).unwrap();
+    let store = memory::TestStore::new(&file.tests[0], 60_000, 60_000);
+    assert_eq!(
+        store.dump(240_000),
+        "{__name__=\"a\", b=\"c\"} =>\n1 @[0]\n2 @[120000]\n3 @[240000]\n{__name__=\"h\"} =>\n{{count:1 sum:2}} @[0]"
     );
 }

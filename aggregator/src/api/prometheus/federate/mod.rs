@@ -51,7 +51,7 @@ fn answer(app: &App, call: &Call, interrupt: &Interrupt) -> Result<Reply, ApiErr
         newest.extend(found.into_iter().filter_map(last).map(|(s, l)| (l, s)));
     }
     let format = Format::negotiate(call.header(hyper::header::ACCEPT));
-    let families = families(newest, &app.settings.config.external_labels, format.kind);
+    let families = families(newest, &app.rules.external_labels(), format.kind);
     let mut out = Vec::new();
     for family in &families {
         match format.kind {

@@ -81,9 +81,10 @@ fn answer(app: &App, call: &Call, interrupt: &Interrupt) -> Result<Reply, ApiErr
     let body = body.map_err(|e| wrong(e.message))?;
     let request = remote_read::decode(&body).map_err(|e| wrong(e.to_string()))?;
     let form = Form::negotiate(&request.accepted)?;
+    let external = app.rules.external_labels();
     let reader = Reader {
         snapshot: call.tenant.snapshot(&app.tenants.opener)?,
-        external: &app.settings.config.external_labels,
+        external: &external,
     };
     let mut left = app.query_max_samples(&call.tenant);
     let mut out = Vec::new();
