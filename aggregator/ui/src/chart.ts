@@ -184,6 +184,7 @@ export class Chart {
       grid: { stroke: token("--grid"), width: 1 },
       ticks: { show: false },
     };
+    const mirrored = visible.some(({ below }) => below !== undefined);
     const stacked = this.#stacked();
     return {
       width,
@@ -216,7 +217,8 @@ export class Chart {
           gap: 6,
           space: 22,
           incrs: incrementsOf(this.options),
-          values: (_, ticks) => ticks.map((tick) => formatValue(Math.abs(tick), unit)),
+          // What is drawn below zero keeps its positive values; what is negative says so.
+          values: (_, ticks) => ticks.map((tick) => formatValue(mirrored ? Math.abs(tick) : tick, unit)),
         },
       ],
       series: [{}, ...this.#inOrder(visible).map((line) => this.#seriesOptions(line, visible.length))],

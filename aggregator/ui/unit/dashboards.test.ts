@@ -105,6 +105,8 @@ const GRID = JSON.stringify({
               matcher: { id: "byRegexp", options: "/.*out/" },
               properties: [
                 { id: "custom.transform", value: "negative-Y" },
+                { id: "decimals", value: 2 },
+                { id: "custom.lineStyle", value: { fill: "dash" } },
                 { id: "custom.axisPlacement", value: "right" },
               ],
             },
@@ -416,6 +418,8 @@ test("values are reduced, named and written in their unit", () => {
   assert.ok(
     panel !== undefined &&
       overridden(panel, "eth0 out").below === true &&
+      overridden(panel, "eth0 out").decimals === 2 &&
+      overridden(panel, "eth0 out").dashed === true &&
       overridden(panel, "eth0 in").below === undefined,
   );
   const named = importGrafana(

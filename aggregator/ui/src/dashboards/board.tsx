@@ -490,7 +490,7 @@ function History({ kept, state, close }: { kept: Kept; state: State; close: () =
   return (
     <>
       <Problem error={error} />
-      <ul class="history">
+      <ul class="versions">
         {(data ?? []).map(({ version, saved_ms, by, title }, nth) => (
           <li key={version}>
             <a

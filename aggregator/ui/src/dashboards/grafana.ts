@@ -321,6 +321,10 @@ function overrideOf(one: Bag, unsupported: string[]): Override[] {
     if (id === "unit") override.unit = text(value);
     else if (id === "displayName") override.title = text(value);
     else if (id === "color") override.color = text(at(value, "fixedColor"));
+    else if (id === "decimals") {
+      const decimals = number(value);
+      if (decimals !== null) override.decimals = decimals;
+    } else if (id === "custom.lineStyle") override.dashed = ["dash", "dot"].includes(text(at(value, "fill")));
     else if (id === "custom.transform") override.below = value === "negative-Y";
     else if (id === "custom.hideFrom") override.hidden = at(value, "viz") === true;
     else if (

@@ -42,7 +42,9 @@ export interface Override {
   unit?: string;
   title?: string;
   color?: string;
+  decimals?: number;
   below?: boolean;
+  dashed?: boolean;
   hidden?: boolean;
 }
 

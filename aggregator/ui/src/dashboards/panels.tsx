@@ -47,6 +47,7 @@ function Lines({ panel, data, state, height }: Drawing) {
         color: at,
         ...(fixed?.startsWith("#") === true ? { fixed } : {}),
         ...(own.below === true ? { below: true } : {}),
+        ...(own.dashed === true ? { dashed: true } : {}),
       },
     ];
   });
@@ -94,7 +95,7 @@ function itemsOf({ panel, data }: Drawing): Item[] {
       {
         name: own.title ?? name,
         value,
-        text: valueText(panel, value, own.unit ?? panel.unit),
+        text: valueText(panel, value, own.unit ?? panel.unit, own.decimals ?? panel.decimals),
         color: fixed ?? byThreshold ?? color(at),
         points,
       },
@@ -271,7 +272,12 @@ function Table({ panel, data }: Drawing) {
               ))}
               {refs.map((ref) => (
                 <td key={ref} class="number">
-                  {valueText(panel, row.values.get(ref) ?? null, column(ref).unit ?? panel.unit)}
+                  {valueText(
+                    panel,
+                    row.values.get(ref) ?? null,
+                    column(ref).unit ?? panel.unit,
+                    column(ref).decimals ?? panel.decimals,
+                  )}
                 </td>
               ))}
             </tr>

@@ -81,7 +81,12 @@ export function thresholdColor(panel: Panel, value: number): string | null {
 }
 
 /** A value as the panel writes it. */
-export function valueText(panel: Panel, value: number | null, unit = panel.unit): string {
+export function valueText(
+  panel: Panel,
+  value: number | null,
+  unit = panel.unit,
+  decimals = panel.decimals,
+): string {
   if (value === null) return panel.mappings.get("null") ?? "–";
-  return panel.mappings.get(String(value)) ?? formatUnit(value, unit, panel.decimals);
+  return panel.mappings.get(String(value)) ?? formatUnit(value, unit, decimals);
 }

@@ -79,6 +79,8 @@ export function QueryBox({
     };
   }, []);
   useEffect(() => {
+    // Who follows every change gives back what was typed a moment ago: it must not undo what came since.
+    if (newest.current.change !== undefined) return;
     setText(query);
     if (editor.current !== null) editor.current.query = query;
   }, [query]);

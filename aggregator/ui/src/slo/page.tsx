@@ -21,6 +21,8 @@ const HEIGHT = 170;
 /** Names that are tried for one title. */
 const NAMES_MAX = 50;
 const DAY_S = 86_400;
+/** How old the newest point of a chart may be. */
+const FRESH_S = 60;
 
 export function SlosPage({ state }: { state: State }) {
   const id = state.params.slo ?? "";
@@ -215,7 +217,9 @@ function Shown({ kept, state }: { kept: Kept; state: State }) {
     JSON.stringify(["past", kept.tag, state.end_s]),
     (run) => {
       const step_s = chooseStep(budget_s, 900);
-      return loadPast(slo, gridOf({ range_s: budget_s, end_s: state.end_s }, step_s, Date.now() / 1000), rangeOf(step_s), run);
+      // The last step ends now: what is left agrees with the number above.
+      const grid = gridOf({ range_s: budget_s, end_s: state.end_s }, step_s, Date.now() / 1000, FRESH_S);
+      return loadPast(slo, grid, rangeOf(step_s), run);
     },
     { repeat: state.live, interval_s: REFRESH_S },
   );
@@ -223,7 +227,7 @@ function Shown({ kept, state }: { kept: Kept; state: State }) {
     JSON.stringify(["recent", kept.tag, state.range_s, state.end_s]),
     (run) => {
       const step_s = chooseStep(state.range_s, 900, 60);
-      return loadPast(slo, gridOf(state, step_s, Date.now() / 1000), rangeOf(step_s), run);
+      return loadPast(slo, gridOf(state, step_s, Date.now() / 1000, FRESH_S), rangeOf(step_s), run);
     },
     { repeat: state.live, interval_s: REFRESH_S },
   );
