@@ -305,7 +305,9 @@ impl Client {
                 let body = Limited::new(response.into_body(), ERROR_MAX)
                     .collect()
                     .await;
-                let body = body.map(|b| b.to_bytes()).unwrap_or_default();
+                let body = body
+                    .map(http_body_util::Collected::to_bytes)
+                    .unwrap_or_default();
                 return Err(self.refusal(status, &body));
             }
             let accepted = response.headers().get(header::SEC_WEBSOCKET_ACCEPT);

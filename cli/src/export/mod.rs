@@ -206,8 +206,7 @@ fn write_json(out: &mut impl Write, chunk: &Chunk) -> Result<()> {
         .iter()
         .map(|(_, text)| match text.parse::<f64>() {
             Ok(v) if v.is_finite() => serde_json::value::RawValue::from_string(text.clone())
-                .map(|raw| json!(raw))
-                .unwrap_or_else(|_| json!(v)),
+                .map_or_else(|_| json!(v), |raw| json!(raw)),
             _ => json!(text),
         });
     let line = json!({
