@@ -38,7 +38,9 @@ struct Counters {
     samples_read: AtomicU64,
     current_samples: AtomicUsize,
     peak_samples: AtomicUsize,
-    /// The memory of `peak_samples`.
+    /// Labels of the series that selectors found; held to the end.
+    label_bytes: AtomicUsize,
+    /// The memory of `peak_samples` and of labels.
     share: Share,
     steps: Option<StepCounts>,
 }
@@ -77,6 +79,7 @@ impl<'a> Evaluator<'a> {
                 samples_read: AtomicU64::new(0),
                 current_samples: AtomicUsize::new(0),
                 peak_samples: AtomicUsize::new(0),
+                label_bytes: AtomicUsize::new(0),
                 share: Share::new(Arc::clone(&options.memory), options.max_bytes),
                 steps: options.counts_steps.then(|| StepCounts::new(grid)),
             }),
@@ -249,8 +252,7 @@ impl<'a> Evaluator<'a> {
         }
         let peak = &self.counters.peak_samples;
         if now > peak.load(Ordering::Relaxed) {
-            let n_bytes = now.saturating_mul(VALUE_BYTES);
-            self.counters.share.grow_to(n_bytes).inspect_err(|_| {
+            self.grow_to(now).inspect_err(|_| {
                 counter.fetch_sub(n_values, Ordering::Relaxed);
             })?;
             peak.fetch_max(now, Ordering::Relaxed);
@@ -258,13 +260,24 @@ impl<'a> Evaluator<'a> {
         Ok(())
     }
 
-    /// Counts the labels of series that are about to be held.
+    /// Counts the labels of series that are held to the end of the query.
     pub(crate) fn hold_labels<'l>(
         &self,
         all: impl Iterator<Item = &'l Labels>,
     ) -> Result<(), QueryError> {
         let n_bytes: usize = all.map(|labels| labels.as_bytes().len()).sum();
-        self.hold(n_bytes / VALUE_BYTES)
+        self.counters
+            .label_bytes
+            .fetch_add(n_bytes, Ordering::Relaxed);
+        self.grow_to(self.counters.current_samples.load(Ordering::Relaxed))
+    }
+
+    fn grow_to(&self, n_values: usize) -> Result<(), QueryError> {
+        let label_bytes = self.counters.label_bytes.load(Ordering::Relaxed);
+        let n_bytes = n_values
+            .saturating_mul(VALUE_BYTES)
+            .saturating_add(label_bytes);
+        self.counters.share.grow_to(n_bytes)
     }
 
     /// Counts values that are held no longer.
