@@ -6,18 +6,19 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kansoku_parsers::wire::{Window, loki_push, remote_write};
-use kansoku_query::promql::Threads;
+use kansoku_query::promql::{Memory, Threads};
 use tokio::sync::Semaphore;
 
 use crate::active_queries::ActiveQueries;
 use crate::api::gate::Gate;
 use crate::api::loki::tail::TAILS_MAX;
+use crate::api::prometheus::RangeCache;
 use crate::clock;
 use crate::documents::Documents;
 use crate::http::budget::Budget;
 use crate::journal::Sparing;
 use crate::rules::manager::Rules;
-use crate::settings::Settings;
+use crate::settings::{Settings, no_limit_of_0};
 use crate::telemetry::Telemetry;
 use crate::tenants::{Tenant, Tenants};
 
@@ -27,6 +28,14 @@ const BODIES_BYTES: usize = 256 << 20;
 const DECODED_BYTES: usize = 512 << 20;
 /// How long a request waits for room in a budget; senders' own timeouts are 10 s and more.
 const BUDGET_PATIENCE: Duration = Duration::from_secs(8);
+
+/// In test mode nothing is kept: names go from results at the end there, whatever their steps.
+fn range_cache_bytes(settings: &Settings) -> usize {
+    if settings.test_mode {
+        return 0;
+    }
+    usize::try_from(settings.query_cache_bytes).unwrap_or(usize::MAX)
+}
 
 /// The running aggregator.
 #[derive(Debug)]
@@ -42,6 +51,10 @@ pub struct App {
     pub active_queries: OnceLock<ActiveQueries>,
     /// Threads that PromQL queries may use besides their own.
     pub query_threads: Arc<Threads>,
+    /// What PromQL queries hold together.
+    pub query_memory: Arc<Memory>,
+    /// Results of range queries of metrics.
+    pub range_cache: RangeCache,
     pub rules: Rules,
     pub documents: Documents,
     /// A slot for each tail of logs.
@@ -65,6 +78,8 @@ impl App {
             gate: Gate::new(settings.query_max_concurrency as usize),
             active_queries: OnceLock::new(),
             query_threads: Arc::new(Threads::new(settings.query_threads())),
+            query_memory: Arc::new(Memory::new(settings.query_max_memory_total())),
+            range_cache: RangeCache::new(range_cache_bytes(&settings)),
             rules: Rules::new(settings.query_max_concurrency as usize),
             tenants: Tenants::new(&settings),
             documents: Documents::new(settings.dashboards_path.clone()),
@@ -111,6 +126,13 @@ impl App {
     pub fn query_max_samples(&self, tenant: &Tenant) -> usize {
         let own = tenant.limits.query_max_samples;
         own.unwrap_or(self.settings.query_max_samples)
+    }
+
+    /// How much memory a query of a tenant may hold.
+    #[must_use]
+    pub fn query_max_bytes(&self, tenant: &Tenant) -> usize {
+        let own = tenant.limits.query_max_memory;
+        no_limit_of_0(own.unwrap_or(self.settings.query_max_memory_bytes))
     }
 
     /// What a remote write may hold now.

@@ -135,6 +135,16 @@ pub struct Settings {
         value_parser = parse_count)]
     pub query_max_samples: usize,
 
+    /// How much memory one query of metrics may hold, for example 2GiB; 0 is no limit.
+    #[arg(long = "query.max-memory", value_name = "SIZE", default_value = "1GiB",
+        value_parser = parse_bytes)]
+    pub query_max_memory_bytes: u64,
+
+    /// How much memory all queries of metrics may hold together, for example 4GiB; 0 is no limit.
+    #[arg(long = "query.max-memory-total", value_name = "SIZE", default_value = "2GiB",
+        value_parser = parse_bytes)]
+    pub query_max_memory_total_bytes: u64,
+
     /// How many queries run at a time; more wait for their turn within their timeout.
     #[arg(long = "query.max-concurrency", value_name = "N", default_value_t = 20,
         value_parser = clap::value_parser!(u32).range(1..=1024))]
@@ -145,6 +155,12 @@ pub struct Settings {
     #[arg(long = "query.parallelism", value_name = "N",
         value_parser = clap::value_parser!(u32).range(0..=1024))]
     pub query_parallelism: Option<u32>,
+
+    /// Memory for results of range queries of metrics, of which the steps that cannot have changed are used again, for
+    /// example 64MiB; 0 keeps none.
+    #[arg(long = "query.cache-size", value_name = "SIZE", default_value = "64MiB",
+        value_parser = parse_bytes)]
+    pub query_cache_bytes: u64,
 
     /// How far an instant query looks back for the newest sample of a series.
     #[arg(long = "query.lookback-delta", value_name = "DURATION", default_value = "5m",
@@ -216,6 +232,12 @@ impl Settings {
         }
     }
 
+    /// What all queries of metrics may hold together.
+    #[must_use]
+    pub fn query_max_memory_total(&self) -> usize {
+        no_limit_of_0(self.query_max_memory_total_bytes)
+    }
+
     /// The retention the store is told: none in test mode, whose samples are decades old.
     #[must_use]
     pub fn retention_ms(&self) -> Option<i64> {
@@ -255,6 +277,15 @@ fn parse_tenant(text: &str) -> Result<String, String> {
 
 fn parse_bytes(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "expected a size such as 500GiB".into())
+}
+
+/// A bound in memory, of which 0 means that there is none.
+#[must_use]
+pub(crate) fn no_limit_of_0(bytes: u64) -> usize {
+    match bytes {
+        0 => usize::MAX,
+        bytes => usize::try_from(bytes).unwrap_or(usize::MAX),
+    }
 }
 
 const DURATION_FORM: &str = "expected a duration such as 15d, 12h, 1h30m or 250ms";

@@ -189,6 +189,9 @@ pub const ROUTES: &[Route] = &[
     prometheus_route("/api/v1/query_range", Accepts::Form, |a, c| {
         Box::pin(prometheus::query::range(a, c))
     }),
+    prometheus_route("/api/v1/explain", Accepts::Form, |a, c| {
+        Box::pin(prometheus::query::explain(a, c))
+    }),
     prometheus_route("/api/v1/format_query", Accepts::Form, |a, c| {
         now(prometheus::query::format(&a, &c))
     }),

@@ -72,6 +72,8 @@ impl Environment for Live {
                 let engine = Engine::new(Options {
                     lookback_ms: i64::try_from(lookback).unwrap_or(i64::MAX),
                     max_samples: self.app.query_max_samples(tenant),
+                    max_bytes: self.app.query_max_bytes(tenant),
+                    memory: Arc::clone(&self.app.query_memory),
                     delayed_name_removal: self.app.settings.test_mode,
                     start_timestamps: self.app.settings.test_mode,
                     ..Options::default()

@@ -166,6 +166,49 @@ fn queries(app: &App, out: &mut MetricBatch) {
         "Queries that run now.",
         app.gate.n_running() as f64,
     );
+    let held = app.query_memory.held_bytes() as f64;
+    let help = "Memory that PromQL queries hold now.";
+    single(out, "kansoku_query_memory_bytes", Gauge, help, held);
+    range_cache(app, out);
+}
+
+fn range_cache(app: &App, out: &mut MetricBatch) {
+    let cache = &app.range_cache;
+    let counters = &cache.counters;
+    let of_all = [
+        (
+            "kansoku_query_cache_hits_total",
+            "Range queries of metrics of which some steps were taken from the cache.",
+            &counters.hits,
+        ),
+        (
+            "kansoku_query_cache_misses_total",
+            "Range queries of metrics that the cache may keep, but of which it had no step.",
+            &counters.misses,
+        ),
+        (
+            "kansoku_query_cache_reused_steps_total",
+            "Steps of range queries that were taken from the cache.",
+            &counters.steps_reused,
+        ),
+        (
+            "kansoku_query_cache_evaluated_steps_total",
+            "Steps of range queries that the cache may keep, but which were evaluated.",
+            &counters.steps_evaluated,
+        ),
+    ];
+    for (name, help, counter) in of_all {
+        single(
+            out,
+            name,
+            Counter,
+            help,
+            counter.load(Ordering::Relaxed) as f64,
+        );
+    }
+    let help = "Memory of the results in the cache.";
+    let bytes = cache.n_bytes() as f64;
+    single(out, "kansoku_query_cache_bytes", Gauge, help, bytes);
 }
 
 fn push(

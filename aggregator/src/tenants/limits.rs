@@ -31,6 +31,7 @@ pub struct Limits {
     pub retention_bytes: Option<u64>,
     pub query_timeout: Option<Duration>,
     pub query_max_samples: Option<usize>,
+    pub query_max_memory: Option<u64>,
 }
 
 impl Default for Limits {
@@ -56,6 +57,7 @@ impl Default for Limits {
             retention_bytes: None,
             query_timeout: None,
             query_max_samples: None,
+            query_max_memory: None,
         }
     }
 }
@@ -78,11 +80,15 @@ pub const KEYS: [(&str, &str); 10] = [
 ];
 
 /// The keys below `tenants.NAME` alone: for all tenants there are flags.
-pub const TENANT_KEYS: [(&str, &str); 4] = [
+pub const TENANT_KEYS: [(&str, &str); 5] = [
     ("retention_time", "a duration such as 15d, or 0 for ever"),
     ("retention_size", "a size such as 500GiB, or 0 for no limit"),
     ("query_timeout", "a duration such as 2m"),
     ("query_max_samples", "a number of at least 1"),
+    (
+        "query_max_memory",
+        "a size such as 500MiB, or 0 for no limit",
+    ),
 ];
 
 const COUNT: &str = "a whole number, or 0 for no limit";
@@ -124,6 +130,7 @@ impl Limits {
                 let n: Option<usize> = value.parse().ok();
                 self.query_max_samples = Some(n.filter(|n| *n > 0)?);
             }
+            "query_max_memory" => self.query_max_memory = Some(parse_size(value)?),
             _ => return None,
         }
         Some(())

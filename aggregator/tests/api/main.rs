@@ -10,6 +10,7 @@ mod loki;
 mod otlp;
 mod prometheus;
 mod prometheus_status;
+mod query_limits;
 mod remote_read;
 mod rules;
 mod status;

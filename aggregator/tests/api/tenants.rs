@@ -68,6 +68,7 @@ const READS: &[(&str, &str, bool)] = &[
         "query={owner!=\"\"}&start=0&end=20&step=10",
         true,
     ),
+    ("/api/v1/explain", "query={owner!=\"\"}&time=10", false),
     ("/api/v1/format_query", "query=up", false),
     ("/api/v1/parse_query", "query=up", false),
     ("/federate", "match[]={owner!=\"\"}", false),

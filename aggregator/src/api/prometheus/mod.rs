@@ -15,6 +15,7 @@ pub mod params;
 pub mod parse_query;
 mod plain;
 pub mod query;
+mod range_cache;
 pub mod remote_read;
 pub mod rules;
 pub mod scrape_configs;
@@ -22,3 +23,5 @@ pub mod self_metrics;
 pub mod status;
 pub mod targets;
 pub mod tsdb;
+
+pub use range_cache::RangeCache;

@@ -102,8 +102,11 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         }
         "query.timeout" => ms(s.query_timeout),
         "query.max-samples" => s.query_max_samples.to_string(),
+        "query.max-memory" => s.query_max_memory_bytes.to_string(),
+        "query.max-memory-total" => s.query_max_memory_total_bytes.to_string(),
         "query.max-concurrency" => s.query_max_concurrency.to_string(),
         "query.parallelism" => s.query_threads().to_string(),
+        "query.cache-size" => s.query_cache_bytes.to_string(),
         "query.lookback-delta" => ms(s.query_lookback),
         "query.test-mode" => s.test_mode.to_string(),
         "log.level" => format!("{:?}", s.log_level).to_lowercase(),
