@@ -4,6 +4,7 @@
 //! snapshot, and computes something from that, is told by [`Changes::since`] of everything that the snapshot may lack.
 //! The rule: what is told to be unchanged is unchanged; of what is told to have changed that may not be true.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Changes that are kept apart; of more, neighbours are taken for one.
@@ -58,9 +59,10 @@ struct Log {
 }
 
 impl Changes {
-    pub fn new(store: u64) -> Self {
+    pub fn new() -> Self {
         Self {
-            store,
+            // Of this opening alone, whatever else this process opened or opens.
+            store: RandomState::new().hash_one(0),
             log: Mutex::new(Log {
                 number: 0,
                 changes: Vec::new(),
@@ -133,7 +135,7 @@ mod tests {
 
     #[test]
     fn a_mark_is_told_the_first_time_of_all_later_changes() {
-        let (mut random, changes) = (Random(3), Changes::new(1));
+        let (mut random, changes) = (Random(3), Changes::new());
         let (mut all, mut marks) = (Vec::new(), Vec::new());
         for at in 0..20_000i64 {
             marks.push((changes.mark(), all.len()));
@@ -161,7 +163,7 @@ mod tests {
 
     #[test]
     fn removals_and_other_stores_are_told() {
-        let changes = Changes::new(7);
+        let changes = Changes::new();
         let before = changes.mark();
         changes.note_removed(500);
         let told = changes.since(before);
@@ -173,6 +175,6 @@ mod tests {
             changes.since(after).removed_to_ms >= 500,
             "once more up to there"
         );
-        assert_eq!(Changes::new(8).since(before), Changed::ALL);
+        assert_eq!(Changes::new().since(before), Changed::ALL);
     }
 }

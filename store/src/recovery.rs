@@ -72,7 +72,7 @@ impl Store {
             deletes,
             expiring: Arc::default(),
         };
-        let changes = Changes::new(shared.store);
+        let changes = Changes::new();
         let store = Self {
             inner: Inner {
                 options,

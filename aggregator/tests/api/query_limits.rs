@@ -118,7 +118,7 @@ async fn all_statistics_tell_what_each_step_looked_at() {
         "/api/v1/query_range?query=rate(many_total[30s]){range}&stats=all"
     ))
     .await;
-    let steps = json!([[100.0, 6], [110.0, 6], [120.0, 6]]);
+    let steps = json!([[100, 6], [110, 6], [120, 6]]);
     assert_eq!(all["totalQueryableSamplesPerStep"], steps, "{all}");
     assert_eq!(all["totalQueryableSamples"], 18);
     assert_eq!(all["samplesRead"], 10, "each sample is read once");
@@ -127,7 +127,7 @@ async fn all_statistics_tell_what_each_step_looked_at() {
         "/api/v1/query_range?query=many_total{range}&stats=all"
     ))
     .await;
-    let steps = json!([[100.0, 2], [110.0, 2], [120.0, 2]]);
+    let steps = json!([[100, 2], [110, 2], [120, 2]]);
     assert_eq!(of_instants["totalQueryableSamplesPerStep"], steps);
     let once = stats(format!(
         "/api/v1/query_range?query=many_total@0{range}&stats=all"
