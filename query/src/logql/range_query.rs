@@ -14,7 +14,7 @@ use super::engine::{Limits, Watch};
 use super::error::QueryError;
 use super::output::Statistics;
 use super::pipeline::{Pipeline, load_record};
-use super::range::{Body, Cell, Range, Steps, Total, WindowCursor};
+use super::range::{self, Body, Cell, Range, Steps, Total, WindowCursor};
 use super::record::{ERROR_LABEL, Record};
 use super::table::{ABSENT, Row, Table};
 
@@ -360,7 +360,7 @@ impl Scan<'_> {
             // One more than there are steps, for what ends with the last one.
             Body::Total(_) | Body::Absent => State::Totals(vec![Total::default(); n + 1]),
             Body::Fold(_) => State::Cells(vec![Cell::default(); n]),
-            Body::Samples(_) => State::Samples(Vec::new()),
+            Body::Samples(_) | Body::Quantile => State::Samples(Vec::new()),
         };
         self.series.push(Series {
             labels: record.labels.grouped(self.grouping),
@@ -450,6 +450,9 @@ impl Scan<'_> {
                     (State::Samples(samples), Body::Samples(finish)) => {
                         over_samples(samples, self.expr, self.steps, finish)
                     }
+                    (State::Samples(samples), Body::Quantile) => {
+                        quantiles(samples, self.expr, self.steps)
+                    }
                     _ => vec![ABSENT; self.steps.n],
                 };
                 Row {
@@ -501,30 +504,53 @@ fn running_totals(differences: &[Total]) -> impl Iterator<Item = Total> + '_ {
     })
 }
 
+/// The samples of each step in order of time: where its range begins and ends among them.
+fn windows(
+    samples: &mut [(i64, f64)],
+    range_ns: i64,
+    steps: Steps,
+) -> impl Iterator<Item = (i64, usize, usize)> + '_ {
+    if !samples.is_sorted_by_key(|(time, _)| *time) {
+        samples.sort_by_key(|(time, _)| *time);
+    }
+    let samples = &*samples;
+    (0..steps.n).map(move |k| {
+        let end_ns = steps.time_ns(k);
+        let start_ns = end_ns.saturating_sub(range_ns);
+        let from = samples.partition_point(|(time, _)| *time <= start_ns);
+        let to = samples.partition_point(|(time, _)| *time <= end_ns);
+        (end_ns, from, to)
+    })
+}
+
 fn over_samples(
     mut samples: Vec<(i64, f64)>,
     expr: &RangeExpr,
     steps: Steps,
     finish: fn(&[(i64, f64)], Range) -> f64,
 ) -> Vec<f64> {
-    if !samples.is_sorted_by_key(|(time, _)| *time) {
-        samples.sort_by_key(|(time, _)| *time);
-    }
-    (0..steps.n)
-        .map(|k| {
-            let end_ns = steps.time_ns(k);
-            let start_ns = end_ns.saturating_sub(expr.range_ns);
-            let from = samples.partition_point(|(time, _)| *time <= start_ns);
-            let to = samples.partition_point(|(time, _)| *time <= end_ns);
-            if from >= to {
-                return ABSENT;
-            }
-            let range = Range {
-                end_ns,
-                range_ns: expr.range_ns,
-                parameter: expr.parameter.unwrap_or(f64::NAN),
-            };
-            finish(&samples[from..to], range)
-        })
-        .collect()
+    let range_ns = expr.range_ns;
+    let windows: Vec<_> = windows(&mut samples, range_ns, steps).collect();
+    let value = |(end_ns, from, to)| match from < to {
+        true => finish(&samples[from..to], Range { end_ns, range_ns }),
+        false => ABSENT,
+    };
+    windows.into_iter().map(value).collect()
+}
+
+fn quantiles(mut samples: Vec<(i64, f64)>, expr: &RangeExpr, steps: Steps) -> Vec<f64> {
+    let windows: Vec<_> = windows(&mut samples, expr.range_ns, steps)
+        .map(|(_, from, to)| (from, to))
+        .collect();
+    let filled = windows.iter().copied().filter(|(from, to)| from < to);
+    let filled: Vec<(usize, usize)> = filled.collect();
+    let values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
+    drop(samples);
+    let q = expr.parameter.unwrap_or(f64::NAN);
+    let mut found = range::quantile::of_windows(&values, &filled, q).into_iter();
+    let value = |(from, to): &(usize, usize)| match from < to {
+        true => found.next().unwrap_or(ABSENT),
+        false => ABSENT,
+    };
+    windows.iter().map(value).collect()
 }

@@ -4,6 +4,7 @@
 //! few that need every value of a range; those count against `Limits::max_samples`.
 
 pub mod fold;
+pub mod quantile;
 mod samples;
 mod windows;
 
@@ -22,7 +23,6 @@ pub struct Total {
 pub struct Range {
     pub end_ns: i64,
     pub range_ns: i64,
-    pub parameter: f64,
 }
 
 /// How a function computes.
@@ -34,6 +34,8 @@ pub enum Body {
     Fold(fold::Fold),
     /// From all values of a range in order of time.
     Samples(fn(&[(i64, f64)], Range) -> f64),
+    /// The quantile that the parameter says.
+    Quantile,
     /// One where there is nothing.
     Absent,
 }
@@ -155,7 +157,7 @@ pub const FUNCTIONS: &[RangeFunction] = &[
         name: "quantile_over_time",
         about: "quantile of values",
         entries: None,
-        unwrapped: Some(Body::Samples(samples::quantile)),
+        unwrapped: Some(Body::Quantile),
         grouping: true,
         parameter: true,
     },

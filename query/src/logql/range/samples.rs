@@ -2,29 +2,6 @@
 
 use super::Range;
 
-/// The quantile by linear interpolation between the two nearest values.
-pub fn quantile(samples: &[(i64, f64)], range: Range) -> f64 {
-    let q = range.parameter;
-    if samples.is_empty() || q.is_nan() {
-        return f64::NAN;
-    }
-    if q < 0.0 {
-        return f64::NEG_INFINITY;
-    }
-    if q > 1.0 {
-        return f64::INFINITY;
-    }
-    let mut values: Vec<f64> = samples.iter().map(|(_, value)| *value).collect();
-    let rank = q * (values.len() - 1) as f64;
-    let weight = rank - rank.floor();
-    // NaN counts as less than anything.
-    let order = |a: &f64, b: &f64| (b.is_nan().cmp(&a.is_nan())).then(a.total_cmp(b));
-    let (_, low, above) = values.select_nth_unstable_by(rank.floor() as usize, order);
-    let low = *low;
-    let high = above.iter().copied().min_by(order).unwrap_or(low);
-    low * (1.0 - weight) + high * weight
-}
-
 /// The per-second increase of a counter, carried on to the ends of the range where its first and
 /// last values lie near enough, as Prometheus's `rate`.
 pub fn rate_counter(samples: &[(i64, f64)], range: Range) -> f64 {
@@ -65,29 +42,10 @@ mod tests {
 
     const SECOND: i64 = 1_000_000_000;
 
-    fn range(parameter: f64) -> Range {
-        Range {
-            end_ns: 60 * SECOND,
-            range_ns: 60 * SECOND,
-            parameter,
-        }
-    }
-
-    #[test]
-    fn quantiles() {
-        let samples = [(1, 4.0), (2, 1.0), (3, 3.0), (4, 2.0)];
-        for (q, expected) in [
-            (0.0, 1.0),
-            (0.5, 2.5),
-            (1.0, 4.0),
-            (-1.0, f64::NEG_INFINITY),
-            (2.0, f64::INFINITY),
-        ] {
-            assert_eq!(quantile(&samples, range(q)), expected);
-        }
-        assert!(quantile(&samples, range(f64::NAN)).is_nan());
-        assert_eq!(quantile(&[(1, f64::NAN), (2, 1.0)], range(1.0)), 1.0);
-    }
+    const RANGE: Range = Range {
+        end_ns: 60 * SECOND,
+        range_ns: 60 * SECOND,
+    };
 
     #[test]
     fn counters() {
@@ -99,7 +57,7 @@ mod tests {
             at(40, 130.0),
             at(50, 140.0),
         ];
-        assert!((rate_counter(&steady, range(0.0)) - 1.0).abs() < 1e-12);
+        assert!((rate_counter(&steady, RANGE) - 1.0).abs() < 1e-12);
         let reset = [
             at(10, 5.0),
             at(20, 10.0),
@@ -108,7 +66,7 @@ mod tests {
             at(50, 15.0),
         ];
         // 5 to 10, 0 to 5 and so on: 20 in 40 seconds, carried on by 10 seconds at each side.
-        assert!((rate_counter(&reset, range(0.0)) - 0.5).abs() < 1e-12);
-        assert_eq!(rate_counter(&steady[..1], range(0.0)), 0.0);
+        assert!((rate_counter(&reset, RANGE) - 0.5).abs() < 1e-12);
+        assert_eq!(rate_counter(&steady[..1], RANGE), 0.0);
     }
 }
