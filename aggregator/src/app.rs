@@ -146,13 +146,14 @@ impl App {
 
     /// What a Loki push may hold now.
     #[must_use]
-    pub fn loki_limits(&self, tenant: &Tenant) -> loki_push::Limits {
+    pub fn loki_limits<'t>(&self, tenant: &'t Tenant) -> loki_push::Limits<'t> {
         loki_push::Limits {
             max_labels: tenant.limits.max_labels,
             max_line_bytes: tenant.limits.max_line_bytes,
-            // Loki's default.
-            max_metadata: 128,
+            max_metadata: tenant.limits.max_metadata,
+            max_metadata_bytes: tenant.limits.max_metadata_bytes,
             window: self.window(tenant),
+            discovery: &tenant.limits.discovery,
         }
     }
 }

@@ -417,6 +417,12 @@ fn entries(
     Ok(entries)
 }
 
+/// Whether it is a limit, of all tenants or of one, that is a list.
+fn is_list_of_limits(key: &str) -> bool {
+    let name = key.rsplit('.').next().unwrap_or_default();
+    (key.starts_with(LIMITS) || key.starts_with(TENANTS)) && limits::LISTS.contains(&name)
+}
+
 fn flatten(
     key: &str,
     place: &Place,
@@ -431,7 +437,7 @@ fn flatten(
             place: place.clone(),
         }),
         // The section's own reader takes lists of names as they are written in one line.
-        Value::List(items) if key.starts_with(OTLP) => {
+        Value::List(items) if key.starts_with(OTLP) || is_list_of_limits(key) => {
             let names = items.iter().map(Node::text);
             let names = names.collect::<Result<Vec<_>, _>>()?;
             entries.push(Entry {
@@ -464,6 +470,13 @@ mod tests {
 limits:
   max_request_size: 16MiB   # decompressed
   max_line_size: 1MiB
+  discover_service_name: [app, job]
+  discover_log_levels: false
+  log_level_fields:
+    - lvl
+  log_level_from_json_max_depth: 0
+  max_structured_metadata_size: 1KiB
+  max_structured_metadata_entries_count: 5
   max_labels: 30
   max_ahead: 1h
 own_metrics:
@@ -539,6 +552,14 @@ limits:
                 "unsupported character '|'",
             ),
             (
+                "tenants:\n  a:\n    log_level_fields: []\n",
+                "'tenants.a.log_level_fields' is '[]', but must be a list",
+            ),
+            (
+                "limits:\n  discover_service_name: [a, '']\n",
+                "'limits.discover_service_name' is '[a, ]', but must be a list",
+            ),
+            (
                 "tenants:\n  a:\n    max_series: few\n",
                 "'tenants.a.max_series' is 'few', but must be a whole number",
             ),
@@ -559,6 +580,12 @@ limits:
         assert_eq!(config.max_request_bytes, 16 << 20);
         assert_eq!(config.limits.max_line_bytes, 1 << 20);
         assert_eq!(config.limits.max_labels, 30);
+        let discovery = &config.limits.discovery;
+        assert_eq!(discovery.service_labels, ["app", "job"]);
+        assert_eq!(discovery.level_fields, ["lvl"]);
+        assert_eq!((discovery.levels, discovery.json_depth), (false, 0));
+        let metadata = (config.limits.max_metadata_bytes, config.limits.max_metadata);
+        assert_eq!(metadata, (1024, 5));
         assert_eq!(config.max_ahead, Duration::from_secs(3600));
         assert_eq!(config.own_metrics_interval, Duration::from_secs(30));
         let labels = [("cluster".to_owned(), "home # 1".to_owned())];

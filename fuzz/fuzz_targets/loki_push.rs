@@ -3,13 +3,17 @@
 #![no_main]
 
 use kansoku_model::Streams;
+use kansoku_parsers::wire::loki_discover::Discovery;
 use kansoku_parsers::wire::{Window, loki_json, loki_labels, loki_push};
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    let discovery = Discovery::default();
     let limits = loki_push::Limits {
         max_labels: 8,
         max_line_bytes: 1000,
         max_metadata: 8,
+        max_metadata_bytes: 100,
+        discovery: &discovery,
         window: Window::ANY,
     };
     let pushes = [

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use kansoku_fuzz::check;
 use kansoku_model::{Frame, MetricBatch, RecordBatch, SourceId, Streams, frame};
+use kansoku_parsers::wire::loki_discover::Discovery;
 use kansoku_parsers::wire::loki_push;
 use kansoku_parsers::wire::otlp::names::Strategy;
 use kansoku_parsers::wire::otlp::prometheus::{Promote, Rules};
@@ -97,10 +98,13 @@ fn translate(kind: u8, body: &[u8]) -> bool {
 }
 
 fn push(body: &[u8]) -> bool {
+    let discovery = Discovery::default();
     let limits = loki_push::Limits {
         max_labels: 4,
         max_line_bytes: 64,
         max_metadata: 8,
+        max_metadata_bytes: 100,
+        discovery: &discovery,
         window: Window::ANY,
     };
     let index = ["service.name", "a"].map(str::to_owned).into();

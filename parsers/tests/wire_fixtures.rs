@@ -8,6 +8,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use kansoku_model::{MetricBatch, Streams};
+use kansoku_parsers::wire::loki_discover::Discovery;
 use kansoku_parsers::wire::{Window, loki_push, remote_write, snappy};
 
 fn folder() -> PathBuf {
@@ -67,6 +68,8 @@ fn loki_text(plain: &[u8]) -> String {
         max_labels: 15,
         max_line_bytes: 1 << 18,
         max_metadata: 128,
+        max_metadata_bytes: 0,
+        discovery: Discovery::NONE,
         window: Window::ANY,
     };
     let push = match loki_push::decode(plain, &limits) {

@@ -184,6 +184,7 @@ fn a_handler_of_python_logging_pushes_to_loki() {
     assert_eq!(lines, expected);
     let labels = json!({
         "application": "handler-test", "level": "error", "logger": "shop", "order": "lost",
+        "service_name": "handler-test",
     });
     assert_eq!(found[0].0, labels);
 }

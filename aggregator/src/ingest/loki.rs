@@ -27,10 +27,7 @@ pub enum JsonForm {
 
 /// Takes a push.
 pub async fn receive(app: Arc<App>, call: Call, form: JsonForm) -> Reply {
-    let is_json = match kind_of(call.header(header::CONTENT_TYPE)) {
-        Ok(is_json) => is_json,
-        Err(message) => return Reply::text(StatusCode::UNSUPPORTED_MEDIA_TYPE, message),
-    };
+    let is_json = is_json(call.header(header::CONTENT_TYPE));
     let coding = match Coding::of(&call.headers) {
         // Protobuf pushes are snappy whether they say so or not.
         Ok(Coding::Identity) if !is_json => Coding::Snappy,
@@ -73,8 +70,10 @@ pub async fn receive(app: Arc<App>, call: Call, form: JsonForm) -> Reply {
                 && push.refused.count == 0
                 && outcome.limited.is_of_streams_only();
             let told = Told {
-                n_refused: outcome.refused,
-                first: push.refused.first.or(limited),
+                reasons: [push.refused.text(), limited]
+                    .into_iter()
+                    .flatten()
+                    .collect(),
                 comes_again,
             };
             Ok((outcome, told))
@@ -88,36 +87,27 @@ pub async fn receive(app: Arc<App>, call: Call, form: JsonForm) -> Reply {
 
 /// What is told of entries that were not taken.
 struct Told {
-    n_refused: u64,
-    first: Option<String>,
+    reasons: Vec<String>,
     comes_again: bool,
 }
 
 impl Told {
     fn reply(self) -> Reply {
-        let Some(mut text) = self.first else {
-            return Reply::empty(StatusCode::NO_CONTENT);
-        };
-        if self.n_refused > 1 {
-            text = format!("{text}; {} entries in all were refused", self.n_refused);
+        let text = self.reasons.join("; ");
+        if text.is_empty() {
+            Reply::empty(StatusCode::NO_CONTENT)
+        } else if self.comes_again {
+            Reply::text(StatusCode::TOO_MANY_REQUESTS, text).retry_after(30)
+        } else {
+            Reply::text(StatusCode::BAD_REQUEST, text)
         }
-        if self.comes_again {
-            return Reply::text(StatusCode::TOO_MANY_REQUESTS, text).retry_after(30);
-        }
-        Reply::text(StatusCode::BAD_REQUEST, text)
     }
 }
 
-/// Whether the content type is JSON rather than protobuf.
-fn kind_of(content_type: &str) -> Result<bool, String> {
+/// Whether the content type is JSON; whatever is not is protobuf, as in Loki.
+fn is_json(content_type: &str) -> bool {
     let kind = content_type.split(';').next().unwrap_or("").trim();
-    match kind.to_ascii_lowercase().as_str() {
-        "application/json" => Ok(true),
-        "application/x-protobuf" | "" => Ok(false),
-        _ => Err(format!(
-            "content type '{kind}' is not supported; expected application/json or application/x-protobuf"
-        )),
-    }
+    kind.eq_ignore_ascii_case("application/json")
 }
 
 #[cfg(test)]
@@ -126,8 +116,9 @@ mod tests {
 
     #[test]
     fn the_form_follows_the_content_type() {
-        assert_eq!(kind_of("application/json; charset=utf-8"), Ok(true));
-        assert_eq!(kind_of("application/x-protobuf"), Ok(false));
-        assert!(kind_of("text/plain").is_err());
+        assert!(is_json("application/json; charset=utf-8"));
+        for protobuf in ["application/x-protobuf", "", "text/plain"] {
+            assert!(!is_json(protobuf));
+        }
     }
 }

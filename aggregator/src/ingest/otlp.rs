@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use hyper::{StatusCode, header};
 use kansoku_model::RecordBatch;
-use kansoku_parsers::wire::{Refused, WireError, otlp};
+use kansoku_parsers::wire::{WireError, otlp};
 use kansoku_store::Incoming;
 
 use super::{Ingest, IngestError, Outcome};
@@ -68,24 +68,27 @@ fn take(
     };
     let body = rewritten.as_deref().unwrap_or(body);
     let config = &ingest.app.settings.config.otlp;
-    let (incoming, refused): (Vec<RecordBatch>, Refused) = match signal {
+    let (incoming, refused): (Vec<RecordBatch>, (usize, Option<String>)) = match signal {
         Signal::Logs => {
             let limits = ingest.app.loki_limits(ingest.tenant);
             let push = otlp::loki::decode(body, clock::now_ns(), &config.index_attributes, &limits);
             let push = push.map_err(bad)?;
             let batches = push.batches.into_iter().map(RecordBatch::Logs);
-            (batches.collect(), push.refused)
+            (batches.collect(), (push.refused.count, push.refused.text()))
         }
         Signal::Metrics => {
             let limits = ingest.app.remote_write_limits(ingest.tenant);
             let got = otlp::prometheus::translate(body, &config.rules, &limits).map_err(bad)?;
             let has_any = got.batch.n_samples() > 0;
             let batch = has_any.then_some(RecordBatch::Metrics(got.batch));
-            (batch.into_iter().collect(), got.refused)
+            (
+                batch.into_iter().collect(),
+                (got.refused.count, got.refused.first),
+            )
         }
     };
     let mut outcome = Outcome {
-        refused: refused.count as u64,
+        refused: refused.0 as u64,
         ..Outcome::default()
     };
     if !incoming.is_empty() {
@@ -95,7 +98,7 @@ fn take(
     let limited = outcome.limit_text(ingest.tenant);
     let told = Told {
         n_refused: outcome.refused,
-        first: refused.first.or(limited),
+        first: refused.1.or(limited),
         nothing_kept: outcome.accepted + outcome.duplicates == 0,
     };
     Ok((outcome, told))
@@ -114,7 +117,10 @@ impl Told {
         if self.n_refused > 0 && self.nothing_kept {
             let text = match self.n_refused {
                 1 => reason,
-                n => format!("{reason}; {n} records in all were refused"),
+                n if signal == Signal::Metrics => {
+                    format!("{reason}; {n} records in all were refused")
+                }
+                _ => reason,
             };
             return as_status(Reply::text(StatusCode::BAD_REQUEST, text), is_json);
         }

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use kansoku_model::plugin::parse_size;
+use kansoku_parsers::wire::loki_discover::Discovery;
 use kansoku_query::number::parse_duration_ms;
 
 /// The limits of one tenant. 0 is no limit where a limit may be missing.
@@ -20,6 +21,11 @@ pub struct Limits {
     pub max_label_value_bytes: u64,
     /// Bytes of one log line of a Loki push.
     pub max_line_bytes: usize,
+    /// Structured metadata of one entry: bytes of names and values, and pairs.
+    pub max_metadata_bytes: usize,
+    pub max_metadata: usize,
+    /// What is added to Loki's pushes and to OTLP's log records.
+    pub discovery: Discovery,
     /// Bytes of decompressed requests per second.
     pub ingestion_rate_bytes: u64,
     /// Entries of the answer to a log query.
@@ -47,8 +53,11 @@ impl Default for Limits {
             max_label_name_bytes: 1024,
             // Twice theirs: a path of a file may be as long.
             max_label_value_bytes: 4096,
-            // Loki's default.
+            // Loki's defaults, as those of the metadata.
             max_line_bytes: 256 << 10,
+            max_metadata_bytes: 64 << 10,
+            max_metadata: 128,
+            discovery: Discovery::default(),
             ingestion_rate_bytes: 0,
             // Loki's default.
             query_max_entries: 5000,
@@ -62,8 +71,11 @@ impl Default for Limits {
     }
 }
 
+/// Those of them that are lists.
+pub const LISTS: [&str; 2] = ["discover_service_name", "log_level_fields"];
+
 /// The keys below `limits` and `tenants.NAME`, with what they want.
-pub const KEYS: [(&str, &str); 10] = [
+pub const KEYS: [(&str, &str); 16] = [
     ("max_series", COUNT),
     ("max_series_per_metric", COUNT),
     ("max_streams", COUNT),
@@ -71,6 +83,21 @@ pub const KEYS: [(&str, &str); 10] = [
     ("max_label_name_length", COUNT),
     ("max_label_value_length", COUNT),
     ("max_line_size", "a size of 1KiB to 128MiB"),
+    (
+        "max_structured_metadata_size",
+        "a size such as 64KiB, or 0 for no limit",
+    ),
+    ("max_structured_metadata_entries_count", COUNT),
+    (
+        "discover_service_name",
+        "a list of labels such as [app, job]; an empty one for none",
+    ),
+    ("discover_log_levels", "true or false"),
+    ("log_level_fields", "a list of names such as [level, lvl]"),
+    (
+        "log_level_from_json_max_depth",
+        "a whole number, or 0 for any depth",
+    ),
     (
         "ingestion_rate",
         "a size per second such as 10MiB, or 0 for no limit",
@@ -115,6 +142,16 @@ impl Limits {
                 let size = parse_size(value).filter(|n| (1 << 10..=128 << 20).contains(n))?;
                 self.max_line_bytes = usize::try_from(size).ok()?;
             }
+            "max_structured_metadata_size" => {
+                self.max_metadata_bytes = usize::try_from(parse_size(value)?).ok()?;
+            }
+            "max_structured_metadata_entries_count" => self.max_metadata = value.parse().ok()?,
+            "discover_service_name" => self.discovery.service_labels = names(value)?,
+            "discover_log_levels" => self.discovery.levels = value.parse().ok()?,
+            "log_level_fields" => {
+                self.discovery.level_fields = names(value).filter(|names| !names.is_empty())?;
+            }
+            "log_level_from_json_max_depth" => self.discovery.json_depth = value.parse().ok()?,
             "ingestion_rate" => self.ingestion_rate_bytes = parse_size(value)?,
             "query_max_entries" => {
                 let n = value.parse().ok();
@@ -149,4 +186,16 @@ impl Limits {
             max_value_bytes: or_none(self.max_label_value_bytes),
         }
     }
+}
+
+/// Names between commas, in brackets or not, in their order; `None` when one is empty.
+fn names(value: &str) -> Option<Vec<String>> {
+    let inner = value.strip_prefix('[').map(|v| v.strip_suffix(']'));
+    let inner = inner.unwrap_or(Some(value))?.trim();
+    if inner.is_empty() {
+        return Some(Vec::new());
+    }
+    let names = inner.split(',').map(|name| name.trim().to_owned());
+    let names: Vec<String> = names.collect();
+    names.iter().all(|name| !name.is_empty()).then_some(names)
 }

@@ -44,9 +44,9 @@ impl Answer {
 }
 
 impl Server {
-    /// An aggregator that takes any time, ready.
+    /// An aggregator that takes any time and adds nothing to what comes, ready.
     pub async fn start() -> Self {
-        Self::start_with(&["--query.test-mode"]).await
+        Self::start_with(&["--query.test-mode", PLAIN]).await
     }
 
     /// An aggregator with these flags, ready.
@@ -146,6 +146,13 @@ impl Server {
 }
 
 pub type Series<'a> = (&'a [(&'a str, &'a str)], &'a [(i64, f64)]);
+
+/// Nothing is added to what is pushed.
+pub const PLAIN: &str = concat!(
+    "--config.file=",
+    env!("CARGO_MANIFEST_DIR"),
+    "/tests/api/plain.yaml"
+);
 
 pub const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
 pub const WRITE: &[(&str, &str)] = &[

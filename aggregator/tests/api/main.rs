@@ -4,6 +4,7 @@ mod admin;
 mod documents;
 mod federate;
 mod garbage;
+mod grafana;
 mod harness;
 mod ingest;
 mod loki;

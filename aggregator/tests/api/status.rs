@@ -119,7 +119,7 @@ async fn the_page_is_served() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn status_paths_that_grafana_asks_for() {
-    let server = Server::start().await;
+    let server = Server::start_with(&["--query.test-mode"]).await;
     let flags = server.get("/api/v1/status/flags").await.json();
     assert_eq!(flags["data"]["query.timeout"], "2m");
     assert_eq!(flags["data"]["query.test-mode"], "true");

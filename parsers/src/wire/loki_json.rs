@@ -17,7 +17,7 @@ use super::loki_push::{Limits, Push, PushBuilder};
 ///
 /// # Errors
 /// When it is no JSON of this shape; the text names line and column.
-pub fn decode(body: &[u8], limits: &Limits) -> Result<Push, String> {
+pub fn decode(body: &[u8], limits: &Limits<'_>) -> Result<Push, String> {
     let request: Request<'_> =
         serde_json::from_slice(body).map_err(|e| format!("couldn't parse push request: {e}"))?;
     let mut builder = PushBuilder::new(limits);
@@ -41,7 +41,7 @@ pub fn decode(body: &[u8], limits: &Limits) -> Result<Push, String> {
 ///
 /// # Errors
 /// When it is no JSON of this shape; the text names line and column.
-pub fn decode_legacy(body: &[u8], limits: &Limits) -> Result<Push, String> {
+pub fn decode_legacy(body: &[u8], limits: &Limits<'_>) -> Result<Push, String> {
     #[derive(Deserialize)]
     struct Request<'a> {
         #[serde(borrow)]
@@ -209,11 +209,14 @@ impl<'de: 'a, 'a> Deserialize<'de> for Entry<'a> {
 mod tests {
     use super::*;
     use crate::wire::Window;
+    use crate::wire::loki_discover::Discovery;
 
-    const LIMITS: Limits = Limits {
+    const LIMITS: Limits<'_> = Limits {
         max_labels: 15,
         max_line_bytes: 100,
         max_metadata: 128,
+        max_metadata_bytes: 0,
+        discovery: Discovery::NONE,
         window: Window::ANY,
     };
 
@@ -297,7 +300,7 @@ mod tests {
             {"stream":{"a":"b"},"values":[["99999999999999999999","x"],["5","kept"]]}]}"#;
         let push = decode(body, &LIMITS).unwrap();
         assert_eq!((push.n_entries, push.refused.count), (1, 4));
-        let first = push.refused.first.unwrap();
-        assert!(first.contains("'a.b' is no label name"), "{first}");
+        let text = push.refused.text().unwrap();
+        assert!(text.contains("'a.b' is no label name"), "{text}");
     }
 }

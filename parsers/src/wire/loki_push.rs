@@ -5,24 +5,31 @@
 //! has undone. The one rule: what is valid is kept, what is not is counted with Loki's own words
 //! for the first; only a body that is no push at all fails as a whole.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use kansoku_model::{Labels, LogBatch, Position, Resource, Value, stream};
 
+use super::loki_discover::{self, Discovery};
+use super::otlp::names::{LabelRules, label_name};
 use super::protobuf::Message;
-use super::{Refused, Window, WireError, loki_labels};
+use super::{Window, WireError, loki_labels};
 
-/// What a push may hold.
+/// What a push may hold, and what is added to it.
 #[derive(Debug, Clone, Copy)]
-pub struct Limits {
+pub struct Limits<'c> {
     /// Label pairs of one stream.
     pub max_labels: usize,
     /// Bytes of one line.
     pub max_line_bytes: usize,
     /// Structured metadata pairs of one entry (Loki's default is 128).
     pub max_metadata: usize,
+    /// Bytes of the names and values of an entry's structured metadata; 0 is no limit.
+    pub max_metadata_bytes: usize,
     /// Times of entries.
     pub window: Window,
+    /// What is added.
+    pub discovery: &'c Discovery,
 }
 
 /// A decoded push.
@@ -36,14 +43,55 @@ pub struct Push {
     /// Bytes of the lines kept.
     pub n_line_bytes: usize,
     /// Entries that were not taken.
-    pub refused: Refused,
+    pub refused: Reasons,
+}
+
+/// Why entries were not taken, grouped as Loki tells it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reasons {
+    /// How many entries.
+    pub count: usize,
+    /// Texts with how often, in order of the first.
+    texts: Vec<(String, usize)>,
+}
+
+impl Reasons {
+    /// Reasons that are told; more are only counted.
+    const MAX: usize = 10;
+
+    fn add(&mut self, reason: &str) {
+        self.count += 1;
+        if let Some((_, n)) = self.texts.iter_mut().find(|(text, _)| text == reason) {
+            *n += 1;
+        } else if self.texts.len() < Self::MAX {
+            self.texts.push((reason.to_owned(), 1));
+        }
+    }
+
+    /// All of them as one text, `None` when there is none.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        match &self.texts[..] {
+            [] => None,
+            [(text, 1)] if self.count == 1 => Some(text.clone()),
+            texts => {
+                let told = texts.iter().map(|(t, n)| format!("{n} errors like: {t}"));
+                let mut told: Vec<String> = told.collect();
+                let n_told: usize = texts.iter().map(|(_, n)| n).sum();
+                if n_told < self.count {
+                    told.push(format!("{} errors of other kinds", self.count - n_told));
+                }
+                Some(told.join("; "))
+            }
+        }
+    }
 }
 
 /// Decodes the decompressed protobuf body (`logproto.PushRequest`).
 ///
 /// # Errors
 /// When it is no protobuf of this shape.
-pub fn decode(body: &[u8], limits: &Limits) -> Result<Push, WireError> {
+pub fn decode(body: &[u8], limits: &Limits<'_>) -> Result<Push, WireError> {
     let mut builder = PushBuilder::new(limits);
     let mut message = Message::new(body);
     while let Some((number, field)) = message.next()? {
@@ -132,20 +180,23 @@ fn read_time(mut message: Message<'_>) -> Result<Option<i64>, WireError> {
 
 /// Turns streams and entries into batches and checks them on the way.
 pub(super) struct PushBuilder<'l> {
-    limits: &'l Limits,
+    limits: &'l Limits<'l>,
     push: Push,
     /// The stream at hand, or why its entries are refused.
     stream: Result<LogBatch, String>,
     log_column: usize,
+    /// The level that its labels tell for all of its entries.
+    level: Option<Box<str>>,
 }
 
 impl<'l> PushBuilder<'l> {
-    pub(super) fn new(limits: &'l Limits) -> Self {
+    pub(super) fn new(limits: &'l Limits<'l>) -> Self {
         Self {
             limits,
             push: Push::default(),
             stream: Err(String::new()),
             log_column: 0,
+            level: None,
         }
     }
 
@@ -154,19 +205,27 @@ impl<'l> PushBuilder<'l> {
     pub(super) fn start_stream(&mut self, labels: Result<Labels, String>, n_entries: usize) {
         self.end_stream();
         self.push.n_streams += 1;
-        self.stream = labels
-            .and_then(|labels| self.checked(labels))
-            .map(|labels| {
-                let resource = Resource {
-                    labels,
-                    ..Resource::default()
-                };
-                LogBatch::new("loki".into(), Arc::new(resource), Vec::new())
-            });
-        match &mut self.stream {
-            Ok(batch) => self.log_column = batch.column_index_or_insert("log"),
-            Err(reason) if n_entries == 0 => self.push.refused.add(1, || reason.clone()),
-            Err(_) => {}
+        if let (Err(reason), 0) = (&labels, n_entries) {
+            self.push.refused.add(reason);
+        }
+        self.stream = labels.and_then(|labels| {
+            let discovery = self.limits.discovery;
+            self.level = match discovery.levels {
+                true => discovery.level_of_labels(&labels),
+                false => None,
+            };
+            let labels = match discovery.service(&labels) {
+                Some(service) => labels.with(loki_discover::SERVICE, service),
+                None => labels,
+            };
+            let resource = Resource {
+                labels: self.checked(labels)?,
+                ..Resource::default()
+            };
+            Ok(LogBatch::new("loki".into(), Arc::new(resource), Vec::new()))
+        });
+        if let Ok(batch) = &mut self.stream {
+            self.log_column = batch.column_index_or_insert("log");
         }
     }
 
@@ -174,7 +233,8 @@ impl<'l> PushBuilder<'l> {
         if labels.is_empty() {
             return Err("error at least one label pair is required per stream".into());
         }
-        let n = labels.len();
+        // The one that may have been added does not count.
+        let n = labels.len() - usize::from(labels.get(loki_discover::SERVICE).is_some());
         if n > self.limits.max_labels {
             return Err(format!(
                 "entry for stream '{}' has {n} label names; limit {}",
@@ -186,8 +246,8 @@ impl<'l> PushBuilder<'l> {
     }
 
     /// Counts an entry as refused.
-    pub(super) fn refuse(&mut self, reason: String) {
-        self.push.refused.add(1, || reason);
+    pub(super) fn refuse(&mut self, reason: &str) {
+        self.push.refused.add(reason);
     }
 
     /// Adds an entry to the stream at hand; a time of `None` is one that does not fit.
@@ -195,23 +255,39 @@ impl<'l> PushBuilder<'l> {
         let refused = &mut self.push.refused;
         let batch = match &mut self.stream {
             Ok(batch) => batch,
-            Err(reason) => return refused.add(1, || reason.clone()),
+            Err(reason) => return refused.add(reason),
         };
         let time_ns = match check_entry(time_ns, line, metadata, self.limits) {
             Ok(time_ns) => time_ns,
             Err(problem) => {
                 let stream = shorten(&batch.resource.labels.to_string());
-                return refused.add(1, || problem.text(&stream, line.len(), self.limits));
+                return refused.add(&problem.text(&stream, line.len(), self.limits));
             }
         };
         let row = batch.push(time_ns, Position::at(batch.len() as u64 + 1));
         let line_slice = batch.store(line);
         batch.set(self.log_column, row, Value::Text(line_slice));
+        let mut has_level = false;
         for (name, value) in metadata
             .iter()
             .filter(|(n, v)| !n.is_empty() && !v.is_empty())
         {
-            batch.set_text(&stream::metadata_column(name), row, value);
+            // Checked before.
+            let name = label_name(name, &LabelRules::default()).unwrap_or(Cow::Borrowed(name));
+            let mut value = *value;
+            if self.limits.discovery.levels && name == loki_discover::LEVEL {
+                has_level = true;
+                let text = std::str::from_utf8(value).unwrap_or_default();
+                value = loki_discover::normal(text).map_or(value, str::as_bytes);
+            }
+            batch.set_text(&stream::metadata_column(&name), row, value);
+        }
+        if self.limits.discovery.levels && !has_level {
+            let level = match &self.level {
+                Some(level) => level.as_bytes(),
+                None => self.limits.discovery.level(metadata, line),
+            };
+            batch.set_text(loki_discover::LEVEL, row, level);
         }
         self.push.n_entries += 1;
         self.push.n_line_bytes += line.len();
@@ -232,7 +308,9 @@ impl<'l> PushBuilder<'l> {
 
 enum Problem {
     TooLong,
+    TooManyMetadata(usize),
     TooMuchMetadata(usize),
+    NoName(String),
     TooOld(i64),
     TooNew(i64),
     NoTime,
@@ -242,35 +320,49 @@ fn check_entry(
     time_ns: Option<i64>,
     line: &[u8],
     metadata: &[(&str, &[u8])],
-    limits: &Limits,
+    limits: &Limits<'_>,
 ) -> Result<i64, Problem> {
     let time_ns = time_ns.ok_or(Problem::NoTime)?;
     let time_ms = time_ns.div_euclid(1_000_000);
-    if line.len() > limits.max_line_bytes {
-        Err(Problem::TooLong)
-    } else if metadata.len() > limits.max_metadata {
-        Err(Problem::TooMuchMetadata(metadata.len()))
-    } else if time_ms < limits.window.oldest_ms {
-        Err(Problem::TooOld(time_ns))
-    } else if time_ms > limits.window.newest_ms {
-        Err(Problem::TooNew(time_ns))
-    } else {
-        Ok(time_ns)
+    let n_bytes: usize = metadata.iter().map(|(n, v)| n.len() + v.len()).sum();
+    if time_ms < limits.window.oldest_ms {
+        return Err(Problem::TooOld(time_ns));
     }
+    if time_ms > limits.window.newest_ms {
+        return Err(Problem::TooNew(time_ns));
+    }
+    if line.len() > limits.max_line_bytes {
+        return Err(Problem::TooLong);
+    }
+    if limits.max_metadata_bytes > 0 && n_bytes > limits.max_metadata_bytes {
+        return Err(Problem::TooMuchMetadata(n_bytes));
+    }
+    if limits.max_metadata > 0 && metadata.len() > limits.max_metadata {
+        return Err(Problem::TooManyMetadata(metadata.len()));
+    }
+    for (name, _) in metadata.iter().filter(|(n, _)| !n.is_empty()) {
+        label_name(name, &LabelRules::default()).map_err(Problem::NoName)?;
+    }
+    Ok(time_ns)
 }
 
 impl Problem {
     /// Loki's words.
-    fn text(&self, stream: &str, line_bytes: usize, limits: &Limits) -> String {
+    fn text(&self, stream: &str, line_bytes: usize, limits: &Limits<'_>) -> String {
         match self {
             Self::TooLong => format!(
                 "max entry size '{}' bytes exceeded for stream '{stream}' while adding an entry with length '{line_bytes}' bytes",
                 limits.max_line_bytes
             ),
-            Self::TooMuchMetadata(n) => format!(
-                "stream '{stream}' has too many structured metadata labels: '{n}', limit: '{}'",
+            Self::TooManyMetadata(n) => format!(
+                "stream '{stream}' has too many structured metadata labels: '{n}', limit: '{}'. Please see `limits_config.max_structured_metadata_entries_count` or contact your Loki administrator to increase it",
                 limits.max_metadata
             ),
+            Self::TooMuchMetadata(n) => format!(
+                "stream '{stream}' has structured metadata too large: '{n}' bytes, limit: '{}' bytes. Please see `limits_config.max_structured_metadata_size` or contact your Loki administrator to increase it",
+                limits.max_metadata_bytes
+            ),
+            Self::NoName(reason) => reason.clone(),
             Self::TooOld(t) => format!(
                 "entry for stream '{stream}' has timestamp too old: {}, oldest acceptable timestamp is: {}",
                 rfc3339(*t),
@@ -289,8 +381,9 @@ impl Problem {
     }
 }
 
+/// Without fractions, as Loki tells times.
 fn rfc3339(time_ns: i64) -> String {
-    jiff::Timestamp::from_nanosecond(i128::from(time_ns))
+    jiff::Timestamp::from_second(time_ns.div_euclid(1_000_000_000))
         .map_or_else(|_| time_ns.to_string(), |t| t.to_string())
 }
 
@@ -309,10 +402,12 @@ mod tests {
     use super::*;
     use kansoku_model::Streams;
 
-    pub(crate) const LIMITS: Limits = Limits {
+    pub(crate) const LIMITS: Limits<'_> = Limits {
         max_labels: 15,
         max_line_bytes: 20,
         max_metadata: 3,
+        max_metadata_bytes: 100,
+        discovery: Discovery::NONE,
         window: Window {
             oldest_ms: 1_000,
             newest_ms: 9_000,
@@ -389,7 +484,7 @@ mod tests {
             ]
         );
         assert_eq!((push.n_entries, push.n_line_bytes), (3, 4));
-        assert_eq!(push.refused, Refused::default());
+        assert_eq!(push.refused, Reasons::default());
         assert_eq!(push.batches.len(), 2, "a stream without entries is none");
     }
 
@@ -397,6 +492,8 @@ mod tests {
     fn bad_entries_are_refused_in_lokis_words() {
         let good = stream(r#"{job="good"}"#, &[(2_000_000_000, b"ok", &[])]);
         let too_much: &[(&str, &str)] = &[("a", "1"), ("b", "1"), ("c", "1"), ("d", "1")];
+        let text = "x".repeat(100);
+        let long: &[(&str, &str)] = &[("a", &text)];
         let cases: &[(&str, TestEntry<'_>, &str)] = &[
             (
                 "{}",
@@ -416,17 +513,27 @@ mod tests {
             (
                 r#"{a="1"}"#,
                 (500_000_000, b"x", &[]),
-                r#"entry for stream '{a="1"}' has timestamp too old: 1970-01-01T00:00:00.5Z, oldest acceptable timestamp is: 1970-01-01T00:00:01Z"#,
+                r#"entry for stream '{a="1"}' has timestamp too old: 1970-01-01T00:00:00Z, oldest acceptable timestamp is: 1970-01-01T00:00:01Z"#,
             ),
             (
                 r#"{a="1"}"#,
                 (9_001_000_000, b"x", &[]),
-                r#"entry for stream '{a="1"}' has timestamp too new: 1970-01-01T00:00:09.001Z"#,
+                r#"entry for stream '{a="1"}' has timestamp too new: 1970-01-01T00:00:09Z"#,
             ),
             (
                 r#"{a="1"}"#,
                 (2_000_000_000, b"x", too_much),
-                r#"stream '{a="1"}' has too many structured metadata labels: '4', limit: '3'"#,
+                r#"stream '{a="1"}' has too many structured metadata labels: '4', limit: '3'. Please see `limits_config.max_structured_metadata_entries_count` or contact your Loki administrator to increase it"#,
+            ),
+            (
+                r#"{a="1"}"#,
+                (2_000_000_000, b"x", long),
+                r#"stream '{a="1"}' has structured metadata too large: '101' bytes, limit: '100' bytes. Please see `limits_config.max_structured_metadata_size` or contact your Loki administrator to increase it"#,
+            ),
+            (
+                r#"{a="1"}"#,
+                (2_000_000_000, b"x", &[("___", "1")]),
+                r#"nothing of the attribute name "___" can be a name of a label"#,
             ),
         ];
         for (labels, entry, reason) in cases {
@@ -435,8 +542,47 @@ mod tests {
             let push = decode(&body, &LIMITS).unwrap();
             assert_eq!(lines(&push), [r#"2000000000 {job="good"} ok"#]);
             assert_eq!(push.refused.count, 1);
-            assert_eq!(push.refused.first.as_deref(), Some(*reason));
+            assert_eq!(push.refused.text().as_deref(), Some(*reason));
         }
+    }
+
+    #[test]
+    fn reasons_are_grouped() {
+        let at = |s: i64| (s * 1_000_000_000, &b"x"[..], &[][..]);
+        let body = stream(r#"{a="1"}"#, &[at(10), at(0), at(10), at(2)]);
+        let push = decode(&body, &LIMITS).unwrap();
+        let text = push.refused.text().unwrap();
+        let expected = r#"2 errors like: entry for stream '{a="1"}' has timestamp too new: 1970-01-01T00:00:10Z; 1 errors like: entry for stream '{a="1"}' has timestamp too old: 1970-01-01T00:00:00Z, oldest acceptable timestamp is: 1970-01-01T00:00:01Z"#;
+        assert_eq!((text.as_str(), push.n_entries), (expected, 1));
+        let entries: Vec<_> = (0..20).map(|s| at(100 + s)).collect();
+        let push = decode(&stream(r#"{a="1"}"#, &entries), &LIMITS).unwrap();
+        let text = push.refused.text().unwrap();
+        assert!(text.ends_with("; 10 errors of other kinds"), "{text}");
+    }
+
+    #[test]
+    fn services_and_levels_are_added() {
+        let limits = Limits {
+            discovery: &Discovery::default(),
+            ..LIMITS
+        };
+        let entries: &[TestEntry<'_>] = &[
+            (2_000_000_000, b"an error", &[]),
+            (2_000_000_001, b"x", &[("detected_level", "WRN")]),
+            (2_000_000_002, b"x", &[("lvl.x", "y"), ("level", "DBG")]),
+        ];
+        let mut body = stream(r#"{app="a"}"#, entries);
+        body.extend(stream(r#"{level="Inf"}"#, &entries[..1]));
+        let push = decode(&body, &limits).unwrap();
+        assert_eq!(
+            lines(&push),
+            [
+                r#"2000000000 {app="a", service_name="a"} an error detected_level=error"#,
+                r#"2000000001 {app="a", service_name="a"} x detected_level=warn"#,
+                r#"2000000002 {app="a", service_name="a"} x detected_level=debug level=DBG lvl_x=y"#,
+                r#"2000000000 {level="Inf", service_name="unknown_service"} an error detected_level=info"#,
+            ]
+        );
     }
 
     #[test]

@@ -9,6 +9,7 @@ pub mod dbus;
 pub mod dns;
 pub mod forward;
 pub mod json_stream;
+pub mod loki_discover;
 pub mod loki_json;
 pub mod loki_labels;
 pub mod loki_push;

@@ -81,8 +81,12 @@ fn limits(app: &App, tenant: &Tenant) -> Map<String, Value> {
             true => "filter-and-delete",
             false => "disabled",
         },
-        "discover_log_levels": false,
-        "discover_service_name": [],
+        "discover_log_levels": limits.discovery.levels,
+        "discover_service_name": limits.discovery.service_labels,
+        "log_level_fields": limits.discovery.level_fields,
+        "log_level_from_json_max_depth": limits.discovery.json_depth,
+        "max_structured_metadata_size": limits.max_metadata_bytes,
+        "max_structured_metadata_entries_count": limits.max_metadata,
     });
     match shown {
         Value::Object(map) => map,

@@ -14,7 +14,7 @@ use super::super::loki_push::{Limits, Push, PushBuilder};
 use super::super::protobuf::{Field, Message};
 use super::any::write_hex;
 use super::names::{LabelRules, label_name};
-use super::parts::{Pairs, Scope, each_resource, find, read_pairs};
+use super::parts::{Pairs, Scope, each_resource, read_pairs};
 use super::text::{pairs, text};
 use super::{any, fixed64};
 
@@ -40,23 +40,6 @@ pub const INDEX_ATTRIBUTES: [&str; 18] = [
     "k8s.job.name",
 ];
 
-/// Labels that `service_name` is taken from when nothing else tells it, in this order.
-const SERVICE_LABELS: [&str; 13] = [
-    "service",
-    "app",
-    "application",
-    "app_name",
-    "name",
-    "app_kubernetes_io_name",
-    "container",
-    "container_name",
-    "k8s_container_name",
-    "component",
-    "workload",
-    "job",
-    "k8s_job_name",
-];
-
 /// How deep maps of maps may nest.
 const MAX_DEPTH: u32 = 64;
 
@@ -71,7 +54,7 @@ pub fn decode(
     body: &[u8],
     now_ns: i64,
     index_attributes: &BTreeSet<String>,
-    limits: &Limits,
+    limits: &Limits<'_>,
 ) -> Result<Push, WireError> {
     let mut builder = PushBuilder::new(limits);
     each_resource(body, |resource, scopes| {
@@ -104,7 +87,7 @@ pub fn decode(
                         let line = text(record.body)?;
                         builder.entry(Some(record.time_ns(now_ns)), line.as_bytes(), &all);
                     }
-                    Err(reason) => builder.refuse(reason),
+                    Err(reason) => builder.refuse(&reason),
                 }
             }
         }
@@ -135,16 +118,6 @@ fn of_resource<'a>(
         if let Err(reason) = flatten(name, *value, 0, out)? {
             return Ok(Err(reason));
         }
-    }
-    let service = find(resource, "service.name").flatten();
-    if text(service)?.is_empty() {
-        let find = |name: &&str| labels.iter().find(|(known, _)| known == name);
-        let known = SERVICE_LABELS.iter().find_map(find);
-        let known = known.map(|(_, value)| value.clone());
-        let known = known.filter(|value| !value.is_empty());
-        labels.retain(|(name, _)| name != "service_name");
-        let value = known.unwrap_or(Cow::Borrowed("unknown_service"));
-        labels.push(("service_name".to_owned(), value));
     }
     // Of two attributes that have one name as labels the last one counts, as in Loki.
     labels.reverse();
@@ -290,23 +263,32 @@ impl<'a> Record<'a> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use kansoku_model::Streams;
 
     use super::super::super::Window;
+    use super::super::super::loki_discover::Discovery;
     use super::super::json;
     use super::*;
 
-    const LIMITS: Limits = Limits {
-        max_labels: 15,
-        max_line_bytes: 100,
-        max_metadata: 20,
-        window: Window::ANY,
-    };
+    static DISCOVERY: LazyLock<Discovery> = LazyLock::new(|| Discovery {
+        levels: false,
+        ..Discovery::default()
+    });
 
     fn read(body: &str) -> (Vec<String>, Option<String>) {
         let body = json::logs(body.as_bytes()).unwrap();
         let index = INDEX_ATTRIBUTES.map(str::to_owned).into();
-        let push = decode(&body, 77, &index, &LIMITS).unwrap();
+        let limits = Limits {
+            max_labels: 15,
+            max_line_bytes: 100,
+            max_metadata: 20,
+            max_metadata_bytes: 0,
+            window: Window::ANY,
+            discovery: &DISCOVERY,
+        };
+        let push = decode(&body, 77, &index, &limits).unwrap();
         let mut out = Vec::new();
         for batch in &push.batches {
             let streams = Streams::of(batch);
@@ -320,7 +302,7 @@ mod tests {
                 out.push(text);
             }
         }
-        (out, push.refused.first)
+        (out, push.refused.text())
     }
 
     #[test]
