@@ -9,7 +9,8 @@ use std::fmt;
 /// The label that holds a metric's name.
 pub const METRIC_NAME: &str = "__name__";
 
-/// Sorted label pairs. An empty value means the label is absent, so none is stored.
+/// Sorted label pairs. An empty value means the label is absent, so none is stored; only answers of log
+/// queries show some.
 #[derive(Clone, PartialEq, Eq, Hash, Default)]
 pub struct Labels(Box<[u8]>);
 
@@ -18,6 +19,20 @@ impl Labels {
     pub fn from_pairs<N: AsRef<str>, V: AsRef<str>>(
         pairs: impl IntoIterator<Item = (N, V)>,
     ) -> Self {
+        Self::of(pairs, false)
+    }
+
+    /// The same with empty values, as the answer to a log query shows a field that was found empty. Never stored.
+    pub fn with_empty<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+    ) -> Self {
+        Self::of(pairs, true)
+    }
+
+    fn of<N: AsRef<str>, V: AsRef<str>>(
+        pairs: impl IntoIterator<Item = (N, V)>,
+        keeps_empty: bool,
+    ) -> Self {
         let mut pairs: Vec<(N, V)> = pairs.into_iter().collect();
         pairs.sort_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
         let mut bytes = Vec::with_capacity(pairs.len() * 24);
@@ -25,7 +40,7 @@ impl Labels {
             let repeated = pairs
                 .get(i + 1)
                 .is_some_and(|next| next.0.as_ref() == name.as_ref());
-            if !repeated && !value.as_ref().is_empty() {
+            if !repeated && (keeps_empty || !value.as_ref().is_empty()) {
                 put(&mut bytes, name.as_ref());
                 put(&mut bytes, value.as_ref());
             }

@@ -56,7 +56,7 @@ fn parse_primary(parser: &mut Parser<'_>) -> Result<Expr, ParseError> {
     }
     if parser.accept("(") {
         let inner = parse_expr(parser, 0)?;
-        parser.expect(")")?;
+        parser.expect_plainly(")")?;
         return Ok(inner);
     }
     if let Kind::Function(name) = *parser.kind() {
@@ -181,7 +181,7 @@ fn parse_aggregate(parser: &mut Parser<'_>, op: AggregateOp) -> Result<Aggregate
     let parameter = parse_parameter(parser)?;
     let inner = parse_expr(parser, 0)?;
     let inner = metric(inner, parser)?;
-    parser.expect(")")?;
+    parser.expect_plainly(")")?;
     let grouping = match before {
         Some(grouping) => Some(grouping),
         None => parse_grouping(parser)?,
@@ -246,7 +246,10 @@ fn parse_range_function(
     let parameter = parse_parameter(parser)?;
     let parts = parse_range_parts(parser)?;
     let Some(range_ns) = parts.range_ns else {
-        return Err(parser.unexpected("RANGE"));
+        return Err(parser.unexpected(match parts.unwrap {
+            Some(_) => "RANGE or |",
+            None => "",
+        }));
     };
     parser.expect(")")?;
     let grouping = parse_grouping(parser)?;

@@ -75,6 +75,11 @@ impl Parser<'_> {
     /// The error for what comes next, `wanted` being what could have come.
     pub fn unexpected(&self, wanted: &str) -> ParseError {
         let token = self.token();
+        // Nothing at all has no place.
+        let place = match self.tokens.len() {
+            1 if token.kind == Kind::End => (0, 0),
+            _ => (token.line, token.column),
+        };
         let message = match (&token.kind, wanted) {
             (Kind::Error(message), _) => message.clone(),
             (kind, "") => format!("syntax error: unexpected {}", kind.describe()),
@@ -83,7 +88,7 @@ impl Parser<'_> {
                 kind.describe()
             ),
         };
-        ParseError::at(message, token.line, token.column)
+        ParseError::at(message, place.0, place.1)
     }
 
     /// Goes one level deeper.
@@ -128,6 +133,14 @@ impl Parser<'_> {
         }
     }
 
+    /// The same, where Loki does not say what was wanted.
+    pub fn expect_plainly(&mut self, text: &str) -> Result<(), ParseError> {
+        match self.accept(text) {
+            true => Ok(()),
+            false => Err(self.unexpected("")),
+        }
+    }
+
     /// Whether this word comes next.
     pub fn at_keyword(&self, word: &str) -> bool {
         matches!(self.kind(), Kind::Keyword(k) if *k == word)
@@ -151,10 +164,10 @@ impl Parser<'_> {
         found
     }
 
-    /// Passes `or` if a text or an address follows it: then it joins line filters.
-    pub fn accept_or_before_text(&mut self) -> bool {
+    /// Passes `or` if it can join line filters: not when what follows it begins another expression.
+    pub fn accept_or_of_lines(&mut self) -> bool {
         let joins = match self.kind_after() {
-            Kind::Text(_) => true,
+            Kind::Text(_) | Kind::End | Kind::Identifier(_) => true,
             Kind::Keyword(word) => *word == "ip",
             _ => false,
         };
@@ -208,6 +221,11 @@ impl Parser<'_> {
         let text = text.clone();
         self.advance();
         Ok(text)
+    }
+
+    /// Whether a number, perhaps with its sign, comes next.
+    pub fn at_number(&self) -> bool {
+        matches!(self.kind(), Kind::Number(_)) || self.at("-") || self.at("+")
     }
 
     /// A number with its sign.
@@ -304,7 +322,7 @@ impl Parser<'_> {
             };
             let name = self.identifier_expecting(wanted)?;
             let Some(op) = self.match_op() else {
-                return Err(self.unexpected("=, !=, =~ or !~"));
+                return Err(self.unexpected("= or =~ or !~ or !="));
             };
             matchers.push(self.matcher(&name, op)?);
             if self.accept("}") {

@@ -57,9 +57,74 @@ pub fn describe(error: &regex::Error, pattern: &str) -> String {
             let text = other.to_string();
             let reason = text.lines().last().unwrap_or_default();
             let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-            format!("error parsing regexp: {reason}: `{pattern}`")
+            let (reason, part) = match reason {
+                // Go shows the part at fault.
+                "unclosed character class" => {
+                    let at = unclosed_class(pattern).unwrap_or(0);
+                    ("missing closing ]", &pattern[at..])
+                }
+                "invalid capture group character" => (
+                    "invalid named capture",
+                    bad_name(pattern).unwrap_or(pattern),
+                ),
+                reason => (reason, pattern),
+            };
+            format!("error parsing regexp: {reason}: `{part}`")
         }
     }
+}
+
+/// Where the class begins that nothing closes.
+fn unclosed_class(pattern: &str) -> Option<usize> {
+    let (mut open, mut is_escaped, mut n_inside) = (None, false, 0);
+    for (at, c) in pattern.char_indices() {
+        match c {
+            _ if is_escaped => is_escaped = false,
+            '\\' => is_escaped = true,
+            '[' if open.is_none() => {
+                open = Some(at);
+                n_inside = 0;
+                continue;
+            }
+            // The first one stands for itself, also behind `^`.
+            ']' if n_inside > 0 => open = None,
+            '^' if n_inside == 0 => continue,
+            _ => {}
+        }
+        n_inside += 1;
+    }
+    open
+}
+
+/// The head of the first group whose name is none.
+fn bad_name(pattern: &str) -> Option<&str> {
+    let is_bad = |head: &&str| !head.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    names(pattern)
+        .find(|(_, name)| is_bad(name))
+        .map(|(head, _)| head)
+}
+
+/// The name that a second group has, too.
+pub fn repeated_name(pattern: &str) -> Option<&str> {
+    let mut seen = Vec::new();
+    names(pattern).find_map(|(_, name)| match seen.contains(&name) {
+        true => Some(name),
+        false => {
+            seen.push(name);
+            None
+        }
+    })
+}
+
+/// Heads (`(?P<name>`) and names of groups.
+fn names(pattern: &str) -> impl Iterator<Item = (&str, &str)> {
+    let heads = pattern.match_indices("(?P<").map(|(at, _)| at);
+    heads
+        .filter(|at| !pattern[..*at].ends_with('\\'))
+        .filter_map(|at| {
+            let len = pattern[at..].find('>')?;
+            Some((&pattern[at..=at + len], &pattern[at + 4..at + len]))
+        })
 }
 
 /// The same pattern in the regex crate's syntax.
@@ -199,6 +264,22 @@ mod tests {
             let regex = compile_bytes(pattern).unwrap();
             assert_eq!(regex.is_match(text.as_bytes()), expected, "{pattern}");
         }
+    }
+
+    #[test]
+    fn faults_are_told_as_go_tells_them() {
+        for (pattern, expected) in [
+            ("a[b", "error parsing regexp: missing closing ]: `[b`"),
+            ("[]", "error parsing regexp: missing closing ]: `[]`"),
+            (
+                "x(?P<a-b>.)",
+                "error parsing regexp: invalid named capture: `(?P<a-b>`",
+            ),
+        ] {
+            assert_eq!(compile_bytes(pattern).unwrap_err(), expected);
+        }
+        assert_eq!(repeated_name("(?P<a>.)(?P<b>.)(?P<a>.)"), Some("a"));
+        assert_eq!(repeated_name("(?P<a>.)(?P<b>.)"), None);
     }
 
     #[test]

@@ -280,16 +280,23 @@ impl<'a> RecordLabels<'a> {
         if let Some(error) = self.error {
             visit(ERROR_LABEL, error, Category::Parsed);
         }
-        if !self.error_details.is_empty() {
+        if self.shows_details() {
             visit(ERROR_DETAILS_LABEL, &self.error_details, Category::Parsed);
         }
+    }
+
+    /// Whether details of a failure are a label: as in Loki not of one that was taken back when nothing else differs from the stream.
+    fn shows_details(&self) -> bool {
+        let is_changed =
+            self.error.is_some() || !self.deleted.is_empty() || self.added.iter().any(|a| a.live);
+        is_changed && !self.error_details.is_empty()
     }
 
     /// Every label as one set.
     pub fn all(&self) -> Labels {
         let mut pairs: Vec<(String, String)> = Vec::new();
         self.for_each(|name, value, _| pairs.push((name.to_owned(), value.to_owned())));
-        Labels::from_pairs(pairs)
+        Labels::with_empty(pairs)
     }
 
     /// Every label as one set and by where it comes from.
@@ -301,7 +308,7 @@ impl<'a> RecordLabels<'a> {
                     pairs.push((name.to_owned(), value.to_owned()));
                 }
             });
-            Labels::from_pairs(pairs)
+            Labels::with_empty(pairs)
         };
         LabelGroups {
             all: self.all(),
@@ -335,10 +342,10 @@ impl<'a> RecordLabels<'a> {
         pairs.extend(live.map(|a| (self.slice(a.name), self.slice(a.value))));
         if let Some(error) = self.error {
             pairs.push((ERROR_LABEL, error));
+        }
+        if self.shows_details() {
             pairs.push((ERROR_DETAILS_LABEL, &self.error_details));
         }
-        // An empty value is no label in the answer.
-        pairs.retain(|(_, value)| !value.is_empty());
         if let Some(grouping) = grouping {
             pairs.retain(|(name, _)| !grouping.names.iter().any(|g| g == name));
         }
@@ -457,7 +464,8 @@ mod tests {
         assert_eq!(x, y);
         record.labels.set("d", "");
         record.labels.write_key(None, &mut y);
-        assert_eq!(x, y, "an empty value is no label");
+        assert_ne!(x, y, "what was found empty shows in the answer");
+        record.labels.delete("d");
         record.labels.set("b", "");
         record.labels.write_key(None, &mut y);
         assert_ne!(x, y);

@@ -13,15 +13,15 @@ use super::record::{Record, clean_text};
 pub struct Template(crate::template::Template);
 
 impl Template {
-    /// Reads a template.
+    /// Reads a template; errors call it by its name.
     ///
     /// # Errors
     /// When it is malformed or uses a function that does not exist here.
-    pub fn new(text: &str) -> Result<Self, String> {
+    pub fn new(name: &str, text: &str) -> Result<Self, String> {
         let language = Language {
             functions: FUNCTIONS,
         };
-        crate::template::Template::new("", text, language).map(Self)
+        crate::template::Template::new(name, text, language).map(Self)
     }
 
     /// The label that is the whole template, as in `{{.message}}`.

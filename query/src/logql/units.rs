@@ -67,6 +67,9 @@ pub fn prometheus_duration(text: &str) -> Result<i64, String> {
         rest = &rest[digits..];
         let unit_len = rest.bytes().take_while(|b| !b.is_ascii_digit()).count();
         let unit = &rest[..unit_len];
+        if unit.is_empty() {
+            return Err(invalid());
+        }
         rest = &rest[unit_len..];
         let at = PROMETHEUS_UNITS
             .iter()
@@ -167,6 +170,18 @@ pub fn byte_size(text: &str) -> Result<u64, String> {
 
 /// A number as `strconv.ParseFloat` reads it.
 pub fn go_float(text: &str) -> Result<f64, String> {
+    // Between digits underscores mean nothing.
+    if text.contains('_') {
+        let is_digit = |b: Option<&u8>| b.is_some_and(u8::is_ascii_digit);
+        let bytes = text.as_bytes();
+        let mut all = bytes.iter().enumerate().filter(|(_, b)| **b == b'_');
+        if all.all(|(at, _)| at > 0 && is_digit(bytes.get(at - 1)) && is_digit(bytes.get(at + 1))) {
+            return go_float(&text.replace('_', "")).map_err(|e| {
+                let reason = e.rsplit(": ").next().unwrap_or_default();
+                format!("strconv.ParseFloat: parsing {text:?}: {reason}")
+            });
+        }
+    }
     match text.parse::<f64>() {
         Ok(n) if n.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) => Err(format!(
             "strconv.ParseFloat: parsing {text:?}: value out of range"
@@ -175,6 +190,22 @@ pub fn go_float(text: &str) -> Result<f64, String> {
         Err(_) => Err(format!(
             "strconv.ParseFloat: parsing {text:?}: invalid syntax"
         )),
+    }
+}
+
+/// A size with one digit behind the point below ten, in powers of a thousand: `5.0kB`, `12MB`, `7B`.
+pub fn write_bytes(n: u64) -> String {
+    const UNITS: &[&str] = &["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    if n < 10 {
+        return format!("{n}B");
+    }
+    let power = (n as f64).log(1000.0).floor();
+    let scaled = n as f64 / 1000f64.powf(power);
+    let rounded = (scaled * 10.0 + 0.5).floor() / 10.0;
+    let unit = UNITS[power as usize];
+    match rounded < 10.0 {
+        true => format!("{rounded:.1}{unit}"),
+        false => format!("{rounded:.0}{unit}"),
     }
 }
 
@@ -208,6 +239,24 @@ mod tests {
     use super::*;
 
     const SECOND: i64 = 1_000_000_000;
+
+    #[test]
+    fn sizes_are_written_as_loki_formats_them() {
+        for (n, text) in [
+            (0, "0B"),
+            (9, "9B"),
+            (10, "10B"),
+            (5000, "5.0kB"),
+            (1024, "1.0kB"),
+            (20_480, "20kB"),
+            (1_500_000, "1.5MB"),
+            (u64::MAX, "18EB"),
+        ] {
+            assert_eq!(write_bytes(n), text);
+        }
+        assert_eq!(go_float("1_000"), Ok(1000.0));
+        assert!(go_float("_1").is_err() && go_float("1__0").is_err() && go_float("1_").is_err());
+    }
 
     #[test]
     fn prometheus_durations() {

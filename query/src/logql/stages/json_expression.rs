@@ -50,37 +50,48 @@ pub fn parse(parser: &mut Parser<'_>) -> Result<Arc<dyn Stage>, ParseError> {
 fn parse_path(text: &str) -> Result<Vec<Step>, String> {
     let mut path = Vec::new();
     let mut rest = text.trim();
-    let unexpected = |rest: &str| {
-        let what = rest.chars().next().map_or("$end".into(), |c| c.to_string());
-        format!("syntax error: unexpected {what}")
+    let unexpected = |rest: &str, wanted: &str| {
+        let what = match rest.chars().next() {
+            None => "$end".into(),
+            Some('.') => "DOT".into(),
+            Some('[') => "LSB".into(),
+            Some(']') => "RSB".into(),
+            Some(c) => c.to_string(),
+        };
+        format!("syntax error: unexpected {what}, expecting {wanted}")
     };
     while !rest.is_empty() {
         if let Some(inner) = rest.strip_prefix('[') {
-            let end = bracket_end(inner).ok_or_else(|| unexpected(""))?;
+            let end = bracket_end(inner).ok_or_else(|| unexpected(inner, "STRING or INDEX"))?;
             let key = inner[..end].trim();
             rest = &inner[end + 1..];
             path.push(
                 match key.strip_prefix('"').and_then(|k| k.strip_suffix('"')) {
                     Some(quoted) => Step::Key(unquote(quoted)?),
-                    None => Step::Index(key.parse().map_err(|_| unexpected(key))?),
+                    None => Step::Index(
+                        key.parse()
+                            .map_err(|_| unexpected(key, "STRING or INDEX"))?,
+                    ),
                 },
             );
             continue;
         }
         if !path.is_empty() {
-            rest = rest.strip_prefix('.').ok_or_else(|| unexpected(rest))?;
+            rest = rest
+                .strip_prefix('.')
+                .ok_or_else(|| unexpected(rest, "DOT or LSB"))?;
         }
         let len = rest
             .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '-'))
             .unwrap_or(rest.len());
         if len == 0 {
-            return Err(unexpected(rest));
+            return Err(unexpected(rest, "FIELD"));
         }
         path.push(Step::Key(rest[..len].to_owned()));
         rest = &rest[len..];
     }
     if path.is_empty() {
-        return Err(unexpected(""));
+        return Err(unexpected("", "LSB or FIELD"));
     }
     Ok(path)
 }
@@ -112,13 +123,8 @@ impl Stage for JsonExpressions {
             }
         }
         for expression in &self.expressions {
-            let value = match find(line, &expression.path) {
-                Ok(value) => value,
-                Err(reason) => {
-                    labels.set_error(JSON_ERROR, reason);
-                    None
-                }
-            };
+            // What is malformed before it is found holds nothing, as in Loki.
+            let value = find(line, &expression.path).ok().flatten();
             let name = &expression.label;
             let taken = labels.has_before_parsing(name);
             match value {

@@ -205,27 +205,34 @@ impl Compare {
     }
 }
 
+/// What an operand begins with.
+const OPERAND: &str = "IDENTIFIER or (";
+
 /// Reads what follows the `|`.
 pub fn parse(parser: &mut Parser<'_>) -> Result<LabelFilter, ParseError> {
-    parse_joined(parser, 0)
+    parse_joined(parser, 0, "")
 }
 
 /// Loki's grammar gives `and` and `or` their precedence and none to a comma or to plain
 /// juxtaposition, which therefore take everything that follows as their right side.
-fn parse_joined(parser: &mut Parser<'_>, above: u8) -> Result<LabelFilter, ParseError> {
+fn parse_joined(
+    parser: &mut Parser<'_>,
+    above: u8,
+    wanted: &str,
+) -> Result<LabelFilter, ParseError> {
     const OR: u8 = 1;
     const AND: u8 = 2;
     parser.enter()?;
-    let mut left = parse_one(parser)?;
+    let mut left = parse_one(parser, wanted)?;
     loop {
         if above < OR && parser.accept_keyword("or") {
-            let right = parse_joined(parser, OR)?;
+            let right = parse_joined(parser, OR, OPERAND)?;
             left = LabelFilter::Or(Box::new((left, right)));
         } else if above < AND && parser.accept_keyword("and") {
-            let right = parse_joined(parser, AND)?;
+            let right = parse_joined(parser, AND, OPERAND)?;
             left = LabelFilter::And(Box::new((left, right)));
         } else if parser.accept(",") || parser.at_identifier() || parser.at("(") {
-            let right = parse_joined(parser, 0)?;
+            let right = parse_joined(parser, 0, OPERAND)?;
             left = LabelFilter::And(Box::new((left, right)));
         } else {
             parser.leave();
@@ -234,13 +241,13 @@ fn parse_joined(parser: &mut Parser<'_>, above: u8) -> Result<LabelFilter, Parse
     }
 }
 
-fn parse_one(parser: &mut Parser<'_>) -> Result<LabelFilter, ParseError> {
+fn parse_one(parser: &mut Parser<'_>, wanted: &str) -> Result<LabelFilter, ParseError> {
     if parser.accept("(") {
-        let filter = parse_joined(parser, 0)?;
-        parser.expect(")")?;
+        let filter = parse_joined(parser, 0, OPERAND)?;
+        parser.expect_plainly(")")?;
         return Ok(filter);
     }
-    let label = parser.identifier()?;
+    let label = parser.identifier_expecting(wanted)?;
     if let Some(op) = parser.match_op() {
         return parse_matched(parser, label, op);
     }
@@ -308,7 +315,8 @@ fn parse_operand(parser: &mut Parser<'_>) -> Result<Operand, ParseError> {
             parser.advance();
             Ok(Operand::Bytes(n))
         }
-        _ => parser.number().map(Operand::Number),
+        _ if parser.at_number() => parser.number().map(Operand::Number),
+        _ => Err(parser.unexpected("")),
     }
 }
 
@@ -327,7 +335,7 @@ fn write_filter(f: &mut fmt::Formatter<'_>, filter: &LabelFilter) -> fmt::Result
             match &c.operand {
                 Operand::Number(n) => write!(f, "{n}"),
                 Operand::Duration(ns) => f.write_str(&units::write_duration(*ns)),
-                Operand::Bytes(n) => write!(f, "{n}B"),
+                Operand::Bytes(n) => f.write_str(&units::write_bytes(*n)),
             }
         }
         LabelFilter::Ip(ip) => {

@@ -38,7 +38,7 @@ fn parse(parser: &mut Parser<'_>) -> Result<Arc<dyn Stage>, ParseError> {
             Format::Rename(parser.identifier()?)
         } else {
             let text = parser.text_expecting("IDENTIFIER or STRING")?;
-            let template = Template::new(&text).map_err(|e| {
+            let template = Template::new("label", &text).map_err(|e| {
                 ParseError::in_stage(
                     format!("| label_format {name}={text:?}"),
                     format!("invalid template for label '{name}': {e}"),
@@ -46,23 +46,24 @@ fn parse(parser: &mut Parser<'_>) -> Result<Arc<dyn Stage>, ParseError> {
             })?;
             Format::Template(text, template)
         };
-        if name == ERROR_LABEL {
-            return Err(ParseError::in_stage(
-                "| label_format",
-                format!("{name} cannot be formatted"),
-            ));
-        }
-        if formats.iter().any(|(n, _)| *n == name) {
-            return Err(ParseError::in_stage(
-                "| label_format",
-                format!("multiple label name '{name}' not allowed in a single format operation"),
-            ));
-        }
         formats.push((name, format));
         if !parser.accept(",") {
-            return Ok(Arc::new(LabelFormat { formats }));
+            break;
         }
     }
+    let stage = LabelFormat { formats };
+    let wrong = |why: String| Err(ParseError::in_stage(&stage, why));
+    for (at, (name, _)) in stage.formats.iter().enumerate() {
+        if name == ERROR_LABEL {
+            return wrong(format!("{name} cannot be formatted"));
+        }
+        if stage.formats[..at].iter().any(|(n, _)| n == name) {
+            return wrong(format!(
+                "multiple label name '{name}' not allowed in a single format operation"
+            ));
+        }
+    }
+    Ok(Arc::new(stage))
 }
 
 impl Stage for LabelFormat {

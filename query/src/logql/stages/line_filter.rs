@@ -134,8 +134,8 @@ pub fn parse(parser: &mut Parser<'_>) -> Result<Option<Arc<dyn Stage>>, ParseErr
     };
     let mut tests = Vec::new();
     loop {
-        tests.push(parse_test(parser, kind)?);
-        if !parser.accept_or_before_text() {
+        tests.push(parse_test(parser, kind, operator)?);
+        if !parser.accept_or_of_lines() {
             break;
         }
     }
@@ -146,16 +146,21 @@ pub fn parse(parser: &mut Parser<'_>) -> Result<Option<Arc<dyn Stage>>, ParseErr
     })))
 }
 
-fn parse_test(parser: &mut Parser<'_>, kind: Kind) -> Result<(Test, String), ParseError> {
+fn parse_test(
+    parser: &mut Parser<'_>,
+    kind: Kind,
+    operator: &str,
+) -> Result<(Test, String), ParseError> {
+    let wrong = |shown: &str, why: String| ParseError::in_stage(format!("{operator} {shown}"), why);
     if parser.accept_keyword("ip") {
         parser.expect("(")?;
         let text = parser.text()?;
         parser.expect(")")?;
         let shown = format!("ip({})", Quoted(&text));
         if kind != Kind::Contains {
-            return Err(ParseError::of("ip: invalid operation"));
+            return Err(wrong(&shown, "ip: invalid operation".into()));
         }
-        let filter = IpFilter::new(&text).map_err(|e| ParseError::in_stage(&shown, e))?;
+        let filter = IpFilter::new(&text).map_err(|e| wrong(&shown, e))?;
         return Ok((Test::Ip(filter), shown));
     }
     let text = parser.text_expecting("STRING or ip")?;
@@ -163,12 +168,11 @@ fn parse_test(parser: &mut Parser<'_>, kind: Kind) -> Result<(Test, String), Par
     let test = match kind {
         Kind::Contains => Test::Contains(Box::new(Finder::new(text.as_bytes()).into_owned())),
         Kind::Regex => {
-            let regex = pattern_syntax::compile_bytes(&text)
-                .map_err(|e| ParseError::in_stage(&shown, e))?;
+            let regex = pattern_syntax::compile_bytes(&text).map_err(|e| wrong(&shown, e))?;
             Test::Regex(regex, required::any_of(&text))
         }
         Kind::Pattern => {
-            let pattern = LinePattern::new(&text).map_err(|e| ParseError::in_stage(&shown, e))?;
+            let pattern = LinePattern::new(&text).map_err(|e| wrong(&shown, e))?;
             Test::Pattern(pattern)
         }
     };

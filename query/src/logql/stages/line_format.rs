@@ -15,7 +15,7 @@ pub const WORD: StageWord = StageWord {
     about: "writes the line anew from a template",
     parse: |parser| {
         let text = parser.text()?;
-        let template = Template::new(&text).map_err(|e| {
+        let template = Template::new("line", &text).map_err(|e| {
             ParseError::in_stage(
                 format!("| line_format {text:?}"),
                 format!("invalid line template: {e}"),

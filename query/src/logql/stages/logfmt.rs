@@ -142,8 +142,8 @@ impl fmt::Display for Logfmt {
         for (i, (label, key)) in self.expressions.iter().enumerate() {
             write!(
                 f,
-                "{} {label}={}",
-                if i > 0 { "," } else { "" },
+                "{}{label}={}",
+                if i > 0 { "," } else { " " },
                 Quoted(key)
             )?;
         }

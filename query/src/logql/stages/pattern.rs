@@ -66,6 +66,9 @@ struct Pattern {
 
 impl Pattern {
     fn new(text: String) -> Result<Self, String> {
+        if text.is_empty() {
+            return Err("parse error at line 1, col 1: syntax error: unexpected $end, expecting IDENTIFIER or LITERAL".into());
+        }
         let pieces = pieces(&text)?;
         let mut names: Vec<&str> = Vec::new();
         for piece in &pieces {

@@ -30,6 +30,9 @@ struct Regexp {
 
 impl Regexp {
     fn new(pattern: String) -> Result<Self, String> {
+        if let Some(name) = pattern_syntax::repeated_name(&pattern) {
+            return Err(format!("duplicate extracted label name '{name}'"));
+        }
         let regex = pattern_syntax::compile_bytes(&pattern)?;
         let groups: Vec<_> = regex
             .capture_names()

@@ -14,7 +14,7 @@ fn run(text: &str) -> Result<String, String> {
     ]);
     let mut record = Record::new(&stream);
     record.reset(1_690_000_001_020_000_000, b"the line");
-    Template::new(text)?.execute(&record)
+    Template::new("", text)?.execute(&record)
 }
 
 #[test]
@@ -161,7 +161,7 @@ fn faults() {
 fn labels_behind_a_dollar_are_read() {
     let read = |text: &str| {
         let mut names = Vec::new();
-        let all_named = Template::new(text).unwrap().labels_read(&mut names);
+        let all_named = Template::new("", text).unwrap().labels_read(&mut names);
         (all_named, names.join(","))
     };
     assert_eq!(read("{{ .a }}{{ $.b }}"), (true, "a,b".into()));
