@@ -128,7 +128,7 @@ async fn lines_are_deleted_listed_and_taken_back_as_loki_does() {
     assert_eq!(one["status"], "received");
     assert_eq!(
         (&one["start_time"], &one["end_time"]),
-        (&json!(0.0), &json!(2.0))
+        (&json!(0), &json!(2))
     );
     assert_eq!(one["query"], "{job=\"api\"} |= \"secret\"");
     let counted = "/loki/api/v1/query?query=sum(count_over_time(%7Bjob%3D%22api%22%7D[1h]))&time=4";

@@ -319,7 +319,12 @@ async fn an_error_is_its_text() {
             400,
             "queries require at least one regexp or equality matcher",
         ),
-        ("index/stats", "", 400, "parameter 'query' must be one stream selector"),
+        (
+            "index/stats",
+            "",
+            400,
+            "parameter 'query' must be one stream selector",
+        ),
         ("label/x/values", "{", 400, "parse error"),
     ] {
         let answer = raw(&server, path, query, &[]).await;

@@ -167,7 +167,7 @@ async fn errors_are_plain_text() {
         ),
         (
             format!("query_range?{query}&direction=up"),
-            "invalid direction 'up'; expected forward or backward",
+            "invalid direction 'up'",
         ),
         ("query_range?query=%7B".to_owned(), ""),
     ];

@@ -91,12 +91,21 @@ async fn list(app: &Arc<App>, call: &Call) -> Reply {
 fn show(delete: &DeleteInfo) -> Value {
     json!({
         "request_id": delete.id,
-        "start_time": delete.from as f64 / 1e9,
-        "end_time": delete.to as f64 / 1e9,
+        "start_time": seconds(delete.from.div_euclid(1_000_000)),
+        "end_time": seconds(delete.to.div_euclid(1_000_000)),
         "query": delete.selector,
         "status": if delete.is_done { "processed" } else { "received" },
-        "created_at": delete.asked_ms as f64 / 1e3,
+        "created_at": seconds(delete.asked_ms),
+        "user_id": "",
     })
+}
+
+/// Milliseconds as seconds; whole ones without a fraction, which logcli cannot read.
+fn seconds(ms: i64) -> Value {
+    match ms % 1000 {
+        0 => json!(ms / 1000),
+        _ => json!(ms as f64 / 1e3),
+    }
 }
 
 async fn cancel(app: &Arc<App>, call: &Call) -> Reply {
@@ -125,6 +134,13 @@ async fn cancel(app: &Arc<App>, call: &Call) -> Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_seconds_have_no_fraction() {
+        for (ms, expected) in [(5000, "5"), (5001, "5.001"), (-1000, "-1")] {
+            assert_eq!(seconds(ms).to_string(), expected);
+        }
+    }
 
     #[test]
     fn wrong_requests_are_told_as_loki_tells_them() {

@@ -28,7 +28,8 @@ impl ApiError {
     /// The answer.
     #[must_use]
     pub fn reply(self) -> Reply {
-        Reply::text(self.status, self.message)
+        // Without an end of line, which logcli would print.
+        Reply::new(self.status, "text/plain; charset=utf-8", self.message)
     }
 }
 

@@ -33,7 +33,12 @@ impl Wanted {
         let texts = selectors.iter().flat_map(|name| form.all(name));
         let any_of = texts
             .filter(|text| !matches!(text.trim(), "" | "{}"))
-            .map(logql::matchers_of_selector);
+            .map(|text| {
+                logql::matchers_of_selector(text).map_err(|error| match logql::parse(text) {
+                    Ok(_) => ApiError::bad_request("only label matchers are supported"),
+                    Err(_) => error.into(),
+                })
+            });
         Ok(Self {
             any_of: any_of.collect::<Result<_, _>>()?,
             from_ns,

@@ -24,9 +24,11 @@ pub fn time_ns(form: &Form, name: &str, default: i64) -> Result<i64, ApiError> {
     match form.get(name) {
         "" => Ok(default),
         text => parse_time_ns(text).ok_or_else(|| {
-            ApiError::bad_request(format!(
-                "could not parse '{name}' parameter: cannot parse \"{text}\" to a valid timestamp; expected unix nanoseconds, seconds or RFC 3339"
-            ))
+            let reason = format!("strconv.ParseInt: parsing {text:?}: invalid syntax");
+            ApiError::bad_request(match name {
+                "time" => reason,
+                _ => format!("could not parse '{name}' parameter: {reason}"),
+            })
         }),
     }
 }
@@ -60,9 +62,12 @@ fn duration_ns(name: &str, text: &str) -> Result<i64, ApiError> {
     };
     match ns {
         Some(ns) => Ok(ns as i64),
-        None => Err(ApiError::bad_request(format!(
-            "could not parse '{name}' parameter: cannot parse \"{text}\" to a valid duration"
-        ))),
+        None => Err(ApiError::bad_request(match name {
+            "since" => {
+                format!("could not parse 'since' parameter: not a valid duration string: {text:?}")
+            }
+            _ => format!("cannot parse {text:?} to a valid duration"),
+        })),
     }
 }
 
@@ -104,9 +109,7 @@ pub fn limit_of(form: &Form, name: &str, max: usize) -> Result<usize, ApiError> 
         return Ok(DEFAULT_LIMIT);
     }
     let number: i64 = text.parse().map_err(|_| {
-        ApiError::bad_request(format!(
-            "could not parse '{name}' parameter: \"{text}\" is no number"
-        ))
+        ApiError::bad_request(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
     })?;
     match usize::try_from(number) {
         Err(_) | Ok(0) => Err(ApiError::bad_request("limit must be a positive value")),
@@ -123,7 +126,7 @@ pub fn direction(form: &Form) -> Result<Direction, ApiError> {
         "" | "backward" => Ok(Direction::Backward),
         "forward" => Ok(Direction::Forward),
         other => Err(ApiError::bad_request(format!(
-            "invalid direction '{other}'; expected forward or backward"
+            "invalid direction '{other}'"
         ))),
     }
 }
@@ -228,11 +231,11 @@ mod tests {
             ),
             (
                 interval_ns(&form("interval=-1s")).map_err(text).err(),
-                "could not parse 'interval' parameter: cannot parse \"-1s\" to a valid duration",
+                "cannot parse \"-1s\" to a valid duration",
             ),
             (
                 direction(&form("direction=up")).map_err(text).err(),
-                "invalid direction 'up'; expected forward or backward",
+                "invalid direction 'up'",
             ),
         ];
         for (got, expected) in cases {

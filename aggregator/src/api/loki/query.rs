@@ -62,7 +62,10 @@ async fn try_range(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
     let limit = params::limit(form, call.tenant.limits.query_max_entries)?;
     let direction = params::direction(form)?;
     let interval_ns = params::interval_ns(form)?;
-    let job = match logql::parse(form.get("query"))? {
+    let expr = logql::parse(form.get("query"))?;
+    // Also of log queries, which have none, it must be one.
+    let step_ns = params::step_ns(form, start_ns, end_ns)?;
+    let job = match expr {
         Expr::Log(expr) => Job::Logs {
             expr,
             start_ns,
@@ -76,7 +79,7 @@ async fn try_range(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
             expr,
             start_ns,
             end_ns,
-            step_ns: params::step_ns(form, start_ns, end_ns)?,
+            step_ns,
         },
     };
     run(app, &call.tenant, QueryKind::LogqlRange, job).await
