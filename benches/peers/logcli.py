@@ -86,11 +86,12 @@ OWN = ("stats ", "volume")
 FMT = ['sum by(a)(rate({b="c"}|json[5m]))', '{a="b"} |= "c" | logfmt', "sum("]
 
 
-def run(peer, arguments, parts="", stdin=None, timeout=60):
+def run(peer, arguments, parts="no part", stdin=None, timeout=60):
+    """How it ended, what it printed, and what it said of it, without the server's address and the times of the log."""
     done = subprocess.run([LOGCLI, f"--addr={peer.base}", *arguments], capture_output=True, text=True, timeout=timeout, input=stdin)
     err = re.sub(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d ", "", done.stderr, flags=re.M)
-    lines = [l for l in err.splitlines() if peer.base not in l]
-    return done.returncode, done.stdout.replace(peer.base, "ADDR").replace(parts, "PARTS"), "\n".join(lines).replace(parts, "PARTS") if parts else "\n".join(lines)
+    err = "\n".join(line for line in err.splitlines() if peer.base not in line)
+    return done.returncode, done.stdout.replace(peer.base, "ADDR").replace(parts, "PARTS"), err.replace(parts, "PARTS")
 
 
 def tail(peer):
@@ -119,13 +120,13 @@ def deletes(peer):
     told = []
     arguments = shlex.split(f"""delete create --from={at(0)} --to={at(60)} '{{app="odd"}} |= "one"'""")
     told.append(run(peer, arguments))
-    listed = [run(peer, ["delete", "list"]), run(peer, ["-o", "jsonl", "delete", "list"])]
-    found = json.loads(listed[1][1]) if listed[1][0] == 0 else []
-    listed = [re.sub(r'"(request_id|created_at)": [^\n]*', r'"\1": ...', str(l[1])) + l[2] for l in listed]
+    listed = [run(peer, ["delete", "list"]), run(peer, ["-q", "-o", "jsonl", "delete", "list"])]
     told += listed
-    if found:
-        told.append(re.sub(found[0]["request_id"], "ID", str(run(peer, ["delete", "cancel", "--request-id", found[0]["request_id"]]))))
-        told.append(run(peer, ["delete", "list"]))
+    # logcli does not show the ids that it wants.
+    ids = [d["request_id"] for d in json.loads(peer.ask("/loki/api/v1/delete")[1])]
+    for one in ids:
+        told.append(str(run(peer, ["delete", "cancel", "--request-id", one])).replace(one, "ID"))
+    told.append(run(peer, ["delete", "list"]))
     told.append(run(peer, ["delete", "cancel", "--request-id", "none"]))
     told.append(run(peer, shlex.split(f"""delete create --from={at(0)} '{{app='""")))
     return told
@@ -164,8 +165,14 @@ def main():
                     out = sorted(re.findall(r'"metric": \{[^}]*\}', out)) if "volume" in command else out
                 if "--stats" in command:
                     err = ""
-                if command.startswith("detected-fields"):
+                if command.startswith(("detected-fields", "series")):
                     out = sorted(out.splitlines())
+                if "--limit=3 '{app=\"web\"}'" in command and command.startswith("detected-fields"):
+                    # Which of them is not said.
+                    out = len(out)
+                if "1 + 1" in command:
+                    # The date of a number, which Loki tells a thousand times too late.
+                    out = re.sub(r"\d{10,}", "DATE", out)
                 answers.append((code, out, err, files))
                 if (code != 0) != must_fail:
                     failed += 1

@@ -404,7 +404,7 @@ mod tests {
             (r#"{"a":{"b":{"level":"error"}},"x":1}"#, "error"),
             (
                 r#"{"a":{"b":{"level":"trace"}},"msg":"an error here"}"#,
-                "error",
+                "trace",
             ),
             (r#"{"list":[{"level":"debug"}]}"#, "debug"),
             (r#"{"level":3,"x":null,"severity":"error"}"#, "error"),

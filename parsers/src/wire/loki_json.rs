@@ -299,7 +299,7 @@ mod tests {
             {"stream":{},"values":[]},
             {"stream":{"a":"b"},"values":[["99999999999999999999","x"],["5","kept"]]}]}"#;
         let push = decode(body, &LIMITS).unwrap();
-        assert_eq!((push.n_entries, push.refused.count), (1, 4));
+        assert_eq!((push.n_entries, push.refused.count), (1, 3));
         let text = push.refused.text().unwrap();
         assert!(text.contains("'a.b' is no label name"), "{text}");
     }

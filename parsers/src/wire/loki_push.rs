@@ -579,7 +579,7 @@ mod tests {
             [
                 r#"2000000000 {app="a", service_name="a"} an error detected_level=error"#,
                 r#"2000000001 {app="a", service_name="a"} x detected_level=warn"#,
-                r#"2000000002 {app="a", service_name="a"} x detected_level=debug level=DBG lvl_x=y"#,
+                r#"2000000002 {app="a", service_name="a"} x detected_level=debug lvl_x=y level=DBG"#,
                 r#"2000000000 {level="Inf", service_name="unknown_service"} an error detected_level=info"#,
             ]
         );
