@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 const IMPORTS: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("parsers", &["model"]),
-    ("outputs", &["model"]),
-    ("agent", &["model", "parsers", "outputs"]),
+    ("web", &[]),
+    ("outputs", &["model", "web"]),
+    ("agent", &["model", "parsers", "outputs", "web"]),
     ("store", &["model"]),
     ("query", &["model", "parsers"]),
-    ("aggregator", &["model", "parsers", "store", "query"]),
+    ("aggregator", &["model", "parsers", "store", "query", "web"]),
     // A client of HTTP APIs: what it needs of the others it asks over the network.
     ("cli", &[]),
 ];
@@ -199,6 +200,7 @@ fn every_source_file_opens_with_a_module_paragraph() {
     for folder in [
         "model",
         "parsers",
+        "web",
         "outputs",
         "agent",
         "store",

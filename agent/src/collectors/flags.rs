@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use kansoku_web::go_duration;
 use regex::bytes::Regex;
 
 /// What a flag takes.
@@ -226,33 +227,6 @@ impl NameFilter {
                 .as_ref()
                 .is_some_and(|include| !is_match(include))
     }
-}
-
-/// Go's `time.ParseDuration` for durations that are not negative.
-pub(crate) fn go_duration(text: &str) -> Option<Duration> {
-    const UNITS: [(&str, f64); 7] = [
-        ("ns", 1e-9),
-        ("us", 1e-6),
-        ("µs", 1e-6),
-        ("ms", 1e-3),
-        ("s", 1.0),
-        ("m", 60.0),
-        ("h", 3600.0),
-    ];
-    let (mut rest, mut seconds) = (text, 0.0);
-    if text == "0" {
-        return Some(Duration::ZERO);
-    }
-    while !rest.is_empty() || text.is_empty() {
-        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-        let (number, tail) = rest.split_at(end);
-        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.');
-        let (unit, after) = tail.split_at(unit_end.unwrap_or(tail.len()));
-        let (_, factor) = UNITS.iter().find(|(name, _)| *name == unit)?;
-        seconds += number.parse::<f64>().ok()? * factor;
-        rest = after;
-    }
-    Duration::try_from_secs_f64(seconds).ok()
 }
 
 #[cfg(test)]

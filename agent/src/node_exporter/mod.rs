@@ -4,20 +4,18 @@
 //! Not the agent: there is no pipeline, no configuration file and no state. What the flags cannot
 //! say is not there.
 
-mod auth;
 mod command_line;
 mod manual;
 mod own_metrics;
-mod rate_limit;
 mod scrape;
 mod web;
-mod web_config;
-mod web_tls;
 
 use std::io::Write;
 use std::process::ExitCode;
 
 use command_line::{CommandLine, Invocation, LOG_FORMAT, LOG_LEVEL};
+
+use kansoku_web::Severity;
 
 use crate::collectors::node::NodeCollectors;
 use crate::log::{self, Format, Level};
@@ -62,6 +60,15 @@ fn run(invocation: Invocation) -> anyhow::Result<()> {
     let names = invocation.collectors.join(" ");
     log::info(COMPONENT, format_args!("enabled collectors: {names}"));
     web::serve(invocation, collectors)
+}
+
+/// What the web configuration has to say goes to the log.
+fn tell(severity: Severity, message: &str) {
+    match severity {
+        Severity::Info => log::info(COMPONENT, message),
+        Severity::Warn => log::warn(COMPONENT, message),
+        Severity::Error => log::error(COMPONENT, message),
+    }
 }
 
 /// The machine's kind under Go's name.

@@ -15,21 +15,19 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::{Service, service_fn};
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kansoku_web::{Passwords, RateLimit, WebConfig, WebConfigFile};
 use listenfd::ListenFd;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_rustls::TlsAcceptor;
 
-use super::COMPONENT;
-use super::auth::Passwords;
 use super::command_line::{
     CONFIG_FILE, DISABLE_EXPORTER_METRICS, Invocation, LISTEN, SYSTEMD_SOCKET, TELEMETRY_PATH,
 };
 use super::own_metrics::OwnMetrics;
-use super::rate_limit::RateLimit;
 use super::scrape::Scraper;
-use super::web_config::{Watched, WebConfig};
+use super::{COMPONENT, tell};
 use crate::collectors::node::NodeCollectors;
 use crate::content_coding::Coding;
 use crate::metrics_body::Body;
@@ -58,7 +56,7 @@ struct Shared {
     own: Arc<OwnMetrics>,
     landing_page: String,
     /// Held for the moment in which the file is looked at.
-    config: Mutex<Watched>,
+    config: Mutex<WebConfigFile>,
     passwords: Passwords,
     /// As it was at the start, as in node_exporter.
     rate_limit: Option<RateLimit>,
@@ -70,7 +68,7 @@ impl Shared {
         let own = Arc::new(OwnMetrics::default());
         let is_told = !flags.is_on(&DISABLE_EXPORTER_METRICS);
         let telemetry_path = flags.text(&TELEMETRY_PATH).to_owned();
-        let mut config = Watched::new(flags.text(&CONFIG_FILE))?;
+        let mut config = WebConfigFile::new(flags.text(&CONFIG_FILE), tell)?;
         let rate_limit = config.current().rate_limit;
         Ok(Self {
             scraper: Scraper::new(collectors, is_told.then(|| own.clone())),

@@ -5,7 +5,6 @@
 //! names has changed; then a mistake is told and the last good one stays. Unknown keys are mistakes.
 
 use std::collections::BTreeMap;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,10 +14,10 @@ use hyper::header::{HeaderName, HeaderValue};
 use rustls::ServerConfig;
 use serde::Deserialize;
 
-use super::COMPONENT;
-use super::web_tls;
-use crate::collectors::flags::go_duration;
-use crate::log;
+use crate::duration::go_duration;
+use crate::passwords::check_password_hash;
+use crate::tls;
+use crate::watched::{Severity, Tell, WatchedFiles};
 
 /// Headers that may be set, and the values of those that have only a few.
 const HEADERS: [(&str, &[&str]); 5] = [
@@ -30,8 +29,8 @@ const HEADERS: [(&str, &[&str]); 5] = [
 ];
 
 /// What the file says, ready for use.
-#[derive(Clone, Default)]
-pub(super) struct WebConfig {
+#[derive(Debug, Clone, Default)]
+pub struct WebConfig {
     /// `None` serves plain HTTP.
     pub tls: Option<Arc<ServerConfig>>,
     pub headers: Vec<(HeaderName, HeaderValue)>,
@@ -45,7 +44,7 @@ pub(super) struct WebConfig {
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct File {
-    tls_server_config: Option<web_tls::Section>,
+    tls_server_config: Option<tls::Section>,
     http_server_config: Http,
     rate_limit: RateLimit,
     basic_auth_users: BTreeMap<String, String>,
@@ -75,91 +74,74 @@ struct RateLimit {
 }
 
 /// The file, watched.
-pub(super) struct Watched {
+#[derive(Debug)]
+pub struct WebConfigFile {
     path: PathBuf,
     current: WebConfig,
-    /// The files that it is made of, and how they were when it was read.
-    files: Vec<(PathBuf, Option<Stamp>)>,
+    /// The files that it is made of.
+    files: WatchedFiles,
+    tell: Tell,
 }
 
-/// What tells a file that was changed: inode, size and time of change.
-type Stamp = (u64, u64, i64, i64);
-
-impl Watched {
+impl WebConfigFile {
     /// Reads the file; without one there is nothing to watch.
     ///
     /// # Errors
     /// When it has a mistake.
-    pub fn new(path: &str) -> anyhow::Result<Self> {
+    pub fn new(path: &str, tell: Tell) -> anyhow::Result<Self> {
         let path = PathBuf::from(path);
-        if path.as_os_str().is_empty() {
-            return Ok(Self {
-                path,
-                current: WebConfig::default(),
-                files: Vec::new(),
-            });
-        }
-        let (current, files) = read(&path)?;
-        Ok(Self {
-            current,
-            files: stamped(files),
+        let mut file = Self {
             path,
-        })
+            current: WebConfig::default(),
+            files: WatchedFiles::default(),
+            tell,
+        };
+        if !file.path.as_os_str().is_empty() {
+            file.current = file.read()?;
+        }
+        Ok(file)
     }
 
     /// What holds now.
     pub fn current(&mut self) -> &WebConfig {
-        let is_same = |(path, before): &(PathBuf, Option<Stamp>)| stamp(path) == *before;
-        if !self.files.iter().all(is_same) {
-            match read(&self.path) {
-                Ok((config, files)) => {
-                    log::info(
-                        COMPONENT,
-                        format_args!("{} was read again", self.path.display()),
-                    );
+        if self.files.changed() {
+            match self.read() {
+                Ok(config) => {
+                    let message = format!("{} was read again", self.path.display());
+                    (self.tell)(Severity::Info, &message);
                     self.current = config;
-                    self.files = stamped(files);
                 }
-                Err(error) => {
-                    log::error(
-                        COMPONENT,
-                        format_args!("{error:#}; the last good one stays"),
-                    );
-                    // Told once per change.
-                    for (path, before) in &mut self.files {
-                        *before = stamp(path);
-                    }
-                }
+                // Told once per change.
+                Err(error) => (self.tell)(
+                    Severity::Error,
+                    &format!("{error:#}; the last good one stays"),
+                ),
             }
         }
         &self.current
     }
+
+    fn read(&mut self) -> anyhow::Result<WebConfig> {
+        let path = &self.path;
+        let place = || format!("--web.config.file {}", path.display());
+        // The stamps first: what changes while it is read is read again.
+        let own = WatchedFiles::of([path.clone()]);
+        let text = std::fs::read_to_string(path).with_context(place)?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let mut files = WatchedFiles::default();
+        let config = parse(&text, folder, &mut files, self.tell).with_context(place)?;
+        self.files = files.and(own);
+        Ok(config)
+    }
 }
 
-fn stamped(files: Vec<PathBuf>) -> Vec<(PathBuf, Option<Stamp>)> {
-    let with_stamp = |path: PathBuf| {
-        let stamp = stamp(&path);
-        (path, stamp)
-    };
-    files.into_iter().map(with_stamp).collect()
-}
-
-fn stamp(path: &Path) -> Option<Stamp> {
-    let meta = std::fs::metadata(path).ok()?;
-    Some((meta.ino(), meta.size(), meta.mtime(), meta.mtime_nsec()))
-}
-
-/// The file's content, and the files that it is made of.
-fn read(path: &Path) -> anyhow::Result<(WebConfig, Vec<PathBuf>)> {
-    let place = || format!("--web.config.file {}", path.display());
-    let text = std::fs::read_to_string(path).with_context(place)?;
-    let folder = path.parent().unwrap_or(Path::new(""));
-    let (config, mut files) = parse(&text, folder).with_context(place)?;
-    files.push(path.to_owned());
-    Ok((config, files))
-}
-
-fn parse(text: &str, folder: &Path) -> anyhow::Result<(WebConfig, Vec<PathBuf>)> {
+/// Reads the text; `files` become the further ones that it is made of.
+fn parse(
+    text: &str,
+    folder: &Path,
+    files: &mut WatchedFiles,
+    tell: Tell,
+) -> anyhow::Result<WebConfig> {
     let file: File = match text.trim() {
         "" => File::default(),
         text => serde_saphyr::from_str(text)?,
@@ -178,24 +160,20 @@ fn parse(text: &str, folder: &Path) -> anyhow::Result<(WebConfig, Vec<PathBuf>)>
         headers.push((name.parse()?, value.parse()?));
     }
     for (user, hash) in &file.basic_auth_users {
-        let parts = hash.parse::<bcrypt::HashParts>();
-        parts.with_context(|| {
+        check_password_hash(hash).with_context(|| {
             format!("basic_auth_users: the password of '{user}' is no bcrypt hash")
         })?;
     }
     let http2 = file.http_server_config.http2;
-    let tls = file.tls_server_config.filter(web_tls::Section::is_enabled);
-    let files = tls.as_ref().map_or_else(Vec::new, |tls| tls.files(folder));
-    let tls = tls.map(|tls| tls.build(folder, http2)).transpose();
-    Ok((
-        WebConfig {
-            tls: tls.context("tls_server_config")?,
-            headers,
-            users: Arc::new(file.basic_auth_users),
-            rate_limit: rate_limit(&file.rate_limit)?,
-        },
-        files,
-    ))
+    let tls = file.tls_server_config.filter(tls::Section::is_enabled);
+    *files = WatchedFiles::of(tls.iter().flat_map(|tls| tls.files(folder)));
+    let tls = tls.map(|tls| tls.build(folder, http2, tell)).transpose();
+    Ok(WebConfig {
+        tls: tls.context("tls_server_config")?,
+        headers,
+        users: Arc::new(file.basic_auth_users),
+        rate_limit: rate_limit(&file.rate_limit)?,
+    })
 }
 
 fn rate_limit(limit: &RateLimit) -> anyhow::Result<Option<(u32, Duration)>> {
@@ -217,9 +195,10 @@ mod tests {
     use super::*;
 
     fn parsed(text: &str) -> String {
-        match parse(text, Path::new("/no/such/folder")) {
+        let folder = Path::new("/no/such/folder");
+        match parse(text, folder, &mut WatchedFiles::default(), |_, _| {}) {
             Err(error) => format!("{error:#}"),
-            Ok((config, _)) => format!(
+            Ok(config) => format!(
                 "{} tls, {} headers, {} users, {:?}",
                 config.tls.is_some(),
                 config.headers.len(),
@@ -271,7 +250,8 @@ mod tests {
         let path = folder.path().join("web.yml");
         let write = |text: &str| std::fs::write(&path, text).expect("the file is written");
         write("");
-        let mut watched = Watched::new(path.to_str().expect("text")).expect("no mistake");
+        let mut watched =
+            WebConfigFile::new(path.to_str().expect("text"), |_, _| {}).expect("no mistake");
         assert!(watched.current().headers.is_empty());
         write("http_server_config:\n  headers:\n    X-Frame-Options: deny\n");
         assert_eq!(watched.current().headers.len(), 1);
@@ -279,7 +259,13 @@ mod tests {
         assert_eq!(watched.current().headers.len(), 1);
         write("");
         assert!(watched.current().headers.is_empty());
-        assert!(Watched::new("/no/such/file").is_err());
-        assert!(Watched::new("").expect("no file").current().tls.is_none());
+        assert!(WebConfigFile::new("/no/such/file", |_, _| {}).is_err());
+        assert!(
+            WebConfigFile::new("", |_, _| {})
+                .expect("no file")
+                .current()
+                .tls
+                .is_none()
+        );
     }
 }

@@ -11,13 +11,12 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Deserialize;
 
-use super::COMPONENT;
-use crate::log;
+use crate::watched::{Severity, Tell};
 
 /// The section's own form.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-pub(super) struct Section {
+pub(crate) struct Section {
     cert: String,
     key: String,
     client_ca: String,
@@ -67,7 +66,12 @@ impl Section {
     ///
     /// # Errors
     /// When one is missing or not what it should be, or a setting asks for what cannot be done.
-    pub fn build(&self, folder: &Path, http2: bool) -> anyhow::Result<Arc<ServerConfig>> {
+    pub fn build(
+        &self,
+        folder: &Path,
+        http2: bool,
+        tell: Tell,
+    ) -> anyhow::Result<Arc<ServerConfig>> {
         ensure!(
             !self.cert.is_empty() || !self.cert_file.as_os_str().is_empty(),
             "missing one of cert or cert_file"
@@ -80,9 +84,9 @@ impl Section {
             self.client_allowed_sans.is_empty(),
             "client_allowed_sans is not supported: let client_ca_file name an authority that signs only these clients"
         );
-        let provider = Arc::new(self.provider()?);
+        let provider = Arc::new(self.provider(tell)?);
         let builder = ServerConfig::builder_with_provider(provider.clone())
-            .with_protocol_versions(&self.versions()?)?;
+            .with_protocol_versions(&self.versions(tell)?)?;
         let builder = match self.verifier(folder, &provider)? {
             Some(verifier) => builder.with_client_cert_verifier(verifier),
             None => builder.with_no_client_auth(),
@@ -105,7 +109,7 @@ impl Section {
         Ok(Arc::new(config))
     }
 
-    fn provider(&self) -> anyhow::Result<rustls::crypto::CryptoProvider> {
+    fn provider(&self, tell: Tell) -> anyhow::Result<rustls::crypto::CryptoProvider> {
         let mut provider = rustls::crypto::ring::default_provider();
         if !self.cipher_suites.is_empty() {
             let is_wanted = |suite: CipherSuite| {
@@ -116,9 +120,9 @@ impl Section {
             for name in &self.cipher_suites {
                 let mut known = provider.cipher_suites.iter();
                 if !known.any(|s| format!("{:?}", s.suite()).replace("TLS13_", "TLS_") == *name) {
-                    log::warn(
-                        COMPONENT,
-                        format_args!("cipher_suites: {name} is not spoken"),
+                    tell(
+                        Severity::Warn,
+                        &format!("cipher_suites: {name} is not spoken"),
                     );
                 }
             }
@@ -134,9 +138,9 @@ impl Section {
                     .with_context(|| format!("curve_preferences: there is no curve '{name}'"))?;
                 match provider.kx_groups.iter().find(|g| g.name() == *group) {
                     Some(group) => groups.push(*group),
-                    None => log::warn(
-                        COMPONENT,
-                        format_args!("curve_preferences: {name} is not spoken"),
+                    None => tell(
+                        Severity::Warn,
+                        &format!("curve_preferences: {name} is not spoken"),
                     ),
                 }
             }
@@ -146,7 +150,7 @@ impl Section {
         Ok(provider)
     }
 
-    fn versions(&self) -> anyhow::Result<Vec<&'static SupportedProtocolVersion>> {
+    fn versions(&self, tell: Tell) -> anyhow::Result<Vec<&'static SupportedProtocolVersion>> {
         let number = |key: &str, text: &str, default: u8| match text {
             "" => Ok(default),
             "TLS13" => Ok(3),
@@ -157,8 +161,8 @@ impl Section {
         let min = number("min_version", &self.min_version, 2)?;
         let max = number("max_version", &self.max_version, 3)?;
         if min < 2 {
-            log::warn(
-                COMPONENT,
+            tell(
+                Severity::Warn,
                 "min_version: the oldest version that is spoken is TLS12",
             );
         }

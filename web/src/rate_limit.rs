@@ -4,7 +4,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 /// A bucket of permissions that fills up again.
-pub(super) struct RateLimit {
+#[derive(Debug)]
+pub struct RateLimit {
     burst: f64,
     interval: Duration,
     /// How many there are, and when that was.
@@ -13,6 +14,7 @@ pub(super) struct RateLimit {
 
 impl RateLimit {
     /// A full bucket.
+    #[must_use]
     pub fn new(burst: u32, interval: Duration, now: Instant) -> Self {
         Self {
             burst: f64::from(burst),
