@@ -122,7 +122,7 @@ fn dump(store: &Store) -> String {
             lines.extend(histogram.iter().map(|h| format!("{} {t} {h:?}", s.labels)));
         }
     }
-    lines.extend(snapshot.metric_metadata().iter().map(|m| {
+    lines.extend(snapshot.metric_metadata().expect("all").iter().map(|m| {
         let (name, kind, help) = (&m.name, m.kind, &m.help);
         format!("MetricMetadata {{ name: {name:?}, kind: {kind:?}, help: {help:?} }}")
     }));

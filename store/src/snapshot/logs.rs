@@ -84,7 +84,7 @@ impl Snapshot {
 
     fn log_blocks<'a>(&'a self, wanted: &'a LogSelect) -> Vec<BlockRef<'a>> {
         let mut blocks = Vec::new();
-        let mut passes = Passes::new(&wanted.matchers);
+        let mut passes = Passes::new(self, &wanted.matchers);
         let (from_ns, to_ns) = (wanted.from_ns, wanted.to_ns);
         let touches = |min: i64, max: i64| min < to_ns && max >= from_ns;
         let block_ref = |labels: &Arc<Labels>, min_ns, max_ns, place| BlockRef {
@@ -129,21 +129,27 @@ impl Snapshot {
 
 /// Remembers which label sets pass: the same copy is in many parts.
 pub(super) struct Passes<'a> {
+    snapshot: &'a Snapshot,
     matchers: &'a [Matcher],
     known: HashMap<*const Labels, bool>,
 }
 
 impl<'a> Passes<'a> {
-    pub fn new(matchers: &'a [Matcher]) -> Self {
+    /// For streams that pass the matchers and are shown.
+    pub fn new(snapshot: &'a Snapshot, matchers: &'a [Matcher]) -> Self {
         Self {
+            snapshot,
             matchers,
             known: HashMap::new(),
         }
     }
 
     pub fn check(&mut self, labels: &Arc<Labels>) -> bool {
-        let matchers = self.matchers;
-        let check = || matchers.iter().all(|m| m.matches_labels(labels));
+        let (snapshot, matchers) = (self.snapshot, self.matchers);
+        let check = || {
+            let passes = matchers.iter().all(|m| m.matches_labels(labels));
+            passes && snapshot.shows_stream(labels)
+        };
         *self.known.entry(Arc::as_ptr(labels)).or_insert_with(check)
     }
 }

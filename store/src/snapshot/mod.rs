@@ -11,10 +11,12 @@ mod struck;
 
 pub use names::{HeadBounds, SampleBlock};
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, RwLock};
 
-use kansoku_model::{Matcher, MetricKind};
+use kansoku_model::select::SelectError;
+use kansoku_model::{Labels, Matcher, MetricKind};
 
 use crate::StoreError;
 use crate::deletes::{Delete, DeleteKind};
@@ -23,6 +25,9 @@ use crate::head::Head;
 use crate::part::Part;
 use crate::state::Metadata;
 use crate::store::{LOCK, View};
+
+/// What the names of a family's series may end with.
+const SUFFIXES: [&str; 5] = ["_bucket", "_count", "_sum", "_total", "_created"];
 
 /// Notes kept of what could not be read; more would say nothing new.
 const NOTES_MAX: usize = 100;
@@ -44,6 +49,10 @@ pub struct Snapshot {
     metadata: Arc<RwLock<Metadata>>,
     exemplars: Arc<RwLock<Exemplars>>,
     notes: Arc<Notes>,
+    /// What every series and stream must pass besides what is asked for; empty shows all.
+    scope: Arc<[Matcher]>,
+    /// The same for streams alone.
+    log_scope: Arc<[Matcher]>,
 }
 
 /// What could not be read.
@@ -71,7 +80,52 @@ impl Snapshot {
             metadata,
             exemplars,
             notes: Arc::default(),
+            scope: Arc::default(),
+            log_scope: Arc::default(),
         }
+    }
+
+    /// The same view of those series and streams alone that pass the matcher, whatever is asked for.
+    /// Bounds and blocks ([`Snapshot::sample_blocks`], [`Snapshot::head_bounds`]) are still those of all.
+    #[must_use]
+    pub fn restricted_to(mut self, matcher: Matcher) -> Self {
+        let scope = self.scope.iter().cloned().chain([matcher]);
+        self.scope = scope.collect();
+        self
+    }
+
+    /// The same view with those streams alone that pass the matcher; series are shown as before.
+    #[must_use]
+    pub fn with_streams(mut self, matcher: Matcher) -> Self {
+        let scope = self.log_scope.iter().cloned().chain([matcher]);
+        self.log_scope = scope.collect();
+        self
+    }
+
+    /// Whether a stream may be shown.
+    fn shows_stream(&self, labels: &Labels) -> bool {
+        let mut scope = self.scope.iter().chain(self.log_scope.iter());
+        scope.all(|matcher| matcher.matches_labels(labels))
+    }
+
+    /// The matchers of a question, and those of the scope.
+    fn scoped<'a>(&self, matchers: &'a [Matcher]) -> Cow<'a, [Matcher]> {
+        if self.scope.is_empty() {
+            return Cow::Borrowed(matchers);
+        }
+        let all = self.scope.iter().chain(matchers);
+        Cow::Owned(all.cloned().collect())
+    }
+
+    /// The same for lists of matchers one of which must pass; no list asks for all.
+    fn scoped_any<'a>(&self, any_of: &'a [Vec<Matcher>]) -> Cow<'a, [Vec<Matcher>]> {
+        if self.scope.is_empty() {
+            return Cow::Borrowed(any_of);
+        }
+        let all = [Vec::new()];
+        let any_of = if any_of.is_empty() { &all } else { any_of };
+        let scoped = any_of.iter().map(|m| self.scoped(m).into_owned());
+        Cow::Owned(scoped.collect())
     }
 
     /// A view of a store that has nothing.
@@ -81,8 +135,22 @@ impl Snapshot {
     }
 
     /// What is known of the metric families, sorted by name.
-    #[must_use]
-    pub fn metric_metadata(&self) -> Vec<MetricMetadata> {
+    ///
+    /// # Errors
+    /// `Limit` when a restricted view has too many series to tell which families are in it.
+    pub fn metric_metadata(&self) -> Result<Vec<MetricMetadata>, SelectError> {
+        let names = match self.scope.is_empty() {
+            true => None,
+            false => Some(self.metric_label_values("__name__", &[], i64::MIN, i64::MAX)?),
+        };
+        // A family's series are called as it is or have a suffix: `_bucket`, `_total`.
+        let is_shown = |family: &str| {
+            names.as_ref().is_none_or(|names| {
+                let from = names.partition_point(|name| name.as_str() < family);
+                let mut near = names[from..].iter().map_while(|n| n.strip_prefix(family));
+                near.any(|rest| rest.is_empty() || SUFFIXES.contains(&rest))
+            })
+        };
         let metadata = self.metadata.read().expect(LOCK);
         let all = metadata.0.iter().map(|(name, described)| MetricMetadata {
             name: name.to_string(),
@@ -90,7 +158,7 @@ impl Snapshot {
             help: described.help.to_string(),
             unit: described.unit.to_string(),
         });
-        all.collect()
+        Ok(all.filter(|m| is_shown(&m.name)).collect())
     }
 
     /// The exemplars of series that pass all matchers of one of the lists, from `from_ms` to `to_ms`; sorted
@@ -103,7 +171,10 @@ impl Snapshot {
         to_ms: i64,
     ) -> Vec<SeriesExemplars> {
         let exemplars = self.exemplars.read().expect(LOCK);
-        exemplars.select(any_of, from_ms, to_ms)
+        if any_of.is_empty() {
+            return Vec::new();
+        }
+        exemplars.select(&self.scoped_any(any_of), from_ms, to_ms)
     }
 
     /// What could not be read while this snapshot (or a clone of it) was queried: the answers lack it.

@@ -109,7 +109,7 @@ impl Snapshot {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Vec<String>, SelectError> {
-        if !any_of.is_empty() {
+        if !any_of.is_empty() || !self.scope.is_empty() {
             let found = label_names(|each| self.each_metric_series(any_of, from_ms, to_ms, each))?;
             return Ok(found.into_iter().collect());
         }
@@ -133,7 +133,7 @@ impl Snapshot {
         from_ms: i64,
         to_ms: i64,
     ) -> Result<Vec<String>, SelectError> {
-        if !any_of.is_empty() {
+        if !any_of.is_empty() || !self.scope.is_empty() {
             let found = label_values(name, |each| {
                 self.each_metric_series(any_of, from_ms, to_ms, each)
             })?;
@@ -211,6 +211,7 @@ impl Snapshot {
     ) -> Result<(), SelectError> {
         let all = [Vec::new()];
         let any_of = if any_of.is_empty() { &all } else { any_of };
+        let any_of = &*self.scoped_any(any_of);
         for (part, index) in self.sample_parts(from_ms, to_ms) {
             let (file, deletes) = (&part.file, self.deletes_of(part));
             for matchers in any_of {
@@ -285,7 +286,7 @@ impl Snapshot {
     ) -> Result<(), SelectError> {
         let all = [Vec::new()];
         let any_of = if any_of.is_empty() { &all } else { any_of };
-        let mut passes: Vec<Passes<'_>> = any_of.iter().map(|m| Passes::new(m)).collect();
+        let mut passes: Vec<Passes<'_>> = any_of.iter().map(|m| Passes::new(self, m)).collect();
         let touches = |min: i64, max: i64| min < to_ns && max >= from_ns;
         for part in &self.view.parts {
             let Body::Logs(index) = &part.body else {

@@ -105,6 +105,7 @@ enum Place {
 
 impl Snapshot {
     fn find_series(&self, matchers: &[Matcher], range: (i64, i64)) -> Found<'_> {
+        let matchers = &*self.scoped(matchers);
         let mut found = Found {
             snapshot: self,
             range,

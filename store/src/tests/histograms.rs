@@ -274,5 +274,8 @@ fn exemplars_and_units_survive_a_crash_and_a_flush() {
         .map(|e| e.labels.get("trace_id"))
         .collect();
     assert_eq!(ids, [Some("0"), Some("1"), Some("2")]);
-    assert_eq!(store.snapshot().metric_metadata()[0].unit, "seconds");
+    assert_eq!(
+        store.snapshot().metric_metadata().expect("all")[0].unit,
+        "seconds"
+    );
 }

@@ -328,7 +328,7 @@ fn names_values_and_series() {
         );
         assert_eq!(snapshot.log_series(&[], all.0, all.1).unwrap().len(), 12);
         assert_eq!(snapshot.log_series(&[], 0, 1).unwrap(), []);
-        let metadata = snapshot.metric_metadata();
+        let metadata = snapshot.metric_metadata().expect("all");
         assert_eq!(
             (&*metadata[0].name, metadata[0].kind, &*metadata[0].help),
             ("gauge", MetricKind::Gauge, "help text")
@@ -337,7 +337,12 @@ fn names_values_and_series() {
     }
     drop(store);
     assert_eq!(
-        open(dir.path()).0.snapshot().metric_metadata().len(),
+        open(dir.path())
+            .0
+            .snapshot()
+            .metric_metadata()
+            .expect("all")
+            .len(),
         2,
         "from the state file"
     );
