@@ -23,6 +23,7 @@ use crate::net::{self, Net, authority};
 use crate::oauth2::OAuth2;
 use crate::pool::Pool;
 pub use crate::pool::{Answer, Protocol};
+use crate::token_file::TokenFile;
 use crate::{Outcome, OutputEnvironment};
 
 const HTTP: &[OptionSpec] = &[
@@ -43,6 +44,12 @@ const HTTP: &[OptionSpec] = &[
         OptionKind::Text,
         "",
         "token of bearer authentication",
+    ),
+    OptionSpec::new(
+        "bearer_token_file",
+        OptionKind::Text,
+        "",
+        "file with the token of bearer authentication; read again when it has changed",
     ),
     OptionSpec::new(
         "header",
@@ -95,6 +102,8 @@ const BUFFER_KEPT_MAX_BYTES: usize = 4 << 20;
 enum Login {
     /// Nobody, or a header that is sent each time.
     Fixed,
+    /// What stands in a file now.
+    File(Box<TokenFile>),
     OAuth2(Box<OAuth2>),
     Aws(Box<AwsLogin>),
 }
@@ -172,6 +181,8 @@ impl HttpClient {
             Login::OAuth2(Box::new(oauth2))
         } else if let Some(aws) = AwsLogin::of(settings, environment)? {
             Login::Aws(Box::new(aws))
+        } else if let Some(file) = TokenFile::of(settings)? {
+            Login::File(Box::new(file))
         } else {
             Login::Fixed
         };
@@ -325,6 +336,10 @@ impl HttpClient {
         let mut request = self.request(&method, path, extra, body.clone())?;
         match &self.login {
             Login::Fixed => self.pool.exchange(request, self.answer_max_bytes).await,
+            Login::File(file) => {
+                request.headers_mut().insert(AUTHORIZATION, file.header()?);
+                self.pool.exchange(request, self.answer_max_bytes).await
+            }
             Login::Aws(aws) => {
                 let host = HeaderValue::from_str(&self.pool.net.host)
                     .map_err(|_| "the host name cannot be sent".to_owned())?;

@@ -50,6 +50,7 @@ pub mod stdout;
 pub mod syslog;
 pub mod tcp;
 pub mod tls;
+mod token_file;
 pub mod tree;
 pub mod udp;
 pub mod upstream;

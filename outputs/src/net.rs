@@ -158,7 +158,7 @@ pub struct Net {
     pub port: u16,
     pub proxy: Option<Proxy>,
     /// With the name to check, or why there can be none.
-    tls: Option<(Arc<ClientConfig>, Result<ServerName<'static>, String>)>,
+    tls: Option<(tls::Reread, Result<ServerName<'static>, String>)>,
     connect_timeout: Duration,
     source: Option<IpAddr>,
     /// `Some(true)`: IPv4 first.
@@ -210,7 +210,7 @@ impl Net {
                 environment.warn(&error.place, format!("{why}{cure}"));
                 why
             });
-            net.tls = Some((config, name));
+            net.tls = Some((tls::Reread::new(config, settings, alpn), name));
         }
         net.proxy = Proxy::of(settings, &net.host, net.tls.is_some())?;
         Ok(net)
@@ -253,8 +253,13 @@ impl Net {
                 io
             }
         };
-        if let Some((config, name)) = &self.tls {
-            return handshake(config, name.clone()?, io).await;
+        if let Some((reread, name)) = &self.tls {
+            let (config, trouble) = reread.current();
+            let connected = handshake(&config, name.clone()?, io).await;
+            return connected.map_err(|reason| match trouble {
+                Some(trouble) => format!("{reason}; certificates have changed, but {trouble}"),
+                None => reason,
+            });
         }
         io = Box::new(io);
         Ok(Connected { io, is_h2: false })

@@ -4,10 +4,11 @@
 //! unchecked unless `tls.verify_hostname` is on; whoever wants that has to say so here.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
+use kansoku_web::WatchedFiles;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -148,6 +149,60 @@ pub fn client_config(
     let mut config = config(settings)?;
     config.alpn_protocols = alpn.iter().map(|p| p.to_vec()).collect();
     Ok(Some(Arc::new(config)))
+}
+
+/// A TLS set-up whose files are read again when they have changed: certificates are renewed while the agent
+/// runs. Connections that are open stay; what cannot be read leaves the set-up as it was.
+pub struct Reread {
+    /// The options of TLS.
+    settings: Settings,
+    alpn: Vec<Vec<u8>>,
+    /// Held while the files are looked at.
+    state: Mutex<State>,
+}
+
+struct State {
+    files: WatchedFiles,
+    config: Arc<ClientConfig>,
+    /// Why the files of now were not taken.
+    trouble: Option<String>,
+}
+
+impl Reread {
+    /// A set-up that was made of these settings.
+    #[must_use]
+    pub fn new(config: Arc<ClientConfig>, settings: &Settings, alpn: &[&[u8]]) -> Self {
+        let mut own = settings.clone();
+        own.settings.retain(|s| s.key.starts_with("tls."));
+        let keys = ["tls.ca_file", "tls.crt_file", "tls.key_file"];
+        let paths = keys.into_iter().filter_map(|key| own.get(key));
+        let files = WatchedFiles::of(paths.map(|s| s.value.clone().into()));
+        Self {
+            settings: own,
+            alpn: alpn.iter().map(|p| p.to_vec()).collect(),
+            state: Mutex::new(State {
+                files,
+                config,
+                trouble: None,
+            }),
+        }
+    }
+
+    /// What holds now, and why it is not what the files say if it is not.
+    pub fn current(&self) -> (Arc<ClientConfig>, Option<String>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.files.changed() {
+            state.trouble = match config(&self.settings) {
+                Ok(mut config) => {
+                    config.alpn_protocols.clone_from(&self.alpn);
+                    state.config = Arc::new(config);
+                    None
+                }
+                Err(error) => Some(error.message),
+            };
+        }
+        (Arc::clone(&state.config), state.trouble.clone())
+    }
 }
 
 /// The TLS set-up that the options describe, whatever `tls` says.
