@@ -9,6 +9,7 @@ use kansoku_parsers::wire::{Window, loki_push, remote_write};
 use kansoku_query::promql::{Memory, Threads};
 use tokio::sync::Semaphore;
 
+use crate::access::Access;
 use crate::active_queries::ActiveQueries;
 use crate::api::gate::Gate;
 use crate::api::loki::tail::TAILS_MAX;
@@ -16,6 +17,7 @@ use crate::api::prometheus::RangeCache;
 use crate::clock;
 use crate::documents::Documents;
 use crate::http::budget::Budget;
+use crate::http::web::Web;
 use crate::journal::Sparing;
 use crate::rules::manager::Rules;
 use crate::settings::{Settings, no_limit_of_0};
@@ -44,6 +46,10 @@ pub struct App {
     /// The way to all data.
     pub tenants: Tenants,
     pub telemetry: Telemetry,
+    /// TLS and passwords of the listener.
+    pub web: Web,
+    /// Users, tokens, sessions and the audit log.
+    pub access: Access,
     /// For troubles of the store that every request would repeat.
     pub troubles: Sparing,
     pub gate: Gate,
@@ -71,9 +77,13 @@ pub struct App {
 
 impl App {
     /// An aggregator none of whose stores is open yet.
-    #[must_use]
-    pub fn new(settings: Settings, address: String) -> Self {
-        Self {
+    ///
+    /// # Errors
+    /// What is wrong with the files that the settings name.
+    pub fn new(settings: Settings, address: String) -> Result<Self, String> {
+        Ok(Self {
+            web: Web::new(settings.web_config_path.as_deref())?,
+            access: Access::new(&settings)?,
             tails: Arc::new(Semaphore::new(TAILS_MAX)),
             gate: Gate::new(settings.query_max_concurrency as usize),
             active_queries: OnceLock::new(),
@@ -91,7 +101,7 @@ impl App {
             started_ms: clock::now_ms(),
             started: Instant::now(),
             address,
-        }
+        })
     }
 
     /// The times that samples and lines pushed by a tenant may have now.

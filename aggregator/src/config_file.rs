@@ -16,6 +16,7 @@ use kansoku_query::logql::matchers_of_selector;
 use kansoku_query::number::parse_duration_ms;
 use kansoku_store::RetentionRule;
 
+use crate::access::{AccessConfig, config as access_config};
 use crate::otlp_config::{self, OtlpConfig};
 use crate::rules::config::{Config as RuleConfig, SECTIONS};
 use crate::tenants::limits::{self, Limits};
@@ -47,6 +48,8 @@ pub struct ConfigFile {
     pub rules: RuleConfig,
     /// Sections and keys of Prometheus that were accepted and are not acted on, each with its place.
     pub unused: Vec<String>,
+    /// Users and tokens, where it has any word on them.
+    pub access: Option<AccessConfig>,
 }
 
 impl Default for ConfigFile {
@@ -67,6 +70,7 @@ impl Default for ConfigFile {
             own_metrics_labels: Vec::new(),
             rules: RuleConfig::default(),
             unused: Vec::new(),
+            access: None,
         }
     }
 }
@@ -197,7 +201,7 @@ impl ConfigFile {
             text: text.to_owned(),
             ..Self::default()
         };
-        let mut entries = entries(name, text, &mut config.rules, &mut unused)?;
+        let mut entries = entries(name, text, &mut config, &mut unused)?;
         config.unused = unused.found;
         // Tenants begin with what all have, wherever that stands.
         entries.sort_by_key(|entry| entry.key.starts_with(TENANTS));
@@ -385,11 +389,11 @@ struct Entry {
     place: Place,
 }
 
-/// All values below their dotted keys; the sections of rules go to `rules`.
+/// All values below their dotted keys; the sections of rules and access go to `config`.
 fn entries(
     name: &str,
     text: &str,
-    rules: &mut RuleConfig,
+    config: &mut ConfigFile,
     unused: &mut Unused,
 ) -> Result<Vec<Entry>, ConfigError> {
     let roots = tree::parse(name, text.as_bytes(), &mut Vec::new())?;
@@ -407,7 +411,12 @@ fn entries(
             return Err(ConfigError::new(&key.place, message));
         }
         if SECTIONS.contains(&key.text.as_str()) {
-            rules.read_section(&key.text, node, unused)?;
+            config.rules.read_section(&key.text, node, unused)?;
+        } else if key.text == access_config::SECTION {
+            config.access = Some(match node.is_null() {
+                true => AccessConfig::default(),
+                false => AccessConfig::read(node)?,
+            });
         } else if let Some((name, why)) = OF_PROMETHEUS.iter().find(|(name, _)| *name == key.text) {
             unused.take(&key.place, name, why)?;
         } else {

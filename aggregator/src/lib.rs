@@ -3,6 +3,7 @@
 //! Data comes in over HTTP ([`ingest`]), lies in `kansoku-store`, and is asked for over HTTP
 //! ([`api`]) through `kansoku-query`. What is here is the part that knows sockets and the clock.
 
+pub mod access;
 pub mod active_queries;
 pub mod api;
 pub mod app;

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use kansoku_aggregator::access::warning;
 use kansoku_aggregator::settings::Settings;
 use kansoku_aggregator::tools::{self, Tool};
 use kansoku_aggregator::{journal, run};
@@ -69,7 +70,12 @@ async fn serve(settings: Settings) -> Result<(), String> {
         (on(SignalKind::terminate())?, on(SignalKind::interrupt())?);
     let mut hangup = on(SignalKind::hangup())?;
     let mut running = run::listen(settings).await?;
-    journal::info(&format!("listening on http://{}", running.address));
+    let scheme = running.app.web.scheme();
+    journal::info(&format!("listening on {scheme}://{}", running.address));
+    let has_access = running.app.access.is_on() || !running.app.web.config().users.is_empty();
+    if let Some(message) = warning(running.address.ip(), scheme == "https", has_access) {
+        journal::warn(message);
+    }
     let mut stopping = pin!(async {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",

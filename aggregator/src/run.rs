@@ -43,7 +43,10 @@ pub async fn listen(settings: Settings) -> Result<Running, String> {
     let address = listener
         .local_addr()
         .map_err(|e| listen_error(wanted, &e))?;
-    let app = Arc::new(App::new(settings, instance(address)));
+    let app = Arc::new(App::new(settings, instance(address))?);
+    if app.access.is_on() && !app.web.config().users.is_empty() {
+        return Err("--web.config.file has basic_auth_users and access control is on, and a request has one header for both; move these users to --access.file".into());
+    }
     let (stop_serving, stopped) = watch::channel(false);
     let serving = tokio::spawn(server::serve(listener, app.clone(), stopped));
     Ok(Running {

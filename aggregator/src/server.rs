@@ -5,6 +5,7 @@
 //! what was wrong.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -12,27 +13,37 @@ use std::time::{Duration, Instant};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::server::conn::{http1, http2};
+use hyper::service::{Service, service_fn};
 use hyper::upgrade::OnUpgrade;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use kansoku_model::tenant;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
+use crate::access::audit::Event;
+use crate::access::{self, Denied, Principal, Right};
 use crate::app::App;
 use crate::http::patience::Patient;
 use crate::http::reply::Packing;
 use crate::http::routes::{self, Accepts, Found, Route};
-use crate::http::{Call, Form, Reply, body};
+use crate::http::{Call, Form, Peer, Reply, body, header as header_text};
 use crate::journal;
+use crate::tenants::View;
 
 /// A client that has not sent its request's head by then, or sends nothing on an open connection,
 /// is disconnected.
 const HEAD_MAX: Duration = Duration::from_secs(60);
 /// A client that takes nothing of its answer for this long is disconnected.
 const WRITE_MAX: Duration = Duration::from_secs(60);
+/// A handshake takes a few round trips.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// Requests of one HTTP/2 connection at a time.
+const STREAMS_MAX: u32 = 128;
 /// Head and buffer of a connection. Long queries in URLs fit; longer ones are sent by POST.
 const HEAD_MAX_BYTES: usize = 256 << 10;
 /// A form with a query; the longest real ones are some tens of kilobytes.
@@ -55,10 +66,10 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, mut stop: watch::Receiv
             () = told_to_stop(&mut stop) => break,
         };
         match stream {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (app, stop) = (app.clone(), stop.clone());
                 connections.spawn(async move {
-                    serve_connection(stream, app, stop).await;
+                    serve_connection(stream, peer, app, stop).await;
                     drop(slot);
                 });
             }
@@ -82,18 +93,65 @@ async fn told_to_stop(stop: &mut watch::Receiver<bool>) {
     let _ = stop.wait_for(|stop| *stop).await;
 }
 
-async fn serve_connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Receiver<bool>) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    app: Arc<App>,
+    stop: watch::Receiver<bool>,
+) {
     // Answers are written whole; waiting for more to send only adds latency.
     let _ = stream.set_nodelay(true);
-    let service = service_fn(move |request| {
+    let tls = app.web.config().tls;
+    let from = Peer {
+        address: peer.ip(),
+        is_tls: tls.is_some(),
+    };
+    let stream = Patient::new(stream, WRITE_MAX);
+    let ended = match tls {
+        None => serve_http1(stream, from, app, stop).await,
+        Some(tls) => {
+            let accepting = TlsAcceptor::from(tls).accept(stream);
+            match tokio::time::timeout(HANDSHAKE_MAX, accepting).await {
+                Err(_) => Err("no handshake in time".into()),
+                Ok(Err(error)) => Err(error.to_string()),
+                Ok(Ok(stream)) => match stream.get_ref().1.alpn_protocol() {
+                    Some(b"h2") => serve_http2(stream, from, app, stop).await,
+                    _ => serve_http1(stream, from, app, stop).await,
+                },
+            }
+        }
+    };
+    if let Err(error) = ended {
+        journal::debug(&format!("connection of {peer} ended early: {error}"));
+    }
+}
+
+fn service(
+    app: Arc<App>,
+    from: Peer,
+) -> impl Service<
+    Request<Incoming>,
+    Response = Response<Full<Bytes>>,
+    Error = Infallible,
+    Future: Send + 'static,
+> {
+    service_fn(move |request| {
         let app = app.clone();
-        async move { Ok::<_, Infallible>(answer(app, request).await) }
-    });
+        async move { Ok::<_, Infallible>(guarded(app, from, request).await) }
+    })
+}
+
+async fn serve_http1(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    from: Peer,
+    app: Arc<App>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_MAX)
         .max_buf_size(HEAD_MAX_BYTES)
-        .serve_connection(TokioIo::new(Patient::new(stream, WRITE_MAX)), service)
+        .serve_connection(TokioIo::new(stream), service(app, from))
         .with_upgrades();
     let mut connection = pin!(connection);
     let ended = tokio::select! {
@@ -103,12 +161,55 @@ async fn serve_connection(stream: TcpStream, app: Arc<App>, mut stop: watch::Rec
             connection.await
         }
     };
-    if let Err(error) = ended {
-        journal::debug(&format!("connection ended early: {error}"));
-    }
+    ended.map_err(|e| e.to_string())
 }
 
-async fn answer(app: Arc<App>, mut request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn serve_http2(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    from: Peer,
+    app: Arc<App>,
+    mut stop: watch::Receiver<bool>,
+) -> Result<(), String> {
+    let connection = http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(HEAD_MAX))
+        .keep_alive_timeout(WRITE_MAX)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_MAX_BYTES as u32)
+        .serve_connection(TokioIo::new(stream), service(app, from));
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = told_to_stop(&mut stop) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    ended.map_err(|e| e.to_string())
+}
+
+/// Answers whom the web configuration lets in, with the headers that it sets.
+async fn guarded(app: Arc<App>, from: Peer, request: Request<Incoming>) -> Response<Full<Bytes>> {
+    let config = app.web.config();
+    let mut response = match app.web.refuses(&config, &request).await {
+        None => answer(app, from, request).await,
+        Some(reply) => {
+            let (head, incoming) = request.into_parts();
+            body::discard(incoming).await;
+            reply.into_response(&head.headers)
+        }
+    };
+    for (name, value) in config.headers {
+        response.headers_mut().insert(name, value);
+    }
+    response
+}
+
+async fn answer(
+    app: Arc<App>,
+    from: Peer,
+    mut request: Request<Incoming>,
+) -> Response<Full<Bytes>> {
     let begun = Instant::now();
     let path = request.uri().path().to_owned();
     let found = routes::find(request.method(), &path);
@@ -128,6 +229,7 @@ async fn answer(app: Arc<App>, mut request: Request<Incoming>) -> Response<Full<
                 headers: &head.headers,
                 query: head.uri.query().unwrap_or(""),
                 method: head.method.clone(),
+                peer: from,
                 upgrade,
             };
             handle(&app, input, incoming).await
@@ -170,10 +272,58 @@ struct Input<'a> {
     headers: &'a HeaderMap,
     query: &'a str,
     method: Method,
+    peer: Peer,
     upgrade: Option<OnUpgrade>,
 }
 
+/// Lets in who may, and notes what they changed.
 async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
+    let (route, peer) = (input.route, input.peer);
+    let right = route.right(&input.method);
+    let admitted = app.access.admit(input.headers, &input.method, right).await;
+    let is_noted = matches!(right, Right::Change | Right::Admin) && !access::is_safe(&input.method);
+    let principal = match &admitted {
+        Ok(principal) | Err(Denied::Forbidden(Some(principal), _)) => Some(principal.clone()),
+        Err(_) => None,
+    };
+    let (method, headers) = (input.method.clone(), input.headers);
+    let mut asked = String::new();
+    let reply = match admitted {
+        Ok(principal) => admitted_call(app, input, incoming, principal, &mut asked).await,
+        Err(denied) => {
+            body::discard(incoming).await;
+            let (status, message) = denied.parts();
+            denied.dress(routes::refused(route, status, message))
+        }
+    };
+    // Who is nobody could write a line as often as they like.
+    if is_noted && (principal.is_some() || app.access.audit.takes_failure()) {
+        let action = format!("{method} {}", route.path);
+        let is_bad = reply.status.as_u16() >= 400;
+        let error = String::from_utf8_lossy(&reply.body).trim().to_owned();
+        let event = Event {
+            action: &action,
+            principal: principal.as_deref(),
+            from: peer.address,
+            forwarded_for: header_text(headers, "x-forwarded-for"),
+            tenant: header_text(headers, tenant::HEADER),
+            detail: asked,
+            status: reply.status.as_u16(),
+            error: if is_bad { error } else { String::new() },
+        };
+        app.access.audit.note(app, &event).await;
+    }
+    reply
+}
+
+/// The way of a request that is let in; `asked` becomes its parameters.
+async fn admitted_call(
+    app: &Arc<App>,
+    input: Input<'_>,
+    incoming: Incoming,
+    principal: Arc<Principal>,
+    asked: &mut String,
+) -> Reply {
     let route = input.route;
     if route.needs_store && !app.tenants.is_ready() {
         body::discard(incoming).await;
@@ -182,7 +332,7 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
     let writes = matches!(route.accepts, Accepts::Body(_) | Accepts::Group(_))
         || (matches!(route.accepts, Accepts::Document(_)) && input.method == Method::PUT);
     let tenant = if route.needs_store {
-        app.tenants.of_request(input.headers, writes)
+        app.tenants.of_request(input.headers, &principal, writes)
     } else {
         Ok(app.tenants.default().clone())
     };
@@ -230,8 +380,11 @@ async fn handle(app: &Arc<App>, input: Input<'_>, incoming: Incoming) -> Reply {
         let message = format!("error parsing form values: {message}");
         return routes::refused(route, StatusCode::BAD_REQUEST, &message);
     }
+    *asked = form.shown();
     let call = Call {
-        tenant,
+        tenant: View::new(tenant, &principal),
+        peer: input.peer,
+        principal,
         method: input.method,
         form,
         path_value: input.path_value,

@@ -53,6 +53,16 @@ pub struct Settings {
     #[arg(long = "web.cors.origin", value_name = "REGEX", default_value = ".*")]
     pub cors_origin: Origins,
 
+    /// File with TLS, passwords and headers of the listener, in the form of Prometheus' exporter-toolkit; it is
+    /// read again when it or a certificate has changed.
+    #[arg(long = "web.config.file", value_name = "FILE")]
+    pub web_config_path: Option<PathBuf>,
+
+    /// File with users, tokens and their roles; without it, and without a section 'access' in --config.file,
+    /// everybody may do everything. It is read again when it has changed.
+    #[arg(long = "access.file", value_name = "FILE")]
+    pub access_path: Option<PathBuf>,
+
     /// Answer the paths that delete data and make snapshots.
     #[arg(long = "web.enable-admin-api")]
     pub enable_admin_api: bool,

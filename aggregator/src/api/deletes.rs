@@ -11,7 +11,7 @@ use kansoku_store::{DeleteKind, Selector, Store, StoreError};
 
 use crate::app::App;
 use crate::journal;
-use crate::tenants::{NoStore, Tenant};
+use crate::tenants::{NoStore, View};
 
 /// Reads the selector of a delete: PromQL's of samples, LogQL's with line filters of logs.
 ///
@@ -46,7 +46,7 @@ pub fn new_id() -> String {
 /// The store's, or 500 for a mistake of this program.
 pub async fn run<T: Default + Send + 'static>(
     app: &Arc<App>,
-    tenant: &Arc<Tenant>,
+    tenant: &View,
     what: String,
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, (StatusCode, String)> {
@@ -63,7 +63,7 @@ pub async fn run<T: Default + Send + 'static>(
 /// As for `run`.
 pub async fn run_quietly<T: Default + Send + 'static>(
     app: &Arc<App>,
-    tenant: &Arc<Tenant>,
+    tenant: &View,
     what: String,
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, (StatusCode, String)> {

@@ -220,7 +220,7 @@ mod tests {
 
     fn app() -> Arc<App> {
         let settings = Settings::from_arguments(["--query.max-concurrency=1"]).unwrap();
-        Arc::new(App::new(settings, String::new()))
+        Arc::new(App::new(settings, String::new()).expect("no files"))
     }
 
     /// Works until it is told to stop, and reports why.

@@ -29,6 +29,13 @@ impl Form {
         found.map_or("", |(_, value)| value)
     }
 
+    /// All of it for a person who reads a log.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let pairs = self.0.iter().map(|(name, value)| format!("{name}={value}"));
+        pairs.collect::<Vec<_>>().join("&")
+    }
+
     /// All values of `name`.
     pub fn all(&self, name: &str) -> impl Iterator<Item = &str> {
         self.0

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use hyper::{Method, StatusCode};
 
 use super::{Call, Reply, form};
+use crate::access::{self, Right};
 use crate::api::{loki, prometheus, status};
 use crate::app::App;
 use crate::documents::{self, Kind};
@@ -69,8 +70,24 @@ pub struct Route {
     pub accepts: Accepts,
     /// It is about data: it needs the store to be open, and where tenants are on it needs one.
     pub needs_store: bool,
+    /// Who may call it.
+    pub right: Right,
     pub voice: Voice,
     pub handle: fn(Arc<App>, Call) -> Answer,
+}
+
+impl Route {
+    /// What a request with this method needs: where a path that changes something takes GET as well, that only
+    /// shows.
+    #[must_use]
+    pub fn right(&self, method: &Method) -> Right {
+        match (self.right, self.accepts) {
+            // What people keep holds questions, not data.
+            (Right::Change, Accepts::Document(_)) if access::is_safe(method) => Right::Read,
+            (Right::Change, _) if access::is_safe(method) => Right::ReadAll,
+            (right, _) => right,
+        }
+    }
 }
 
 impl std::fmt::Debug for Route {
@@ -81,6 +98,7 @@ impl std::fmt::Debug for Route {
 
 const fn prometheus_route(
     path: &'static str,
+    right: Right,
     accepts: Accepts,
     handle: fn(Arc<App>, Call) -> Answer,
 ) -> Route {
@@ -88,27 +106,38 @@ const fn prometheus_route(
         path,
         accepts,
         needs_store: true,
+        right,
         voice: Voice::Prometheus,
         handle,
     }
 }
 
 /// What is not about data, and answers before the store is open.
-const fn status_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
+const fn status_route(
+    path: &'static str,
+    right: Right,
+    handle: fn(Arc<App>, Call) -> Answer,
+) -> Route {
     Route {
         path,
         accepts: Accepts::Nothing,
         needs_store: false,
+        right,
         voice: Voice::Prometheus,
         handle,
     }
 }
 
-const fn loki_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
+const fn loki_route(
+    path: &'static str,
+    right: Right,
+    handle: fn(Arc<App>, Call) -> Answer,
+) -> Route {
     Route {
         path,
         accepts: Accepts::Form,
         needs_store: true,
+        right,
         voice: Voice::Plain,
         handle,
     }
@@ -123,6 +152,7 @@ const fn ingest_route(
         path,
         accepts: Accepts::Body(max_bytes),
         needs_store: true,
+        right: Right::Ingest,
         voice: Voice::Plain,
         handle,
     }
@@ -140,11 +170,16 @@ fn otlp_metrics(app: Arc<App>, call: Call) -> Answer {
     Box::pin(ingest::otlp::receive(app, call, Signal::Metrics))
 }
 
-const fn plain_route(path: &'static str, handle: fn(Arc<App>, Call) -> Answer) -> Route {
+const fn plain_route(
+    path: &'static str,
+    right: Right,
+    handle: fn(Arc<App>, Call) -> Answer,
+) -> Route {
     Route {
         path,
         accepts: Accepts::Nothing,
         needs_store: false,
+        right,
         voice: Voice::Plain,
         handle,
     }
@@ -175,6 +210,7 @@ pub const ROUTES: &[Route] = &[
         path: "/metrics/{...}",
         accepts: Accepts::Group(ingest::max_bytes),
         needs_store: true,
+        right: Right::Ingest,
         voice: Voice::Plain,
         handle: |a, c| Box::pin(ingest::pushgateway::receive(a, c)),
     },
@@ -183,34 +219,41 @@ pub const ROUTES: &[Route] = &[
     otlp_route("/api/v1/otlp/v1/metrics", otlp_metrics),
     otlp_route("/v1/metrics", otlp_metrics),
     // Prometheus
-    prometheus_route("/api/v1/query", Accepts::Form, |a, c| {
+    prometheus_route("/api/v1/query", Right::Read, Accepts::Form, |a, c| {
         Box::pin(prometheus::query::instant(a, c))
     }),
-    prometheus_route("/api/v1/query_range", Accepts::Form, |a, c| {
+    prometheus_route("/api/v1/query_range", Right::Read, Accepts::Form, |a, c| {
         Box::pin(prometheus::query::range(a, c))
     }),
-    prometheus_route("/api/v1/explain", Accepts::Form, |a, c| {
+    prometheus_route("/api/v1/explain", Right::Read, Accepts::Form, |a, c| {
         Box::pin(prometheus::query::explain(a, c))
     }),
-    prometheus_route("/api/v1/format_query", Accepts::Form, |a, c| {
-        now(prometheus::query::format(&a, &c))
-    }),
-    prometheus_route("/api/v1/series", Accepts::Form, |a, c| {
+    prometheus_route(
+        "/api/v1/format_query",
+        Right::Read,
+        Accepts::Form,
+        |a, c| now(prometheus::query::format(&a, &c)),
+    ),
+    prometheus_route("/api/v1/series", Right::Read, Accepts::Form, |a, c| {
         Box::pin(prometheus::labels::series(a, c))
     }),
-    prometheus_route("/api/v1/labels", Accepts::Form, |a, c| {
+    prometheus_route("/api/v1/labels", Right::Read, Accepts::Form, |a, c| {
         Box::pin(prometheus::labels::names(a, c))
     }),
-    prometheus_route("/api/v1/label/{}/values", Accepts::Nothing, |a, c| {
-        Box::pin(prometheus::labels::values(a, c))
-    }),
-    prometheus_route("/api/v1/metadata", Accepts::Nothing, |a, c| {
+    prometheus_route(
+        "/api/v1/label/{}/values",
+        Right::Read,
+        Accepts::Nothing,
+        |a, c| Box::pin(prometheus::labels::values(a, c)),
+    ),
+    prometheus_route("/api/v1/metadata", Right::Read, Accepts::Nothing, |a, c| {
         Box::pin(prometheus::labels::metadata(a, c))
     }),
     Route {
         path: "/api/v1/read",
         accepts: Accepts::Question(|_| prometheus::remote_read::REQUEST_MAX_BYTES),
         needs_store: true,
+        right: Right::Read,
         voice: Voice::Plain,
         handle: |a, c| Box::pin(prometheus::remote_read::receive(a, c)),
     },
@@ -218,170 +261,229 @@ pub const ROUTES: &[Route] = &[
         path: "/federate",
         accepts: Accepts::Nothing,
         needs_store: true,
+        right: Right::Read,
         voice: Voice::Plain,
         handle: |a, c| Box::pin(prometheus::federate::federate(a, c)),
     },
-    prometheus_route("/api/v1/query_exemplars", Accepts::Form, |a, c| {
-        Box::pin(prometheus::exemplars::query(a, c))
-    }),
-    prometheus_route("/api/v1/parse_query", Accepts::Form, |a, c| {
+    prometheus_route(
+        "/api/v1/query_exemplars",
+        Right::Read,
+        Accepts::Form,
+        |a, c| Box::pin(prometheus::exemplars::query(a, c)),
+    ),
+    prometheus_route("/api/v1/parse_query", Right::Read, Accepts::Form, |a, c| {
         now(prometheus::parse_query::answer(&a, &c))
     }),
-    prometheus_route("/api/v1/targets", Accepts::Nothing, |a, c| {
+    prometheus_route("/api/v1/targets", Right::Read, Accepts::Nothing, |a, c| {
         Box::pin(prometheus::targets::targets(a, c))
     }),
-    prometheus_route("/api/v1/targets/metadata", Accepts::Nothing, |a, c| {
-        Box::pin(prometheus::targets::metadata(a, c))
-    }),
-    prometheus_route("/api/v1/scrape_pools", Accepts::Nothing, |a, c| {
-        Box::pin(prometheus::targets::scrape_pools(a, c))
-    }),
-    status_route("/api/v1/scrape_pools/config", |a, c| {
+    prometheus_route(
+        "/api/v1/targets/metadata",
+        Right::Read,
+        Accepts::Nothing,
+        |a, c| Box::pin(prometheus::targets::metadata(a, c)),
+    ),
+    prometheus_route(
+        "/api/v1/scrape_pools",
+        Right::Read,
+        Accepts::Nothing,
+        |a, c| Box::pin(prometheus::targets::scrape_pools(a, c)),
+    ),
+    status_route("/api/v1/scrape_pools/config", Right::ReadAll, |a, c| {
         now(prometheus::scrape_configs::config(&a, &c))
     }),
-    status_route("/api/v1/targets/relabel_steps", |a, c| {
+    status_route("/api/v1/targets/relabel_steps", Right::ReadAll, |a, c| {
         now(prometheus::scrape_configs::relabel_steps(&a, &c))
     }),
-    status_route("/api/v1/features", |a, c| {
+    status_route("/api/v1/features", Right::Read, |a, c| {
         now(prometheus::features::features(&a, &c))
     }),
-    status_route("/api/v1/notifications", |a, c| {
+    status_route("/api/v1/notifications", Right::ReadAll, |a, c| {
         now(prometheus::notifications::list(&a, &c))
     }),
-    status_route("/api/v1/notifications/live", |a, c| {
+    status_route("/api/v1/notifications/live", Right::ReadAll, |a, c| {
         now(prometheus::notifications::live(&a, &c))
     }),
-    status_route("/api/v1/status/self_metrics", |a, c| {
+    status_route("/api/v1/status/self_metrics", Right::ReadAll, |a, c| {
         now(prometheus::self_metrics::answer(&a, &c))
     }),
-    status_route("/api/v1/status/walreplay", |a, c| {
+    status_route("/api/v1/status/walreplay", Right::Read, |a, c| {
         now(prometheus::status::wal_replay(&a, &c))
     }),
-    prometheus_route("/api/v1/status/tsdb/blocks", Accepts::Nothing, |a, c| {
-        Box::pin(prometheus::tsdb::blocks(a, c))
-    }),
-    prometheus_route("/api/v1/rules", Accepts::Nothing, |a, c| {
+    prometheus_route(
+        "/api/v1/status/tsdb/blocks",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| Box::pin(prometheus::tsdb::blocks(a, c)),
+    ),
+    prometheus_route("/api/v1/rules", Right::ReadAll, Accepts::Nothing, |a, c| {
         now(prometheus::rules::rules(&a, &c))
     }),
-    prometheus_route("/api/v1/alerts", Accepts::Nothing, |a, c| {
-        now(prometheus::rules::alerts(&a, &c))
-    }),
-    prometheus_route("/api/v1/alertmanagers", Accepts::Nothing, |a, c| {
-        now(prometheus::rules::alertmanagers(&a, &c))
-    }),
-    prometheus_route("/prometheus/api/v1/rules", Accepts::Nothing, |a, c| {
-        now(prometheus::rules::loki_rules(&a, &c))
-    }),
-    prometheus_route("/prometheus/api/v1/alerts", Accepts::Nothing, |a, c| {
-        now(prometheus::rules::loki_alerts(&a, &c))
-    }),
-    loki_route("/loki/api/v1/rules", |a, c| {
+    prometheus_route(
+        "/api/v1/alerts",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| now(prometheus::rules::alerts(&a, &c)),
+    ),
+    prometheus_route(
+        "/api/v1/alertmanagers",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| now(prometheus::rules::alertmanagers(&a, &c)),
+    ),
+    prometheus_route(
+        "/prometheus/api/v1/rules",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| now(prometheus::rules::loki_rules(&a, &c)),
+    ),
+    prometheus_route(
+        "/prometheus/api/v1/alerts",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| now(prometheus::rules::loki_alerts(&a, &c)),
+    ),
+    loki_route("/loki/api/v1/rules", Right::ReadAll, |a, c| {
         now(prometheus::rules::loki_groups(&a, &c))
     }),
-    prometheus_route("/api/v1/status/buildinfo", Accepts::Nothing, |a, c| {
-        now(prometheus::status::build_info(&a, &c))
-    }),
-    prometheus_route("/api/v1/status/runtimeinfo", Accepts::Nothing, |a, c| {
-        now(prometheus::status::runtime_info(&a, &c))
-    }),
-    prometheus_route("/api/v1/status/flags", Accepts::Nothing, |a, c| {
-        now(prometheus::status::flags(&a, &c))
-    }),
-    prometheus_route("/api/v1/status/config", Accepts::Nothing, |a, c| {
-        now(prometheus::status::config(&a, &c))
-    }),
-    prometheus_route("/api/v1/status/tsdb", Accepts::Nothing, |a, c| {
-        Box::pin(prometheus::tsdb::counts(a, c))
-    }),
-    prometheus_route("/api/v1/admin/tsdb/delete_series", CHANGE, |a, c| {
-        Box::pin(prometheus::admin::delete_series(a, c))
-    }),
-    prometheus_route("/api/v1/admin/tsdb/clean_tombstones", CHANGE, |a, c| {
-        Box::pin(prometheus::admin::clean_tombstones(a, c))
-    }),
-    prometheus_route("/api/v1/admin/tsdb/snapshot", CHANGE, |a, c| {
-        Box::pin(prometheus::admin::snapshot(a, c))
-    }),
-    prometheus_route("/api/v1/admin/tsdb/compact", CHANGE, |a, c| {
-        Box::pin(prometheus::admin::compact(a, c))
-    }),
+    prometheus_route(
+        "/api/v1/status/buildinfo",
+        Right::Read,
+        Accepts::Nothing,
+        |a, c| now(prometheus::status::build_info(&a, &c)),
+    ),
+    prometheus_route(
+        "/api/v1/status/runtimeinfo",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| now(prometheus::status::runtime_info(&a, &c)),
+    ),
+    prometheus_route(
+        "/api/v1/status/flags",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| now(prometheus::status::flags(&a, &c)),
+    ),
+    prometheus_route(
+        "/api/v1/status/config",
+        Right::Admin,
+        Accepts::Nothing,
+        |a, c| now(prometheus::status::config(&a, &c)),
+    ),
+    prometheus_route(
+        "/api/v1/status/tsdb",
+        Right::ReadAll,
+        Accepts::Nothing,
+        |a, c| Box::pin(prometheus::tsdb::counts(a, c)),
+    ),
+    prometheus_route(
+        "/api/v1/admin/tsdb/delete_series",
+        Right::Change,
+        CHANGE,
+        |a, c| Box::pin(prometheus::admin::delete_series(a, c)),
+    ),
+    prometheus_route(
+        "/api/v1/admin/tsdb/clean_tombstones",
+        Right::Admin,
+        CHANGE,
+        |a, c| Box::pin(prometheus::admin::clean_tombstones(a, c)),
+    ),
+    prometheus_route(
+        "/api/v1/admin/tsdb/snapshot",
+        Right::Admin,
+        CHANGE,
+        |a, c| Box::pin(prometheus::admin::snapshot(a, c)),
+    ),
+    prometheus_route(
+        "/api/v1/admin/tsdb/compact",
+        Right::Admin,
+        CHANGE,
+        |a, c| Box::pin(prometheus::admin::compact(a, c)),
+    ),
     // Loki
     Route {
         path: "/loki/api/v1/delete",
         accepts: Accepts::Change("GET, POST, PUT, DELETE, OPTIONS"),
         needs_store: true,
+        right: Right::Change,
         voice: Voice::Plain,
         handle: |a, c| Box::pin(loki::delete::answer(a, c)),
     },
-    loki_route("/loki/api/v1/query", |a, c| {
+    loki_route("/loki/api/v1/query", Right::Read, |a, c| {
         Box::pin(loki::query::instant(a, c))
     }),
-    loki_route("/loki/api/v1/query_range", |a, c| {
+    loki_route("/loki/api/v1/query_range", Right::Read, |a, c| {
         Box::pin(loki::query::range(a, c))
     }),
-    loki_route("/loki/api/v1/labels", |a, c| {
+    loki_route("/loki/api/v1/labels", Right::Read, |a, c| {
         Box::pin(loki::labels::names(a, c))
     }),
-    loki_route("/loki/api/v1/label", |a, c| {
+    loki_route("/loki/api/v1/label", Right::Read, |a, c| {
         Box::pin(loki::labels::names(a, c))
     }),
-    loki_route("/loki/api/v1/label/{}/values", |a, c| {
+    loki_route("/loki/api/v1/label/{}/values", Right::Read, |a, c| {
         Box::pin(loki::labels::values(a, c))
     }),
-    loki_route("/loki/api/v1/series", |a, c| {
+    loki_route("/loki/api/v1/series", Right::Read, |a, c| {
         Box::pin(loki::labels::series(a, c))
     }),
-    loki_route("/loki/api/v1/index/stats", |a, c| {
+    loki_route("/loki/api/v1/index/stats", Right::Read, |a, c| {
         Box::pin(loki::labels::index_stats(a, c))
     }),
-    loki_route("/loki/api/v1/index/shards", |a, c| {
+    loki_route("/loki/api/v1/index/shards", Right::Read, |a, c| {
         Box::pin(loki::labels::index_shards(a, c))
     }),
-    loki_route("/loki/api/v1/index/volume", |a, c| {
+    loki_route("/loki/api/v1/index/volume", Right::Read, |a, c| {
         Box::pin(loki::volume::volume(a, c))
     }),
-    loki_route("/loki/api/v1/index/volume_range", |a, c| {
+    loki_route("/loki/api/v1/index/volume_range", Right::Read, |a, c| {
         Box::pin(loki::volume::volume_range(a, c))
     }),
-    loki_route("/loki/api/v1/detected_labels", |a, c| {
+    loki_route("/loki/api/v1/detected_labels", Right::Read, |a, c| {
         Box::pin(loki::detected::labels(a, c))
     }),
-    loki_route("/loki/api/v1/detected_fields", |a, c| {
+    loki_route("/loki/api/v1/detected_fields", Right::Read, |a, c| {
         Box::pin(loki::detected::fields(a, c))
     }),
-    loki_route("/loki/api/v1/detected_field/{}/values", |a, c| {
-        Box::pin(loki::detected::values(a, c))
-    }),
-    loki_route("/loki/api/v1/patterns", |a, c| {
+    loki_route(
+        "/loki/api/v1/detected_field/{}/values",
+        Right::Read,
+        |a, c| Box::pin(loki::detected::values(a, c)),
+    ),
+    loki_route("/loki/api/v1/patterns", Right::Read, |a, c| {
         Box::pin(loki::detected::patterns(a, c))
     }),
     Route {
         path: "/loki/api/v1/format_query",
         accepts: Accepts::Form,
         needs_store: false,
+        right: Right::Read,
         voice: Voice::Plain,
         handle: |a, c| now(loki::detected::format_query(&a, &c)),
     },
-    loki_route("/api/prom/query", |a, c| {
+    loki_route("/api/prom/query", Right::Read, |a, c| {
         Box::pin(loki::legacy::query(a, c))
     }),
-    loki_route("/api/prom/label", |a, c| {
+    loki_route("/api/prom/label", Right::Read, |a, c| {
         Box::pin(loki::legacy::label_names(a, c))
     }),
-    loki_route("/api/prom/label/{}/values", |a, c| {
+    loki_route("/api/prom/label/{}/values", Right::Read, |a, c| {
         Box::pin(loki::legacy::label_values(a, c))
     }),
-    loki_route("/api/prom/series", |a, c| {
+    loki_route("/api/prom/series", Right::Read, |a, c| {
         Box::pin(loki::labels::series(a, c))
     }),
-    loki_route("/loki/api/v1/tail", |a, c| now(loki::tail::tail(&a, c))),
-    plain_route("/loki/api/v1/status/buildinfo", |a, c| {
+    loki_route("/loki/api/v1/tail", Right::Read, |a, c| {
+        now(loki::tail::tail(&a, c))
+    }),
+    plain_route("/loki/api/v1/status/buildinfo", Right::Read, |a, c| {
         now(loki::meta::build_info(&a, &c))
     }),
     Route {
         path: "/loki/api/v1/drilldown-limits",
         accepts: Accepts::Nothing,
         needs_store: true,
+        right: Right::Read,
         voice: Voice::Plain,
         handle: |a, c| now(loki::meta::drilldown_limits(&a, &c)),
     },
@@ -389,29 +491,36 @@ pub const ROUTES: &[Route] = &[
         path: "/config/tenant/v1/limits",
         accepts: Accepts::Nothing,
         needs_store: true,
+        right: Right::Read,
         voice: Voice::Plain,
         handle: |a, c| now(loki::meta::tenant_limits(&a, &c)),
     },
-    plain_route("/config", |a, c| now(loki::meta::config(&a, &c))),
+    plain_route("/config", Right::ReadAll, |a, c| {
+        now(loki::meta::config(&a, &c))
+    }),
     // what people keep
-    prometheus_route("/api/v1/dashboards", Accepts::Nothing, |a, c| {
+    prometheus_route("/api/v1/dashboards", Right::Read, Accepts::Nothing, |a, c| {
         Box::pin(documents::api::list(a, c, Kind::Dashboard))
     }),
     prometheus_route(
         "/api/v1/dashboards/{}/versions",
+        Right::Read,
         Accepts::Nothing,
         |a, c| Box::pin(documents::api::versions(a, c, Kind::Dashboard)),
     ),
-    prometheus_route("/api/v1/dashboards/{}", DOCUMENT, |a, c| {
+    prometheus_route("/api/v1/dashboards/{}", Right::Change, DOCUMENT, |a, c| {
         Box::pin(documents::api::one(a, c, Kind::Dashboard))
     }),
-    prometheus_route("/api/v1/slos", Accepts::Nothing, |a, c| {
+    prometheus_route("/api/v1/slos", Right::Read, Accepts::Nothing, |a, c| {
         Box::pin(documents::api::list(a, c, Kind::Slo))
     }),
-    prometheus_route("/api/v1/slos/{}/versions", Accepts::Nothing, |a, c| {
-        Box::pin(documents::api::versions(a, c, Kind::Slo))
-    }),
-    prometheus_route("/api/v1/slos/{}", DOCUMENT, |a, c| {
+    prometheus_route(
+        "/api/v1/slos/{}/versions",
+        Right::Read,
+        Accepts::Nothing,
+        |a, c| Box::pin(documents::api::versions(a, c, Kind::Slo)),
+    ),
+    prometheus_route("/api/v1/slos/{}", Right::Change, DOCUMENT, |a, c| {
         Box::pin(documents::api::one(a, c, Kind::Slo))
     }),
     // the aggregator itself
@@ -419,13 +528,42 @@ pub const ROUTES: &[Route] = &[
         path: "/-/reload",
         accepts: CHANGE,
         needs_store: false,
+        right: Right::Change,
         voice: Voice::Plain,
         handle: |a, _| Box::pin(status::reload(a)),
     },
-    plain_route("/-/healthy", |a, c| now(status::healthy(&a, &c))),
-    plain_route("/-/ready", |a, c| now(status::ready(&a, &c))),
-    plain_route("/ready", |a, c| now(status::ready_loki(&a, &c))),
-    plain_route("/metrics", |a, c| now(status::metrics(&a, &c))),
+    status_route("/api/v1/access/me", Right::Public, |a, c| {
+        Box::pin(access::api::me(a, c))
+    }),
+    Route {
+        path: "/api/v1/access/login",
+        accepts: Accepts::Change("POST, OPTIONS"),
+        needs_store: false,
+        right: Right::Public,
+        voice: Voice::Prometheus,
+        handle: |a, c| Box::pin(access::api::login(a, c)),
+    },
+    Route {
+        path: "/api/v1/access/logout",
+        accepts: Accepts::Change("POST, OPTIONS"),
+        needs_store: false,
+        right: Right::Public,
+        voice: Voice::Prometheus,
+        handle: |a, c| now(access::api::logout(&a, &c)),
+    },
+    status_route("/api/v1/access/audit", Right::Admin, |a, c| {
+        Box::pin(access::api::audit(a, c))
+    }),
+    plain_route("/-/healthy", Right::Public, |a, c| {
+        now(status::healthy(&a, &c))
+    }),
+    plain_route("/-/ready", Right::Public, |a, c| now(status::ready(&a, &c))),
+    plain_route("/ready", Right::Public, |a, c| {
+        now(status::ready_loki(&a, &c))
+    }),
+    plain_route("/metrics", Right::ReadAll, |a, c| {
+        now(status::metrics(&a, &c))
+    }),
 ];
 
 /// What stands at a path.
@@ -509,8 +647,18 @@ pub fn not_ready(route: &Route) -> Reply {
 #[must_use]
 pub fn refused(route: &Route, status: StatusCode, message: &str) -> Reply {
     match route.voice {
-        Voice::Prometheus => prometheus::envelope::error(status, "bad_data", message),
+        Voice::Prometheus => prometheus::envelope::error(status, kind_of(status), message),
         Voice::Plain => Reply::text(status, message),
+    }
+}
+
+/// The word of Prometheus' envelope for a request that is refused.
+#[must_use]
+pub fn kind_of(status: StatusCode) -> &'static str {
+    match status {
+        StatusCode::UNAUTHORIZED => "unauthorized",
+        StatusCode::FORBIDDEN => "forbidden",
+        _ => "bad_data",
     }
 }
 

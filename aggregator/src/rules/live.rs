@@ -62,7 +62,7 @@ impl Environment for Live {
         let text = expression.to_string();
         let active = self.app.active_queries.get();
         let _active = active.and_then(|all| all.begin(&text, clock::now_ms()));
-        let snapshot = tenant.snapshot(&self.app.tenants.opener);
+        let snapshot = tenant.whole_snapshot(&self.app.tenants.opener);
         let snapshot = snapshot.map_err(|e| e.to_string())?;
         let is_late = || begun.elapsed() >= timeout;
         const LATE: &str = "query timed out in expression evaluation";

@@ -355,7 +355,7 @@ fn check(app: &App, config: Config) -> Result<Checked, String> {
 fn external_url(app: &App) -> String {
     match &app.settings.rules.external_url {
         Some(url) => url.trim_end_matches('/').to_owned(),
-        None => format!("http://{}", app.address),
+        None => format!("{}://{}", app.web.scheme(), app.address),
     }
 }
 

@@ -8,6 +8,7 @@
 pub mod limits;
 mod rate;
 mod tenant;
+mod view;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,14 +20,18 @@ use hyper::{HeaderMap, StatusCode};
 use kansoku_model::tenant as id;
 use kansoku_store::Store;
 
-use crate::http::header;
+use crate::access::Principal;
+use crate::http::{cookie, header};
 use crate::settings::Settings;
 use crate::{clock, journal};
 
 pub use tenant::{Discard, NoStore, Opener, Tenant};
+pub use view::View;
 
 /// The folder of the tenants' stores below `--storage.path`.
 pub const FOLDER: &str = "tenants";
+/// The cookie in which the page keeps which tenant was chosen.
+const TENANT_COOKIE: &str = "kansoku_tenant";
 /// How often upkeep is done for tenants whose stores are closed: their data expires, too.
 const SWEEP_MS: i64 = 3_600_000;
 /// Steps of upkeep for such a one at a time.
@@ -174,21 +179,38 @@ impl Tenants {
     ///
     /// # Errors
     /// 401 without a name, 400 for one that is none, 429 when there are too many tenants.
-    pub fn of_request(&self, headers: &HeaderMap, writes: bool) -> Result<Arc<Tenant>, Nobody> {
+    ///
+    /// Who may use one tenant only need not name it.
+    pub fn of_request(
+        &self,
+        headers: &HeaderMap,
+        principal: &Principal,
+        writes: bool,
+    ) -> Result<Arc<Tenant>, Nobody> {
         if !self.is_on() {
             return Ok(Arc::clone(&self.default));
         }
+        let without_header = match &principal.grant.tenants[..] {
+            [only] => Some(only.as_str()),
+            // The page's web sockets have no header.
+            _ => cookie(headers, TENANT_COOKIE),
+        };
         if headers.get_all(id::HEADER).iter().count() > 1 {
             let text = "the header X-Scope-OrgID is given twice; send it once";
             return Err((StatusCode::BAD_REQUEST, text.into()));
         }
         let name = match headers.get(id::HEADER).map(HeaderValue::as_bytes) {
+            None if without_header.is_some() => without_header.unwrap_or(""),
             None | Some(b"") => return Err((StatusCode::UNAUTHORIZED, "no org id".into())),
             Some(_) => header(headers, id::HEADER),
         };
         // A value that is no ASCII text comes as an empty one.
         let name = if name.is_empty() { "\u{fffd}" } else { name };
         id::check(name).map_err(|text| (StatusCode::BAD_REQUEST, text))?;
+        if !principal.may_use(name) {
+            let text = format!("tenant '{name}' is not among those that you may use");
+            return Err((StatusCode::FORBIDDEN, text));
+        }
         {
             let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
             if let Some(tenant) = known.get(name) {

@@ -142,11 +142,12 @@ impl Tenant {
         is_there.then(|| self.store(opener)).transpose()
     }
 
-    /// One view of what it has. May block.
+    /// One view of all that it has, for the program's own work; requests ask through a
+    /// [`View`](super::View). May block.
     ///
     /// # Errors
     /// When the store cannot be opened.
-    pub fn snapshot(&self, opener: &Opener) -> Result<Snapshot, NoStore> {
+    pub fn whole_snapshot(&self, opener: &Opener) -> Result<Snapshot, NoStore> {
         let store = self.existing_store(opener)?;
         Ok(store.map_or_else(Snapshot::empty, |store| store.snapshot()))
     }

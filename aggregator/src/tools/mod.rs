@@ -12,6 +12,7 @@ pub mod listing;
 mod prune;
 pub mod restore;
 mod s3_http;
+pub mod token;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -68,6 +69,12 @@ pub enum Tool {
         #[command(flatten)]
         store: StorePath,
     },
+    /// Makes tokens of --access.file.
+    #[command(subcommand)]
+    Token(token::TokenTool),
+    /// Makes passwords of --access.file, and checks it.
+    #[command(subcommand)]
+    Access(token::AccessTool),
 }
 
 /// What can be checked besides stores.
@@ -173,14 +180,19 @@ pub async fn run(tool: Tool) -> Result<u8, String> {
     {
         return Ok(check_rules::run(checked));
     }
-    run_on_stores(tool)
-        .await
-        .map(|is_sound| u8::from(!is_sound))
+    match tool {
+        Tool::Token(tool) => token::run_token(tool).map(|()| 0),
+        Tool::Access(tool) => token::run_access(tool).map(|()| 0),
+        tool => run_on_stores(tool)
+            .await
+            .map(|is_sound| u8::from(!is_sound)),
+    }
 }
 
 /// False when a store is damaged.
 async fn run_on_stores(tool: Tool) -> Result<bool, String> {
     match tool {
+        Tool::Token(_) | Tool::Access(_) => Ok(true),
         Tool::Check { store, .. } => {
             let (stores, mut is_sound) = (store.found()?, true);
             for store in &stores {

@@ -1,5 +1,6 @@
 //! The HTTP APIs end to end: a whole aggregator on a port of its own over a folder of its own.
 
+mod access;
 mod admin;
 mod documents;
 mod federate;
@@ -16,3 +17,4 @@ mod remote_read;
 mod rules;
 mod status;
 mod tenants;
+mod web_config;

@@ -131,7 +131,13 @@ async fn status_paths_that_grafana_asks_for() {
             !value.as_str().unwrap().is_empty()
                 || matches!(
                     name.as_str(),
-                    "config.file" | "dashboards.path" | "web.external-url" | "help" | "version"
+                    "access.file"
+                        | "config.file"
+                        | "dashboards.path"
+                        | "web.config.file"
+                        | "web.external-url"
+                        | "help"
+                        | "version"
                 )
         });
     assert!(all_known, "{flags}");

@@ -15,7 +15,7 @@ const ON: &[&str] = &[
     "--tenants.enabled",
 ];
 /// Stands in everything that tenant `a` sends.
-const SECRET: &str = "secret_of_a";
+pub const SECRET: &str = "secret_of_a";
 const SERIES: &[Series<'_>] = &[(
     &[("__name__", "secret_of_a"), ("owner", "secret_of_a")],
     &[(10_000, 1.0)],
@@ -61,7 +61,7 @@ async fn send_frame(server: &Server, tenant: &str) -> Answer {
 }
 
 /// Requests that show what there is, and whether the secret stands in the answer to its owner.
-const READS: &[(&str, &str, bool)] = &[
+pub const READS: &[(&str, &str, bool)] = &[
     ("/api/v1/query", "query={owner!=\"\"}&time=10", true),
     (
         "/api/v1/query_range",
@@ -188,7 +188,7 @@ const QUESTION: &str = "/api/v1/read";
 /// A WebSocket; `loki.rs` listens to it.
 const TAIL: &str = "/loki/api/v1/tail";
 
-fn url(path: &str, query: &str) -> String {
+pub fn url(path: &str, query: &str) -> String {
     let query: String = query
         .chars()
         .map(|c| match c {

@@ -2,6 +2,7 @@
  * The aggregator's HTTP APIs as typed functions: Prometheus' and Loki's. It fetches and checks the
  * shape of answers; it keeps nothing. Every failure is an `ApiError` with the server's own words.
  */
+import { expired, headers as sessionHeaders } from "./access/session";
 import { answered, unanswered } from "./connection";
 import type { Labels } from "./format";
 import type { Series } from "./matrix";
@@ -116,7 +117,11 @@ export async function ask(
   let response: Response;
   let body: ArrayBuffer;
   try {
-    response = await fetch(url, { ...change, signal, headers: { accept: "application/json", ...headers } });
+    response = await fetch(url, {
+      ...change,
+      signal,
+      headers: { accept: "application/json", ...sessionHeaders(), ...headers },
+    });
     body = await response.arrayBuffer();
   } catch (error) {
     if (signal.aborted) throw error;
@@ -124,6 +129,7 @@ export async function ask(
     throw new ApiError(`the aggregator at ${location.host} does not answer`, "network");
   }
   answered();
+  if (response.status === 401) expired();
   if (response.status === 204) return { data: null, notes: [], bytes: 0 };
   const text = new TextDecoder().decode(body);
   const json = parse(text);

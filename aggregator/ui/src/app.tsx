@@ -4,6 +4,7 @@
  */
 import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
+import { SessionMenu } from "./access/menu";
 import { version } from "./api";
 import { lostSince, onConnection } from "./connection";
 import { formatBytes } from "./format";
@@ -87,6 +88,7 @@ export function App() {
           ))}
         </nav>
         <WindowControls state={state} />
+        <SessionMenu />
       </header>
       <Lost />
       <Progress />

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
-use crate::tenants::Tenant;
+use crate::tenants::View;
 
 /// Which streams are asked for.
 pub(super) struct Wanted {
@@ -51,7 +51,7 @@ impl Wanted {
 /// Runs the work on a snapshot through the gate.
 pub(super) async fn run(
     app: Arc<App>,
-    tenant: Arc<Tenant>,
+    tenant: View,
     wanted: Result<Wanted, ApiError>,
     work: impl FnOnce(&Snapshot, &Wanted, &Interrupt) -> Result<Reply, ApiError> + Send + 'static,
 ) -> Reply {

@@ -17,7 +17,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Reply};
 use crate::telemetry::QueryKind;
-use crate::tenants::Tenant;
+use crate::tenants::View;
 
 /// What a client sends to have structured metadata and parsed labels apart from the stream's.
 const ENCODING_FLAGS: &str = "x-loki-response-encoding-flags";
@@ -108,12 +108,7 @@ enum Job {
     },
 }
 
-async fn run(
-    app: Arc<App>,
-    tenant: &Arc<Tenant>,
-    kind: QueryKind,
-    job: Job,
-) -> Result<Reply, ApiError> {
+async fn run(app: Arc<App>, tenant: &View, kind: QueryKind, job: Job) -> Result<Reply, ApiError> {
     let timeout = app.query_timeout(tenant);
     let own = tenant.clone();
     let done = gate::run(&app, tenant, kind, timeout, move |app, interrupt| {
@@ -124,7 +119,7 @@ async fn run(
 
 impl Job {
     /// Evaluates and writes the answer.
-    fn run(self, app: &App, tenant: &Tenant, interrupt: &Interrupt) -> Result<Reply, ApiError> {
+    fn run(self, app: &App, tenant: &View, interrupt: &Interrupt) -> Result<Reply, ApiError> {
         let snapshot = tenant.snapshot(&app.tenants.opener)?;
         let check = || {
             let stopped = |why: gate::Interrupted| QueryError::Cancelled(why.message().into());

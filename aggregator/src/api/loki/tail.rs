@@ -28,7 +28,7 @@ use crate::clock;
 use crate::http::websocket::{self, Incoming, Kind};
 use crate::http::{Call, Reply};
 use crate::telemetry::QueryKind;
-use crate::tenants::Tenant;
+use crate::tenants::View;
 
 /// Tails at a time.
 pub const TAILS_MAX: usize = 32;
@@ -165,7 +165,7 @@ async fn ask(app: &Arc<App>, tail: Tail) -> (Option<Tail>, Result<Option<Vec<u8>
 
 /// A query and how far its entries were sent.
 struct Tail {
-    tenant: Arc<Tenant>,
+    tenant: View,
     log: LogExpr,
     start_ns: i64,
     limit: usize,

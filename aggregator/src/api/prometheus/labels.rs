@@ -15,7 +15,7 @@ use crate::api::gate;
 use crate::app::App;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
-use crate::tenants::Tenant;
+use crate::tenants::View;
 
 /// Which series are asked for, and how much of the answer is wanted.
 struct Wanted {
@@ -54,7 +54,7 @@ fn matchers(selector: &str) -> Result<Vec<Matcher>, ApiError> {
 /// Runs a listing through the gate and writes what it gives, cut at the limit.
 async fn list<T: Send + 'static>(
     app: Arc<App>,
-    tenant: Arc<Tenant>,
+    tenant: View,
     wanted: Result<Wanted, ApiError>,
     read: impl FnOnce(&Snapshot, &Wanted) -> Result<Vec<T>, SelectError> + Send + 'static,
     write: impl Fn(&mut Vec<u8>, &T) + Send + 'static,
@@ -84,7 +84,7 @@ async fn list<T: Send + 'static>(
 /// Runs work on a snapshot through the gate.
 async fn run(
     app: Arc<App>,
-    tenant: Arc<Tenant>,
+    tenant: View,
     work: impl FnOnce(&Snapshot) -> Result<Reply, ApiError> + Send + 'static,
 ) -> Reply {
     let timeout = app.query_timeout(&tenant);
@@ -147,7 +147,7 @@ pub async fn metadata(app: Arc<App>, call: Call) -> Reply {
     };
     let metric = call.form.get("metric").to_owned();
     run(app, call.tenant, move |snapshot| {
-        let known = snapshot.metric_metadata();
+        let known = snapshot.metric_metadata()?;
         let chosen = known
             .iter()
             .filter(|m| metric.is_empty() || m.name == metric)

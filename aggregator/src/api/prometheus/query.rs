@@ -19,7 +19,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
-use crate::tenants::Tenant;
+use crate::tenants::{Tenant, View};
 
 /// `/api/v1/query`
 pub async fn instant(app: Arc<App>, call: Call) -> Reply {
@@ -100,7 +100,7 @@ enum Times {
 
 /// Everything a query needs besides the data.
 struct Job {
-    tenant: Arc<Tenant>,
+    tenant: View,
     query: Query,
     times: Times,
     options: Options,
@@ -197,6 +197,7 @@ impl Job {
         let snapshot = store
             .as_ref()
             .map_or_else(Snapshot::empty, |s| s.snapshot());
+        let snapshot = self.tenant.show(snapshot);
         let active = app.active_queries.get();
         let _active = active.and_then(|all| all.begin(self.query.text(), clock::now_ms()));
         let begun = Instant::now();
@@ -216,7 +217,9 @@ impl Job {
             let warnings = [output.warnings, snapshot.warnings()].concat();
             Ok::<_, QueryError>(QueryOutput { warnings, ..output })
         };
-        let is_reusable = self.may_reuse && app.range_cache.is_on();
+        // Who is restricted to namespaces neither gets nor leaves answers for others.
+        let is_reusable =
+            self.may_reuse && self.tenant.shows_all_series() && app.range_cache.is_on();
         let reach_ms = is_reusable
             .then(|| reuse::reach_ms(&self.query, lookback_ms))
             .flatten();

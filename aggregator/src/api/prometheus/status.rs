@@ -1,5 +1,7 @@
 //! `/api/v1/status/…`: build, runtime, flags, configuration, the store's size.
 
+use std::path::Path;
+
 use clap::CommandFactory;
 use kansoku_query::number::format_duration_ms;
 use serde_json::{Map, Value, json};
@@ -80,6 +82,8 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "web.listen-address" => s.listen_address.clone(),
         "web.max-connections" => s.max_connections.to_string(),
         "web.cors.origin" => s.cors_origin.text().to_owned(),
+        "web.config.file" => shown(s.web_config_path.as_deref()),
+        "access.file" => shown(s.access_path.as_deref()),
         "web.enable-admin-api" => s.enable_admin_api.to_string(),
         "storage.delete-cancel-period" => ms(s.delete_cancel_period),
         "storage.path" => s.storage_path.display().to_string(),
@@ -96,10 +100,7 @@ pub fn flags(app: &App, _: &Call) -> Reply {
         "tenants.max" => s.max_tenants.to_string(),
         "tenants.idle-timeout" => ms(s.tenant_idle),
         "config.prometheus-compat" => s.prometheus_compat.to_string(),
-        "config.file" => {
-            let path = s.config_path.as_ref();
-            path.map_or_else(String::new, |p| p.display().to_string())
-        }
+        "config.file" => shown(s.config_path.as_deref()),
         "query.timeout" => ms(s.query_timeout),
         "query.max-samples" => s.query_max_samples.to_string(),
         "query.max-memory" => s.query_max_memory_bytes.to_string(),
@@ -125,6 +126,21 @@ pub fn flags(app: &App, _: &Call) -> Reply {
     answer(&Value::Object(flags))
 }
 
+fn shown(path: Option<&Path>) -> String {
+    path.map_or_else(String::new, |p| p.display().to_string())
+}
+
+/// The values of keys that are nobody's business, written as Prometheus writes them.
+fn without_secrets(text: &str) -> String {
+    const KEYS: [&str; 4] = ["password", "sha256", "credentials", "client_secret"];
+    let pattern = format!(
+        r#"(?m)(["']?(?:{})["']?[ \t]*:[ \t]*)[^\s,}}#][^\n,}}#]*"#,
+        KEYS.join("|")
+    );
+    let secret = regex::Regex::new(&pattern).expect("a pattern of this program");
+    secret.replace_all(text, "${1}<secret>").into_owned()
+}
+
 /// `/api/v1/status/config`
 pub fn config(app: &App, _: &Call) -> Reply {
     // It names all tenants, so none is shown it.
@@ -132,7 +148,36 @@ pub fn config(app: &App, _: &Call) -> Reply {
         String::new()
     } else {
         let reloaded = app.rules.config_text();
-        reloaded.unwrap_or_else(|| app.settings.config.text.clone())
+        without_secrets(&reloaded.unwrap_or_else(|| app.settings.config.text.clone()))
     };
     answer(&json!({ "yaml": text }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_not_shown() {
+        for (text, expected) in [
+            (
+                "a:\n  password: $2b$x # y\nb: c",
+                "a:\n  password: <secret># y\nb: c",
+            ),
+            (
+                "{sha256: ab, role: agent}",
+                "{sha256: <secret>, role: agent}",
+            ),
+            (
+                "credentials_file: a\npassword_file: b",
+                "credentials_file: a\npassword_file: b",
+            ),
+            (
+                "basic_auth: {username: u, 'password': 'p q'}",
+                "basic_auth: {username: u, 'password': <secret>}",
+            ),
+        ] {
+            assert_eq!(without_secrets(text), expected);
+        }
+    }
 }

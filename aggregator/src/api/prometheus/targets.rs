@@ -192,7 +192,7 @@ impl Found {
             }
         };
         let metric = form.get("metric");
-        let known = self.snapshot.metric_metadata();
+        let known = self.snapshot.metric_metadata()?;
         let mut out = Vec::new();
         for target in &self.targets {
             if out.len() >= limit {

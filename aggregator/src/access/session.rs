@@ -1,0 +1,155 @@
+//! Who is signed in on the page: a random number in a cookie, and what it stands for in memory.
+//!
+//! The one rule: a session ends with what it was opened with: a user whose password has changed, a token that
+//! is gone, an hour that is over. A restart of the program ends all.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use super::config::AccessConfig;
+use super::principal::Principal;
+use super::token::{self, Hash};
+
+/// The cookie's name.
+pub const COOKIE: &str = "kansoku_session";
+/// Sessions at a time; beyond it the oldest ones end.
+const SESSIONS_MAX: usize = 10_000;
+
+/// With what somebody signed in.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Proof {
+    /// A user, and the hash of the password that it had.
+    User {
+        name: String,
+        hash: String,
+    },
+    Token(Hash),
+    /// What an issuer vouched for.
+    Oidc(Arc<Principal>),
+}
+
+#[derive(Debug)]
+struct Session {
+    proof: Proof,
+    expires_ms: i64,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub struct Sessions {
+    /// By the hash of what is in the cookie. Held for a look-up.
+    open: Mutex<HashMap<Hash, Session>>,
+}
+
+impl Sessions {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Hash, Session>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins one and gives what belongs into the cookie.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub fn open(&self, proof: Proof, now_ms: i64, expires_ms: i64) -> Result<String, String> {
+        let secret = token::random()?;
+        let mut open = self.lock();
+        if open.len() >= SESSIONS_MAX {
+            open.retain(|_, session| session.expires_ms > now_ms);
+        }
+        if open.len() >= SESSIONS_MAX {
+            let oldest = open.iter().min_by_key(|(_, s)| s.expires_ms);
+            if let Some(hash) = oldest.map(|(hash, _)| *hash) {
+                open.remove(&hash);
+            }
+        }
+        open.insert(token::hash(&secret), Session { proof, expires_ms });
+        Ok(secret)
+    }
+
+    /// Who is signed in.
+    pub fn find(&self, secret: &str, config: &AccessConfig, now_ms: i64) -> Option<Arc<Principal>> {
+        let hash = token::hash(secret);
+        let mut open = self.lock();
+        let session = open.get(&hash)?;
+        let found = (session.expires_ms > now_ms)
+            .then(|| principal(&session.proof, config, now_ms))
+            .flatten();
+        if found.is_none() {
+            open.remove(&hash);
+        }
+        found
+    }
+
+    /// Ends one.
+    pub fn close(&self, secret: &str) {
+        self.lock().remove(&token::hash(secret));
+    }
+}
+
+/// Whom a proof stands for by what holds now.
+fn principal(proof: &Proof, config: &AccessConfig, now_ms: i64) -> Option<Arc<Principal>> {
+    match proof {
+        Proof::User { name, hash } => {
+            let is_same = config.passwords.get(name) == Some(hash);
+            config.users.get(name).filter(|_| is_same).cloned()
+        }
+        Proof::Token(hash) => {
+            let token = config.tokens.get(hash)?;
+            let is_valid = token.expires_ms.is_none_or(|expires| now_ms < expires);
+            is_valid.then(|| token.principal.clone())
+        }
+        Proof::Oidc(principal) => Some(principal.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+
+    #[test]
+    fn a_session_ends_with_its_time_its_user_and_its_password() {
+        let read = |text: &str| AccessConfig::parse("a.yaml", text).unwrap();
+        let config = read(&format!("users: {{a: {{password: {HASH}, role: viewer}}}}"));
+        let other = HASH.replace("abcdef", "bbcdef");
+        let changed = read(&format!(
+            "users: {{a: {{password: {other}, role: viewer}}}}"
+        ));
+        let raised = read(&format!("users: {{a: {{password: {HASH}, role: admin}}}}"));
+        let sessions = Sessions::default();
+        let begin = || {
+            let proof = Proof::User {
+                name: "a".into(),
+                hash: HASH.into(),
+            };
+            sessions.open(proof, 0, 1000).unwrap()
+        };
+        let secret = begin();
+        let role = |config: &AccessConfig, secret: &str, now_ms| {
+            let found = sessions.find(secret, config, now_ms);
+            found.map(|p| p.grant.role.name())
+        };
+        assert_eq!(role(&config, &secret, 999), Some("viewer"));
+        assert_eq!(role(&raised, &secret, 999), Some("admin"));
+        assert_eq!(role(&config, "x", 999), None);
+        for (config, now_ms) in [(&config, 1000), (&changed, 1), (&read(""), 1)] {
+            let secret = begin();
+            assert_eq!(role(config, &secret, now_ms), None);
+            // It does not come back.
+            assert_eq!(role(&raised, &secret, 1), None);
+        }
+        sessions.close(&secret);
+        assert_eq!(role(&config, &secret, 1), None);
+    }
+
+    #[test]
+    fn the_number_of_sessions_is_bounded() {
+        let sessions = Sessions::default();
+        for at in 0..SESSIONS_MAX + 2 {
+            let proof = Proof::Token([0; 32]);
+            sessions.open(proof, 0, 1000 + at as i64).unwrap();
+        }
+        assert_eq!(sessions.lock().len(), SESSIONS_MAX);
+    }
+}
