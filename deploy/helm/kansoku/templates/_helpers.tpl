@@ -23,6 +23,87 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{- define "kansoku.tlsSecret" -}}
+{{ .Values.tls.existingSecret | default (printf "%s-tls" (include "kansoku.name" .)) }}
+{{- end }}
+
+{{- define "kansoku.authSecret" -}}
+{{ .Values.auth.existingSecret | default (printf "%s-auth" (include "kansoku.name" .)) }}
+{{- end }}
+
+{{- define "kansoku.scheme" -}}
+{{ if .Values.tls.enabled }}https{{ else }}http{{ end }}
+{{- end }}
+
+{{/* Where the agents find the token, the authority and their certificate. */}}
+{{- define "kansoku.agentSecretMounts" -}}
+{{- if .Values.auth.enabled }}
+- {name: auth, mountPath: /etc/kansoku-auth, readOnly: true}
+{{- end }}
+{{- if .Values.tls.enabled }}
+- {name: tls, mountPath: /etc/kansoku-tls, readOnly: true}
+{{- end }}
+{{- end }}
+
+{{- define "kansoku.agentSecretVolumes" -}}
+{{- if .Values.auth.enabled }}
+- name: auth
+  secret:
+    secretName: {{ include "kansoku.authSecret" . }}
+    items: [{key: agent-token, path: agent-token}]
+{{- end }}
+{{- if .Values.tls.enabled }}
+- name: tls
+  projected:
+    sources:
+      - secret:
+          name: {{ include "kansoku.tlsSecret" . }}
+          items: [{key: ca.crt, path: ca.crt}]
+      {{- if .Values.tls.clientCertificates.enabled }}
+      - secret:
+          {{- if .Values.tls.existingSecret }}
+          name: {{ required "tls.clientCertificates.existingSecret must name the secret with the agents' tls.crt and tls.key when tls.existingSecret is set" .Values.tls.clientCertificates.existingSecret }}
+          items: [{key: tls.crt, path: client.crt}, {key: tls.key, path: client.key}]
+          {{- else if .Values.tls.clientCertificates.existingSecret }}
+          name: {{ .Values.tls.clientCertificates.existingSecret }}
+          items: [{key: tls.crt, path: client.crt}, {key: tls.key, path: client.key}]
+          {{- else }}
+          name: {{ include "kansoku.tlsSecret" . }}
+          items: [{key: client.crt, path: client.crt}, {key: client.key, path: client.key}]
+          {{- end }}
+      {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Grafana replaces variables of its environment: KANSOKU_TOKEN, KANSOKU_CA, and KANSOKU_CLIENT_CERT, KANSOKU_CLIENT_KEY. */}}
+{{- define "kansoku.grafanaAccess" -}}
+{{- if .Values.tls.enabled }}
+tlsAuthWithCACert: true
+{{- if .Values.tls.clientCertificates.enabled }}
+tlsAuth: true
+{{- end }}
+{{- end }}
+{{- if .Values.auth.enabled }}
+httpHeaderName1: Authorization
+{{- end }}
+{{- end }}
+
+{{- define "kansoku.grafanaSecrets" -}}
+{{- if or .Values.tls.enabled .Values.auth.enabled }}
+secureJsonData:
+  {{- if .Values.tls.enabled }}
+  tlsCACert: $KANSOKU_CA
+  {{- if .Values.tls.clientCertificates.enabled }}
+  tlsClientCert: $KANSOKU_CLIENT_CERT
+  tlsClientKey: $KANSOKU_CLIENT_KEY
+  {{- end }}
+  {{- end }}
+  {{- if .Values.auth.enabled }}
+  httpHeaderValue1: Bearer $KANSOKU_TOKEN
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Host of the aggregator, for the agents. */}}
 {{- define "kansoku.host" -}}
 {{- if .Values.agent.aggregator.host }}{{ .Values.agent.aggregator.host }}
@@ -51,6 +132,17 @@ imagePullSecrets:
     Port   {{ include "kansoku.port" . }}
     {{- with .Values.agent.aggregator.tenantId }}
     tenant_id  {{ . }}
+    {{- end }}
+    {{- if .Values.auth.enabled }}
+    bearer_token_file  /etc/kansoku-auth/agent-token
+    {{- end }}
+    {{- if .Values.tls.enabled }}
+    tls          on
+    tls.ca_file  /etc/kansoku-tls/ca.crt
+    {{- if .Values.tls.clientCertificates.enabled }}
+    tls.crt_file  /etc/kansoku-tls/client.crt
+    tls.key_file  /etc/kansoku-tls/client.key
+    {{- end }}
     {{- end }}
 {{- end }}
 
