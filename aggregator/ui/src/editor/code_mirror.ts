@@ -26,6 +26,7 @@ import { drawSelection, EditorView, keymap, placeholder, tooltips } from "@codem
 import { parser as logqlParser } from "@grafana/lezer-logql";
 import { styleTags, tags } from "@lezer/highlight";
 import { PromQLExtension } from "@prometheus-io/codemirror-promql";
+import { headers } from "../access/session";
 import { t } from "../i18n";
 import { isDark, onTheme } from "../theme";
 import type { Language } from "../state";
@@ -196,7 +197,9 @@ function bounded(input: RequestInfo | URL, init?: RequestInit): Promise<Response
   const url = new URL(input instanceof Request ? input.url : input, document.baseURI);
   const most = url.pathname.endsWith("/__name__/values") ? METRICS_MAX : CANDIDATES_MAX;
   if (!url.pathname.endsWith("/metadata")) url.searchParams.set("limit", String(most));
-  return fetch(url, init);
+  const all = new Headers(init?.headers);
+  for (const [name, value] of Object.entries(headers())) all.set(name, value);
+  return fetch(url, { ...init, headers: all });
 }
 
 /** One editor. */
