@@ -499,9 +499,12 @@ pub const ROUTES: &[Route] = &[
         now(loki::meta::config(&a, &c))
     }),
     // what people keep
-    prometheus_route("/api/v1/dashboards", Right::Read, Accepts::Nothing, |a, c| {
-        Box::pin(documents::api::list(a, c, Kind::Dashboard))
-    }),
+    prometheus_route(
+        "/api/v1/dashboards",
+        Right::Read,
+        Accepts::Nothing,
+        |a, c| Box::pin(documents::api::list(a, c, Kind::Dashboard)),
+    ),
     prometheus_route(
         "/api/v1/dashboards/{}/versions",
         Right::Read,
