@@ -158,7 +158,7 @@ pub struct Net {
     pub port: u16,
     pub proxy: Option<Proxy>,
     /// With the name to check, or why there can be none.
-    tls: Option<(tls::Reread, Result<ServerName<'static>, String>)>,
+    tls: Option<(Box<tls::Reread>, Result<ServerName<'static>, String>)>,
     connect_timeout: Duration,
     source: Option<IpAddr>,
     /// `Some(true)`: IPv4 first.
@@ -210,7 +210,7 @@ impl Net {
                 environment.warn(&error.place, format!("{why}{cure}"));
                 why
             });
-            net.tls = Some((tls::Reread::new(config, settings, alpn), name));
+            net.tls = Some((Box::new(tls::Reread::new(config, settings, alpn)), name));
         }
         net.proxy = Proxy::of(settings, &net.host, net.tls.is_some())?;
         Ok(net)

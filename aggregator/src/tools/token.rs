@@ -190,7 +190,7 @@ fn with_entry(text: &str, entry: &[String]) -> String {
         let rest = line.strip_prefix("tokens:").map(str::trim);
         rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('#') || rest == "{}")
     };
-    let Some(at) = lines.iter().position(|line| is_section(&line)) else {
+    let Some(at) = lines.iter().position(is_section) else {
         let gap = if text.is_empty() || text.ends_with('\n') {
             ""
         } else {
