@@ -74,6 +74,7 @@ test("every page is reached by its key and has its own title", async () => {
   await assertAccessible(page);
   await page.locator("body").press("Escape");
   await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.getByRole("searchbox").waitFor();
   await page.locator("body").press("/");
   await page.keyboard.type("ledger");
   assert.equal(await page.getByRole("searchbox").inputValue(), "ledger");

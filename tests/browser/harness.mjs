@@ -93,7 +93,7 @@ function inkOf(canvas) {
 
 /** Waits until a canvas has at least so many coloured pixels. */
 export async function waitForInk(canvas, least) {
-  await canvas.waitFor();
+  await canvas.waitFor({ timeout: 60_000 });
   // A young agent has drawn only a sliver of the time axis.
   const deadline_ms = Date.now() + 60_000;
   let ink = 0;
@@ -104,8 +104,10 @@ export async function waitForInk(canvas, least) {
   assert.ok(ink >= least, `the canvas has ${ink} coloured pixels, expected at least ${least}`);
 }
 
-/** Nothing may be wider than the window. */
+/** Nothing may be wider than the window. Charts follow it a frame later. */
 export async function assertNoOverflow(page) {
+  const fits = () => document.documentElement.scrollWidth <= innerWidth;
+  await page.waitForFunction(fits, null, { timeout: 10_000 }).catch(() => {});
   const [wide, window] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
   assert.ok(wide <= window, `the page is ${wide} px wide in a window of ${window} px`);
 }

@@ -10,8 +10,8 @@ npm ci --no-audit --no-fund >/dev/null
 
 state=$(mktemp -d)
 mkdir "$state/boards"
-aggregator='' empty='' agent=''
-trap 'kill $agent $aggregator $empty 2>/dev/null || true; wait; rm -rf "$state"' EXIT
+aggregator='' empty='' agent='' cluster=''
+trap 'kill $cluster $agent $aggregator $empty 2>/dev/null || true; wait; rm -rf "$state"' EXIT
 free_port() { node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'; }
 port=$(free_port)
 "$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$port" --storage.path="$state/store" \
@@ -35,5 +35,11 @@ for _ in $(seq 300); do
   case $count in *'"value":['*) break ;; esac
   sleep 0.1
 done
-KANSOKU_URL=$base node seed.mjs
+# What is made up goes on as a cluster does: the last hour, then more of it.
+KANSOKU_URL=$base FOLLOW=1 node seed.mjs >"$state/seed" &
+cluster=$!
+until [ -s "$state/seed" ]; do
+  kill -0 $cluster || exit 1
+  sleep 0.1
+done
 KANSOKU_URL=$base KANSOKU_EMPTY_URL=http://127.0.0.1:$empty_port KANSOKU_BOARDS=$state/boards npm test || { cat "$state"/*.log >&2; exit 1; }

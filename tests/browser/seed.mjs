@@ -36,6 +36,7 @@ export async function seedPast(base) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const base = process.env.KANSOKU_URL;
   let until_s = await seedPast(base);
+  console.log("seeded");
   while (process.env.FOLLOW === "1") {
     await new Promise((resolve) => setTimeout(resolve, FOLLOW_S * 1000));
     const now_s = Math.floor(Date.now() / 1000);

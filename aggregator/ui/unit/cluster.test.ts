@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NODE_MEASURES, POD_MEASURES, queryOf } from "../src/cluster/measures";
-import { arrange, groupRows, growth, increases, podsOf, together, type Meta } from "../src/cluster/rows";
+import { arrange, cellOf, groupRows, growth, increases, podsOf, together, type Meta } from "../src/cluster/rows";
 
 const pod = (namespace: string, name: string, more = {}) => ({ namespace, pod: name, node: "n1", ...more });
 const META: Meta = {
@@ -126,4 +126,14 @@ test("matchers stand in every selector, with no mark left over", () => {
     const selectors = query.match(/\{[^{}]*\}/g)?.filter((text) => !/^\{4\}$/.test(text)) ?? [];
     assert.ok(selectors.length > 0 && selectors.every((text) => /node="a"|namespace="b"/.test(text)), query);
   }
+});
+
+test("no line that matched is none; no sample is not known", () => {
+  const errors = NODE_MEASURES.find(({ name }) => name === "errors");
+  const load = NODE_MEASURES.find(({ name }) => name === "load");
+  assert.ok(errors !== undefined && load !== undefined);
+  assert.deepEqual(cellOf(errors, [2, null, 1, null, null, null]), { value: 0, points: [2, 0, 1, 0, 0, 0] });
+  assert.equal(cellOf(errors, [null, null]), null);
+  assert.equal(cellOf(load, [2, null, null, null]), null);
+  assert.deepEqual(cellOf(load, [2, 1, null, null])?.value, 1);
 });

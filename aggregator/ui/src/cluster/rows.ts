@@ -65,8 +65,12 @@ export function increases(points: readonly Point[]): Point[] {
   });
 }
 
-/** The cell of a measure; null when nothing was measured. */
+/** The cell of a measure; null when nothing was measured. Where no line of a log matched, there were none. */
 export function cellOf(measure: Measure, points: Point[]): Cell | null {
+  if (measure.logs === true && points.some((point) => point !== null)) {
+    const whole = points.map((point) => point ?? 0);
+    return { value: whole.at(-1) ?? 0, points: whole };
+  }
   const value = measure.growth === true ? growth(points) : newest(points);
   return value === null ? null : { value, points: measure.growth === true ? increases(points) : points };
 }

@@ -93,7 +93,8 @@ async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
   const [info, seen, uptime, ...measured] = await Promise.all([
     queryVector(`last_over_time(fluentbit_build_info{node!=""}${past})`, grid.at_s, run),
     queryVector(
-      `max by (node) (max_over_time(timestamp(fluentbit_build_info{node!=""})${past.replace("]", ":15s]")}))`,
+      // The second half finds those of long ago; its steps may all lie before a young one's first sample.
+      `max by (node) (timestamp(fluentbit_build_info{node!=""})) or max by (node) (max_over_time(timestamp(fluentbit_build_info{node!=""})${past.replace("]", ":15s]")}))`,
       grid.at_s,
       run,
     ),
