@@ -12,6 +12,7 @@ export const NODES = ["node-a", "node-b", "node-c"];
  * Namespace, workload kind and name, replicas, containers with CPU cores and MiB; then what ails it.
  * A `gone` pod was deleted 20 minutes ago, a `crash` one restarts every five minutes.
  */
+// Cores: one of the throttled pods is busiest at any time, whatever the waves.
 const WORKLOADS = [
   [
     "shop",
@@ -25,7 +26,7 @@ const WORKLOADS = [
     "throttled",
   ],
   ["shop", "Deployment", "catalogue", 2, [["web", 0.2, 300]], ""],
-  ["shop", "StatefulSet", "orders-db", 1, [["postgres", 0.3, 900]], ""],
+  ["shop", "StatefulSet", "orders-db", 1, [["postgres", 0.2, 900]], ""],
   ["shop", "Deployment", "legacy-cart", 1, [["web", 0.1, 200]], "gone"],
   ["payments", "Deployment", "gateway", 2, [["gateway", 0.15, 180]], ""],
   ["payments", "Deployment", "ledger", 1, [["ledger", 0.02, 480]], "crash"],
