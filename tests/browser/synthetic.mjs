@@ -10,9 +10,9 @@ export const NODES = ["node-a", "node-b", "node-c"];
 
 /**
  * Namespace, workload kind and name, replicas, containers with CPU cores and MiB; then what ails it.
- * A `gone` pod was deleted 20 minutes ago, a `crash` one restarts every five minutes.
+ * A `gone` pod was deleted 20 minutes ago, a `crash` one restarts every five minutes. One of the throttled
+ * pods is the busiest at any time, wherever the waves stand.
  */
-// Cores: one of the throttled pods is busiest at any time, whatever the waves.
 const WORKLOADS = [
   [
     "shop",

@@ -36,7 +36,7 @@ export function Typed({
         {...own}
         value={typed}
         onInput={(event) => setTyped(event.currentTarget.value)}
-        onChange={() => change(typed)}
+        onChange={(event) => change(event.currentTarget.value)}
       />
     );
   }
@@ -47,7 +47,7 @@ export function Typed({
       {...(suggestions === undefined ? {} : { list: suggestions })}
       value={typed}
       onInput={(event) => setTyped(event.currentTarget.value)}
-      onChange={() => change(typed)}
+      onChange={(event) => change(event.currentTarget.value)}
     />
   );
 }

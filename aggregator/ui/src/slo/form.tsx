@@ -1,5 +1,5 @@
 /** The form of an objective. */
-import { useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { QueryBox } from "../editor/query_box";
 import { Choose, TextField } from "../fields";
 import { t } from "../i18n";
@@ -25,7 +25,12 @@ export function SloForm({
 }) {
   const [slo, setSlo] = useState(before);
   const [tried, setTried] = useState(false);
-  const set = (change: Partial<Slo>): void => setSlo({ ...slo, ...change });
+  // What was typed last, also before the form is drawn again.
+  const newest = useRef(before);
+  const set = (change: Partial<Slo>): void => {
+    newest.current = { ...newest.current, ...change };
+    setSlo(newest.current);
+  };
   const wrong = wrongWith(slo);
   return (
     <section class="card slo-form" aria-label={title}>
@@ -101,7 +106,7 @@ export function SloForm({
           disabled={busy}
           onClick={() => {
             setTried(true);
-            if (wrong.length === 0) save(slo);
+            if (wrongWith(newest.current).length === 0) save(newest.current);
           }}
         >
           {t("edit.save")}
