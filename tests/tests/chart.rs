@@ -95,7 +95,7 @@ fn the_aggregator_may_read_rules() {
     for words in [
         r#"(list "monitoring.coreos.com") "resources" (list "prometheusrules") "verbs" (list "list" "watch")"#,
         r#"(list "") "resources" (list "namespaces") "verbs" (list "list" "watch")"#,
-        "automountServiceAccountToken: {{ or $sidecar.enabled $a.kubernetesRules.enabled }}",
+        "automountServiceAccountToken: {{ or $sidecar.enabled $a.kubernetesRules.enabled (not (empty $a.alertmanagerNamespaces)) }}",
     ] {
         assert!(template.contains(words), "{words}");
     }

@@ -23,12 +23,15 @@ app.kubernetes.io/instance: {{ .root.Release.Name }}
 {{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
 {{- end }}
 
+{{/* The chart makes certificates and tokens beside the aggregator alone. */}}
 {{- define "kansoku.tlsSecret" -}}
-{{ .Values.tls.existingSecret | default (printf "%s-tls" (include "kansoku.name" .)) }}
+{{- if not (or .Values.aggregator.enabled .Values.tls.existingSecret) }}{{ fail "tls.existingSecret must name the secret with the aggregator's ca.crt when aggregator.enabled is false" }}{{ end }}
+{{- .Values.tls.existingSecret | default (printf "%s-tls" (include "kansoku.name" .)) }}
 {{- end }}
 
 {{- define "kansoku.authSecret" -}}
-{{ .Values.auth.existingSecret | default (printf "%s-auth" (include "kansoku.name" .)) }}
+{{- if not (or .Values.aggregator.enabled .Values.auth.existingSecret) }}{{ fail "auth.existingSecret must name the secret with the agent-token when aggregator.enabled is false" }}{{ end }}
+{{- .Values.auth.existingSecret | default (printf "%s-auth" (include "kansoku.name" .)) }}
 {{- end }}
 
 {{- define "kansoku.scheme" -}}
@@ -135,6 +138,9 @@ imagePullSecrets:
     {{- end }}
     {{- if .Values.auth.enabled }}
     bearer_token_file  /etc/kansoku-auth/agent-token
+    {{- end }}
+    {{- if and .Values.tls.clientCertificates.enabled (not .Values.tls.enabled) }}
+    {{- fail "tls.clientCertificates.enabled needs tls.enabled" }}
     {{- end }}
     {{- if .Values.tls.enabled }}
     tls          on

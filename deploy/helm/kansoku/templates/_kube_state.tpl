@@ -6,6 +6,13 @@
     Name   kube_state_metrics
     Tag    metrics.kube_state
     Scope  cluster
+{{- if .Values.kubeState.events.enabled }}
+
+[INPUT]
+    Name  kubernetes_events
+    Tag   events.kubernetes
+    DB    /var/lib/kansoku/events.db
+{{- end }}
 
 {{ include "kansoku.output" . }}
 {{- end }}
