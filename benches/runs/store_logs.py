@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Size, CPU and memory of logs in the aggregator, beside VictoriaLogs, and what the usual questions cost.
+"""Size, CPU and memory of logs in the aggregator, beside VictoriaLogs and Loki, and what the usual questions cost.
 
-    benches/runs/store_logs.py --frames FILE --truth FILE --victoria-logs BINARY [kansoku victoria-parsed victoria-raw] [--out results.json]
+    benches/runs/store_logs.py --frames FILE --truth FILE --victoria-logs BINARY --loki BINARY [kansoku victoria-parsed victoria-raw loki] [--out results.json]
 
 FILE holds Loki push requests as `loggen --loki` makes them: u32 length, u32 bytes as JSON, u32 lines (little-endian), body; TRUTH is what
 `loggen --truth` writes. All stores get the same requests over the same number of connections. `victoria-parsed` makes fields of the
-JSON lines while it takes them in (its default), `victoria-raw` keeps the lines as they are, as kansoku does. CPU is utime+stime of the
-server. Disk is the folder after everything was flushed and merged. Then the server is started anew and asked each question once and
+JSON lines while it takes them in (its default), `victoria-raw` keeps the lines as they are, as kansoku does. `loki` is one process on a
+file system with gzip chunks (its default), its limits lifted and no cache of results; it gets kansoku's questions as they are. CPU is
+utime+stime of the server. Disk is the folder after everything was flushed and merged, without Loki's WAL, which has nothing more to say
+then. Then the server is started anew and asked each question once and
 then until it has taken a second, at least three times (but no longer than six seconds). Counts are compared with the truth.
 """
 import argparse, http.client, json, pathlib, shutil, signal, struct, sys, tempfile, threading, time, urllib.parse
@@ -16,6 +18,36 @@ from measured import Measured, free_port, post
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 CONNECTIONS = 4
 SECONDS_PER_QUESTION, LONGEST_S = 1.0, 6.0
+# Bounds lifted where they would refuse the data or the questions; the ingester is asked whatever the age of the question's span.
+LOKI = """
+auth_enabled: false
+server: {{http_listen_address: 127.0.0.1, http_listen_port: {port}, grpc_listen_address: 127.0.0.1, grpc_listen_port: {grpc}, log_level: error, grpc_server_max_recv_msg_size: 104857600, grpc_server_max_send_msg_size: 104857600, http_server_read_timeout: 300s, http_server_write_timeout: 300s}}
+common:
+  path_prefix: {folder}
+  replication_factor: 1
+  instance_addr: 127.0.0.1
+  ring: {{instance_addr: 127.0.0.1, kvstore: {{store: inmemory}}}}
+  storage: {{filesystem: {{chunks_directory: {folder}/chunks, rules_directory: {folder}/rules}}}}
+storage_config: {{use_thanos_objstore: false, filesystem: {{directory: {folder}/chunks}}}}
+schema_config: {{configs: [{{from: 2020-01-01, store: tsdb, object_store: filesystem, schema: v13, index: {{prefix: i_, period: 24h}}}}]}}
+ingester: {{lifecycler: {{min_ready_duration: 0s}}, wal: {{flush_on_shutdown: true}}}}
+querier: {{query_ingesters_within: 0s}}
+query_range: {{cache_results: false}}
+limits_config:
+  reject_old_samples: false
+  unordered_writes: true
+  ingestion_rate_mb: 10000
+  ingestion_burst_size_mb: 10000
+  per_stream_rate_limit: 10GB
+  per_stream_rate_limit_burst: 10GB
+  max_global_streams_per_user: 0
+  max_line_size: 0
+  max_query_length: 0
+  max_query_series: 100000
+  max_entries_limit_per_query: 10000
+  query_timeout: 5m
+analytics: {{reporting_enabled: false}}
+"""
 ALL, JSON_APPS, NGINX = '{namespace=~".+"}', '{namespace=~"auth|payments|search|shop"}', '{namespace="ingress-nginx"}'
 
 
@@ -29,6 +61,10 @@ class Server(Measured):
         if kind == "kansoku":
             self.command = [str(binaries["kansoku"]), "--web.listen-address", address, "--storage.path", str(self.folder), "--storage.retention.time", "0"]
             self.ready, self.push = "/-/ready", "/loki/api/v1/push"
+        elif kind == "loki":
+            (work / "loki.yaml").write_text(LOKI.format(port=self.port, grpc=free_port(), folder=self.folder))
+            self.command = [str(binaries["loki"]), f"-config.file={work / 'loki.yaml'}"]
+            self.ready, self.push = "/ready", "/loki/api/v1/push"
         else:
             self.command = [str(binaries["victoria"]), f"-storageDataPath={self.folder}", f"-httpListenAddr={address}", "-retentionPeriod=100y", "-futureRetention=100y"]
             how = {"victoria-parsed": "_msg_field=msg", "victoria-raw": "disable_message_parsing=1"}[kind]
@@ -38,11 +74,11 @@ class Server(Measured):
         self.connection = None
         return super().start()
 
-    def get(self, path):
+    def get(self, path, method="GET"):
         for is_last in (False, True):
             self.connection = self.connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
             try:
-                self.connection.request("GET", path)
+                self.connection.request(method, path)
                 answer = self.connection.getresponse()
                 return answer.status, answer.read()
             except OSError:
@@ -58,9 +94,12 @@ class Server(Measured):
     def settle(self):
         """Brings everything to disk in its final form; answers the CPU seconds of it."""
         before = self.cpu_s()
-        if self.kind != "kansoku":
+        if self.kind.startswith("victoria"):
             self.get("/internal/force_flush")
             self.get("/internal/force_merge")
+            self.rest()
+        if self.kind == "loki":
+            self.get("/flush", "POST")
             self.rest()
         self.process.send_signal(signal.SIGTERM)  # writes out what is in memory
         while self.process.poll() is None and pathlib.Path(f"/proc/{self.process.pid}/stat").exists():
@@ -69,10 +108,14 @@ class Server(Measured):
             except OSError:
                 break
             time.sleep(0.01)
-        self.process.wait(120)
+        self.process.wait(600)
         self.start()
         self.rest()
         return last - before + self.cpu_s()
+
+    def disk_bytes(self):
+        wal = self.folder / "wal" if self.kind == "loki" else None
+        return sum(f.stat().st_size for f in self.folder.rglob("*") if f.is_file() and wal not in f.parents)
 
     def rest(self):
         """Waits until folder and CPU time have nearly stood still for twelve seconds."""
@@ -176,7 +219,7 @@ class Questions:
 
 def number_in(kind, body):
     """The count an answer gives: its only value, or its lines."""
-    if kind == "kansoku":
+    if kind in ("kansoku", "loki"):
         data = json.loads(body)["data"]
         if data["resultType"] == "streams":
             return sum(len(s["values"]) for s in data["result"])
@@ -192,7 +235,7 @@ def number_in(kind, body):
 def ask(server, questions):
     results = {}
     for name, ours, raw, parsed, expected in questions.all:
-        path = ours if server.kind == "kansoku" else (parsed or raw) if server.kind == "victoria-parsed" else raw
+        path = ours if server.kind in ("kansoku", "loki") else (parsed or raw) if server.kind == "victoria-parsed" else raw
         status, body = server.get(path)
         if status != 200:
             results[name] = {"error": f"{status} {body[:300]}"}
@@ -218,6 +261,7 @@ def main():
     p.add_argument("--truth", type=pathlib.Path, required=True)
     p.add_argument("--aggregator", default=ROOT / "target" / "release" / "kansoku-aggregator")
     p.add_argument("--victoria-logs", default="victoria-logs")
+    p.add_argument("--loki", default="loki")
     p.add_argument("--work", help="folder for the data, on the disk that is to be measured")
     p.add_argument("--keep", action="store_true", help="leaves the data behind")
     p.add_argument("--out")
@@ -227,7 +271,7 @@ def main():
     results = json.loads(pathlib.Path(a.out).read_text()) if a.out and pathlib.Path(a.out).exists() else {}
     for kind in a.stores:
         work = pathlib.Path(tempfile.mkdtemp(prefix=f"logs-{kind}-", dir=a.work))
-        server = Server(kind, work, {"kansoku": a.aggregator, "victoria": a.victoria_logs})
+        server = Server(kind, work, {"kansoku": a.aggregator, "victoria": a.victoria_logs, "loki": a.loki})
         server.start()
         cpu, begin = server.cpu_s(), time.time()
         lines = send(server, a.frames)
