@@ -46,5 +46,5 @@ def post(connection, path, body, headers):
         answer = connection.getresponse()
         text = answer.read()
         if answer.status not in (429, 503):
-            return f"{answer.status} {text[:200]}" if answer.status >= 300 else None
+            return f"{answer.status} {text[:600]}" if answer.status >= 300 else None
         time.sleep(0.05)
