@@ -66,7 +66,7 @@ class Server(Measured):
             self.command = [str(binaries["loki"]), f"-config.file={work / 'loki.yaml'}"]
             self.ready, self.push = "/ready", "/loki/api/v1/push"
         else:
-            self.command = [str(binaries["victoria"]), f"-storageDataPath={self.folder}", f"-httpListenAddr={address}", "-retentionPeriod=100y", "-futureRetention=100y"]
+            self.command = [str(binaries["victoria"]), f"-storageDataPath={self.folder}", f"-httpListenAddr={address}", "-retentionPeriod=100y", "-futureRetention=100y", "-search.maxQueryDuration=5m"]
             how = {"victoria-parsed": "_msg_field=msg", "victoria-raw": "disable_message_parsing=1"}[kind]
             self.ready, self.push = "/health", f"/insert/loki/api/v1/push?{how}"
 
