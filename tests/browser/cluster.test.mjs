@@ -20,6 +20,8 @@ test("nodes are listed with live measures, and what is wrong stands above", asyn
   const text = await problems.innerText();
   for (const part of ["node-c: NotReady", "node-b: a disk is 93% full", `${crashing.pod}: CrashLoopBackOff`])
     assert.ok(text.includes(part), `${part} is missing in ${text}`);
+  // Beside so few nodes there is room for what runs on them.
+  await page.getByRole("region", { name: "Workloads" }).getByRole("row", { name: /checkout Deployment/ }).waitFor();
   // What must be counted out of logs comes by itself, too.
   await row.locator("td").last().locator("polyline").first().waitFor();
   assert.deepEqual(complaints, []);
@@ -61,6 +63,11 @@ test("a click leads from the node to its pods, to a pod, to a container", async 
   await page.getByRole("link", { name: throttled.pod, exact: true }).click();
   await page.getByRole("heading", { name: throttled.pod }).waitFor();
   await page.getByText(`app=${throttled.workload}`).waitFor();
+  await page
+    .getByRole("region", { name: "Needs attention" })
+    .getByText(/is slow because its CPU limit of .* is used up/)
+    .first()
+    .waitFor();
   await page.getByRole("button", { name: "sidecar", exact: true }).click();
   await page.waitForURL(/container=sidecar/);
   await page.waitForFunction(() => {
@@ -109,7 +116,10 @@ test("a deleted pod keeps its charts and its log; a crashing one its events and 
   await page.locator(".log li").first().waitFor();
   await page.goto(`${base}/${at("pod", { ns: crashing.namespace, pod: crashing.pod })}`);
   await page.getByRole("heading", { name: crashing.pod }).waitFor();
-  await page.getByText("OOMKilled").waitFor();
+  await page.getByRole("cell", { name: /OOMKilled/ }).waitFor();
+  const why = page.getByRole("region", { name: "Needs attention" });
+  await why.getByText(/was killed when it needed more memory than its limit of [\d.]+ [KMG]iB/).waitFor();
+  await why.getByText(/was started again \d+ times/).waitFor();
   await page.getByRole("region", { name: "Events" }).getByText("Back-off restarting").first().waitFor();
   assert.deepEqual(complaints, []);
   await close(page, "pod-crashing");

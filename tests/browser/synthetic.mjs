@@ -302,17 +302,18 @@ export function syntheticStreams(start_s, end_s, now_s) {
   const events = [];
   for (let n = Math.floor(start_s / CRASH_EVERY_S) + 1; n * CRASH_EVERY_S <= end_s; n += 1) {
     const broken = PODS.find(({ ail }) => ail === "crash");
-    const event = {
-      metadata: { name: `${broken.pod}.${n}`, namespace: broken.namespace },
-      involvedObject: { kind: "Pod", namespace: broken.namespace, name: broken.pod },
+    // As the agent's output sends them: the message is the line, the rest stands beside it.
+    const beside = {
+      metadata: JSON.stringify({ name: `${broken.pod}.${n}`, namespace: broken.namespace, uid: `${n}` }),
+      involvedObject: JSON.stringify({ kind: "Pod", namespace: broken.namespace, name: broken.pod }),
       reason: "BackOff",
-      message: `Back-off restarting failed container ${broken.containers[0][0]}`,
       type: "Warning",
-      count: 1,
+      count: "1",
     };
-    events.push([nanoseconds(n * CRASH_EVERY_S, 3), JSON.stringify(event)]);
+    const message = `Back-off restarting failed container ${broken.containers[0][0]}`;
+    events.push([nanoseconds(n * CRASH_EVERY_S, 3), message, beside]);
   }
-  streams.push({ stream: { host: "node-a", tag: "kube_events" }, values: events });
+  streams.push({ stream: { host: "node-a", tag: "events.kubernetes" }, values: events });
   return streams.filter(({ values }) => values.length > 0);
 }
 

@@ -85,6 +85,7 @@ renders 'no volume' '{aggregator: {persistence: {enabled: false}}}' 'emptyDir: {
 renders 'agents alone' '{aggregator: {enabled: false}, agent: {aggregator: {host: far.example.org, port: 443}}, tls: {enabled: true, existingSecret: a},
   auth: {enabled: true, existingSecret: b}}' '!kind: StatefulSet' 'Host   far.example.org' 'Port   443'
 renders 'aggregator alone' '{agent: {enabled: false}, kubeState: {enabled: false}}' '!kind: DaemonSet' '!kind: Deployment'
+renders 'environment' '{aggregator: {extraEnv: [{name: A, value: b}]}}' 'name: A'
 renders 'no events' '{kubeState: {events: {enabled: false}}}' '!kubernetes_events' '!events.db' '!resources: [events]'
 renders 'metrics alone' '{agent: {logs: {enabled: false}}}' '!multiline.parser' '!Name                 kubernetes' container_metrics
 renders 'further inputs' '{agent: {extraConfig: "[INPUT]\n    Name systemd\n    Tag host.*\n"}}' 'Name systemd'

@@ -43,6 +43,8 @@ export interface ChartOptions {
   legend: "inline" | "table" | "none";
   /** The top of the axis is never below this. */
   leastTop?: number;
+  /** Zero is always on the axis. */
+  fromZero?: boolean;
   onZoom: (start_s: number, end_s: number) => void;
   /** A drag is marked and stays, instead of a zoom that is shown anew. */
   keepsMark?: boolean;
@@ -241,7 +243,7 @@ export class Chart {
     const stroke = colorOf(line);
     const { shape } = this.options;
     const stacked = shape === "stacked";
-    const filled = shape !== "lines" || line.below !== undefined || count === 1;
+    const filled = shape !== "lines" || line.below !== undefined || (count === 1 && line.dashed !== true);
     const alpha =
       line.faint === true
         ? 0.35
@@ -270,7 +272,8 @@ export class Chart {
     const leastTop = this.options.leastTop ?? 0;
     if (low === null || high === null) return [0, leastTop || 1];
     let bottom = low < 0 ? low * 1.08 : 0;
-    if (low > 0 && this.options.shape === "lines" && low > high * 0.75 && leastTop === 0) {
+    const near = this.options.fromZero !== true && this.options.shape === "lines";
+    if (near && low > 0 && low > high * 0.75 && leastTop === 0) {
       bottom = low - (high - low) * 0.15;
     }
     const top = high > 0 ? high + (high - bottom) * 0.08 : 0;

@@ -75,7 +75,7 @@ export class Legend {
   }
 
   #button(line: Line): HTMLButtonElement {
-    const swatch = h("span", { class: "swatch", attributes: { "aria-hidden": "true" } });
+    const swatch = h("span", { class: line.dashed === true ? "swatch dashed" : "swatch", attributes: { "aria-hidden": "true" } });
     swatch.style.background = colorOf(line);
     return h(
       "button",

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { filtered, groupsOf, stretchesOf } from "../src/alerts/rules";
-import { eventOf, podLogQuery } from "../src/pod/load";
+import { eventOf, newestOfEach, podLogQuery, troublesOf, type Container, type PodFacts } from "../src/pod/load";
 import { expressionOf, POD_PANELS } from "../src/pod/panels";
 
 const ANSWER = {
@@ -83,20 +83,79 @@ test("events of other objects and lines that are no events are left out", () => 
   const event = (name: string, namespace?: string) =>
     JSON.stringify({
       involvedObject: { name, namespace },
+      metadata: { uid: "u" },
       reason: "r",
       message: "m",
       type: "Warning",
       count: 2,
     });
-  assert.deepEqual(eventOf(event("p", "n"), "n", "p"), {
+  // As our own output sends it: the message is the line, the rest stands beside it as texts.
+  const { involvedObject, metadata, ...rest } = JSON.parse(event("p", "n"));
+  const fields = {
+    type: rest.type,
+    reason: rest.reason,
+    count: "2",
+    involvedObject: JSON.stringify(involvedObject),
+    metadata: JSON.stringify(metadata),
+  };
+  assert.deepEqual(eventOf("m", fields, "n", "p"), eventOf(event("p", "n"), {}, "n", "p"));
+  assert.equal(eventOf("m", fields, "n", "p2"), null);
+  assert.deepEqual(eventOf(event("p", "n"), {}, "n", "p"), {
+    uid: "u",
     type: "Warning",
     reason: "r",
     message: "m",
     count: 2,
   });
-  assert.notEqual(eventOf(event("p"), "n", "p"), null);
+  assert.notEqual(eventOf(event("p"), {}, "n", "p"), null);
   for (const line of [event("p", "other"), event("p2", "n"), "{", "null", '{"involvedObject":3}', "text"])
-    assert.equal(eventOf(line, "n", "p"), null, line);
+    assert.equal(eventOf(line, {}, "n", "p"), null, line);
+});
+
+test("of an event that goes on the newest state is shown, and events without a uid are all there", () => {
+  const event = (uid: string, count: number) => ({ key: `${uid} ${count}`, time_ns: "1", uid, type: "", reason: "", message: "", count });
+  const shown = newestOfEach([event("a", 3), event("b", 1), event("", 1), event("a", 2), event("", 1), event("b", 1)]);
+  assert.deepEqual(
+    shown.map(({ uid, count }) => `${uid}${count}`),
+    ["a3", "b1", "1", "1"],
+  );
+});
+
+test("what is wrong with a pod is said with its reason", () => {
+  const container = (name: string, more: Partial<Container>): Container => ({
+    name,
+    image: "",
+    state: "running",
+    bad: false,
+    restarts: 0,
+    ended: "",
+    cpu: null,
+    cpuLimit: null,
+    memory: null,
+    memoryLimit: null,
+    throttled: null,
+    ...more,
+  });
+  const keys = (containers: Container[], more: Partial<PodFacts> = {}) =>
+    troublesOf({ info: {}, labels: {}, phase: "Running", started_s: null, gone: false, containers, ...more }).map(
+      ({ key, values }) => `${key} ${Object.values(values).join(" ")}`.trim(),
+    );
+  const crash = { state: "CrashLoopBackOff", bad: true, restarts: 4 };
+  for (const [containers, expected] of [
+    [[container("a", {})], []],
+    [[container("a", { throttled: 0.98, cpuLimit: 0.06 })], ["pod.why_throttled a 60m 98"]],
+    [[container("a", { throttled: 0.1 })], []],
+    [[container("a", { ...crash, ended: "Error · 1" })], ["pod.why_crash a 4 Error · 1"]],
+    [
+      [container("a", { ...crash, ended: "OOMKilled · 137", memoryLimit: 2 ** 24 })],
+      ["pod.why_oom a 16 MiB", "pod.why_crash a 4 OOMKilled · 137"],
+    ],
+    [[container("a", { memory: 95, memoryLimit: 100 })], ["pod.why_full a 100 B 95"]],
+    [[container("a", { state: "ImagePullBackOff", bad: true })], ["pod.why_waits a ImagePullBackOff"]],
+  ] as [Container[], string[]][])
+    assert.deepEqual(keys(containers), expected);
+  assert.deepEqual(keys([], { phase: "Pending" }), ["pod.why_pending"]);
+  assert.deepEqual(keys([container("a", { throttled: 1 })], { gone: true }), []);
 });
 
 test("a pod's queries name it, whatever its name", () => {

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 import { NODE_MEASURES, POD_MEASURES, queryOf } from "../src/cluster/measures";
-import { arrange, cellOf, groupRows, growth, increases, podsOf, together, type Meta } from "../src/cluster/rows";
+import { arrange, cellOf, groupRows, growth, increases, podsOf, together, withWriters, type Meta } from "../src/cluster/rows";
 
 const pod = (namespace: string, name: string, more = {}) => ({ namespace, pod: name, node: "n1", ...more });
 const META: Meta = {
@@ -13,7 +13,11 @@ const META: Meta = {
   ),
   replicaSets: [{ namespace: "shop", replicaset: "web-abc", owner_kind: "Deployment", owner_name: "web" }],
   phases: [pod("shop", "web-1", { phase: "Running" }), pod("shop", "web-2", { phase: "Running" })],
-  waiting: [pod("shop", "web-2", { reason: "CrashLoopBackOff" })],
+  waiting: [pod("shop", "web-2", { container: "c", reason: "CrashLoopBackOff" })],
+  ended: [
+    pod("shop", "web-2", { container: "c", reason: "OOMKilled" }),
+    pod("shop", "web-2", { container: "other", reason: "Completed" }),
+  ],
 };
 
 test("pods know their workload and how they are", () => {
@@ -28,14 +32,22 @@ test("pods know their workload and how they are", () => {
     ]),
     [
       ["web-1", "Deployment", "web", "ok", "Running"],
-      ["web-2", "Deployment", "web", "bad", "CrashLoopBackOff"],
+      ["web-2", "Deployment", "web", "bad", "CrashLoopBackOff (OOMKilled)"],
       ["old", "", "old", "gone", ""],
       ["seen-only", "", "seen-only", "gone", ""],
     ],
   );
   // Without kube-state nobody knows what was deleted.
-  const none: Meta = { info: [], alive: [], owners: [], replicaSets: [], phases: [], waiting: [] };
+  const none: Meta = { info: [], alive: [], owners: [], replicaSets: [], phases: [], waiting: [], ended: [] };
   assert.equal(podsOf(none, [pod("a", "b")]).get("a/b")?.state, "ok");
+});
+
+test("a pod that only its lines tell of is there, and metrics say more where there are some", () => {
+  const known = podsOf(META, []);
+  const writers = podsOf({ ...META, info: [], alive: [] }, [pod("shop", "brief"), pod("shop", "old")]);
+  const all = withWriters(known, writers);
+  assert.deepEqual([...all.keys()].sort(), ["shop/brief", "shop/old", "shop/web-1", "shop/web-2"]);
+  assert.deepEqual([all.get("shop/brief")?.state, all.get("shop/old")?.state], ["ok", "gone"]);
 });
 
 test("a counter's growth counts resets from zero", () => {
@@ -101,7 +113,7 @@ test("groups are sums, or the greatest, and count growth for each counter", () =
     ["cpu", "throttled", "restarts"].map((name) => web?.cells.get(name)?.value),
     [4, 0.5, 1],
   );
-  assert.deepEqual([web?.state, web?.status, web?.pods.length], ["bad", "CrashLoopBackOff", 2]);
+  assert.deepEqual([web?.state, web?.status, web?.pods.length], ["bad", "CrashLoopBackOff (OOMKilled)", 2]);
 });
 
 test("rows are filtered by all words and sorted, what is wrong first", () => {

@@ -78,7 +78,7 @@ function SignIn() {
         <p role="alert" class="problem-line">
           {error}
         </p>
-        <button type="submit" disabled={busy}>
+        <button type="submit" class="run" disabled={busy}>
           {t("access.sign_in")}
         </button>
         <button type="button" class="plain" onClick={() => setByToken(!byToken)}>

@@ -68,7 +68,7 @@ export async function loadPods(place: Place, logs: boolean, grid: Grid, run: Run
   const measured = new Map<string, Map<string, Point[]>>();
   const key = (labels: Labels): string => `${labels["namespace"] ?? ""}/${labels["pod"] ?? ""}`;
   for (const [name, found] of columns) measured.set(name, pointsBy(found, key));
-  const seen = ["cpu", "memory"].flatMap(
+  const seen = ["cpu", "memory", "logs"].flatMap(
     (name) => columns.get(name)?.series.map(({ labels }) => labels) ?? [],
   );
   const pods = podsOf(meta, seen);
@@ -77,7 +77,7 @@ export async function loadPods(place: Place, logs: boolean, grid: Grid, run: Run
   return { pods, measured, error };
 }
 
-const EMPTY: Meta = { info: [], alive: [], owners: [], replicaSets: [], phases: [], waiting: [] };
+const EMPTY: Meta = { info: [], alive: [], owners: [], replicaSets: [], phases: [], waiting: [], ended: [] };
 
 async function loadMeta(place: Place, grid: Grid, run: Run): Promise<Meta> {
   const matchers = podOnly(matchersOf(place));
@@ -87,15 +87,16 @@ async function loadMeta(place: Place, grid: Grid, run: Run): Promise<Meta> {
   const past = (name: string): Promise<Labels[]> =>
     ask(`last_over_time(${name}{namespace!=""${matchers}}[${Math.round(range_s)}s])`);
   const is = (name: string): Promise<Labels[]> => ask(`${name}{namespace!=""${matchers}} == 1`);
-  const [info, alive, owners, replicaSets, phases, waiting] = await Promise.all([
+  const [info, alive, owners, replicaSets, phases, waiting, ended] = await Promise.all([
     past("kube_pod_info"),
     ask(`kube_pod_info{namespace!=""${matchers}}`),
     past("kube_pod_owner"),
     past("kube_replicaset_owner"),
     is("kube_pod_status_phase"),
     is("kube_pod_container_status_waiting_reason"),
+    is("kube_pod_container_status_last_terminated_reason"),
   ]);
-  return { info, alive, owners, replicaSets, phases, waiting };
+  return { info, alive, owners, replicaSets, phases, waiting, ended };
 }
 
 /** Nodes with their measures. */

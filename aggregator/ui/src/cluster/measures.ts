@@ -74,7 +74,8 @@ export const POD_MEASURES: readonly Measure[] = [
     name: "oom",
     title: "measure.oom",
     unit: "count",
-    query: `${BY_POD} (container_oom_events_total{${CONTAINER}S})`,
+    // Restarts of containers that ended so: the count of a container's own events is gone with it.
+    query: `${BY_POD} (kube_pod_container_status_restarts_total{pod!=""P} * on (namespace, pod, container) group_left () kube_pod_container_status_last_terminated_reason{reason="OOMKilled"P}) or ${BY_POD} (container_oom_events_total{${CONTAINER}S})`,
     growth: true,
     bad: 1,
   },

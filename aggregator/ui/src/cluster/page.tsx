@@ -11,14 +11,17 @@ import { tableGrid } from "../time";
 import { FilterBox, Problem, Segmented } from "../widgets";
 import { loadNodes, loadPods, type Place } from "./load";
 import { NODE_MEASURES, POD_MEASURES } from "./measures";
-import { arrange, groupRows, type Measured, type Pod, type Row } from "./rows";
+import { arrange, groupRows, withWriters, type Measured, type Pod, type Row } from "./rows";
 import { MeasureTable } from "./table";
 
 const TABS = ["nodes", "namespaces", "workloads", "pods"] as const;
 type Tab = (typeof TABS)[number];
 
+const NO_PODS: ReadonlyMap<string, Pod> = new Map();
 /** Points of a sparkline: one every three pixels. */
 const POINTS = 24;
+/** Beside no more than these there is room for the workloads. */
+const FEW_NODES = 5;
 const METRICS_EVERY_S = 10;
 const LOGS_EVERY_S = 30;
 
@@ -57,11 +60,19 @@ export function ClusterPage({ state }: { state: State }) {
     () => new Map([...(pods.data?.measured ?? []), ...(podLogs.data?.measured ?? [])]),
     [pods.data, podLogs.data],
   );
-  const all = pods.data?.pods ?? new Map<string, Pod>();
+  const all = useMemo(
+    () => withWriters(pods.data?.pods ?? NO_PODS, podLogs.data?.pods ?? NO_PODS),
+    [pods.data, podLogs.data],
+  );
   const rows = useMemo(() => rowsOf(tab, nodeRows, all, measured), [tab, nodeRows, all, measured]);
   const [filter, setFilter] = useState(params.filter ?? "");
   const sort = params.sort ?? "status";
   const shown = arrange(rows, filter, sort);
+  const workloads = arrange(
+    useMemo(() => (tab === "nodes" ? rowsOf("workloads", [], all, measured) : []), [tab, all, measured]),
+    filter,
+    sort,
+  );
   const failed = nodes.error ?? pods.error;
 
   if (nodes.data === null && pods.data === null && failed === null)
@@ -112,6 +123,22 @@ export function ClusterPage({ state }: { state: State }) {
           onSort={(next) => go(withParams(state, { sort: next }))}
           name={(row) => <Name tab={tab} row={row} state={state} />}
         />
+      )}
+      {tab === "nodes" && !narrowed && nodeRows.length <= FEW_NODES && workloads.length > 0 && (
+        <>
+          <h2 class="further">
+            <a href={link("cluster", { tab: "workloads" }, state)}>{t("cluster.workloads")}</a>
+          </h2>
+          <MeasureTable
+            label={t("cluster.workloads")}
+            head={t("cluster.one_workloads")}
+            rows={workloads}
+            measures={POD_MEASURES}
+            sort={sort}
+            onSort={(next) => go(withParams(state, { sort: next }))}
+            name={(row) => <Name tab="workloads" row={row} state={state} />}
+          />
+        </>
       )}
     </div>
   );

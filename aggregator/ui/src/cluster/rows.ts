@@ -86,6 +86,8 @@ export interface Meta {
   phases: readonly Labels[];
   /** `kube_pod_container_status_waiting_reason` that is 1. */
   waiting: readonly Labels[];
+  /** `kube_pod_container_status_last_terminated_reason` that is 1. */
+  ended: readonly Labels[];
 }
 
 /** All pods that were there within the window. */
@@ -99,6 +101,14 @@ export function podsOf(meta: Meta, measured: readonly Labels[]): Map<string, Pod
   const owners = new Map(meta.owners.map((labels) => [podKey(labels), labels]));
   const phases = new Map(meta.phases.map((labels) => [podKey(labels), labels["phase"] ?? ""]));
   const waiting = new Map(meta.waiting.map((labels) => [podKey(labels), labels["reason"] ?? ""]));
+  const ended = new Map(
+    meta.ended.map((labels) => [`${podKey(labels)}/${labels["container"]}`, labels["reason"] ?? ""]),
+  );
+  // Why it ended says more than that it waits to be started again.
+  for (const labels of meta.waiting) {
+    const why = ended.get(`${podKey(labels)}/${labels["container"]}`);
+    if (labels["reason"] === "CrashLoopBackOff" && why) waiting.set(podKey(labels), `CrashLoopBackOff (${why})`);
+  }
   for (const labels of [...meta.info, ...measured]) {
     const key = podKey(labels);
     const { namespace = "", pod = "", node = "" } = labels;
@@ -126,6 +136,11 @@ export function podsOf(meta: Meta, measured: readonly Labels[]): Map<string, Pod
     });
   }
   return pods;
+}
+
+/** Pods, and those of which nothing but lines is known: they lived shorter than it takes to be told of. */
+export function withWriters(pods: ReadonlyMap<string, Pod>, writers: ReadonlyMap<string, Pod>): Map<string, Pod> {
+  return new Map([...writers, ...pods]);
 }
 
 /** Measures by pod: `namespace/pod` to points, for each measure. */

@@ -37,10 +37,11 @@ export function KansokuPage({ state }: { state: State }) {
 }
 
 const TILES: readonly { title: Key; query: string; unit: Unit }[] = [
-  { title: "kansoku.disk", query: "sum(kansoku_store_disk_bytes)", unit: "bytes" },
+  { title: "kansoku.disk", query: "sum(kansoku_store_disk_bytes) + sum(kansoku_store_wal_bytes)", unit: "bytes" },
   {
     title: "kansoku.ratio",
-    query: "sum(kansoku_store_part_raw_bytes) / sum(kansoku_store_disk_bytes)",
+    // Nothing is compressed before the first part is written.
+    query: "sum(kansoku_store_part_raw_bytes) / (sum(kansoku_store_disk_bytes) > 0)",
     unit: "plain",
   },
   { title: "kansoku.series", query: "sum(kansoku_store_active_series)", unit: "plain" },

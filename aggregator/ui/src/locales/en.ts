@@ -212,6 +212,16 @@ export const EN = {
   "pod.image": "Image",
   "pod.only_log": "only this container's log",
   "pod.events": "Events",
+  "pod.why_pending": "It waits for a node: the events below say why none takes it.",
+  "pod.why_waits": "{name} does not run: {reason}. The events below say more.",
+  "pod.why_crash": {
+    one: "{name} was started again {n} time and ended again with {ended}. What it wrote before that stands in the log below.",
+    other: "{name} was started again {n} times and ended each time, the last time with {ended}. What it wrote before that stands in the log below.",
+  },
+  "pod.why_oom": "{name} was killed when it needed more memory than its limit of {limit}: raise the limit, or let it need less.",
+  "pod.why_full": "{name} uses {percent}% of its memory limit of {limit}: above the limit it is killed.",
+  "pod.why_throttled":
+    "{name} is slow because its CPU limit of {limit} is used up: it is held back in {percent}% of all periods. Raise the limit, or let it do less.",
   "pod.find": "Find in the log",
   "pod.all_containers": "All containers",
   "pod.mark_help": "Drag over a chart to narrow the log",

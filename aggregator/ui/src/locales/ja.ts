@@ -204,6 +204,14 @@ export const JA: Readonly<Record<Key, Message>> = {
   "pod.image": "イメージ",
   "pod.only_log": "このコンテナーのログのみ",
   "pod.events": "イベント",
+  "pod.why_pending": "配置先のノードを待っています。受け入れられない理由は下のイベントにあります。",
+  "pod.why_waits": "{name} は動いていません({reason})。詳しくは下のイベントを見てください。",
+  "pod.why_crash":
+    "{name} は {n} 回再起動され、そのたびに終了しています(最後の終了: {ended})。終了前の出力は下のログにあります。",
+  "pod.why_oom": "{name} はメモリー上限 {limit} を超えて強制終了されました。上限を上げるか、使用量を減らしてください。",
+  "pod.why_full": "{name} はメモリー上限 {limit} の {percent}% を使っています。上限を超えると強制終了されます。",
+  "pod.why_throttled":
+    "{name} は CPU 上限 {limit} を使い切っているため遅くなっています(全周期の {percent}% で待たされています)。上限を上げるか、処理を減らしてください。",
   "pod.find": "ログ内を検索",
   "pod.all_containers": "すべてのコンテナー",
   "pod.mark_help": "グラフをドラッグするとログを絞り込みます",

@@ -1,7 +1,8 @@
 /** Asks for what is known of one pod: its containers, labels and events. */
 import { queryLines, queryVector, type Run } from "../api";
 import type { Labels } from "../format";
-import { quote, selector } from "../format";
+import { formatValue, quote, selector } from "../format";
+import type { Key } from "../i18n";
 import { parseValue } from "../matrix";
 import { spanOf } from "../logs/load";
 import { entriesOf } from "../logs/entries";
@@ -25,6 +26,8 @@ export interface Container {
   cpuLimit: number | null;
   memory: number | null;
   memoryLimit: number | null;
+  /** The share of its CPU periods in which it was held back. */
+  throttled: number | null;
 }
 
 export interface PodFacts {
@@ -65,6 +68,7 @@ export async function loadFacts(
     cpu,
     memory,
     limits,
+    throttled,
   ] = await Promise.all([
     past("kube_pod_info"),
     queryVector(`kube_pod_info{${matchers}}`, grid.at_s, run),
@@ -88,6 +92,11 @@ export async function loadFacts(
       run,
     ),
     past("kube_pod_container_resource_limits"),
+    queryVector(
+      `sum by (container) (rate(container_cpu_cfs_throttled_periods_total{container!="",${matchers}}[${window}])) / sum by (container) (rate(container_cpu_cfs_periods_total{container!="",${matchers}}[${window}]))`,
+      grid.at_s,
+      run,
+    ),
   ]);
   const names = new Set(
     [...containers, ...cpu, ...memory, ...restarts].map(({ metric }) => metric["container"] ?? ""),
@@ -126,14 +135,52 @@ export async function loadFacts(
         cpuLimit: limit("cpu"),
         memory: valueOf(of(memory, name)?.value[1]),
         memoryLimit: limit("memory"),
+        throttled: valueOf(of(throttled, name)?.value[1]),
       };
     }),
   };
 }
 
+export interface Trouble {
+  key: Key;
+  values: Readonly<Record<string, string | number>>;
+}
+
+/** From this share of its periods on a container is slow because it is held back. */
+const THROTTLED = 0.25;
+/** From this share of its limit on a container is about to be killed. */
+const FULL = 0.9;
+
+/** What is wrong with a pod and why, in words for somebody who does not know its charts. Pure. */
+export function troublesOf({ containers, phase, gone }: PodFacts): Trouble[] {
+  if (gone) return [];
+  if (phase === "Pending" && containers.every(({ state }) => state === "")) return [{ key: "pod.why_pending", values: {} }];
+  return containers.flatMap((one): Trouble[] => {
+    const { name } = one;
+    const found: Trouble[] = [];
+    const memory = one.memoryLimit === null ? "–" : formatValue(one.memoryLimit, "bytes");
+    const oom = one.ended.startsWith("OOMKilled");
+    if (oom) found.push({ key: "pod.why_oom", values: { name, limit: memory } });
+    if (one.bad && one.state === "CrashLoopBackOff")
+      found.push({ key: "pod.why_crash", values: { name, n: one.restarts ?? 0, ended: one.ended || "–" } });
+    else if (one.bad) found.push({ key: "pod.why_waits", values: { name, reason: one.state } });
+    if (one.throttled !== null && one.throttled >= THROTTLED) {
+      const limit = one.cpuLimit === null ? "–" : formatValue(one.cpuLimit, "cores");
+      found.push({ key: "pod.why_throttled", values: { name, limit, percent: Math.round(one.throttled * 100) } });
+    }
+    if (one.memory !== null && one.memoryLimit !== null && one.memory >= FULL * one.memoryLimit) {
+      const percent = Math.round((100 * one.memory) / one.memoryLimit);
+      found.push({ key: "pod.why_full", values: { name, limit: memory, percent } });
+    }
+    return found;
+  });
+}
+
 export interface PodEvent {
   key: string;
   time_ns: string;
+  /** The same for every state of one event. */
+  uid: string;
   type: string;
   reason: string;
   message: string;
@@ -142,46 +189,70 @@ export interface PodEvent {
 
 const EVENTS_MAX = 50;
 
-/** The cluster's events of a pod: lines of the agent's input kubernetes_events, whose tag names it. */
+/**
+ * The cluster's events of a pod: lines of the agent's input kubernetes_events, whose tag names it. Our own output sends the
+ * message as the line and the rest beside it; others send all of it as JSON.
+ */
 export async function loadEvents(
   namespace: string,
   pod: string,
   window: Window,
   run: Run,
 ): Promise<PodEvent[]> {
-  const query = `{tag=~".*event.*"} |= \`"involvedObject"\` |= ${quote(`"${pod}"`)}`;
+  const stream = '{tag=~".*event.*"}';
+  const named = quote(`.*"name":"${pod.replaceAll(".", "\\.")}".*`);
+  const queries = [
+    `${stream} | involvedObject=~${named}`,
+    `${stream} |= \`"involvedObject"\` |= ${quote(`"${pod}"`)}`,
+  ];
   const span = { ...spanOf(window, Date.now() / 1000), limit: EVENTS_MAX, direction: "backward" } as const;
-  const { data } = await queryLines(query, span, run);
-  const entries = data.resultType === "streams" ? entriesOf(data.result, EVENTS_MAX) : [];
-  return entries.flatMap(({ key, time_ns, line }): PodEvent[] => {
-    const event = eventOf(line, namespace, pod);
+  const answers = await Promise.all(queries.map((query) => queryLines(query, span, run)));
+  const streams = answers.flatMap(({ data }) => (data.resultType === "streams" ? data.result : []));
+  const events = entriesOf(streams, EVENTS_MAX).flatMap(({ key, time_ns, line, stream: labels, fields }): PodEvent[] => {
+    const event = eventOf(line, { ...labels, ...fields }, namespace, pod);
     return event === null ? [] : [{ key, time_ns, ...event }];
+  });
+  return newestOfEach(events);
+}
+
+/** An event that goes on is sent with every count: of each only the newest, as kubectl shows it. Pure. */
+export function newestOfEach(events: readonly PodEvent[]): PodEvent[] {
+  const known = new Set<string>();
+  return events.filter(({ uid }) => {
+    if (uid !== "" && known.has(uid)) return false;
+    known.add(uid);
+    return true;
   });
 }
 
-/** An event as the API writes it, when it is of this pod. Pure. */
-export function eventOf(
-  line: string,
-  namespace: string,
-  pod: string,
-): Omit<PodEvent, "key" | "time_ns"> | null {
-  let event: unknown;
+function objectOf(value: unknown): Readonly<Record<string, unknown>> | null {
+  if (typeof value !== "string") return typeof value === "object" ? (value as Record<string, unknown> | null) : null;
   try {
-    event = JSON.parse(line);
+    return objectOf(JSON.parse(value) ?? null);
   } catch {
     return null;
   }
-  if (typeof event !== "object" || event === null) return null;
-  const { involvedObject, type, reason, message, count } = event as Record<string, unknown>;
-  if (typeof involvedObject !== "object" || involvedObject === null) return null;
-  const object = involvedObject as Record<string, unknown>;
+}
+
+/** An event as the API writes it, in the line or in the fields beside it, when it is of this pod. Pure. */
+export function eventOf(
+  line: string,
+  fields: Labels,
+  namespace: string,
+  pod: string,
+): Omit<PodEvent, "key" | "time_ns"> | null {
+  const event = fields["involvedObject"] === undefined ? objectOf(line) : { message: line, ...fields };
+  const object = objectOf(event?.["involvedObject"]);
+  if (event === null || object === null) return null;
   if (object["name"] !== pod || (object["namespace"] ?? namespace) !== namespace) return null;
   const text = (value: unknown): string => (typeof value === "string" ? value : "");
+  const count = Number(event["count"]);
   return {
-    type: text(type),
-    reason: text(reason),
-    message: text(message),
-    count: typeof count === "number" ? count : 1,
+    uid: text(objectOf(event["metadata"])?.["uid"]),
+    type: text(event["type"]),
+    reason: text(event["reason"]),
+    message: text(event["message"]),
+    count: count >= 1 ? count : 1,
   };
 }
 

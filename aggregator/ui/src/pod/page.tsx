@@ -18,7 +18,16 @@ import { RangeCache } from "../range_cache";
 import { go, link, queryLink, withParams, zoomed, type State } from "../state";
 import { chooseStep, formatMoment, formatNanoseconds, gridOf, rateWindow, type Grid } from "../time";
 import { Card, FilterBox, Mount, Nothing, Problem } from "../widgets";
-import { loadEvents, loadFacts, podLogQuery, podMatchers, type Container, type PodFacts } from "./load";
+import {
+  loadEvents,
+  loadFacts,
+  podLogQuery,
+  podMatchers,
+  troublesOf,
+  type Container,
+  type PodFacts,
+  type Trouble,
+} from "./load";
 import { expressionOf, POD_PANELS, type PodPanel } from "./panels";
 
 const LINES = 500;
@@ -100,6 +109,7 @@ function OnePod({ state, namespace, pod }: { state: State; namespace: string; po
     <div class="pod">
       <Head namespace={namespace} pod={pod} facts={facts.data} state={state} />
       <Problem error={facts.error ?? charts.error} />
+      {facts.data !== null && <Troubles troubles={troublesOf(facts.data)} />}
       {facts.data !== null && facts.data.containers.length > 0 && (
         <Containers containers={facts.data.containers} state={state} />
       )}
@@ -178,6 +188,20 @@ function Head({
         </ul>
       )}
     </div>
+  );
+}
+
+function Troubles({ troubles }: { troubles: readonly Trouble[] }) {
+  if (troubles.length === 0) return null;
+  return (
+    <section class="problems" aria-label={t("cluster.problems")}>
+      <h2>{t("cluster.problems")}</h2>
+      <ul class="lines">
+        {troubles.map(({ key, values }) => (
+          <li key={`${key} ${values["name"]}`}>{t(key, values)}</li>
+        ))}
+      </ul>
+    </section>
   );
 }
 
@@ -274,6 +298,8 @@ function PanelCard({
               height: CHART_HEIGHT,
               shape: panel.shape,
               legend: "inline",
+              fromZero: true,
+              leastTop: panel.leastTop ?? 0,
               keepsMark: true,
               onZoom: mark,
             })

@@ -15,6 +15,8 @@ export interface PodPanel {
   title: Key;
   unit: Unit;
   shape: ChartOptions["shape"];
+  /** The top of the axis is never below this. */
+  leastTop?: number;
   queries: readonly PodQuery[];
 }
 
@@ -94,6 +96,7 @@ export const POD_PANELS: readonly PodPanel[] = [
     title: "measure.throttled",
     unit: "fraction",
     shape: "lines",
+    leastTop: 1,
     queries: [
       {
         expression: `sum by (container) (rate(container_cpu_cfs_throttled_periods_total{${CONTAINER}}[W])) / sum by (container) (rate(container_cpu_cfs_periods_total{${CONTAINER}}[W]))`,
@@ -108,7 +111,8 @@ export const POD_PANELS: readonly PodPanel[] = [
     queries: [
       { expression: "max by (container) (kube_pod_container_status_restarts_total{S})", name: container },
       {
-        expression: `max by (container) (container_oom_events_total{${CONTAINER}})`,
+        // The count of a container's own events is gone with it.
+        expression: `max by (container) (container_oom_events_total{${CONTAINER}} > 0) or max by (container) (kube_pod_container_status_last_terminated_reason{reason="OOMKilled",S})`,
         name: suffixed("OOM"),
         dashed: true,
       },

@@ -6,6 +6,8 @@
     Name   kube_state_metrics
     Tag    metrics.kube_state
     Scope  cluster
+    # The web page shows a pod's labels.
+    Metric_Labels_Allowlist  pods=[*]
 {{- if .Values.kubeState.events.enabled }}
 
 [INPUT]
