@@ -13,6 +13,7 @@ use kansoku_parsers::config::routes::Route;
 use kansoku_parsers::journal::{self, Entry};
 use kansoku_parsers::line::Parser;
 use kansoku_parsers::wire::records::{Records, Stream};
+use kansoku_web::jwt;
 use kube::core::WatchEvent;
 use kube::runtime::watcher::Event;
 
@@ -23,7 +24,6 @@ pub use crate::filters::words::split as split_words;
 pub use crate::inputs::forward_handshake::{Handshake, User};
 use crate::inputs::net::form::Form;
 use crate::inputs::net::http::Call;
-use crate::inputs::net::jwt;
 use crate::inputs::net::stream::Framing;
 use crate::inputs::net::tls::acceptor;
 use crate::inputs::systemd::cursors::Cursors;
@@ -104,19 +104,18 @@ pub fn listener_tls(settings: &Settings) -> Result<(), ConfigError> {
 /// When a token is good that nobody has signed.
 #[must_use]
 pub fn bearer(keys: &[u8], token: &str) -> (usize, bool) {
-    let keys = jwt::read_keys(keys).unwrap_or_default();
-    let wanted = jwt::Wanted {
-        issuer: "i".to_owned(),
-        audience: None,
-        clients: Vec::new(),
-    };
-    let token = jwt::Token::read(token);
-    if let Ok(token) = &token {
-        for key in keys.values() {
-            assert!(token.check(key, &wanted, 1.0).is_err());
+    let keys = jwt::KeySet::read(keys).unwrap_or_default();
+    let n_keys = keys.iter().count();
+    let is_token = jwt::Token::read(token, &jwt::Algorithm::ALL).is_ok();
+    for key in keys.iter() {
+        let read = jwt::Token::read(token, &jwt::Algorithm::ALL);
+        assert!(read.is_ok() == is_token);
+        if let Ok(token) = read {
+            let _ = keys.find(&token);
+            assert!(token.verify(key).is_err());
         }
     }
-    (keys.len(), token.is_ok())
+    (n_keys, is_token)
 }
 
 /// A record of /dev/kmsg.

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
-use kansoku_web::WatchedFiles;
+use kansoku_web::{AnyCertificate, WatchedFiles};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{VerifierBuilderError, WebPkiServerVerifier};
 use rustls::crypto::CryptoProvider;
@@ -376,7 +376,8 @@ impl<'a> Trust<'a> {
         provider: &Arc<CryptoProvider>,
     ) -> Result<Arc<dyn ServerCertVerifier>, ConfigError> {
         if !self.verify {
-            return Ok(Arc::new(AcceptAny(provider.clone())));
+            // The connection is private but may end anywhere. The user asked for it.
+            return Ok(Arc::new(AnyCertificate::new(provider.clone())));
         }
         let mut named = Vec::new();
         let roots = match self.named_roots(&mut named)? {
@@ -455,47 +456,6 @@ pub fn any_name(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, Ver
         named: Vec::new(),
         any_name: true,
     }))
-}
-
-/// `tls.verify off`: the connection is private but may end anywhere. The user asked for it.
-#[derive(Debug)]
-struct AcceptAny(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for AcceptAny {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls12_signature(message, certificate, signature, algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signature: &rustls::DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
-        rustls::crypto::verify_tls13_signature(message, certificate, signature, algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
-    }
 }
 
 /// The chain has to be good, and the name as well unless `tls.verify_hostname` is off.

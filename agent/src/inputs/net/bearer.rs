@@ -4,7 +4,7 @@
 //! never because of what a token says, or anybody could make the agent ask. While the issuer is away the
 //! keys are good for an hour more; without keys callers are asked to come again.
 
-use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,10 +12,10 @@ use hyper::header::{AUTHORIZATION, HeaderMap};
 use hyper::{Method, StatusCode, Uri};
 use kansoku_model::{ConfigError, OptionKind, OptionSpec, Settings};
 use kansoku_outputs::client::fetch;
+use kansoku_web::jwt::{Algorithm, KeySet, Token, Wanted};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::jwt::{Key, Token, Wanted, read_keys};
 use crate::log;
 
 /// The options; listed with those of every HTTP server.
@@ -60,6 +60,10 @@ pub const OPTIONS: [OptionSpec; 6] = [
 ];
 
 const COMPONENT: &str = "oauth2";
+/// As in Fluent Bit.
+const ACCEPTED: [Algorithm; 1] = [Algorithm::Rs256];
+/// How far the clock of the issuer may be ahead.
+const LEEWAY_S: f64 = 60.0;
 /// The longest wait for keys.
 const FETCH_PATIENCE: Duration = Duration::from_secs(10);
 /// After a failure the issuer is left alone for so long.
@@ -79,7 +83,7 @@ pub struct Bearer {
 
 #[derive(Default)]
 struct Keys {
-    known: HashMap<String, Key>,
+    known: Arc<KeySet>,
     read_at: Option<Instant>,
     failed: Option<(Instant, String)>,
 }
@@ -141,11 +145,13 @@ impl Bearer {
         Ok(Some(Self {
             wanted: Wanted {
                 issuer: s.required("oauth2.issuer")?.to_owned(),
-                audience: audience.filter(|a| !a.is_empty()),
+                audiences: audience.filter(|a| !a.is_empty()).into_iter().collect(),
                 clients: clients
                     .filter(|c| !c.is_empty())
                     .map(str::to_owned)
                     .collect(),
+                leeway_s: LEEWAY_S,
+                grace_s: 0.0,
             },
             url,
             refresh: Duration::from_secs(refresh),
@@ -183,16 +189,21 @@ impl Bearer {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(no("there is no bearer token"));
         }
-        let token = Token::read(token.trim()).map_err(no)?;
-        let key = self.key(&token.key_id).await.map_err(Refusal::NoKeys)?;
+        let token = Token::read(token.trim(), &ACCEPTED).map_err(no)?;
+        if token.key_id.is_none() {
+            return Err(no("the token names no key ('kid')"));
+        }
+        let keys = self.keys().await.map_err(Refusal::NoKeys)?;
+        let key = keys.find(&token);
         let key = key.ok_or_else(|| no("the token is signed with an unknown key"))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         let now_s = now.map_or(0.0, |d| d.as_secs_f64());
-        token.check(&key, &self.wanted, now_s).map_err(no)
+        let claims = token.verify(key).map_err(no)?;
+        claims.check(&self.wanted, now_s).map_err(no)
     }
 
-    /// The key of that id, after all keys have been read if it is time.
-    async fn key(&self, id: &str) -> Result<Option<Key>, String> {
+    /// The keys, after they have been read if it is time.
+    async fn keys(&self) -> Result<Arc<KeySet>, String> {
         let mut keys = self.keys.lock().await;
         let age = keys.read_at.map(|at| at.elapsed());
         let is_due = age.is_none_or(|age| age >= self.refresh);
@@ -201,7 +212,7 @@ impl Bearer {
             match self.fetch().await {
                 Ok(known) => {
                     *keys = Keys {
-                        known,
+                        known: Arc::new(known),
                         read_at: Some(Instant::now()),
                         failed: None,
                     };
@@ -215,13 +226,13 @@ impl Bearer {
         }
         let is_good = |at: Instant| at.elapsed() < self.refresh + MAX_STALE;
         if keys.read_at.is_some_and(is_good) {
-            return Ok(keys.known.get(id).cloned());
+            return Ok(keys.known.clone());
         }
         let failed = keys.failed.as_ref().map(|(_, message)| message.clone());
         Err(failed.unwrap_or_default())
     }
 
-    async fn fetch(&self) -> Result<HashMap<String, Key>, String> {
+    async fn fetch(&self) -> Result<KeySet, String> {
         let none = Settings::default();
         let answer = fetch(
             &none,
@@ -235,7 +246,7 @@ impl Bearer {
         if answer.status != StatusCode::OK {
             return Err(format!("the answer was {}", answer.status));
         }
-        read_keys(&answer.body)
+        KeySet::read(&answer.body)
     }
 }
 
@@ -244,8 +255,43 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpListener;
 
-    use super::super::jwt::tests::{key_set, signed};
+    use base64::Engine;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use ring::rand::SystemRandom;
+    use ring::signature::{KeyPair, RSA_PKCS1_SHA256, RsaKeyPair, RsaPublicKeyComponents};
+    use rustls_pki_types::PrivateKeyDer;
+    use rustls_pki_types::pem::PemObject;
+
     use super::*;
+
+    fn pair() -> RsaKeyPair {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/tls/jwt.key");
+        let key = PrivateKeyDer::from_pem_file(path).expect("a key");
+        RsaKeyPair::from_pkcs8(key.secret_der()).expect("an RSA key")
+    }
+
+    /// The set of the one key of the tests, `k`.
+    fn key_set() -> String {
+        let key = RsaPublicKeyComponents::<Vec<u8>>::from(pair().public_key());
+        let encode = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        format!(
+            r#"{{"keys":[{{"kty":"RSA","use":"sig","kid":"k","n":"{}","e":"{}"}}]}}"#,
+            encode(&key.n),
+            encode(&key.e)
+        )
+    }
+
+    /// A token with these claims.
+    fn signed(header: &str, claims: &str) -> String {
+        let encode = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let text = format!("{}.{}", encode(header), encode(claims));
+        let key = pair();
+        let mut signature = vec![0; key.public().modulus_len()];
+        let rng = SystemRandom::new();
+        key.sign(&RSA_PKCS1_SHA256, &rng, text.as_bytes(), &mut signature)
+            .expect("signed");
+        format!("{text}.{}", URL_SAFE_NO_PAD.encode(signature))
+    }
 
     fn bearer(pairs: &[(&str, &str)]) -> Result<Option<Bearer>, String> {
         Bearer::of(&Settings::of("http", pairs)).map_err(|e| e.message)
@@ -329,11 +375,16 @@ mod tests {
             r#"{"alg":"RS256","kid":"x"}"#,
             r#"{"exp":1e11,"iss":"i","azp":"b"}"#,
         );
+        let claims = r#"{"exp":1e11,"iss":"i","azp":"b"}"#;
+        let nameless = signed(r#"{"alg":"RS256"}"#, claims);
+        let other = signed(r#"{"alg":"RS512","kid":"k"}"#, claims);
         for bad in [
             "Basic x",
             "Bearer",
             "Bearer x.y.z",
             &format!("Bearer {unknown}"),
+            &format!("Bearer {nameless}"),
+            &format!("Bearer {other}"),
         ] {
             assert_eq!(check(bad), Err(401), "{bad}");
         }

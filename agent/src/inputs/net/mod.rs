@@ -9,7 +9,6 @@ pub mod bearer;
 pub mod datagram;
 pub mod form;
 pub mod http;
-pub mod jwt;
 pub mod listen;
 pub mod pipe;
 pub mod stream;
