@@ -220,7 +220,13 @@ async fn answer(
     };
     let wants_upgrade = request.headers().contains_key(header::UPGRADE);
     let upgrade = wants_upgrade.then(|| hyper::upgrade::on(&mut request));
-    let (head, incoming) = request.into_parts();
+    let (mut head, incoming) = request.into_parts();
+    // HTTP/2 has it in another place.
+    if let Some(authority) = head.uri.authority()
+        && let Ok(host) = HeaderValue::from_str(authority.as_str())
+    {
+        head.headers.entry(header::HOST).or_insert(host);
+    }
     let reply = match found {
         Found::Route(route, path_value) => {
             let input = Input {

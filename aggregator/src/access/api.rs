@@ -9,7 +9,7 @@ use hyper::header::{HeaderValue, SET_COOKIE};
 use serde_json::{Value, json};
 
 use super::audit::Event;
-use super::{Access, Denied, PAGE_HEADER, Principal, Proof, session, session_cookie, token};
+use super::{Access, Denied, PAGE_HEADER, Principal, Proof, oidc, session_cookie, token};
 use crate::api::prometheus::envelope;
 use crate::app::App;
 use crate::clock;
@@ -19,11 +19,13 @@ use crate::http::{Call, Reply, routes};
 const LINES_MAX: usize = 10_000;
 const LINES_DEFAULT: usize = 500;
 
-fn refused(status: StatusCode, message: &str) -> Reply {
+/// The answer to whom something is not given.
+pub(super) fn refused(status: StatusCode, message: &str) -> Reply {
     envelope::error(status, routes::kind_of(status), message)
 }
 
-fn success(data: &Value) -> Reply {
+/// The answer with data.
+pub(super) fn success(data: &Value) -> Reply {
     envelope::success(data.to_string().as_bytes())
 }
 
@@ -96,7 +98,7 @@ pub async fn login(app: Arc<App>, call: Call) -> Reply {
     )
     .await;
     let (reply, principal, error) = match found {
-        Ok((principal, proof)) => match opened(&app, &call, proof) {
+        Ok((principal, proof)) => match session(&app, &call, proof) {
             Ok(cookie) => {
                 let reply = success(&shown(&app, &principal)).with(SET_COOKIE, cookie);
                 (reply, Some(principal), String::new())
@@ -152,7 +154,8 @@ async fn proven(
     Ok((principal, proof))
 }
 
-fn opened(app: &App, call: &Call, proof: Proof) -> Result<HeaderValue, String> {
+/// Begins a session and gives its cookie.
+pub(super) fn session(app: &App, call: &Call, proof: Proof) -> Result<HeaderValue, String> {
     let config = app.access.config().unwrap_or_default();
     let now_ms = clock::now_ms();
     let lasts = i64::try_from(config.session_time.as_millis()).unwrap_or(i64::MAX);
@@ -161,27 +164,36 @@ fn opened(app: &App, call: &Call, proof: Proof) -> Result<HeaderValue, String> {
     Ok(cookie(call, &secret, config.session_time.as_secs()))
 }
 
+/// Whether the browser speaks TLS, be it with a proxy.
+pub(super) fn is_secure(call: &Call) -> bool {
+    call.peer.is_tls || call.header("x-forwarded-proto") == "https"
+}
+
 /// No script reads it, no other site's page sends it.
 fn cookie(call: &Call, secret: &str, seconds: u64) -> HeaderValue {
-    let is_secure = call.peer.is_tls || call.header("x-forwarded-proto") == "https";
-    let secure = if is_secure { "; Secure" } else { "" };
+    let secure = if is_secure(call) { "; Secure" } else { "" };
     let text = format!(
         "{}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
-        session::COOKIE
+        super::session::COOKIE
     );
     HeaderValue::from_str(&text).expect("base64url and words")
 }
 
-/// `/api/v1/access/logout`: ends the session.
-pub fn logout(app: &App, call: &Call) -> Reply {
+/// `/api/v1/access/logout`: ends the session, and tells where the one at the provider is ended.
+pub async fn logout(app: Arc<App>, call: Call) -> Reply {
     if call.header(PAGE_HEADER) != "kansoku" {
         let text = "this needs the header 'X-Requested-With: kansoku'";
         return refused(StatusCode::FORBIDDEN, text);
     }
-    if let Some(secret) = session_cookie(&call.headers) {
-        app.access.sessions.close(secret);
+    let secret = session_cookie(&call.headers);
+    let ended = secret.and_then(|secret| app.access.sessions.close(secret));
+    let mut data = json!({});
+    if let Some(Proof::Oidc(proven)) = ended
+        && let Some(url) = oidc::api::sign_out_url(&app, &call, &proven).await
+    {
+        data["redirect"] = url.into();
     }
-    success(&json!({})).with(SET_COOKIE, cookie(call, "", 0))
+    success(&data).with(SET_COOKIE, cookie(&call, "", 0))
 }
 
 /// `/api/v1/access/audit`: the newest lines, newest first.

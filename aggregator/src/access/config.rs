@@ -1,4 +1,4 @@
-//! The section `access`: users, tokens, an OpenID Connect issuer, the audit log.
+//! The section `access`: users, tokens, OpenID Connect providers, the audit log.
 //!
 //! It stands in the configuration file, or alone in the file of `--access.file`. The one rule: what cannot be
 //! understood refuses the whole section, so that nobody has more or less than what was meant.
@@ -14,6 +14,7 @@ use kansoku_parsers::config::yaml::tree::{self, Node};
 use kansoku_query::number::parse_duration_ms;
 use kansoku_web::check_password_hash;
 
+use super::oidc::{self, config::OidcConfig};
 use super::principal::{Grant, Kind, Principal, Role};
 use super::token::{self, Hash};
 use crate::clock;
@@ -32,6 +33,8 @@ pub struct AccessConfig {
     pub passwords: Arc<BTreeMap<String, String>>,
     /// By the hash of the token.
     pub tokens: HashMap<Hash, Token>,
+    /// Providers at which people sign in, by name.
+    pub oidc: BTreeMap<String, Arc<OidcConfig>>,
     pub audit: AuditConfig,
     /// How long somebody stays signed in.
     pub session_time: Duration,
@@ -72,6 +75,7 @@ impl Default for AccessConfig {
             users: BTreeMap::new(),
             passwords: Arc::default(),
             tokens: HashMap::new(),
+            oidc: BTreeMap::new(),
             audit: AuditConfig::default(),
             session_time: Duration::from_secs(12 * 3600),
         }
@@ -102,8 +106,10 @@ impl AccessConfig {
     /// What is wrong with which line.
     pub fn read(node: &Node) -> Read<Self> {
         let mut config = Self::default();
-        for (key, node) in node.checked_pairs(&["users", "tokens", "audit", "session_time"])? {
+        let keys = ["users", "tokens", "oidc", "audit", "session_time"];
+        for (key, node) in node.checked_pairs(&keys)? {
             match key {
+                "oidc" => config.oidc = oidc::config::read(node)?,
                 "users" => config.read_users(node)?,
                 "tokens" => config.read_tokens(node)?,
                 "audit" => config.audit = read_audit(node)?,
@@ -204,6 +210,12 @@ impl AccessConfig {
         Ok(())
     }
 
+    /// Whether it has a token, be it too old or not.
+    #[must_use]
+    pub fn has_token(&self, token: &str) -> bool {
+        self.tokens.contains_key(&token::hash(token))
+    }
+
     /// Everybody whom it knows.
     pub fn principals(&self) -> impl Iterator<Item = &Arc<Principal>> {
         let tokens = self.tokens.values().map(|token| &token.principal);
@@ -215,6 +227,13 @@ impl AccessConfig {
     /// # Errors
     /// Who is restricted to tenants that are not there.
     pub fn check(&self, has_tenants: bool) -> Result<(), String> {
+        let provider = self.oidc.values().find(|p| p.names_tenants());
+        if let Some(provider) = provider.filter(|_| !has_tenants) {
+            return Err(format!(
+                "a rule of provider '{}' names tenants, which has no effect without --tenants.enabled; give that flag, or leave tenants out",
+                provider.name
+            ));
+        }
         let restricted = self.principals().find(|p| !p.grant.tenants.is_empty());
         match restricted {
             Some(principal) if !has_tenants => Err(format!(
@@ -244,14 +263,7 @@ impl Granting {
     /// Reads `role`, `tenants` or `namespaces`.
     pub fn read(&mut self, key: &str, value: &Node) -> Read<()> {
         match key {
-            "role" => {
-                let name = value.text()?;
-                self.role = Some(Role::of(name).ok_or_else(|| {
-                    let hint = did_you_mean(name, Role::NAMES.into_iter());
-                    let all = Role::NAMES.join(", ");
-                    value.error(format!("there is no role '{name}'{hint}; there are {all}"))
-                })?);
-            }
+            "role" => self.role = Some(read_role(value)?),
             "tenants" => {
                 for item in value.items()? {
                     let name = item.text()?;
@@ -290,8 +302,18 @@ impl Granting {
     }
 }
 
+/// Reads the name of a role.
+pub(super) fn read_role(value: &Node) -> Read<Role> {
+    let name = value.text()?;
+    Role::of(name).ok_or_else(|| {
+        let hint = did_you_mean(name, Role::NAMES.into_iter());
+        let all = Role::NAMES.join(", ");
+        value.error(format!("there is no role '{name}'{hint}; there are {all}"))
+    })
+}
+
 /// An empty list could mean none or all.
-const NONE_LISTED: &str =
+pub(super) const NONE_LISTED: &str =
     "an empty list allows nothing; name some, or leave the key out to allow all";
 
 fn read_audit(node: &Node) -> Read<AuditConfig> {

@@ -8,6 +8,7 @@
 pub mod api;
 pub mod audit;
 pub mod config;
+pub mod oidc;
 pub mod principal;
 pub mod session;
 pub mod token;
@@ -63,6 +64,7 @@ pub struct Access {
     passwords: Arc<Passwords>,
     judging: Semaphore,
     pub audit: audit::Audit,
+    pub oidc: oidc::Oidc,
     anybody: Arc<Principal>,
 }
 
@@ -75,6 +77,8 @@ pub enum Denied {
     Forbidden(Option<Arc<Principal>>, String),
     /// Too many ask at a time.
     Busy,
+    /// Nobody can say now.
+    Unavailable(String),
 }
 
 impl Denied {
@@ -88,6 +92,7 @@ impl Denied {
                 StatusCode::TOO_MANY_REQUESTS,
                 "too many passwords are being checked; try again later",
             ),
+            Self::Unavailable(message) => (StatusCode::SERVICE_UNAVAILABLE, message),
         }
     }
 
@@ -100,7 +105,7 @@ impl Denied {
                 WWW_AUTHENTICATE,
                 HeaderValue::from_static("Bearer realm=\"kansoku\""),
             ),
-            Self::Busy => reply.retry_after(1),
+            Self::Busy | Self::Unavailable(_) => reply.retry_after(1),
             Self::Forbidden(..) => reply,
         }
     }
@@ -177,6 +182,7 @@ impl Access {
             passwords: Arc::default(),
             judging: Semaphore::new(JUDGED_MAX),
             audit,
+            oidc: oidc::Oidc::new()?,
             anybody: Arc::new(Principal::anybody()),
         })
     }
@@ -242,7 +248,16 @@ impl Access {
         let given = header(headers, AUTHORIZATION);
         let (scheme, rest) = given.split_once(' ').unwrap_or((given, ""));
         if scheme.eq_ignore_ascii_case("bearer") {
-            return self.bearer(&config, rest.trim());
+            let token = rest.trim();
+            let known = self.bearer(&config, token);
+            // A token of the file is never looked at by a provider.
+            return match known {
+                Err(Denied::Unknown(_)) if !config.has_token(token) => {
+                    let of_provider = self.oidc.bearer(&config, token).await;
+                    of_provider.unwrap_or(known)
+                }
+                known => known,
+            };
         }
         if scheme.eq_ignore_ascii_case("basic") {
             return self.basic(&config, given).await;
@@ -264,7 +279,7 @@ impl Access {
         found.ok_or_else(|| Denied::Unknown("the session is over; sign in again".into()))
     }
 
-    /// Who has a token.
+    /// Who has a token of the file.
     ///
     /// # Errors
     /// When nobody has it, or no more.

@@ -1,12 +1,13 @@
 //! Who is signed in on the page: a random number in a cookie, and what it stands for in memory.
 //!
 //! The one rule: a session ends with what it was opened with: a user whose password has changed, a token that
-//! is gone, an hour that is over. A restart of the program ends all.
+//! is gone, a provider that is configured otherwise, an hour that is over. A restart of the program ends all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::config::AccessConfig;
+use super::oidc::config::OidcConfig;
 use super::principal::Principal;
 use super::token::{self, Hash};
 
@@ -24,8 +25,17 @@ pub enum Proof {
         hash: String,
     },
     Token(Hash),
-    /// What an issuer vouched for.
-    Oidc(Arc<Principal>),
+    Oidc(Oidc),
+}
+
+/// Whom a provider vouched for.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Oidc {
+    pub principal: Arc<Principal>,
+    /// The provider as it was configured then.
+    pub provider: Arc<OidcConfig>,
+    /// What it is shown when the session is ended there as well.
+    pub id_token: Option<Box<str>>,
 }
 
 #[derive(Debug)]
@@ -80,9 +90,10 @@ impl Sessions {
         found
     }
 
-    /// Ends one.
-    pub fn close(&self, secret: &str) {
-        self.lock().remove(&token::hash(secret));
+    /// Ends one; gives with what it was begun.
+    pub fn close(&self, secret: &str) -> Option<Proof> {
+        let ended = self.lock().remove(&token::hash(secret));
+        ended.map(|session| session.proof)
     }
 }
 
@@ -98,7 +109,11 @@ fn principal(proof: &Proof, config: &AccessConfig, now_ms: i64) -> Option<Arc<Pr
             let is_valid = token.expires_ms.is_none_or(|expires| now_ms < expires);
             is_valid.then(|| token.principal.clone())
         }
-        Proof::Oidc(principal) => Some(principal.clone()),
+        Proof::Oidc(proven) => {
+            let provider = config.oidc.get(&proven.provider.name);
+            let is_same = provider == Some(&proven.provider);
+            is_same.then(|| proven.principal.clone())
+        }
     }
 }
 

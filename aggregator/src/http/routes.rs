@@ -552,8 +552,17 @@ pub const ROUTES: &[Route] = &[
         needs_store: false,
         right: Right::Public,
         voice: Voice::Prometheus,
-        handle: |a, c| now(access::api::logout(&a, &c)),
+        handle: |a, c| Box::pin(access::api::logout(a, c)),
     },
+    status_route("/api/v1/access/oidc", Right::Public, |a, _| {
+        Box::pin(access::oidc::api::list(a))
+    }),
+    status_route("/api/v1/access/oidc/{}/login", Right::Public, |a, c| {
+        Box::pin(access::oidc::api::login(a, c))
+    }),
+    status_route("/api/v1/access/oidc/{}/callback", Right::Public, |a, c| {
+        Box::pin(access::oidc::api::callback(a, c))
+    }),
     status_route("/api/v1/access/audit", Right::Admin, |a, c| {
         Box::pin(access::api::audit(a, c))
     }),

@@ -77,6 +77,9 @@ const RIGHTS: &[(&str, &[&str])] = &[
             "/api/v1/access/me",
             "/api/v1/access/login",
             "/api/v1/access/logout",
+            "/api/v1/access/oidc",
+            "/api/v1/access/oidc/{}/login",
+            "/api/v1/access/oidc/{}/callback",
         ],
     ),
     (

@@ -9,6 +9,7 @@ mod grafana;
 mod harness;
 mod ingest;
 mod loki;
+mod oidc;
 mod otlp;
 mod prometheus;
 mod prometheus_status;
