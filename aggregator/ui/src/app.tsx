@@ -5,6 +5,7 @@
 import type { ComponentType } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { SessionMenu } from "./access/menu";
+import { Needs } from "./access/needs";
 import { version } from "./api";
 import { lostSince, onConnection } from "./connection";
 import { formatBytes } from "./format";
@@ -93,7 +94,9 @@ export function App() {
       <Lost />
       <Progress />
       <main id="main" tabIndex={-1} ref={main}>
-        <Page key={`${state.page} ${language}`} state={state} />
+        <Needs key={`${state.page} ${language}`} right={entry.right}>
+          <Page state={state} />
+        </Needs>
       </main>
       <Foot language={language} onLanguage={onLanguage} onHelp={() => setHelp(true)} />
       {help && <Help onClose={() => setHelp(false)} />}

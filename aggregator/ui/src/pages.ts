@@ -1,5 +1,6 @@
 /** The pages in the order of the navigation. A new page is a new entry, a new name in `state.ts` and its words. */
 import type { ComponentType } from "preact";
+import type { Right } from "./access/session";
 import { AlertsPage } from "./alerts/page";
 import { classPage } from "./class_page";
 import { ClusterPage } from "./cluster/page";
@@ -19,18 +20,27 @@ export interface PageEntry {
   component: ComponentType<{ state: State }>;
   /** Shown in the navigation. */
   listed: boolean;
+  /** What it shows needs this right. */
+  right: Right;
   /** Pages that lie below this one. */
   under?: readonly PageName[];
 }
 
 export const PAGES: readonly [PageEntry, ...PageEntry[]] = [
-  { name: "cluster", title: "page.cluster", component: ClusterPage, listed: true, under: ["node"] },
-  { name: "pod", title: "page.pod", component: PodPage, listed: true },
-  { name: "node", title: "page.node", component: classPage(Overview), listed: false },
-  { name: "logs", title: "page.logs", component: LogsPage, listed: true },
-  { name: "metrics", title: "page.metrics", component: MetricsPage, listed: true },
-  { name: "dashboards", title: "page.dashboards", component: DashboardsPage, listed: true },
-  { name: "alerts", title: "page.alerts", component: AlertsPage, listed: true },
-  { name: "slos", title: "page.slos", component: SlosPage, listed: true },
-  { name: "kansoku", title: "page.kansoku", component: KansokuPage, listed: true },
+  {
+    name: "cluster",
+    title: "page.cluster",
+    component: ClusterPage,
+    listed: true,
+    right: "read",
+    under: ["node"],
+  },
+  { name: "pod", title: "page.pod", component: PodPage, listed: true, right: "read" },
+  { name: "node", title: "page.node", component: classPage(Overview), listed: false, right: "read_all" },
+  { name: "logs", title: "page.logs", component: LogsPage, listed: true, right: "read" },
+  { name: "metrics", title: "page.metrics", component: MetricsPage, listed: true, right: "read" },
+  { name: "dashboards", title: "page.dashboards", component: DashboardsPage, listed: true, right: "read" },
+  { name: "alerts", title: "page.alerts", component: AlertsPage, listed: true, right: "read_all" },
+  { name: "slos", title: "page.slos", component: SlosPage, listed: true, right: "read" },
+  { name: "kansoku", title: "page.kansoku", component: KansokuPage, listed: true, right: "read_all" },
 ];

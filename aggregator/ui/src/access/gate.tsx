@@ -4,6 +4,7 @@ import { useEffect, useState } from "preact/hooks";
 import { useChange } from "../hooks";
 import { t } from "../i18n";
 import { load, onSession, signIn, tenant, whoAmI } from "./session";
+import { failureOf, ProviderButtons, useWays } from "./ways";
 
 const RETRY_MS = 3000;
 
@@ -38,9 +39,19 @@ export function Gate({ children }: { children: () => ComponentChildren }) {
 }
 
 function SignIn() {
-  const [error, setError] = useState("");
+  const [error, setError] = useState(() => {
+    const failure = failureOf(location.search);
+    return failure === "" ? "" : t(failure);
+  });
   const [busy, setBusy] = useState(false);
-  const [byToken, setByToken] = useState(false);
+  const [chosen, choose] = useState<boolean | null>(null);
+  const ways = useWays();
+  // Without passwords there are tokens still.
+  const byToken = chosen ?? ways?.passwords === false;
+  useEffect(() => {
+    // Told once: who reloads the page has not failed again.
+    if (location.search !== "") history.replaceState(null, "", location.pathname + location.hash);
+  }, []);
   const onSubmit = (event: SubmitEvent): void => {
     event.preventDefault();
     const form = new FormData(event.currentTarget as HTMLFormElement);
@@ -57,6 +68,7 @@ function SignIn() {
   return (
     <main class="sign-in">
       <h1>kansoku</h1>
+      {ways !== null && <ProviderButtons ways={ways} />}
       <form onSubmit={onSubmit}>
         {byToken ? (
           <label>
@@ -81,9 +93,11 @@ function SignIn() {
         <button type="submit" class="run" disabled={busy}>
           {t("access.sign_in")}
         </button>
-        <button type="button" class="plain" onClick={() => setByToken(!byToken)}>
-          {t(byToken ? "access.by_password" : "access.by_token")}
-        </button>
+        {ways?.passwords !== false && (
+          <button type="button" class="plain" onClick={() => choose(!byToken)}>
+            {t(byToken ? "access.by_password" : "access.by_token")}
+          </button>
+        )}
       </form>
     </main>
   );

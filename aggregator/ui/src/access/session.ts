@@ -3,6 +3,8 @@
  * session itself is a cookie that no script reads; nothing secret is kept here.
  */
 
+import type { Key } from "../i18n";
+
 /** What somebody may do. */
 export type Right = "ingest" | "read" | "read_all" | "change" | "admin";
 
@@ -65,6 +67,57 @@ export function may(right: Right): boolean {
   return me === null || !me.enabled || me.rights.includes(right);
 }
 
+/** Why somebody may not do what needs a right, with what belongs into the message; null when they may. Pure. */
+export function refusal(
+  who: Me | null,
+  right: Right,
+): { key: Key; holes: Record<string, string> } | null {
+  if (who === null || !who.enabled || who.rights.includes(right)) return null;
+  // The role would do; it is the restriction that does not.
+  const isRestricted = who.namespaces.length > 0 && right === "read_all";
+  return isRestricted
+    ? { key: "access.other_namespaces", holes: { namespaces: who.namespaces.join(", ") } }
+    : { key: "access.other_role", holes: { role: who.role } };
+}
+
+/** A provider at which one can sign in. */
+export interface Provider {
+  name: string;
+  label: string;
+  /** Whether it answers. */
+  ready: boolean;
+}
+
+export interface Ways {
+  providers: readonly Provider[];
+  /** Whether there are users with passwords. */
+  passwords: boolean;
+}
+
+/** Reads the answer; an aggregator of another age knows no providers. */
+export function readWays(json: unknown): Ways {
+  const data = (json as { data?: Record<string, unknown> } | null)?.data ?? {};
+  const list = Array.isArray(data["providers"]) ? (data["providers"] as Record<string, unknown>[]) : [];
+  const providers = list.flatMap((one): Provider[] =>
+    typeof one?.["name"] === "string" && typeof one["label"] === "string"
+      ? [{ name: one["name"], label: one["label"], ready: one["ready"] === true }]
+      : [],
+  );
+  return { providers, passwords: data["passwords"] !== false };
+}
+
+/** Asks in which ways one can sign in. */
+export async function loadWays(): Promise<Ways> {
+  const response = await request("oidc");
+  return readWays(response.ok ? await response.json() : {});
+}
+
+/** Where a provider's own session ends, if the answer to a sign-out names a place on the web. */
+export function exitOf(json: unknown): string {
+  const place = (json as { data?: { redirect?: unknown } } | null)?.data?.redirect;
+  return typeof place === "string" && /^https?:\/\//.test(place) ? place : "";
+}
+
 /** Calls back when somebody signs in or out or chooses a tenant. Returns how to stop that. */
 export function onSession(change: () => void): () => void {
   listeners.add(change);
@@ -100,8 +153,10 @@ export async function signIn(fields: Readonly<Record<string, string>>): Promise<
 }
 
 export async function signOut(): Promise<void> {
-  await request("logout", { method: "POST" });
+  const response = await request("logout", { method: "POST" });
+  const exit = exitOf(await response.json().catch(() => null));
   become(NOBODY);
+  if (exit !== "") location.assign(exit);
 }
 
 /** A request was answered with 401: the session is over. */

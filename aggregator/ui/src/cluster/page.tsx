@@ -3,12 +3,13 @@
  * wrong. Metrics come every ten seconds, what must be counted out of logs every thirty.
  */
 import { useMemo, useState } from "preact/hooks";
+import { refusal, whoAmI } from "../access/session";
 import { Empty } from "../empty";
 import { useAsked } from "../hooks";
 import { t, type Key } from "../i18n";
 import { go, link, withParams, type State } from "../state";
 import { tableGrid } from "../time";
-import { FilterBox, Problem, Segmented } from "../widgets";
+import { FilterBox, Nothing, Problem, Segmented } from "../widgets";
 import { loadNodes, loadPods, type Place } from "./load";
 import { NODE_MEASURES, POD_MEASURES } from "./measures";
 import { arrange, groupRows, withWriters, type Measured, type Pod, type Row } from "./rows";
@@ -29,7 +30,9 @@ export function ClusterPage({ state }: { state: State }) {
   const { params } = state;
   const place: Place = { namespace: params.ns ?? "", node: params.node ?? "" };
   const narrowed = place.namespace !== "" || place.node !== "";
-  const tab = TABS.find((known) => known === params.tab) ?? (narrowed ? "pods" : "nodes");
+  // Nodes are in no namespace: who sees some namespaces only sees none of them.
+  const hidden = refusal(whoAmI(), "read_all");
+  const tab = TABS.find((known) => known === params.tab) ?? (narrowed || hidden !== null ? "pods" : "nodes");
   const step_s = Math.max(15, Math.ceil(state.range_s / POINTS));
   const grid = () => tableGrid(state, step_s);
   const key = JSON.stringify([place, state.range_s, state.end_s]);
@@ -78,7 +81,15 @@ export function ClusterPage({ state }: { state: State }) {
   if (nodes.data === null && pods.data === null && failed === null)
     return <p class="note">{t("frame.loading")}</p>;
   if (failed !== null && nodes.data === null) return <Problem error={failed} />;
-  if (nodeRows.length === 0 && all.size === 0 && !nodes.busy && !pods.busy) return <Empty />;
+  if (nodeRows.length === 0 && all.size === 0 && !nodes.busy && !pods.busy) {
+    return hidden === null ? (
+      <Empty />
+    ) : (
+      <Nothing title={t("cluster.no_pods")}>
+        <p>{t(hidden.key, hidden.holes)}</p>
+      </Nothing>
+    );
+  }
   return (
     <div class="cluster">
       <h1 class="unseen">{t("page.cluster")}</h1>
@@ -106,8 +117,9 @@ export function ClusterPage({ state }: { state: State }) {
           </a>
         )}
       </div>
+      {hidden !== null && tab === "nodes" && <p class="note">{t(hidden.key, hidden.holes)}</p>}
       <Problem error={failed ?? podLogs.error ?? nodes.data?.error ?? pods.data?.error ?? null} />
-      {shown.length === 0 ? (
+      {hidden !== null && tab === "nodes" ? null : shown.length === 0 ? (
         <p class="note">
           {rows.length === 0
             ? t(tab === "nodes" ? "cluster.no_nodes" : "cluster.no_pods")

@@ -1,5 +1,6 @@
 /** One dashboard: its panels, and the tools to change, save, export and delete it. */
 import { useMemo, useState } from "preact/hooks";
+import { may } from "../access/session";
 import { deleteKept, idOf, isConflict, putKept, versionsOf, type Kept } from "../documents";
 import { download } from "../download";
 import { TextField, Typed } from "../fields";
@@ -65,7 +66,7 @@ export function Board({
       return error instanceof Error ? error : new Error(String(error));
     }
   }, [shown]);
-  const editing = state.params.edit === "1";
+  const editing = state.params.edit === "1" && may("change");
   const source = (): Draft => draftFor(name)?.draft ?? draftOf(JSON.parse(json));
   const change = (draft: Draft): void => {
     // The first step is what it was, so that the first change can be taken back.
@@ -250,6 +251,7 @@ function Actions({
   const [busy, setBusy] = useState(false);
   const own = draftFor(name);
   const readOnly = kept === null || kept.provisioned;
+  const mayChange = may("change");
   const isOld = (state.params.version ?? "") !== "";
   const doing = async (work: () => Promise<void>): Promise<void> => {
     setBusy(true);
@@ -279,9 +281,11 @@ function Actions({
   return (
     <span class="export">
       {edit === null ? (
-        <button type="button" onClick={() => go(withParams(state, { edit: "1" }))}>
-          {t("edit.begin")}
-        </button>
+        mayChange && (
+          <button type="button" onClick={() => go(withParams(state, { edit: "1" }))}>
+            {t("edit.begin")}
+          </button>
+        )
       ) : (
         <>
           <select
@@ -316,7 +320,7 @@ function Actions({
           )}
         </>
       )}
-      {(edit !== null || readOnly || isOld) && (
+      {mayChange && (edit !== null || readOnly || isOld) && (
         <button
           type="button"
           onClick={() => {
@@ -345,9 +349,11 @@ function Actions({
           <button type="button" onClick={() => setAsking("history")}>
             {t("edit.history")}
           </button>
-          <button type="button" onClick={() => setAsking("delete")}>
-            {t("boards.forget")}
-          </button>
+          {mayChange && (
+            <button type="button" onClick={() => setAsking("delete")}>
+              {t("boards.forget")}
+            </button>
+          )}
         </>
       )}
       {readOnly && edit !== null && (
@@ -422,7 +428,7 @@ function Watch({ name, kept, state, reload }: { name: string; kept: Kept; state:
       <p class="told" role="status">
         {t("edit.old", { n: kept.version, date: formatDate(kept.saved_ms / 1000) })}{" "}
         <a href={link("dashboards", { board: name }, state)}>{t("edit.newest")}</a>
-        {newest !== undefined && <Restore kept={kept} tag={newest.tag} name={name} state={state} reload={reload} />}
+        {newest !== undefined && may("change") && <Restore kept={kept} tag={newest.tag} name={name} state={state} reload={reload} />}
       </p>
     );
   }

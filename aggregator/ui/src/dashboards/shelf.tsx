@@ -1,5 +1,7 @@
 /** All dashboards: those built in, those saved in the aggregator, those from files; and the place to import one. */
 import { useState } from "preact/hooks";
+import { LookOnly } from "../access/needs";
+import { may } from "../access/session";
 import { idOf, isConflict, listKept, putKept, type Version } from "../documents";
 import { useAsked } from "../hooks";
 import { formatAgo, t, type Key } from "../i18n";
@@ -34,7 +36,6 @@ export async function saveNew(title: string, json: string): Promise<string> {
 
 export function Shelf({ state }: { state: State }) {
   const [error, setError] = useState<Error | null>(null);
-  const [text, setText] = useState("");
   const [filter, setFilter] = useState("");
   const [local, setLocal] = useState(keptBoards);
   const kept = useAsked("dashboards", (run) => listKept("dashboards", run.signal), { repeat: true, interval_s: 15, quiet: true });
@@ -48,32 +49,32 @@ export function Shelf({ state }: { state: State }) {
       fail(failure);
     }
   };
-  const file = (list: FileList | null | undefined): void => {
-    const first = list?.[0];
-    if (first !== undefined) void first.text().then(take, fail);
-  };
   const matches = (title: string): boolean => title.toLowerCase().includes(filter.trim().toLowerCase());
   const found = (kept.data ?? []).filter(({ title, folder, problem }) => matches(`${folder} ${title} ${problem}`));
   const saved = found.filter(({ provisioned }) => !provisioned);
   const given = found.filter(({ provisioned }) => provisioned);
+  const mayChange = may("change");
   const builtIn = Object.keys(BUILT_IN).filter((name) => matches(t(`page.${name}` as Key)));
   return (
     <div class="shelf">
       <div class="toolbar">
         <h1>{t("page.dashboards")}</h1>
         <FilterBox label={t("boards.filter")} value={filter} onInput={setFilter} />
-        <button
-          type="button"
-          onClick={() =>
-            saveNew(t("boards.new"), textOf(emptyBoard(t("boards.new")))).then(
-              (id) => go(withParams(state, { board: `saved:${id}`, edit: "1" })),
-              fail,
-            )
-          }
-        >
-          {t("boards.make")}
-        </button>
+        {mayChange && (
+          <button
+            type="button"
+            onClick={() =>
+              saveNew(t("boards.new"), textOf(emptyBoard(t("boards.new")))).then(
+                (id) => go(withParams(state, { board: `saved:${id}`, edit: "1" })),
+                fail,
+              )
+            }
+          >
+            {t("boards.make")}
+          </button>
+        )}
       </div>
+      <LookOnly />
       <Problem error={kept.error} />
       <section class="card" aria-label={t("boards.saved")}>
         <h2>{t("boards.saved")}</h2>
@@ -96,7 +97,7 @@ export function Shelf({ state }: { state: State }) {
           ))}
         </ul>
       </section>
-      {Object.keys(local).length > 0 && (
+      {mayChange && Object.keys(local).length > 0 && (
         <section class="card" aria-label={t("boards.local")}>
           <h2>{t("boards.local")}</h2>
           <ul>
@@ -119,42 +120,54 @@ export function Shelf({ state }: { state: State }) {
           </ul>
         </section>
       )}
-      <section
-        class="card"
-        aria-label={t("boards.import")}
-        onDragOver={(event) => event.preventDefault()}
-        onDrop={(event) => {
-          event.preventDefault();
-          file(event.dataTransfer?.files);
-        }}
-      >
-        <h2>{t("boards.import")}</h2>
-        <p class="note">{t("boards.import_help")}</p>
-        <input
-          type="file"
-          accept=".json,application/json"
-          aria-label={t("boards.file")}
-          onChange={(event) => file(event.currentTarget.files)}
-        />
-        <textarea
-          rows={5}
-          aria-label={t("boards.paste")}
-          placeholder={t("boards.paste")}
-          value={text}
-          onInput={(event) => setText(event.currentTarget.value)}
-          onPaste={(event) => {
-            const pasted = event.clipboardData?.getData("text/plain") ?? "";
-            if (pasted.length < LONG_CHARS) return;
-            event.preventDefault();
-            take(pasted);
-          }}
-        />
-        <button type="button" disabled={text.trim() === ""} onClick={() => take(text)}>
-          {t("boards.import")}
-        </button>
-        <Problem error={error} />
-      </section>
+      {mayChange && <Import take={take} fail={fail} error={error} />}
     </div>
+  );
+}
+
+/** The place to drop, choose or paste a dashboard. */
+function Import({ take, fail, error }: { take: (json: string) => void; fail: (failure: unknown) => void; error: Error | null }) {
+  const [text, setText] = useState("");
+  const file = (list: FileList | null | undefined): void => {
+    const first = list?.[0];
+    if (first !== undefined) void first.text().then(take, fail);
+  };
+  return (
+    <section
+      class="card"
+      aria-label={t("boards.import")}
+      onDragOver={(event) => event.preventDefault()}
+      onDrop={(event) => {
+        event.preventDefault();
+        file(event.dataTransfer?.files);
+      }}
+    >
+      <h2>{t("boards.import")}</h2>
+      <p class="note">{t("boards.import_help")}</p>
+      <input
+        type="file"
+        accept=".json,application/json"
+        aria-label={t("boards.file")}
+        onChange={(event) => file(event.currentTarget.files)}
+      />
+      <textarea
+        rows={5}
+        aria-label={t("boards.paste")}
+        placeholder={t("boards.paste")}
+        value={text}
+        onInput={(event) => setText(event.currentTarget.value)}
+        onPaste={(event) => {
+          const pasted = event.clipboardData?.getData("text/plain") ?? "";
+          if (pasted.length < LONG_CHARS) return;
+          event.preventDefault();
+          take(pasted);
+        }}
+      />
+      <button type="button" disabled={text.trim() === ""} onClick={() => take(text)}>
+        {t("boards.import")}
+      </button>
+      <Problem error={error} />
+    </section>
   );
 }
 

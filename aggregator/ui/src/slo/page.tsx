@@ -1,5 +1,7 @@
 /** Service level objectives: all of them with what is left of their budgets, one in full, and its form. */
 import { useRef, useState } from "preact/hooks";
+import { LookOnly } from "../access/needs";
+import { may } from "../access/session";
 import { Chart, type Line } from "../chart";
 import { deleteKept, getKept, idOf, isConflict, listKept, putKept, type Kept } from "../documents";
 import { download } from "../download";
@@ -26,9 +28,10 @@ const FRESH_S = 60;
 
 export function SlosPage({ state }: { state: State }) {
   const id = state.params.slo ?? "";
-  if (id === "") {
-    return state.params.edit === "1" ? <Form key="new" kept={null} state={state} reload={() => {}} /> : <All state={state} />;
+  if (id === "" && state.params.edit === "1" && may("change")) {
+    return <Form key="new" kept={null} state={state} reload={() => {}} />;
   }
+  if (id === "") return <All state={state} />;
   return <One key={id} id={id} state={state} />;
 }
 
@@ -53,10 +56,13 @@ function All({ state }: { state: State }) {
     <div class="slos">
       <div class="toolbar">
         <h1>{t("page.slos")}</h1>
-        <button type="button" onClick={() => go(withParams(state, { edit: "1" }))}>
-          {t("slo.make")}
-        </button>
+        {may("change") && (
+          <button type="button" onClick={() => go(withParams(state, { edit: "1" }))}>
+            {t("slo.make")}
+          </button>
+        )}
       </div>
+      <LookOnly />
       <Problem error={error} />
       {data !== null && data.kept.length === 0 && (
         <Nothing title={t("slo.none")}>
@@ -145,7 +151,7 @@ function One({ id, state }: { id: string; state: State }) {
   }
   if (data === null) return <p class="note">{t("frame.loading")}</p>;
   const reload = (): void => setTimes(times + 1);
-  if (state.params.edit === "1") return <Form key={data.tag} kept={data} state={state} reload={reload} />;
+  if (state.params.edit === "1" && may("change")) return <Form key={data.tag} kept={data} state={state} reload={reload} />;
   return <Shown key={data.tag} kept={data} state={state} />;
 }
 
@@ -238,10 +244,14 @@ function Shown({ kept, state }: { kept: Kept; state: State }) {
         <h1>{slo.title}</h1>
         <a href={link("slos", {}, state)}>{t("slo.all")}</a>
         <span class="export">
-          <button type="button" onClick={() => go(withParams(state, { edit: "1" }))}>
-            {t("edit.begin")}
-          </button>
-          <Delete kept={kept} state={state} />
+          {may("change") && (
+            <>
+              <button type="button" onClick={() => go(withParams(state, { edit: "1" }))}>
+                {t("edit.begin")}
+              </button>
+              <Delete kept={kept} state={state} />
+            </>
+          )}
         </span>
       </div>
       {slo.description !== "" && <p class="note">{slo.description}</p>}
