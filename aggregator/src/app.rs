@@ -22,7 +22,7 @@ use crate::journal::Sparing;
 use crate::rules::manager::Rules;
 use crate::settings::{Settings, no_limit_of_0};
 use crate::telemetry::Telemetry;
-use crate::tenants::{Tenant, Tenants};
+use crate::tenants::{TenantInfo, Tenants};
 
 /// Bodies on their way in, as they are sent: two of the largest frames.
 const BODIES_BYTES: usize = 256 << 20;
@@ -106,7 +106,7 @@ impl App {
 
     /// The times that samples and lines pushed by a tenant may have now.
     #[must_use]
-    pub fn window(&self, tenant: &Tenant) -> Window {
+    pub fn window(&self, tenant: &TenantInfo) -> Window {
         if self.settings.test_mode {
             return Window::ANY;
         }
@@ -126,28 +126,28 @@ impl App {
 
     /// How long a query of a tenant may take.
     #[must_use]
-    pub fn query_timeout(&self, tenant: &Tenant) -> Duration {
+    pub fn query_timeout(&self, tenant: &TenantInfo) -> Duration {
         let own = tenant.limits.query_timeout;
         own.unwrap_or(self.settings.query_timeout)
     }
 
     /// How many samples a query of a tenant may hold in memory.
     #[must_use]
-    pub fn query_max_samples(&self, tenant: &Tenant) -> usize {
+    pub fn query_max_samples(&self, tenant: &TenantInfo) -> usize {
         let own = tenant.limits.query_max_samples;
         own.unwrap_or(self.settings.query_max_samples)
     }
 
     /// How much memory a query of a tenant may hold.
     #[must_use]
-    pub fn query_max_bytes(&self, tenant: &Tenant) -> usize {
+    pub fn query_max_bytes(&self, tenant: &TenantInfo) -> usize {
         let own = tenant.limits.query_max_memory;
         no_limit_of_0(own.unwrap_or(self.settings.query_max_memory_bytes))
     }
 
     /// What a remote write may hold now.
     #[must_use]
-    pub fn remote_write_limits(&self, tenant: &Tenant) -> remote_write::Limits {
+    pub fn remote_write_limits(&self, tenant: &TenantInfo) -> remote_write::Limits {
         remote_write::Limits {
             max_labels: tenant.limits.max_labels,
             window: self.window(tenant),
@@ -156,7 +156,7 @@ impl App {
 
     /// What a Loki push may hold now.
     #[must_use]
-    pub fn loki_limits<'t>(&self, tenant: &'t Tenant) -> loki_push::Limits<'t> {
+    pub fn loki_limits<'t>(&self, tenant: &'t TenantInfo) -> loki_push::Limits<'t> {
         loki_push::Limits {
             max_labels: tenant.limits.max_labels,
             max_line_bytes: tenant.limits.max_line_bytes,

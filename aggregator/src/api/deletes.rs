@@ -68,6 +68,8 @@ pub async fn run_quietly<T: Default + Send + 'static>(
     work: impl FnOnce(&Store) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, (StatusCode, String)> {
     let what = format!("{what}{}", tenant.shown());
+    let whole = tenant.whole();
+    let tenant = whole.map_err(|why| (StatusCode::FORBIDDEN, why.to_owned()))?;
     let (worker, tenant) = (app.clone(), tenant.clone());
     let done = tokio::task::spawn_blocking(move || {
         // Where there is nothing, nothing is to be done.

@@ -14,7 +14,7 @@ use tokio::time::timeout_at;
 use crate::app::App;
 use crate::journal;
 use crate::telemetry::QueryKind;
-use crate::tenants::Tenant;
+use crate::tenants::TenantInfo;
 
 /// Slots for running queries.
 #[derive(Debug)]
@@ -107,7 +107,7 @@ impl Drop for EndWhenDropped {
 /// When it did not end by itself. What `work` itself answers is in the `Ok`.
 pub async fn run<T, E>(
     app: &Arc<App>,
-    tenant: &Tenant,
+    tenant: &TenantInfo,
     kind: QueryKind,
     timeout: Duration,
     work: impl FnOnce(&App, &Interrupt) -> Result<T, E> + Send + 'static,
@@ -155,7 +155,7 @@ pub struct Slots {
 /// When there was none in time.
 pub async fn enter(
     app: &App,
-    tenant: &Tenant,
+    tenant: &TenantInfo,
     deadline: tokio::time::Instant,
 ) -> Result<Slots, Interrupted> {
     let slots = async {
@@ -176,7 +176,7 @@ pub async fn enter(
 
 async fn run_uncounted<T, E>(
     app: &Arc<App>,
-    tenant: &Tenant,
+    tenant: &TenantInfo,
     timeout: Duration,
     work: impl FnOnce(&App, &Interrupt) -> Result<T, E> + Send + 'static,
 ) -> Result<Result<T, E>, Interrupted>

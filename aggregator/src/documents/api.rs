@@ -152,7 +152,11 @@ fn put(app: &App, call: &Call, kind: Kind) -> Reply {
         Err(message) => return bad(&message),
     };
     // A tenant comes to be with the first thing it keeps.
-    if let Err(error) = call.tenant.store(&app.tenants.opener) {
+    let tenant = match call.tenant.whole() {
+        Ok(tenant) => tenant,
+        Err(why) => return envelope::error(StatusCode::FORBIDDEN, "forbidden", why),
+    };
+    if let Err(error) = tenant.store(&app.tenants.opener) {
         return envelope::error(
             StatusCode::SERVICE_UNAVAILABLE,
             "unavailable",

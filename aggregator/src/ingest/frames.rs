@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::http::body::Coding;
 use crate::http::{Call, Reply};
 use crate::telemetry::Protocol;
-use crate::tenants::Tenant;
+use crate::tenants::TenantInfo;
 
 /// One frame of the largest size.
 #[must_use]
@@ -53,7 +53,7 @@ pub async fn receive(app: Arc<App>, call: Call) -> Reply {
 
 /// How many records were taken. What limits kept out is told and never wanted again: the rest of its range is
 /// delivered, and existing series and streams behind it must not wait.
-fn answer(outcome: &Outcome, tenant: &Tenant) -> String {
+fn answer(outcome: &Outcome, tenant: &TenantInfo) -> String {
     let (accepted, duplicates) = (outcome.accepted, outcome.duplicates);
     match outcome.limit_text(tenant) {
         None => format!(r#"{{"accepted":{accepted},"duplicates":{duplicates}}}"#),

@@ -20,7 +20,7 @@ use crate::http::body::{BodyError, Coding};
 use crate::http::{Call, Reply};
 use crate::journal;
 use crate::telemetry::Protocol;
-use crate::tenants::{Discard, NoStore, Tenant};
+use crate::tenants::{Discard, NoStore, TenantInfo};
 
 /// What a decoded body takes at the most while it becomes batches, in multiples of its length:
 /// texts, slices and times, measured on one-byte lines.
@@ -56,7 +56,7 @@ impl Outcome {
 
     /// What the limits of the tenant kept out, as it is told.
     #[must_use]
-    pub fn limit_text(&self, tenant: &Tenant) -> Option<String> {
+    pub fn limit_text(&self, tenant: &TenantInfo) -> Option<String> {
         let first = self.limited.first.as_deref()?;
         Some(format!("{first} ({}){}", tenant.section(), tenant.shown()))
     }
@@ -98,7 +98,7 @@ impl From<StoreError> for IngestError {
 #[derive(Debug)]
 pub struct Ingest<'a> {
     pub app: &'a App,
-    pub tenant: &'a Tenant,
+    pub tenant: &'a TenantInfo,
     pub store: &'a Store,
 }
 
@@ -120,7 +120,11 @@ pub async fn run<T: Send + 'static>(
         return Err(Reply::text(StatusCode::SERVICE_UNAVAILABLE, text).retry_after(5));
     };
     let n_bytes = body.len();
-    let (worker, own) = (app.clone(), tenant.clone());
+    let own = match tenant.whole() {
+        Ok(tenant) => tenant.clone(),
+        Err(why) => return Err(Reply::text(StatusCode::FORBIDDEN, why)),
+    };
+    let worker = app.clone();
     // The share moves along: a client that leaves does not end the work it has begun.
     let done = tokio::task::spawn_blocking(move || {
         let _share = share;
@@ -161,7 +165,7 @@ pub async fn run<T: Send + 'static>(
 }
 
 /// A status that tells a sender what to do: 4xx drop it, 503 and 507 come back with it.
-fn error_reply(app: &App, tenant: &Tenant, error: IngestError) -> Reply {
+fn error_reply(app: &App, tenant: &TenantInfo, error: IngestError) -> Reply {
     let error = match error {
         IngestError::Bad(status, message) => return Reply::text(status, message),
         IngestError::NotOpen(why) => {

@@ -25,8 +25,8 @@ use crate::http::{cookie, header};
 use crate::settings::Settings;
 use crate::{clock, journal};
 
-pub use tenant::{Discard, NoStore, Opener, Tenant};
-pub use view::View;
+pub use tenant::{Discard, NoStore, Opener, Tenant, TenantInfo};
+pub use view::{Changes, View};
 
 /// The folder of the tenants' stores below `--storage.path`.
 pub const FOLDER: &str = "tenants";

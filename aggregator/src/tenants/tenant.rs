@@ -3,6 +3,7 @@
 //! The one rule: whoever holds the store keeps it open. It is opened and closed under a lock, so nobody
 //! finds it half open; both may take a while and belong on threads that may block.
 
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,9 +45,9 @@ pub enum Discard {
 
 const N_REASONS: usize = Reason::ALL.len() + 2;
 
-/// A tenant.
+/// What a tenant is, without its data: whoever has this can neither read nor store.
 #[derive(Debug)]
-pub struct Tenant {
+pub struct TenantInfo {
     name: String,
     folder: PathBuf,
     /// The one that is there without any header; its store is opened at the start and stays open.
@@ -55,6 +56,13 @@ pub struct Tenant {
     pub rate: Rate,
     /// Its queries that may run at a time.
     pub slots: Option<Arc<Semaphore>>,
+    discarded: [AtomicU64; N_REASONS],
+}
+
+/// A tenant with its data, all of it: requests have a [`View`](super::View) instead.
+#[derive(Debug)]
+pub struct Tenant {
+    info: TenantInfo,
     /// Held while the store is opened or closed.
     store: Mutex<Option<Arc<Store>>>,
     /// Unix milliseconds: the last request, and the last time upkeep was done for it.
@@ -62,31 +70,21 @@ pub struct Tenant {
     kept_ms: AtomicI64,
     /// No upkeep before that; locked for the time of one comparison.
     rests_until: Mutex<Option<Instant>>,
-    discarded: [AtomicU64; N_REASONS],
+}
+
+impl Deref for Tenant {
+    type Target = TenantInfo;
+
+    fn deref(&self) -> &TenantInfo {
+        &self.info
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Tenant {
-    pub(super) fn new(name: &str, folder: PathBuf, is_default: bool, limits: &Limits) -> Self {
-        let slots = limits.query_max_concurrency as usize;
-        Self {
-            name: name.to_owned(),
-            folder,
-            is_default,
-            rate: Rate::new(limits.ingestion_rate_bytes),
-            slots: (slots > 0).then(|| Arc::new(Semaphore::new(slots))),
-            limits: limits.clone(),
-            store: Mutex::default(),
-            used_ms: AtomicI64::new(clock::now_ms()),
-            kept_ms: AtomicI64::new(0),
-            rests_until: Mutex::default(),
-            discarded: Default::default(),
-        }
-    }
-
+impl TenantInfo {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
@@ -113,6 +111,49 @@ impl Tenant {
         match self.name.as_str() {
             "" => "limits".into(),
             name => format!("tenants.{name} or limits"),
+        }
+    }
+
+    /// Counts records that were not taken.
+    pub fn discard(&self, reason: Discard, n: u64) {
+        let at = Reason::ALL.len() + reason as usize;
+        self.discarded[at].fetch_add(n, Ordering::Relaxed);
+    }
+
+    /// Counts records that limits of the store kept out.
+    pub fn discard_refused(&self, refused: &Refused) {
+        for (counter, n) in self.discarded.iter().zip(refused.counts) {
+            counter.fetch_add(n, Ordering::Relaxed);
+        }
+    }
+
+    /// Records that were not taken, by reason.
+    pub fn discarded(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let of_store = Reason::ALL.into_iter().map(Reason::name);
+        let names = of_store.chain(["rate_limited", "invalid"]);
+        let counts = self.discarded.iter().map(|n| n.load(Ordering::Relaxed));
+        names.zip(counts)
+    }
+}
+
+impl Tenant {
+    pub(super) fn new(name: &str, folder: PathBuf, is_default: bool, limits: &Limits) -> Self {
+        let slots = limits.query_max_concurrency as usize;
+        let info = TenantInfo {
+            name: name.to_owned(),
+            folder,
+            is_default,
+            rate: Rate::new(limits.ingestion_rate_bytes),
+            slots: (slots > 0).then(|| Arc::new(Semaphore::new(slots))),
+            limits: limits.clone(),
+            discarded: Default::default(),
+        };
+        Self {
+            info,
+            store: Mutex::default(),
+            used_ms: AtomicI64::new(clock::now_ms()),
+            kept_ms: AtomicI64::new(0),
+            rests_until: Mutex::default(),
         }
     }
 
@@ -199,27 +240,6 @@ impl Tenant {
     #[must_use]
     pub fn rests(&self) -> bool {
         lock(&self.rests_until).is_some_and(|until| Instant::now() < until)
-    }
-
-    /// Counts records that were not taken.
-    pub fn discard(&self, reason: Discard, n: u64) {
-        let at = Reason::ALL.len() + reason as usize;
-        self.discarded[at].fetch_add(n, Ordering::Relaxed);
-    }
-
-    /// Counts records that limits of the store kept out.
-    pub fn discard_refused(&self, refused: &Refused) {
-        for (counter, n) in self.discarded.iter().zip(refused.counts) {
-            counter.fetch_add(n, Ordering::Relaxed);
-        }
-    }
-
-    /// Records that were not taken, by reason.
-    pub fn discarded(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let of_store = Reason::ALL.into_iter().map(Reason::name);
-        let names = of_store.chain(["rate_limited", "invalid"]);
-        let counts = self.discarded.iter().map(|n| n.load(Ordering::Relaxed));
-        names.zip(counts)
     }
 }
 

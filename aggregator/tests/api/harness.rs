@@ -8,6 +8,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use kansoku_aggregator::run::{self, Running};
 use kansoku_aggregator::settings::Settings;
+use prost::Message;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -161,37 +162,41 @@ pub const WRITE: &[(&str, &str)] = &[
     ("x-prometheus-remote-write-version", "0.1.0"),
 ];
 
-/// A remote write body, with the protobuf library rather than with the code under test.
+/// The messages of remote write and of remote read, with the protobuf library rather than with the code under test.
+#[derive(Message)]
+pub struct WriteRequest {
+    #[prost(message, repeated, tag = "1")]
+    pub series: Vec<TimeSeries>,
+}
+
+#[derive(Message)]
+pub struct TimeSeries {
+    #[prost(message, repeated, tag = "1")]
+    pub labels: Vec<Label>,
+    #[prost(message, repeated, tag = "2")]
+    pub samples: Vec<Sample>,
+    #[prost(bytes = "vec", repeated, tag = "4")]
+    pub histograms: Vec<Vec<u8>>,
+}
+
+#[derive(Message)]
+pub struct Label {
+    #[prost(string, tag = "1")]
+    pub name: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+#[derive(Message)]
+pub struct Sample {
+    #[prost(double, tag = "1")]
+    pub value: f64,
+    #[prost(int64, tag = "2")]
+    pub time_ms: i64,
+}
+
+/// A remote write body.
 pub fn write_request(series: &[Series<'_>]) -> Vec<u8> {
-    use prost::Message;
-
-    #[derive(Message)]
-    struct WriteRequest {
-        #[prost(message, repeated, tag = "1")]
-        series: Vec<TimeSeries>,
-    }
-    #[derive(Message)]
-    struct TimeSeries {
-        #[prost(message, repeated, tag = "1")]
-        labels: Vec<Label>,
-        #[prost(message, repeated, tag = "2")]
-        samples: Vec<Sample>,
-    }
-    #[derive(Message)]
-    struct Label {
-        #[prost(string, tag = "1")]
-        name: String,
-        #[prost(string, tag = "2")]
-        value: String,
-    }
-    #[derive(Message)]
-    struct Sample {
-        #[prost(double, tag = "1")]
-        value: f64,
-        #[prost(int64, tag = "2")]
-        time_ms: i64,
-    }
-
     let label = |(name, value): &(&str, &str)| Label {
         name: (*name).to_owned(),
         value: (*value).to_owned(),
@@ -200,6 +205,7 @@ pub fn write_request(series: &[Series<'_>]) -> Vec<u8> {
     let series = series.iter().map(|(labels, samples)| TimeSeries {
         labels: labels.iter().map(label).collect(),
         samples: samples.iter().map(sample).collect(),
+        histograms: Vec::new(),
     });
     let request = WriteRequest {
         series: series.collect(),

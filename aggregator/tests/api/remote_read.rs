@@ -3,7 +3,7 @@
 
 use prost::Message;
 
-use crate::harness::{Answer, Server, WRITE, snappy};
+use crate::harness::{Answer, Server, TimeSeries, WRITE, snappy};
 
 const WRITTEN: &[u8] = include_bytes!("../../../fixtures/wire/remote_read_write.snappy");
 const CHUNKS: &[u8] = include_bytes!("../../../fixtures/wire/remote_read_chunks.expected");
@@ -54,30 +54,6 @@ struct QueryResult {
     #[prost(message, repeated, tag = "1")]
     series: Vec<TimeSeries>,
 }
-#[derive(Message)]
-struct TimeSeries {
-    #[prost(message, repeated, tag = "1")]
-    labels: Vec<Label>,
-    #[prost(message, repeated, tag = "2")]
-    samples: Vec<Sample>,
-    #[prost(bytes = "vec", repeated, tag = "4")]
-    histograms: Vec<Vec<u8>>,
-}
-#[derive(Message)]
-struct Label {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(string, tag = "2")]
-    value: String,
-}
-#[derive(Message)]
-struct Sample {
-    #[prost(double, tag = "1")]
-    value: f64,
-    #[prost(int64, tag = "2")]
-    time_ms: i64,
-}
-
 const BEGIN_MS: i64 = 1_700_000_000_000;
 
 /// `name` by a regular expression, over everything written.

@@ -156,13 +156,12 @@ pub async fn list(app: Arc<App>) -> Reply {
 /// `/api/v1/access/oidc/{}/login`: sends the browser to the provider.
 pub async fn login(app: Arc<App>, call: Call) -> Reply {
     let back = pending::back(call.form.get("return"));
-    let found = match provider(&app, &call) {
-        None => return not_there(&call),
-        Some(found) => found.map_err(|e| (Failure::Failed, e)),
+    let Some(found) = provider(&app, &call) else {
+        return not_there(&call);
     };
     let begun = match found {
         Ok(provider) => begin(&app, &call, &provider, &back).await,
-        Err(failed) => Err(failed),
+        Err(why) => Err((Failure::Failed, why)),
     };
     match begun {
         Ok(reply) => reply,
@@ -233,9 +232,8 @@ fn with_parameters(url: &str, parameters: &[(&str, &str)]) -> String {
 
 /// `/api/v1/access/oidc/{}/callback`: where the provider sends the browser back to.
 pub async fn callback(app: Arc<App>, call: Call) -> Reply {
-    let found = match provider(&app, &call) {
-        None => return not_there(&call),
-        Some(found) => found,
+    let Some(found) = provider(&app, &call) else {
+        return not_there(&call);
     };
     let given = cookie(&call.headers, COOKIE);
     let pending = given.and_then(|text| app.access.oidc.seal.open(text));

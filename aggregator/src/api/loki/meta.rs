@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use crate::app::App;
 use crate::http::{Call, Reply};
-use crate::tenants::Tenant;
+use crate::tenants::TenantInfo;
 
 /// `/config`: the configuration file.
 pub fn config(app: &App, _: &Call) -> Reply {
@@ -61,7 +61,7 @@ pub fn build_info(_: &App, _: &Call) -> Reply {
     Reply::json(StatusCode::OK, body.to_string())
 }
 
-fn limits(app: &App, tenant: &Tenant) -> Map<String, Value> {
+fn limits(app: &App, tenant: &TenantInfo) -> Map<String, Value> {
     let limits = &tenant.limits;
     let retention_ms = app.settings.retention_ms_of(limits).unwrap_or(0);
     let shown = json!({

@@ -9,7 +9,6 @@ use kansoku_query::number::quote;
 use kansoku_query::promql::{
     self, Engine, Options, Query, QueryError, QueryOutput, QueryValue, Share, Trace, json, reuse,
 };
-use kansoku_store::Snapshot;
 
 use super::envelope::{self, ApiError};
 use super::params::{self, Range};
@@ -19,7 +18,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
-use crate::tenants::{Tenant, View};
+use crate::tenants::{TenantInfo, View};
 
 /// `/api/v1/query`
 pub async fn instant(app: Arc<App>, call: Call) -> Reply {
@@ -162,7 +161,7 @@ fn may_reuse(form: &Form) -> bool {
     form.get("stats").is_empty() && matches!(nocache, "" | "0" | "false")
 }
 
-fn options(app: &App, tenant: &Tenant, form: &Form) -> Result<Options, ApiError> {
+fn options(app: &App, tenant: &TenantInfo, form: &Form) -> Result<Options, ApiError> {
     let lookback_ms = match form.get("lookback_delta") {
         "" => 0,
         text => params::parse_duration_ms(text).map_err(|e| {
@@ -191,13 +190,7 @@ fn options(app: &App, tenant: &Tenant, form: &Form) -> Result<Options, ApiError>
 impl Job {
     /// Evaluates and writes the answer.
     fn run(self, app: &App, interrupt: &Interrupt) -> Result<Reply, ApiError> {
-        let store = self.tenant.existing_store(&app.tenants.opener)?;
-        // Before the snapshot: what comes between them is told as a change.
-        let mark = store.as_ref().map(|store| store.change_mark());
-        let snapshot = store
-            .as_ref()
-            .map_or_else(Snapshot::empty, |s| s.snapshot());
-        let snapshot = self.tenant.show(snapshot);
+        let (snapshot, changes) = self.tenant.snapshot_and_changes(&app.tenants.opener)?;
         let active = app.active_queries.get();
         let _active = active.and_then(|all| all.begin(self.query.text(), clock::now_ms()));
         let begun = Instant::now();
@@ -217,9 +210,8 @@ impl Job {
             let warnings = [output.warnings, snapshot.warnings()].concat();
             Ok::<_, QueryError>(QueryOutput { warnings, ..output })
         };
-        // Who is restricted to namespaces neither gets nor leaves answers for others.
-        let is_reusable =
-            self.may_reuse && self.tenant.shows_all_series() && app.range_cache.is_on();
+        // Who is restricted to namespaces is told of no changes: they neither get nor leave answers for others.
+        let is_reusable = self.may_reuse && app.range_cache.is_on();
         let reach_ms = is_reusable
             .then(|| reuse::reach_ms(&self.query, lookback_ms))
             .flatten();
@@ -229,12 +221,12 @@ impl Job {
                 output.warnings.extend(snapshot.warnings());
                 output
             }
-            Times::Over(range) => match (&store, mark, reach_ms) {
-                (Some(store), Some(mark), Some(reach_ms)) => {
+            Times::Over(range) => match (&changes, reach_ms) {
+                (Some(changes), Some(reach_ms)) => {
                     let key = Key::new(self.tenant.name(), self.query.text(), lookback_ms, &range);
-                    let changed_since = |mark| store.changed_since(mark);
+                    let since = |mark| changes.since(mark);
                     let cache = &app.range_cache;
-                    cache.answer(key, &range, reach_ms, mark, changed_since, evaluate)?
+                    cache.answer(key, &range, reach_ms, changes.mark, since, evaluate)?
                 }
                 _ => evaluate(&range)?,
             },

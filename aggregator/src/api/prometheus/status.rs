@@ -37,7 +37,7 @@ pub fn runtime_info(app: &App, call: &Call) -> Reply {
         .settings
         .retention_ms_of(&call.tenant.limits)
         .map_or_else(String::new, format_duration_ms);
-    let store = call.tenant.open_store();
+    let store = call.tenant.whole().ok().and_then(|t| t.open_store());
     let damaged = store.map_or(0, |s| s.stats().damaged_blocks);
     answer(&json!({
         "startTime": clock::rfc3339_ms(app.started_ms),
