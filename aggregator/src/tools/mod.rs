@@ -182,7 +182,7 @@ pub async fn run(tool: Tool) -> Result<u8, String> {
     }
     match tool {
         Tool::Token(tool) => token::run_token(tool).map(|()| 0),
-        Tool::Access(tool) => token::run_access(tool).map(|()| 0),
+        Tool::Access(tool) => token::run_access(tool).await.map(|()| 0),
         tool => run_on_stores(tool)
             .await
             .map(|is_sound| u8::from(!is_sound)),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, Subcommand};
 use kansoku_model::tenant;
 
+use crate::access::oidc::provider::Provider;
 use crate::access::{AccessConfig, Role, token};
 use crate::clock;
 use crate::settings::parse_duration;
@@ -30,6 +31,10 @@ pub enum AccessTool {
         /// The file.
         #[arg(value_name = "FILE")]
         file: PathBuf,
+
+        /// Asks the providers of OpenID Connect, too: whether they answer, and can be used.
+        #[arg(long)]
+        ask: bool,
     },
 }
 
@@ -92,7 +97,7 @@ pub fn run_token(tool: TokenTool) -> Result<(), String> {
 ///
 /// # Errors
 /// Why it could not be done.
-pub fn run_access(tool: AccessTool) -> Result<(), String> {
+pub async fn run_access(tool: AccessTool) -> Result<(), String> {
     match tool {
         AccessTool::Password => {
             let mut password = String::new();
@@ -106,13 +111,21 @@ pub fn run_access(tool: AccessTool) -> Result<(), String> {
             println!("{}", hash.map_err(|e| format!("failed to hash it: {e}"))?);
             Ok(())
         }
-        AccessTool::Check { file } => {
+        AccessTool::Check { file, ask } => {
             let text = std::fs::read_to_string(&file)
                 .map_err(|e| format!("failed to read {}: {e}", file.display()))?;
             let config = AccessConfig::parse(&file.display().to_string(), &text);
             let config = config.map_err(|e| e.to_string())?;
             let (users, tokens) = (config.users.len(), config.tokens.len());
-            println!("{}: {users} users, {tokens} tokens", file.display());
+            let providers = config.oidc.len();
+            println!(
+                "{}: {users} users, {tokens} tokens, {providers} providers",
+                file.display()
+            );
+            for provider in config.oidc.values().filter(|_| ask) {
+                Provider::new(provider)?.try_out().await?;
+                println!("provider '{}' answers and can be used", provider.name);
+            }
             Ok(())
         }
     }

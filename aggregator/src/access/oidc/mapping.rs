@@ -318,7 +318,7 @@ impl Mapping {
                         "the provider does not say that it has verified the email address (email_verified); allowed_domains needs that, or accept_unverified_email"
                     }
                     None => {
-                        "there is no claim 'email', which allowed_domains needs; ask for it with the scope 'email'"
+                        "there is no claim 'email', which allowed_domains needs; ask for it with the scope 'email', or with 'userinfo: true' where it is not in the ID token"
                     }
                 });
             };

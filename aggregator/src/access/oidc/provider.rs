@@ -125,6 +125,13 @@ pub struct Tokens {
     pub access_token: Option<String>,
 }
 
+/// What a client shows at the token endpoint.
+enum Shows {
+    Nothing,
+    Basic(String),
+    Post(String),
+}
+
 /// Why a token is not taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Untrusted {
@@ -260,6 +267,39 @@ impl Provider {
         })
     }
 
+    /// Asks it for all that can be asked for without anybody signing in.
+    ///
+    /// # Errors
+    /// Why nobody could.
+    pub async fn try_out(&self) -> Result<(), String> {
+        let document = self.fresh_document().await?;
+        self.shows(&document)?;
+        if self.config.userinfo && document.userinfo_endpoint.is_none() {
+            return Err(format!("{} has no userinfo_endpoint", self.place()));
+        }
+        self.keys(KEYS_FRESH).await.map(drop)
+    }
+
+    /// How this client shows who it is.
+    fn shows(&self, document: &Document) -> Result<Shows, String> {
+        let Some(secret) = &self.config.secret else {
+            return Ok(Shows::Nothing);
+        };
+        let speaks = |method: &str| document.methods.iter().any(|m| m == method);
+        // What is not said is the first (3 of Discovery).
+        if document.methods.is_empty() || speaks("client_secret_basic") {
+            return Ok(Shows::Basic(secret.read()?));
+        }
+        if speaks("client_secret_post") {
+            return Ok(Shows::Post(secret.read()?));
+        }
+        Err(format!(
+            "{} wants clients to show who they are by {}; spoken are client_secret_basic and client_secret_post",
+            self.place(),
+            document.methods.join(", ")
+        ))
+    }
+
     /// Exchanges a code.
     ///
     /// # Errors
@@ -279,24 +319,15 @@ impl Provider {
             ("code_verifier", verifier.to_owned()),
         ];
         let mut basic = String::new();
-        let speaks = |method: &str| document.methods.iter().any(|m| m == method);
-        match &self.config.secret {
-            None => form.push(("client_id", id.clone())),
-            // What is not said is the first (3 of Discovery).
-            Some(secret) if document.methods.is_empty() || speaks("client_secret_basic") => {
-                let both = format!("{}:{}", encoded(id), encoded(&secret.read()?));
+        match self.shows(document)? {
+            Shows::Nothing => form.push(("client_id", id.clone())),
+            Shows::Basic(secret) => {
+                let both = format!("{}:{}", encoded(id), encoded(&secret));
                 basic = format!("Basic {}", STANDARD.encode(both));
             }
-            Some(secret) if speaks("client_secret_post") => {
+            Shows::Post(secret) => {
                 form.push(("client_id", id.clone()));
-                form.push(("client_secret", secret.read()?));
-            }
-            Some(_) => {
-                return Err(format!(
-                    "{} wants clients to show who they are by {}; spoken are client_secret_basic and client_secret_post",
-                    self.place(),
-                    document.methods.join(", ")
-                ));
+                form.push(("client_secret", secret));
             }
         }
         let pairs = form.iter();

@@ -10,6 +10,7 @@ use hyper::{Method, Request};
 use hyper_util::client::legacy::Client;
 use hyper_util::rt::TokioExecutor;
 use kansoku_aggregator::http::Form;
+use kansoku_aggregator::tools::token::{AccessTool, run_access};
 use serde_json::{Value, json};
 
 use self::provider::{Key, Provider, encode, now_s, signed};
@@ -691,6 +692,46 @@ async fn without_the_provider_users_of_the_file_are_let_in() {
             404
         );
         world.server.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_is_tried_out_before_anybody_signs_in() {
+    for (document, more, expected) in [
+        (json!({}), "leeway: 60s", ""),
+        (
+            json!({"issuer": "http://other"}),
+            "leeway: 60s",
+            "it calls itself 'http://other'",
+        ),
+        (
+            json!({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}),
+            "leeway: 60s",
+            "wants clients to show who they are by private_key_jwt",
+        ),
+        (
+            json!({"userinfo_endpoint": null}),
+            "userinfo: true",
+            "no userinfo_endpoint",
+        ),
+        (
+            json!({"jwks_uri": "http://127.0.0.1:1/x"}),
+            "leeway: 60s",
+            "no keys of provider",
+        ),
+    ] {
+        let provider = Provider::start(false).await;
+        provider.state().document = document;
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = write_file(folder.path(), &provider.issuer, &[more]);
+        let tool = AccessTool::Check { file, ask: true };
+        let tried = run_access(tool)
+            .await
+            .map_or_else(|e| e, |()| String::new());
+        assert!(
+            tried.contains(expected) && tried.is_empty() == expected.is_empty(),
+            "{expected}: {tried}"
+        );
     }
 }
 
