@@ -8,17 +8,19 @@ helm=${HELM:-helm} chart=deploy/helm/kansoku
 for program in "$helm" kubectl jq; do
   command -v "$program" >/dev/null || { echo "run.sh: $program is missing" >&2; exit 1; }
 done
-work=$(mktemp -d)
-trap 'rm -rf "$work"' EXIT
+work=$(mktemp -d) namespace=kansoku-dry-run
+trap 'rm -rf "$work"; [ -z "${KUBECONFIG:-}" ] || kubectl delete namespace $namespace --wait=false >/dev/null' EXIT
+[ -z "${KUBECONFIG:-}" ] || kubectl create namespace $namespace >/dev/null
 n_failed=0 n_cases=0
 failed() {
   echo "FAILED: $*" >&2
   n_failed=$((n_failed + 1))
 }
-# The API server's word on what lies in a file; a namespace that is not there yet is no mistake of the manifests.
+# The API server's word on what lies in a file; a kind or another namespace that it does not have is no mistake of the manifests.
 dry_run() {
   [ -n "${KUBECONFIG:-}" ] || return 0
-  kubectl apply --dry-run=server -f "$1" 2>&1 >/dev/null | grep -v -e 'namespaces "[a-z-]*" not found' -e 'ensure CRDs are installed first' -e 'no matches for kind' -e '^Warning: ' || true
+  sed -E "s/^( *namespace: )kansoku$/\1$namespace/" "$1" >"$work/dry-run.yaml"
+  kubectl apply --dry-run=server -f "$work/dry-run.yaml" 2>&1 >/dev/null | grep -v -e 'namespaces "[a-z-]*" not found' -e 'ensure CRDs are installed first' -e 'no matches for kind' -e '^Warning: ' || true
 }
 
 # renders NAME VALUES WORDS...: with these values each of the words is in the manifests, and with "!" before it is not.

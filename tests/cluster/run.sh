@@ -40,19 +40,27 @@ kubectl apply -f "$here/prometheusrule-crd.yaml" >/dev/null
 until_true 60 'custom objects are not served' kubectl get prometheusrules -A
 for name in kansoku monitoring shop; do kubectl create namespace $name --dry-run=client -o yaml | kubectl apply -f - >/dev/null 2>&1; done
 kubectl -n kansoku create configmap kansoku-boards --from-file="$here/board.json" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+# The objects of these kinds (1), or all others (0).
+parts() { awk -v kinds="$1" -v wanted="$2" 'BEGIN { RS = "---\n"; ORS = "---\n" } ($0 ~ "\nkind: (" kinds ")\n") == wanted' "$work/chart.yaml"; }
 # Certificates and tokens of a release that is there already stay, as Helm itself would find them.
 "$helm" template kansoku "$here/../../deploy/helm/kansoku" -n kansoku -f "$here/values.yaml" "${sets[@]}" >"$work/chart.yaml"
 if kubectl -n kansoku get secret kansoku-auth kansoku-tls >/dev/null 2>&1; then
-  awk 'BEGIN { RS = "---\n"; ORS = "---\n" } !/\nkind: Secret\n/' "$work/chart.yaml" >"$work/without" && mv "$work/without" "$work/chart.yaml"
+  parts Secret 0 >"$work/without" && mv "$work/without" "$work/chart.yaml"
+fi
+: >"$work/agents.yaml"
+if [ -n "${API:-}" ]; then
+  # The agents come when the aggregator has an address.
+  parts 'DaemonSet|Deployment' 1 >"$work/agents.yaml"
+  parts 'DaemonSet|Deployment' 0 >"$work/rest.yaml" && mv "$work/rest.yaml" "$work/chart.yaml"
 fi
 start_ms=$(now_ms)
 kubectl apply -f "$work/chart.yaml" >/dev/null
 pod_address() { kubectl -n kansoku get pod kansoku-aggregator-0 -o jsonpath='{.status.podIP}' | grep .; }
 until_true 120 'the aggregator has no address' pod_address
 if [ -n "${API:-}" ]; then
-  alias='{"spec":{"template":{"spec":{"hostAliases":[{"ip":"'$(pod_address)'","hostnames":["kansoku-aggregator.kansoku.svc"]}]}}}}'
-  kubectl -n kansoku patch daemonset kansoku-agent -p "$alias" >/dev/null
-  kubectl -n kansoku patch deployment kansoku-kube-state -p "$alias" >/dev/null
+  alias="hostAliases: [{ip: $(pod_address), hostnames: [kansoku-aggregator.kansoku.svc]}]"
+  sed -i "s/^      containers:\$/      $alias\n&/" "$work/agents.yaml"
+  kubectl apply -f "$work/agents.yaml" >/dev/null
 fi
 kubectl -n kansoku get secret kansoku-tls -o jsonpath='{.data.ca\.crt}' | base64 -d >"$work/ca.crt"
 token=$(kubectl -n kansoku get secret kansoku-auth -o jsonpath='{.data.admin-token}' | base64 -d)
