@@ -63,11 +63,6 @@ test("a click leads from the node to its pods, to a pod, to a container", async 
   await page.getByRole("link", { name: throttled.pod, exact: true }).click();
   await page.getByRole("heading", { name: throttled.pod }).waitFor();
   await page.getByText(`app=${throttled.workload}`).waitFor();
-  await page
-    .getByRole("region", { name: "Needs attention" })
-    .getByText(/is slow because its CPU limit of .* is used up/)
-    .first()
-    .waitFor();
   await page.getByRole("button", { name: "sidecar", exact: true }).click();
   await page.waitForURL(/container=sidecar/);
   await page.waitForFunction(() => {

@@ -235,7 +235,9 @@ fn parts(line: &str) -> Vec<&str> {
 fn level_of<'a>(record: &'a Record<'_>, parts: &[&'a str]) -> &'a str {
     let of_labels = LEVEL_NAMES.iter().find_map(|name| record.labels.get(name));
     let of_line = || {
-        let words: Vec<&str> = parts.iter().copied().filter(|part| is_word(part)).collect();
+        // The colon of JSON stands between the name and the level.
+        let named = |part: &&str| is_word(part) && part.contains(char::is_alphanumeric);
+        let words: Vec<&str> = parts.iter().copied().filter(named).collect();
         let pair = words.windows(2).find(|pair| LEVEL_NAMES.contains(&pair[0]));
         pair.map(|pair| pair[1])
     };
@@ -286,6 +288,21 @@ mod tests {
                 "1 unknown connection from <_> opened for user bob",
                 r#"1 error level=error msg="request done" path=<_> took=<_>"#,
             ]
+        );
+    }
+
+    #[test]
+    fn json_lines_have_their_level() {
+        assert_eq!(
+            mined(&[
+                r#"{"level":"info","msg":"order placed","status":200}"#,
+                r#"{"level":"info","msg":"order placed","status":201}"#,
+                r#"{"level": "warn", "msg": "slow query", "status": 200}"#,
+            ])
+            .iter()
+            .map(|pattern| pattern.split(' ').take(2).collect::<Vec<_>>().join(" "))
+            .collect::<Vec<_>>(),
+            ["2 info", "1 warn"]
         );
     }
 
