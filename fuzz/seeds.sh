@@ -59,6 +59,7 @@ copied remote_read fixtures/wire/remote_read_request.snappy
 copied remote_write fixtures/wire/remote_write_*.snappy
 copied compressed fixtures/wire/*.snappy fixtures/journal/*.zst
 copied prometheus_text fixtures/proc/expected.prom fixtures/cgroup/*/expected.prom
+copied config_fluentd fixtures/fluentd/*/*.conf fixtures/fluentd/daemonset/kubernetes/*.conf
 copied record_accessor fixtures/parsers/json.log
 filter_cases fixtures/filters/*.cases
 behind config_files '\000 \001 \004 \005' "$seeds"/config_classic/*.conf "$seeds"/config_yaml/*.yaml

@@ -15,6 +15,7 @@ pub mod filters;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod import;
 pub mod inputs;
 pub mod kube_state;
 pub mod kubernetes;

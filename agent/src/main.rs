@@ -18,6 +18,9 @@ fn main() -> ExitCode {
     if std::env::args().nth(1).as_deref() == Some("node-exporter") {
         return kansoku_agent::node_exporter::main(std::env::args().skip(2));
     }
+    if std::env::args().nth(1).as_deref() == Some("import") {
+        return kansoku_agent::import::main(std::env::args().skip(2));
+    }
     match command_line::parse(std::env::args().skip(1)) {
         Ok(CommandLine::Print(text)) => {
             // Whoever reads may stop early: `kansoku-agent -h | head`.

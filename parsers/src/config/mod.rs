@@ -1,10 +1,11 @@
-//! Fluent Bit's configuration formats as sections, keys and places.
+//! Fluent Bit's configuration formats as sections, keys and places; in `fluentd` those of Fluentd.
 //!
 //! What a plugin or key means is the agent's business; here are only the shapes that both formats
 //! share, and `${VARIABLE}` in values.
 
 pub mod classic;
 pub mod condition;
+pub mod fluentd;
 pub mod routes;
 pub mod yaml;
 

@@ -1,0 +1,172 @@
+//! What becomes of routes, labels, options and records.
+
+use kansoku_parsers::config::Loaded;
+
+use super::*;
+
+fn converted(text: &str) -> Conversion {
+    let loaded = Loaded {
+        name: "f".into(),
+        identity: "f".into(),
+        bytes: text.as_bytes().to_vec(),
+    };
+    let mut read = |path: &str, _: &str| {
+        Ok(if path == "f" {
+            vec![loaded.clone()]
+        } else {
+            Vec::new()
+        })
+    };
+    let evaluate = |value: &Value| evaluate(value, &|_| None);
+    let configuration = kansoku_parsers::config::fluentd::parse("f", &mut read, &evaluate);
+    convert(&configuration.expect("a configuration"))
+}
+
+/// The lines of the main file that say which tags a section takes, behind its name.
+fn matches(text: &str) -> Vec<String> {
+    let main = converted(text).files.remove(0).1;
+    let mut name = String::new();
+    let mut out = Vec::new();
+    for line in main.lines().map(str::trim) {
+        match line.split_once(' ').map(|(k, v)| (k, v.trim())) {
+            Some(("Name", value)) => value.clone_into(&mut name),
+            Some(("Match" | "Match_Regex", value)) => out.push(format!("{name} {value}")),
+            _ => {}
+        }
+    }
+    out
+}
+
+fn findings(text: &str) -> Vec<String> {
+    let all = converted(text).findings;
+    all.iter().map(ToString::to_string).collect()
+}
+
+const TWO: &str = "<source>\n@type tail\npath /a\ntag a.x\n</source>\n<source>\n@type tail\npath /b\ntag b.y\n</source>\n";
+
+#[test]
+fn the_first_match_takes_a_record() {
+    for (rest, expected) in [
+        ("<match **>\n@type null\n</match>", &["null *"][..]),
+        (
+            "<match a.**>\n@type null\n</match>\n<match **>\n@type stdout\n</match>",
+            &["null a.*", "stdout b.*"],
+        ),
+        // A filter behind the match sees nothing of what that took.
+        (
+            "<match a.**>\n@type null\n</match>\n<filter **>\n@type stdout\n</filter>\n<match **>\n@type null\n</match>",
+            &["stdout b.*", "null a.*", "null b.*"],
+        ),
+        (
+            "<filter {a,b}.*>\n@type stdout\n</filter>\n<match b.* a.x>\n@type null\n</match>",
+            &["stdout *", "null *"],
+        ),
+        (
+            "<match a.x>\n@type copy\n<store>\n@type null\n</store>\n<store>\n@type stdout\n</store>\n</match>",
+            &["null a.*", "stdout a.*"],
+        ),
+    ] {
+        assert_eq!(matches(&format!("{TWO}{rest}")), expected, "{rest}");
+    }
+}
+
+#[test]
+fn labels_are_ways() {
+    let text = "<source>\n@type tail\npath /a\ntag a\n@label @L\n</source>\n<source>\n@type tail\npath /b\ntag b\n</source>
+<label @OUT>\n<filter a>\n@type stdout\n</filter>\n<match **>\n@type null\n</match>\n</label>
+<label @L>\n<match **>\n@type relabel\n@label @OUT\n</match>\n</label>
+<match **>\n@type relabel\n@label @OUT\n</match>";
+    assert_eq!(matches(text), ["stdout a", "null *"]);
+    let text = "<source>\n@type forward\n@label @L\n</source>\n<source>\n@type tail\npath /b\ntag b.c\n</source>
+<label @L>\n<match x.**>\n@type null\n</match>\n</label>\n<match **>\n@type stdout\n</match>";
+    assert_eq!(matches(text), ["stdout b.c", r"null ^(?:x|x\..*)$"]);
+}
+
+#[test]
+fn what_routing_cannot_say_is_told() {
+    for (text, expected) in [
+        (
+            "<source>\n@type tail\npath /a\ntag t\n@label @L\n</source>\n<source>\n@type tail\npath /b\ntag t\n</source>\n<label @L>\n<match **>\n@type null\n</match>\n</label>\n<match **>\n@type null\n</match>",
+            "f:7: not converted: the source at f:1 and the source at f:7 may give the same tags to different labels, and records are told apart by their tags here; give one of them another tag",
+        ),
+        (
+            "<source>\n@type tail\npath /a\ntag t\n</source>\n<match **>\n@type copy\n<store>\n@type relabel\n@label @L\n</store>\n<store>\n@type null\n</store>\n</match>\n<label @L>\n<filter **>\n@type stdout\n</filter>\n<match **>\n@type null\n</match>\n</label>",
+            "f:8: not converted: this copy goes through filters, which the other copies' records would pass, too: a record exists once per tag here; send the copy on under a tag of its own with a filter rewrite_tag (KEEP true)",
+        ),
+        (
+            "<source>\n@type tail\npath /a\ntag t\n</source>\n<match **>\n@type relabel\n@label @NONE\n</match>",
+            "f:6: not converted: the label @NONE does not exist; its records go nowhere",
+        ),
+        (
+            "<source>\n@type tail\npath /a\ntag t\n</source>\n<match **>\n@type null\n</match>\n<match t>\n@type stdout\n</match>",
+            "f:9: not converted: <match t> of type stdout: no record comes here: no source gives such tags, or an earlier <match> takes them all",
+        ),
+        (
+            "<source>\n@type tail\npath /a\ntag t\n@label @A\n</source>\n<label @A>\n<match **>\n@type relabel\n@label @A\n</match>\n</label>",
+            "f:8: not converted: labels send to each other in a circle",
+        ),
+    ] {
+        let found = findings(text);
+        assert!(found.iter().any(|f| f == expected), "{found:#?}");
+    }
+}
+
+#[test]
+fn nothing_is_lost_silently() {
+    let text = "<source>\n@type tail\npath /a\ntag t\nnew_key 1\n<parse>\n@type json\nother 2\n</parse>\n<odd>\n</odd>\n</source>\n<match **>\n@type null\n</match>\n<thing>\n</thing>";
+    let found = findings(text);
+    for expected in [
+        "f:5: not converted: 'new_key' of <source> of type tail has no counterpart",
+        "f:8: not converted: 'other' of <parse> of type json has no counterpart",
+        "f:10: not converted: <odd> in <source> of type tail has no counterpart",
+        "f:16: not converted: <thing> is no section that stands here",
+    ] {
+        assert!(found.iter().any(|f| f == expected), "{found:#?}");
+    }
+    let ruby = "<source>\n@type tail\npath \"#{`ls`}\"\ntag t\n</source>";
+    assert!(findings(ruby)[0].starts_with(
+        "f:3: not converted: 'path' is made by Ruby code, which is not run here: #{`ls`}"
+    ));
+}
+
+#[test]
+fn transformed_records() {
+    for (body, expected) in [
+        (
+            "<record>\na b c\nhost \"#{Socket.gethostname}\"\n</record>\nremove_keys x,y",
+            "Set a b c|Set host ${HOSTNAME}|Remove x|Remove y",
+        ),
+        ("<record>\nb ${record[\"a\"]}\n</record>", "Hard_copy a b"),
+        (
+            "<record>\na x\nb ${record[\"a\"]}\n</record>",
+            "Call change_1|Code local function G(v,...) for _,k in ipairs({...}) do if type(v)~=\"table\" then return nil end v=v[k] end return v end function change_1(tag,ts,o) local n={} for k,v in pairs(o) do n[k]=v end n[\"a\"]=\"x\" n[\"b\"]=G(o,\"a\") return 2,ts,n end",
+        ),
+        (
+            "renew_record true\nkeep_keys k\n<record>\nt {\"x\": \"${tag}\", \"y\": [1, null]}\n</record>",
+            "Call change_1|Code function change_1(tag,ts,o) local n={} n[\"k\"]=o[\"k\"] n[\"t\"]={[\"x\"]=tag,[\"y\"]={1,nil}} return 2,ts,n end",
+        ),
+        (
+            "<record>\ne \"#{ENV['E'] || 'd'}\"\n</record>",
+            "Call change_1|Code local function V(v) if v==\"\" then return nil end return v end function change_1(tag,ts,o) local n={} for k,v in pairs(o) do n[k]=v end n[\"e\"]=(V(\"${E:-}\") or \"d\") return 2,ts,n end",
+        ),
+    ] {
+        let text = format!(
+            "<source>\n@type tail\npath /a\ntag t\n</source>\n<filter **>\n@type record_transformer\n{body}\n</filter>\n<match **>\n@type null\n</match>"
+        );
+        let main = converted(&text).files.remove(0).1;
+        let filter = main.split("[FILTER]").nth(1).expect("a filter");
+        let keys = filter
+            .lines()
+            .skip(1)
+            .take_while(|l| !l.is_empty())
+            .map(str::trim);
+        let keys: Vec<String> = keys
+            .filter(|l| !l.starts_with("Name") && !l.starts_with("Match"))
+            .map(|l| {
+                l.split_once(' ')
+                    .map_or(l.to_owned(), |(k, v)| format!("{k} {}", v.trim()))
+            })
+            .collect();
+        assert_eq!(keys.join("|"), expected, "{body}");
+    }
+}
