@@ -68,7 +68,7 @@ const PAGES = [
   ["pod-chatty", pod("checkout"), ".log li"],
   ["pod-crashing", pod("ledger"), ".log li"],
   ["pod-oom", pod("thumbnails"), ".log li"],
-  ["pod-deleted", pod("migration"), ".log li"],
+  ["pod-deleted", at("pod", { ns: "shop", pod: pods.migration }), ".log li"],
   ["logs", at("logs", { range: "15m" }), ".log li"],
   ["logs-json", at("logs", { q: '{namespace="shop", pod=~"checkout.*"} | json | level="error"', range: "15m" }), ".log li"],
   ["logs-patterns", at("logs", { q: '{namespace="shop"}', view: "patterns", range: "15m" }), "tbody tr"],
