@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::clock;
 use crate::http::body::Coding;
 use crate::http::{Call, Reply};
+use crate::rules::objectives;
 
 /// The largest body of a request.
 #[must_use]
@@ -75,12 +76,29 @@ pub async fn versions(app: Arc<App>, call: Call, kind: Kind) -> Reply {
 
 /// `GET`, `PUT` and `DELETE /api/v1/<kind>s/<id>`.
 pub async fn one(app: Arc<App>, call: Call, kind: Kind) -> Reply {
-    blocking(move || match call.method {
+    let changes_rules = kind == Kind::Slo && matches!(call.method, Method::PUT | Method::DELETE);
+    let shared = Arc::clone(&app);
+    let reply = blocking(move || match call.method {
         Method::PUT => put(&app, &call, kind),
         Method::DELETE => delete(&app, &call, kind),
         _ => get(&app, &call, kind),
     })
-    .await
+    .await;
+    if changes_rules && reply.status.is_success() {
+        shared.rules.set_objectives(&shared).await;
+    }
+    reply
+}
+
+/// Why an objective that asks for its rules to be evaluated cannot have that.
+fn unfit_rules(call: &Call, id: &str, text: &[u8]) -> Option<Reply> {
+    let document: Value = serde_json::from_slice(text).ok()?;
+    if !objectives::is_evaluated(&document) {
+        return None;
+    }
+    let wrong = objectives::groups(call.tenant.name(), id, &document).err()?;
+    let text = format!("the rules of the SLO cannot be evaluated: {wrong}");
+    Some(envelope::error(StatusCode::BAD_REQUEST, "bad_data", &text))
 }
 
 async fn blocking(work: impl FnOnce() -> Reply + Send + 'static) -> Reply {
@@ -151,6 +169,11 @@ fn put(app: &App, call: &Call, kind: Kind) -> Reply {
         Ok(title) => title,
         Err(message) => return bad(&message),
     };
+    if kind == Kind::Slo
+        && let Some(reply) = unfit_rules(call, id, &text)
+    {
+        return reply;
+    }
     // A tenant comes to be with the first thing it keeps.
     let tenant = match call.tenant.whole() {
         Ok(tenant) => tenant,

@@ -20,6 +20,7 @@ use super::group::Running;
 use super::kept;
 use super::live::Live;
 use super::notifier::{Notifier, Section};
+use super::objectives;
 use super::objects::RuleObjects;
 use crate::app::App;
 use crate::config_file::ConfigFile;
@@ -87,6 +88,7 @@ struct InForce {
     config: Config,
     of_files: Vec<Group>,
     of_objects: Vec<Group>,
+    of_objectives: Vec<Group>,
 }
 
 /// The objects of a cluster and the task that watches them.
@@ -156,6 +158,7 @@ impl Rules {
         config.unused.iter().for_each(|what| journal::warn(what));
         let checked = check(app, config.rules.clone())?;
         *lock(&self.external_labels) = Arc::new(config.external_labels.clone());
+        in_force.of_objectives = load_objectives(app).await;
         self.apply(app, &mut in_force, checked).await;
         Ok(())
     }
@@ -229,12 +232,22 @@ impl Rules {
         }
     }
 
+    /// Goes on with the rules of the objectives as they are kept now; the rest stays undisturbed.
+    pub async fn set_objectives(&self, app: &Arc<App>) {
+        let mut in_force = self.changing.lock().await;
+        if !self.is_stopped.load(Ordering::Relaxed) {
+            in_force.of_objectives = load_objectives(app).await;
+            self.swap(app, &in_force, true).await;
+        }
+    }
+
     /// Makes the groups those that are in force. One that is written as before goes on with all it
     /// remembers, and when `keeps_same` without even a pause.
     async fn swap(&self, app: &Arc<App>, in_force: &InForce, keeps_same: bool) {
         let config = &in_force.config;
         let mut gone: Vec<String> = lock(&self.tasks).keys().cloned().collect();
-        for group in in_force.of_files.iter().chain(&in_force.of_objects) {
+        let others = in_force.of_objects.iter().chain(&in_force.of_objectives);
+        for group in in_force.of_files.iter().chain(others) {
             let (interval_ms, offset_ms) = (config.evaluation_interval_ms, config.query_offset_ms);
             let group = Running::new(group.clone(), interval_ms, offset_ms);
             let key = group.key();
@@ -325,6 +338,12 @@ impl Rules {
         }
         self.notifier.stop(drain).await;
     }
+}
+
+async fn load_objectives(app: &Arc<App>) -> Vec<Group> {
+    let reading = Arc::clone(app);
+    let done = tokio::task::spawn_blocking(move || objectives::load(&reading)).await;
+    done.unwrap_or_default()
 }
 
 fn check(app: &App, config: Config) -> Result<Checked, String> {

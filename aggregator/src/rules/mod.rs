@@ -21,5 +21,6 @@ pub mod live;
 pub mod manager;
 pub mod metrics;
 pub mod notifier;
+pub mod objectives;
 pub mod objects;
 pub mod unit_test;

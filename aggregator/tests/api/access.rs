@@ -638,3 +638,21 @@ async fn off_nobody_is_asked() {
     assert_eq!(server.post("/-/reload", &[], "").await.status, 200);
     server.stop().await;
 }
+
+#[tokio::test]
+async fn rules_of_objectives_are_for_editors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let server = server(folder.path(), TOKENS, &[]).await;
+    let body = json!({
+        "title": "t", "events": "a{x=\"$window\"}", "total": "b{x=\"$window\"}", "evaluate": true,
+    });
+    for (who, status) in [("viewer", 403), ("cart", 403), ("editor", 200)] {
+        let authorization = bearer(who);
+        let headers = [("authorization", authorization.as_str())];
+        let path = "/api/v1/slos/a";
+        let answer = server
+            .send(Method::PUT, path, &headers, body.to_string())
+            .await;
+        assert_eq!(answer.status, status, "{who}");
+    }
+}

@@ -203,3 +203,115 @@ async fn provisioned_dashboards_are_shown_and_read_only() {
     let listed = server.get("/api/v1/dashboards").await.json();
     assert!(listed["data"][0]["problem"].is_string());
 }
+
+const SLO: &str = "/api/v1/slos/requests";
+
+fn objective(evaluate: bool, target: f64) -> String {
+    json!({
+        "title": "Requests succeed", "language": "promql", "counts": "bad", "evaluate": evaluate,
+        "events": "sum(rate(errors_total[$window]))", "total": "sum(rate(all_total[$window]))",
+        "target": target, "window_days": 30,
+    })
+    .to_string()
+}
+
+/// File, name and number of rules of each group, as somebody with these headers sees them.
+async fn groups(server: &Server, headers: &[(&str, &str)]) -> Vec<(String, String, usize)> {
+    let answer = server.send(Method::GET, "/api/v1/rules", headers, "").await;
+    let answer = answer.json();
+    let all = answer["data"]["groups"].as_array().cloned();
+    let one = |group: serde_json::Value| {
+        let text = |key: &str| group[key].as_str().unwrap_or_default().to_owned();
+        let n = group["rules"].as_array().map_or(0, Vec::len);
+        (text("file"), text("name"), n)
+    };
+    all.unwrap_or_default().into_iter().map(one).collect()
+}
+
+#[tokio::test]
+async fn the_rules_of_an_objective_come_and_go_with_it() {
+    let expected = |file: &str| {
+        let group = |name: &str, n| (file.to_owned(), name.to_owned(), n);
+        vec![
+            group("slo-requests-alerts", 2),
+            group("slo-requests-errors", 7),
+        ]
+    };
+    let any = ("if-match", "*");
+    let server = Server::start().await;
+    assert_eq!(
+        put(&server, SLO, &[], &objective(false, 99.9)).await.status,
+        200
+    );
+    assert_eq!(groups(&server, &[]).await, []);
+    assert_eq!(
+        put(&server, SLO, &[any], &objective(true, 99.9))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(groups(&server, &[]).await, expected("slos/requests.yaml"));
+    let rules = server.get("/api/v1/rules?type=alert").await.text();
+    assert!(rules.contains("> (14.4 * 0.001)"), "{rules}");
+
+    // A change is in force when it is answered; one that is wrong is refused and changes nothing.
+    assert_eq!(
+        put(&server, SLO, &[any], &objective(true, 99.0))
+            .await
+            .status,
+        200
+    );
+    let wrong = put(&server, SLO, &[any], &objective(true, 100.0)).await;
+    assert_eq!(wrong.status, 400);
+    assert!(
+        wrong.text().contains("'target' must lie between"),
+        "{}",
+        wrong.text()
+    );
+    let server = server.restart(&["--query.test-mode"]).await;
+    assert_eq!(groups(&server, &[]).await, expected("slos/requests.yaml"));
+    let rules = server.get("/api/v1/rules?type=alert").await.text();
+    assert!(rules.contains("> (14.4 * 0.01)"), "{rules}");
+
+    assert_eq!(
+        put(&server, SLO, &[any], &objective(false, 99.0))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(groups(&server, &[]).await, []);
+    assert_eq!(
+        put(&server, SLO, &[any], &objective(true, 99.0))
+            .await
+            .status,
+        200
+    );
+    assert_eq!(groups(&server, &[]).await.len(), 2);
+    assert_eq!(server.send(Method::DELETE, SLO, &[], "").await.status, 204);
+    assert_eq!(groups(&server, &[]).await, []);
+}
+
+#[tokio::test]
+async fn objectives_of_tenants_have_rules_of_their_own() {
+    let server = Server::start_with(&["--query.test-mode", "--tenants.enabled"]).await;
+    let (one, two) = (("x-scope-orgid", "one"), ("x-scope-orgid", "two"));
+    for tenant in [one, two] {
+        assert_eq!(
+            put(&server, SLO, &[tenant], &objective(true, 99.9))
+                .await
+                .status,
+            200
+        );
+    }
+    assert_eq!(
+        server.send(Method::DELETE, SLO, &[two], "").await.status,
+        204
+    );
+    let files: Vec<String> = groups(&server, &[one])
+        .await
+        .into_iter()
+        .map(|g| g.0)
+        .collect();
+    assert_eq!(files, ["slos/one/requests.yaml"; 2]);
+    assert_eq!(groups(&server, &[two]).await, []);
+}

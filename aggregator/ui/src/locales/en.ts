@@ -457,6 +457,8 @@ export const EN = {
     "Recording and alerting rules as in Google's SRE workbook. Save them as a file that rule_files names; any Prometheus takes them too.",
   "slo.log_rules_help":
     "These count log lines. Save them as a file that loki_rule_files names; the alerts below read what they record.",
+  "slo.evaluated_help": "The aggregator evaluates these rules.",
+  "slo.evaluate": "Let the aggregator evaluate the rules",
   "slo.download": "Download {name}",
   "slo.counts": "The first expression counts",
   "slo.counts_bad": "bad events",

@@ -439,6 +439,8 @@ export const JA: Readonly<Record<Key, Message>> = {
   "slo.rules_help":
     "Google の SRE ワークブックに沿った記録ルールとアラートルールです。rule_files が指すファイルとして保存してください。Prometheus でもそのまま使えます。",
   "slo.log_rules_help": "ログの行を数えるルールです。loki_rule_files が指すファイルとして保存してください。下のアラートがその結果を読みます。",
+  "slo.evaluated_help": "これらのルールはアグリゲーターが評価しています。",
+  "slo.evaluate": "ルールをアグリゲーターに評価させる",
   "slo.download": "{name} をダウンロード",
   "slo.counts": "最初の式が数えるもの",
   "slo.counts_bad": "異常なイベント",

@@ -1,7 +1,7 @@
 /** The form of an objective. */
 import { useRef, useState } from "preact/hooks";
 import { QueryBox } from "../editor/query_box";
-import { Choose, TextField } from "../fields";
+import { Check, Choose, TextField } from "../fields";
 import { t } from "../i18n";
 import { EMPTY, WINDOWS_DAYS, wrongWith, type Slo } from "./model";
 
@@ -68,6 +68,7 @@ export function SloForm({
           texts={WINDOWS_DAYS.map((n) => t("slo.days", { n }))}
           change={(value) => set({ window_days: Number(value) })}
         />
+        <Check label={t("slo.evaluate")} value={slo.evaluate} change={(evaluate) => set({ evaluate })} />
       </div>
       <h2>{t(slo.counts === "bad" ? "slo.events_bad" : "slo.events_good")}</h2>
       <QueryBox

@@ -19,6 +19,8 @@ export interface Slo {
   /** Percent of good events that is promised. */
   target: number;
   window_days: number;
+  /** The aggregator evaluates its rules. */
+  evaluate: boolean;
 }
 
 export const WINDOW = "$window";
@@ -64,6 +66,7 @@ export const EMPTY: Slo = {
   total: "sum(rate(http_requests_total[$window]))",
   target: 99.9,
   window_days: 30,
+  evaluate: false,
 };
 
 /** What somebody kept, whatever it is. */
@@ -78,6 +81,7 @@ export function sloOf(value: unknown): Slo {
     total: text(one["total"]),
     target: number(one["target"]) ?? EMPTY.target,
     window_days: number(one["window_days"]) ?? EMPTY.window_days,
+    evaluate: one["evaluate"] === true,
   };
 }
 

@@ -288,7 +288,7 @@ function Shown({ kept, state }: { kept: Kept; state: State }) {
         <Burns slo={slo} standing={data} factors={factors} />
         <p class="note">{t("slo.burns_help")}</p>
       </Card>
-      <Rules id={kept.id} slo={slo} />
+      <Rules id={kept.id} slo={slo} state={state} />
     </div>
   );
 }
@@ -404,13 +404,19 @@ function Burns({ slo, standing, factors }: { slo: Slo; standing: Standing | null
 }
 
 /** The rules as YAML, to be copied or downloaded. */
-function Rules({ id, slo }: { id: string; slo: Slo }) {
+function Rules({ id, slo, state }: { id: string; slo: Slo; state: State }) {
   const [copied, setCopied] = useState("");
   return (
     <>
       {ruleFiles(id, slo).map(({ name, language, yaml }) => (
         <Card key={name} title={t("slo.rules", { language: language === "promql" ? "PromQL" : "LogQL" })}>
-          <p class="note">{t(language === "promql" ? "slo.rules_help" : "slo.log_rules_help")}</p>
+          {slo.evaluate ? (
+            <p class="note">
+              {t("slo.evaluated_help")} <a href={link("alerts", {}, state)}>{t("page.alerts")}</a>
+            </p>
+          ) : (
+            <p class="note">{t(language === "promql" ? "slo.rules_help" : "slo.log_rules_help")}</p>
+          )}
           <p>
             <button type="button" onClick={() => download(name, yaml, "application/yaml")}>
               {t("slo.download", { name })}
