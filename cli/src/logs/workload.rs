@@ -14,42 +14,38 @@ struct Kind {
     suffix: &'static str,
 }
 
+const fn kind(names: &'static [&'static str], owner: &'static str, suffix: &'static str) -> Kind {
+    Kind {
+        names,
+        owner,
+        suffix,
+    }
+}
+
 const KINDS: &[Kind] = &[
-    Kind {
-        names: &["deployment", "deployments", "deploy"],
-        owner: "ReplicaSet",
-        suffix: "-R{1,10}-R{5}",
-    },
-    Kind {
-        names: &["replicaset", "replicasets", "rs"],
-        owner: "ReplicaSet",
-        suffix: "-R{5}",
-    },
-    Kind {
-        names: &["replicationcontroller", "replicationcontrollers", "rc"],
-        owner: "ReplicationController",
-        suffix: "-R{5}",
-    },
-    Kind {
-        names: &["statefulset", "statefulsets", "sts"],
-        owner: "StatefulSet",
-        suffix: "-[0-9]+",
-    },
-    Kind {
-        names: &["daemonset", "daemonsets", "ds"],
-        owner: "DaemonSet",
-        suffix: "-R{5}",
-    },
-    Kind {
-        names: &["job", "jobs"],
-        owner: "Job",
-        suffix: "(-[0-9]+)?-R{5}",
-    },
-    Kind {
-        names: &["cronjob", "cronjobs", "cj"],
-        owner: "Job",
-        suffix: "-[0-9]{8,10}(-[0-9]+)?-R{5}",
-    },
+    kind(
+        &["deployment", "deployments", "deploy"],
+        "ReplicaSet",
+        "-R{1,10}-R{5}",
+    ),
+    kind(&["replicaset", "replicasets", "rs"], "ReplicaSet", "-R{5}"),
+    kind(
+        &["replicationcontroller", "replicationcontrollers", "rc"],
+        "ReplicationController",
+        "-R{5}",
+    ),
+    kind(
+        &["statefulset", "statefulsets", "sts"],
+        "StatefulSet",
+        "-[0-9]+",
+    ),
+    kind(&["daemonset", "daemonsets", "ds"], "DaemonSet", "-R{5}"),
+    kind(&["job", "jobs"], "Job", "(-[0-9]+)?-R{5}"),
+    kind(
+        &["cronjob", "cronjobs", "cj"],
+        "Job",
+        "-[0-9]{8,10}(-[0-9]+)?-R{5}",
+    ),
 ];
 
 /// What a command names.
