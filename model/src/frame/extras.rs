@@ -2,7 +2,8 @@
 //!
 //! The rule: a batch without any of it has the same bytes as before these existed.
 
-use super::{FrameError, Reader, put_text, put_varint, unzigzag, zigzag};
+use super::FrameError;
+use super::payload::{Reader, put_text, put_varint, unzigzag, zigzag};
 use crate::metric::{Exemplar, HistogramPoint, Point};
 use crate::{FamilyId, MetricBatch, Slice, Suffix};
 

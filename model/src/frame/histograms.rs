@@ -1,6 +1,7 @@
 //! Native histograms in the payload of metrics.
 
-use super::{FrameError, Reader, put_text, put_varint, unzigzag, zigzag};
+use super::FrameError;
+use super::payload::{Reader, put_text, put_varint, unzigzag, zigzag};
 use crate::histogram::{Counts, NativeHistogram, ResetHint, Span};
 use crate::metric::Point;
 use crate::{FamilyId, MetricBatch, Suffix};
