@@ -438,6 +438,110 @@ impl Drop for Background {
     }
 }
 
+/// Pushes samples of one moment, in Prometheus' text format.
+fn push_metrics(aggregator: &Aggregator, text: &str) {
+    let headers = [("Content-Type", "text/plain; version=0.0.4")];
+    let reply = http::post(
+        aggregator.port,
+        "/metrics/job/test",
+        &headers,
+        text.as_bytes(),
+    );
+    let reply = reply.expect("it answers");
+    assert_eq!(reply.status / 100, 2, "{}", reply.text());
+}
+
+#[test]
+fn top_and_agents_show_what_metrics_tell() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path();
+    let mut aggregator = Aggregator::new(root, &[]);
+    aggregator.start();
+    let nothing = kansoku(&aggregator, root, &["top", "nodes"]);
+    assert_eq!(nothing.code, Some(1));
+    assert!(
+        nothing.err.contains("Metrics not available"),
+        "{}",
+        nothing.err
+    );
+    let nobody = kansoku(&aggregator, root, &["agents"]);
+    assert!(nobody.err.contains("No agents found"), "{}", nobody.err);
+
+    // Memory is a gauge; CPU needs two samples of a counter, which a push of one moment is not.
+    push_metrics(
+        &aggregator,
+        "node_memory_MemTotal_bytes{node=\"n1\"} 4294967296\n\
+         node_memory_MemAvailable_bytes{node=\"n1\"} 1073741824\n\
+         node_memory_MemTotal_bytes{node=\"n2\"} 2147483648\n\
+         node_memory_MemAvailable_bytes{node=\"n2\"} 1073741824\n\
+         container_memory_working_set_bytes{namespace=\"shop\",pod=\"web-0\",container=\"app\"} 10485760\n\
+         container_memory_working_set_bytes{namespace=\"shop\",pod=\"web-0\",container=\"side\"} 5242880\n\
+         container_memory_working_set_bytes{namespace=\"shop\",pod=\"db-0\",container=\"app\"} 31457280\n\
+         container_memory_working_set_bytes{namespace=\"other\",pod=\"x\",container=\"app\"} 1048576\n\
+         kansoku_agent_build_info{node=\"n1\",version=\"0.1.0\"} 1\n\
+         node_load1{node=\"n2\"} 0.5\n",
+    );
+    let words = |text: &str| -> Vec<Vec<String>> {
+        let line = |l: &str| l.split_whitespace().map(str::to_owned).collect();
+        text.lines().map(line).collect()
+    };
+    let nodes = words(&shown(&aggregator, root, "top nodes --sort-by memory"));
+    assert_eq!(
+        nodes[0],
+        ["NAME", "CPU(cores)", "CPU(%)", "MEMORY(bytes)", "MEMORY(%)"]
+    );
+    assert_eq!(nodes[1], ["n1", "<unknown>", "<unknown>", "3072Mi", "75%"]);
+    assert_eq!(nodes[2], ["n2", "<unknown>", "<unknown>", "1024Mi", "50%"]);
+    let unknown = kansoku(&aggregator, root, &["top", "nodes", "n9"]);
+    assert_eq!(unknown.code, Some(1));
+    assert!(
+        unknown.err.contains("nodes \"n9\" not found"),
+        "{}",
+        unknown.err
+    );
+
+    let pods = words(&shown(
+        &aggregator,
+        root,
+        "top pods -n shop --sort-by memory --no-headers",
+    ));
+    assert_eq!(
+        pods,
+        [
+            ["db-0", "<unknown>", "30Mi"],
+            ["web-0", "<unknown>", "15Mi"]
+        ]
+    );
+    let containers = words(&shown(
+        &aggregator,
+        root,
+        "top pods -n shop web-0 --containers --no-headers",
+    ));
+    assert_eq!(
+        containers,
+        [
+            ["web-0", "app", "<unknown>", "10Mi"],
+            ["web-0", "side", "<unknown>", "5Mi"]
+        ]
+    );
+    let all: Value =
+        serde_json::from_str(&shown(&aggregator, root, "top pods -A -o json")).expect("JSON");
+    assert_eq!(all.as_array().map(Vec::len), Some(3), "{all}");
+
+    // An agent is looked for at every half minute, so a new one shows up at the next.
+    let agents = wait_for("both agents", || {
+        let given = kansoku(&aggregator, root, &["agents", "-o", "json"]);
+        let agents: Value = serde_json::from_str(&given.out).ok()?;
+        (agents.as_array().map(Vec::len) == Some(2)).then_some(agents)
+    });
+    let one = |n: usize| [&agents[n]["node"], &agents[n]["version"]];
+    assert_eq!(one(0), ["n1", "0.1.0"]);
+    assert_eq!(one(1), ["n2", ""]);
+    let table = words(&shown(&aggregator, root, "agents"));
+    assert_eq!(&table[0][..3], ["NODE", "STATUS", "VERSION"]);
+    assert_eq!((&*table[2][0], &*table[2][2]), ("n2", "<unknown>"));
+}
+
 #[test]
 fn following_goes_on_across_a_killed_aggregator() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -1,3 +1,5 @@
+//! Batches that come back as they were, and bytes that are none.
+
 use std::sync::Arc;
 
 use super::time_texts::TimeTexts;
