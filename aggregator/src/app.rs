@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use kansoku_parsers::wire::{Window, loki_push, remote_write};
-use kansoku_query::promql::{Memory, Threads};
+use kansoku_query::memory::{Memory, Share};
+use kansoku_query::promql::Threads;
 use tokio::sync::Semaphore;
 
 use crate::access::Access;
@@ -57,7 +58,7 @@ pub struct App {
     pub active_queries: OnceLock<ActiveQueries>,
     /// Threads that PromQL queries may use besides their own.
     pub query_threads: Arc<Threads>,
-    /// What PromQL queries hold together.
+    /// What queries hold together.
     pub query_memory: Arc<Memory>,
     /// Results of range queries of metrics.
     pub range_cache: RangeCache,
@@ -143,6 +144,12 @@ impl App {
     pub fn query_max_bytes(&self, tenant: &TenantInfo) -> usize {
         let own = tenant.limits.query_max_memory;
         no_limit_of_0(own.unwrap_or(self.settings.query_max_memory_bytes))
+    }
+
+    /// What a query of a tenant takes its memory of.
+    #[must_use]
+    pub fn query_share(&self, tenant: &TenantInfo) -> Share {
+        Share::new(Arc::clone(&self.query_memory), self.query_max_bytes(tenant))
     }
 
     /// What a remote write may hold now.

@@ -145,12 +145,12 @@ pub struct Settings {
         value_parser = parse_count)]
     pub query_max_samples: usize,
 
-    /// How much memory one query of metrics may hold, for example 2GiB; 0 is no limit.
+    /// How much memory one query may hold, for example 2GiB; 0 is no limit.
     #[arg(long = "query.max-memory", value_name = "SIZE", default_value = "1GiB",
         value_parser = parse_bytes)]
     pub query_max_memory_bytes: u64,
 
-    /// How much memory all queries of metrics may hold together, for example 4GiB; 0 is no limit.
+    /// How much memory all queries may hold together, for example 4GiB; 0 is no limit.
     #[arg(long = "query.max-memory-total", value_name = "SIZE", default_value = "2GiB",
         value_parser = parse_bytes)]
     pub query_max_memory_total_bytes: u64,

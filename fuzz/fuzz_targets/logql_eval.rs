@@ -78,7 +78,10 @@ libfuzzer_sys::fuzz_target!(|text: &str| {
         }
         Ok(())
     };
-    let ctx = Context { check: &check };
+    let ctx = Context {
+        memory: None,
+        check: &check,
+    };
     let mut out = Vec::new();
     match &expr {
         Expr::Log(log) => {

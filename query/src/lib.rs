@@ -4,6 +4,7 @@
 #![forbid(unsafe_code)]
 
 pub mod logql;
+pub mod memory;
 pub mod number;
 pub mod promql;
 mod relabel;

@@ -96,7 +96,11 @@ impl Environment for Live {
                     true => Err(logql::QueryError::Cancelled(LATE.into())),
                     false => Ok(()),
                 };
-                let context = logql::Context { check: &check };
+                let share = self.app.query_share(tenant);
+                let context = logql::Context {
+                    memory: Some(&share),
+                    check: &check,
+                };
                 let time_ns = time_ms.saturating_mul(1_000_000);
                 let answer = engine.metric_instant(&snapshot, metric, time_ns, &context);
                 let answer = answer.map_err(|e| e.to_string())?;

@@ -167,7 +167,7 @@ fn queries(app: &App, out: &mut MetricBatch) {
         app.gate.n_running() as f64,
     );
     let held = app.query_memory.held_bytes() as f64;
-    let help = "Memory that PromQL queries hold now.";
+    let help = "Memory that queries hold now.";
     single(out, "kansoku_query_memory_bytes", Gauge, help, held);
     range_cache(app, out);
 }

@@ -29,7 +29,7 @@ async fn server() -> Server {
     server
 }
 
-fn encoded(query: &str) -> String {
+pub fn encoded(query: &str) -> String {
     let mut text = String::new();
     for byte in query.bytes() {
         match byte {

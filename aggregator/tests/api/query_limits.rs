@@ -1,9 +1,10 @@
-//! What a PromQL query may take, what it tells of itself, and that it ends with its client.
+//! What a query may take, what it tells of itself, and that it ends with its client.
 
 use serde_json::json;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 
+use crate::grafana::encoded;
 use crate::harness::{Series, Server};
 
 /// Series with a sample every ten seconds of ten minutes.
@@ -65,6 +66,45 @@ async fn queries_together_are_held_to_a_total() {
         server.get(&over("sum(many_total)", "10s")).await.status,
         200
     );
+    assert_eq!(held(&server).await, 0.0, "all is given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_query_that_needs_too_much_memory_is_refused_and_others_go_on() {
+    let flags = ["--query.test-mode", "--query.max-memory=2MiB"];
+    let server = Server::start_with(&flags).await;
+    let padding = "x".repeat(1000);
+    let values: Vec<_> = (0..3000i64)
+        .map(|i| {
+            json!([
+                format!("{}", (i + 1) * 1_000_000),
+                format!("n={i} {padding}")
+            ])
+        })
+        .collect();
+    let stream = json!({"stream": {"app": "a"}, "values": values});
+    server.push(json!([stream])).await;
+    let ask = async |query: &str, more: &str| {
+        let query = encoded(query);
+        let path = format!("/loki/api/v1/query_range?query={query}&start=0&end=10&{more}");
+        server.get(&path).await
+    };
+    let lines = r#"{app="a"}"#;
+    let by_n = r#"sum by (n) (count_over_time({app="a"} | logfmt [1s]))"#;
+    for (query, more) in [(lines, "limit=3000"), (by_n, "step=1ms")] {
+        let big = ask(query, more).await;
+        assert_eq!(big.status, 400, "{query}: {}", big.text());
+        assert_eq!(
+            big.text(),
+            "the query needs more than 2097152 bytes of memory, which --query.max-memory allows; consider adding more specific stream selectors, reducing the time range or the limit, or grouping by fewer labels"
+        );
+    }
+    let (big, small, few) = tokio::join!(
+        ask(lines, "limit=3000"),
+        ask(lines, "limit=100"),
+        ask(r#"sum(count_over_time({app="a"}[1s]))"#, "step=1s"),
+    );
+    assert_eq!((big.status, small.status, few.status), (400, 200, 200));
     assert_eq!(held(&server).await, 0.0, "all is given back");
 }
 

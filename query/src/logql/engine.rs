@@ -15,6 +15,7 @@ use super::metric_query::{self, Evaluation, Value};
 use super::output::{Instant, InstantValue, Matrix, Sample, Series, Statistics, Streams};
 use super::range::Steps;
 use super::table::{Table, present};
+use crate::memory::Share;
 
 /// How much one query may take.
 #[derive(Debug, Clone)]
@@ -46,7 +47,10 @@ impl Default for Limits {
 }
 
 /// What the caller adds to one query.
+#[derive(Clone, Copy)]
 pub struct Context<'a> {
+    /// What the query's memory is taken of; unbounded without it.
+    pub memory: Option<&'a Share>,
     /// Asked at every block and every few thousand entries; an error ends the query with it.
     pub check: &'a (dyn Fn() -> Result<(), QueryError> + Sync),
 }
@@ -55,17 +59,21 @@ impl Context<'_> {
     /// A query that nobody interrupts.
     #[must_use]
     pub fn uninterrupted() -> Context<'static> {
-        Context { check: &|| Ok(()) }
+        Context {
+            memory: None,
+            check: &|| Ok(()),
+        }
     }
 }
 
 /// Entries between two questions whether to go on: some milliseconds of work.
 const ENTRIES_PER_CHECK: u32 = 4096;
 
-/// Asks the caller from time to time whether to go on.
+/// Asks the caller from time to time whether to go on, and counts the memory that a query holds.
 pub struct Watch<'a> {
     ctx: &'a Context<'a>,
     entries: u32,
+    held_bytes: usize,
 }
 
 type Visit<'v> =
@@ -74,7 +82,27 @@ type Visit<'v> =
 impl<'a> Watch<'a> {
     /// Asks through `ctx`.
     pub fn new(ctx: &'a Context<'a>) -> Self {
-        Self { ctx, entries: 0 }
+        Self {
+            ctx,
+            entries: 0,
+            held_bytes: 0,
+        }
+    }
+
+    /// Counts memory that is about to be taken.
+    #[inline]
+    pub fn hold(&mut self, n_bytes: usize) -> Result<(), QueryError> {
+        self.held_bytes = self.held_bytes.saturating_add(n_bytes);
+        match self.ctx.memory {
+            Some(share) => Ok(share.grow_to(self.held_bytes)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Counts memory that was given back.
+    #[inline]
+    pub fn release(&mut self, n_bytes: usize) {
+        self.held_bytes = self.held_bytes.saturating_sub(n_bytes);
     }
 
     /// Asks now.
@@ -162,7 +190,7 @@ impl Engine {
         ctx: &Context<'_>,
     ) -> Result<Instant, QueryError> {
         let steps = Steps::instant(time_ns);
-        let (value, mut statistics) = self.evaluate(source, expr, steps, ctx)?;
+        let (value, mut statistics) = self.evaluate(source, expr, steps, &mut Watch::new(ctx))?;
         let value = match value {
             Value::Scalar(value) => InstantValue::Scalar { time_ns, value },
             Value::Vector(mut table) => {
@@ -198,12 +226,15 @@ impl Engine {
         ctx: &Context<'_>,
     ) -> Result<Matrix, QueryError> {
         let steps = self.steps(start_ns, end_ns, step_ns)?;
-        let (value, mut statistics) = self.evaluate(source, expr, steps, ctx)?;
+        let mut watch = Watch::new(ctx);
+        let (value, mut statistics) = self.evaluate(source, expr, steps, &mut watch)?;
         let mut table = match value {
             Value::Scalar(number) => Table::constant(number, steps.n),
             Value::Vector(table) => table,
         };
         table.rows.sort_by(|a, b| a.labels.cmp(&b.labels));
+        // Points are twice as large as the values they are made of.
+        watch.hold(2 * table.n_bytes())?;
         let series: Vec<Series> = table
             .rows
             .into_iter()
@@ -252,14 +283,13 @@ impl Engine {
         source: &dyn LogSource,
         expr: &MetricExpr,
         steps: Steps,
-        ctx: &Context<'_>,
+        watch: &mut Watch<'_>,
     ) -> Result<(Value, Statistics), QueryError> {
-        let mut watch = Watch::new(ctx);
         let mut evaluation = Evaluation {
             source,
             steps,
             limits: &self.limits,
-            watch: &mut watch,
+            watch,
             statistics: Statistics::default(),
         };
         let value = evaluation.eval(expr)?;

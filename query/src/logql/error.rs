@@ -8,6 +8,8 @@ use std::fmt;
 
 use kansoku_model::select::SelectError;
 
+use crate::memory::TooMuch;
+
 /// A text that is no LogQL query. Line and column count from one; both are zero when the fault is
 /// in the meaning of a part rather than at one place.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,6 +83,14 @@ pub enum QueryError {
     /// The store failed (500).
     #[error("{0}")]
     Storage(String),
+}
+
+impl From<TooMuch> for QueryError {
+    fn from(why: TooMuch) -> Self {
+        Self::Limit(why.text(
+            "consider adding more specific stream selectors, reducing the time range or the limit, or grouping by fewer labels",
+        ))
+    }
 }
 
 impl From<SelectError> for QueryError {

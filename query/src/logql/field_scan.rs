@@ -82,7 +82,7 @@ impl Scan<'_> {
                 LEFT_OUT => {}
                 LINE => {
                     if let Some(line) = lines.next() {
-                        self.take_row(&block.lines, line, &mut record, false, &mut None)?;
+                        self.take_row(&block.lines, line, &mut record, false, &mut None, watch)?;
                     }
                 }
                 DOUBTED => {
@@ -92,7 +92,7 @@ impl Scan<'_> {
                         };
                         columns[*group].fill(&mut record, time_ns, *at);
                         if self.pipeline.process_parsed(&mut record) {
-                            self.take_record(&mut record, steps, false, &mut None)?;
+                            self.take_record(&mut record, steps, false, &mut None, watch)?;
                         }
                     }
                 }
@@ -105,12 +105,12 @@ impl Scan<'_> {
                         Some(series) => series,
                         None => {
                             columns[keyed.group].fill(&mut record, time_ns, keyed.row);
-                            *keyed.series.insert(self.series_of(&record)?)
+                            *keyed.series.insert(self.series_of(&record, watch)?)
                         }
                     };
                     self.statistics.entries_passed += 1;
                     let value = verdicts.values.get(row).copied().unwrap_or(1.0);
-                    self.add(series, steps, time_ns, value, 0)?;
+                    self.add(series, steps, time_ns, value, 0, watch)?;
                 }
             }
         }
@@ -124,6 +124,7 @@ impl Scan<'_> {
         block: &FieldBlock,
         block_ref: &dyn LogBlockRef,
         steps: (usize, usize),
+        watch: &mut Watch<'_>,
     ) -> Result<bool, QueryError> {
         let Some(fields) = self.fields else {
             return Ok(false);
@@ -159,7 +160,7 @@ impl Scan<'_> {
         let (oldest_ns, _) = block_ref.time_range_ns();
         for (group, row, n) in counts {
             columns[group].fill(&mut record, oldest_ns, row);
-            let series = self.series_of(&record)?;
+            let series = self.series_of(&record, watch)?;
             self.statistics.entries_passed += n as u64;
             self.add_total(series, steps, n, 0);
         }

@@ -5,6 +5,7 @@
 
 use std::collections::{BinaryHeap, HashMap};
 use std::ops::ControlFlow;
+use std::rc::Rc;
 
 use kansoku_model::LogSource;
 use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect};
@@ -56,6 +57,25 @@ impl Ord for Held {
     }
 }
 
+/// Memory of an entry besides its line: in the heap, which grows by doubling, and in the answer.
+const HELD_BYTES: usize = 160;
+/// Memory of a stream besides its labels and key.
+const STREAM_BYTES: usize = 256;
+
+/// A stream of which entries are held.
+struct HeldStream {
+    labels: LabelGroups,
+    /// Its key in the index, shared with that.
+    key: Rc<[u8]>,
+    n_held: usize,
+}
+
+impl HeldStream {
+    fn n_bytes(&self) -> usize {
+        STREAM_BYTES + self.key.len() + self.labels.n_bytes()
+    }
+}
+
 /// Runs a log query.
 pub fn run(
     source: &dyn LogSource,
@@ -87,6 +107,7 @@ pub fn run(
         held: BinaryHeap::new(),
         arrival: 0,
         streams: Vec::new(),
+        free: Vec::new(),
         index: HashMap::new(),
         statistics: Statistics::default(),
         block: LogBlock::default(),
@@ -106,8 +127,11 @@ struct Search<'a> {
     pipeline: &'a Pipeline,
     held: BinaryHeap<Held>,
     arrival: u64,
-    streams: Vec<LabelGroups>,
-    index: HashMap<Box<[u8]>, usize>,
+    /// None where a stream has lost all its entries to better ones.
+    streams: Vec<Option<HeldStream>>,
+    /// Where they are none.
+    free: Vec<usize>,
+    index: HashMap<Rc<[u8]>, usize>,
     statistics: Statistics,
     /// Memory that is used again for every block.
     block: LogBlock,
@@ -201,24 +225,19 @@ impl Search<'_> {
             self.statistics.bytes_read += metadata_bytes;
             if self.pipeline.process(&mut record) {
                 self.statistics.entries_passed += 1;
-                self.hold(&record);
+                result = self.hold(&record, watch);
+                if result.is_err() {
+                    break;
+                }
             }
         }
         self.rows = rows;
         result
     }
 
-    fn hold(&mut self, record: &Record<'_>) {
-        record.labels.write_key(None, &mut self.key);
-        let stream = match self.index.get(self.key.as_slice()) {
-            Some(stream) => *stream,
-            None => {
-                self.streams.push(record.labels.groups());
-                let stream = self.streams.len() - 1;
-                self.index.insert(self.key.as_slice().into(), stream);
-                stream
-            }
-        };
+    fn hold(&mut self, record: &Record<'_>, watch: &mut Watch<'_>) -> Result<(), QueryError> {
+        watch.hold(HELD_BYTES + record.line.len())?;
+        let stream = self.stream_of(record, watch)?;
         self.arrival += 1;
         self.held.push(Held {
             rank: self.rank(record.time_ns),
@@ -227,8 +246,56 @@ impl Search<'_> {
             time_ns: record.time_ns,
             line: record.line.as_ref().into(),
         });
-        if self.held.len() > self.limit {
-            self.held.pop();
+        let worst = match self.held.len() > self.limit {
+            true => self.held.pop(),
+            false => None,
+        };
+        if let Some(worst) = worst {
+            watch.release(HELD_BYTES + worst.line.len());
+            self.let_go(worst.stream, watch);
+        }
+        Ok(())
+    }
+
+    /// The stream that an entry is of; it holds one more.
+    fn stream_of(
+        &mut self,
+        record: &Record<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<usize, QueryError> {
+        record.labels.write_key(None, &mut self.key);
+        if let Some(&at) = self.index.get(self.key.as_slice()) {
+            if let Some(stream) = &mut self.streams[at] {
+                stream.n_held += 1;
+            }
+            return Ok(at);
+        }
+        let stream = HeldStream {
+            labels: record.labels.groups(),
+            key: self.key.as_slice().into(),
+            n_held: 1,
+        };
+        watch.hold(stream.n_bytes())?;
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.streams.push(None);
+            self.streams.len() - 1
+        });
+        self.index.insert(Rc::clone(&stream.key), at);
+        self.streams[at] = Some(stream);
+        Ok(at)
+    }
+
+    /// A stream holds one entry less; without any it is forgotten.
+    fn let_go(&mut self, at: usize, watch: &mut Watch<'_>) {
+        if let Some(stream) = &mut self.streams[at] {
+            stream.n_held -= 1;
+            if stream.n_held > 0 {
+                return;
+            }
+            watch.release(stream.n_bytes());
+            self.index.remove(&stream.key);
+            self.streams[at] = None;
+            self.free.push(at);
         }
     }
 
@@ -243,12 +310,12 @@ impl Search<'_> {
                 line: held.line,
             });
         }
-        answer.streams = self
-            .streams
-            .into_iter()
-            .zip(entries)
-            .filter(|(_, entries)| !entries.is_empty())
-            .map(|(labels, entries)| Stream { labels, entries })
+        let streams = self.streams.into_iter().zip(entries);
+        answer.streams = streams
+            .filter_map(|(stream, entries)| {
+                let labels = stream?.labels;
+                Some(Stream { labels, entries })
+            })
             .collect();
         answer
             .streams

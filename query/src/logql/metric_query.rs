@@ -35,12 +35,12 @@ impl Evaluation<'_, '_> {
     pub fn eval(&mut self, expr: &MetricExpr) -> Result<Value, QueryError> {
         let table = match expr {
             MetricExpr::Literal(number) => return Ok(Value::Scalar(*number)),
-            MetricExpr::Vector(number) => Table::constant(*number, self.steps.n),
+            MetricExpr::Vector(number) => self.constant(*number)?,
             MetricExpr::Range(range) => self.eval_range(range, None)?,
             MetricExpr::Aggregate(aggregate) => self.eval_aggregate(aggregate)?,
             MetricExpr::LabelReplace(replace) => {
                 let inner = self.eval_vector(&replace.inner)?;
-                label_replace(replace, inner)?
+                self.reworked(inner.n_bytes(), |_| label_replace(replace, inner))?
             }
             MetricExpr::Binary(binary) => {
                 let left = self.eval(&binary.left)?;
@@ -50,13 +50,19 @@ impl Evaluation<'_, '_> {
                         return Ok(Value::Scalar(binary::scalar(binary.op, l, r)));
                     }
                     (Value::Scalar(n), Value::Vector(table)) => {
-                        binary::with_scalar(binary, table, n, true)
+                        let n_bytes = table.n_bytes();
+                        let work = |_| Ok(binary::with_scalar(binary, table, n, true));
+                        self.reworked(n_bytes, work)?
                     }
                     (Value::Vector(table), Value::Scalar(n)) => {
-                        binary::with_scalar(binary, table, n, false)
+                        let n_bytes = table.n_bytes();
+                        let work = |_| Ok(binary::with_scalar(binary, table, n, false));
+                        self.reworked(n_bytes, work)?
                     }
                     (Value::Vector(l), Value::Vector(r)) => {
-                        binary::vectors(binary, l, r, self.steps.n)?
+                        let n_bytes = l.n_bytes() + r.n_bytes();
+                        let work = |n_steps| binary::vectors(binary, l, r, n_steps);
+                        self.reworked(n_bytes, work)?
                     }
                 }
             }
@@ -65,12 +71,32 @@ impl Evaluation<'_, '_> {
         Ok(Value::Vector(table))
     }
 
+    /// What `work` makes of tables of so many bytes, which are counted. It is no larger than they are, and is there beside
+    /// them for a while.
+    fn reworked(
+        &mut self,
+        n_bytes: usize,
+        work: impl FnOnce(usize) -> Result<Table, QueryError>,
+    ) -> Result<Table, QueryError> {
+        self.watch.hold(n_bytes)?;
+        let table = work(self.steps.n)?;
+        self.watch.release(2 * n_bytes);
+        self.watch.hold(table.n_bytes())?;
+        Ok(table)
+    }
+
     /// Evaluates an expression where a vector must stand; a number becomes one.
     fn eval_vector(&mut self, expr: &MetricExpr) -> Result<Table, QueryError> {
         Ok(match self.eval(expr)? {
             Value::Vector(table) => table,
-            Value::Scalar(number) => Table::constant(number, self.steps.n),
+            Value::Scalar(number) => self.constant(number)?,
         })
+    }
+
+    fn constant(&mut self, number: f64) -> Result<Table, QueryError> {
+        let table = Table::constant(number, self.steps.n);
+        self.watch.hold(table.n_bytes())?;
+        Ok(table)
     }
 
     fn eval_range(
@@ -103,9 +129,11 @@ impl Evaluation<'_, '_> {
             }
             other => self.eval_vector(other)?,
         };
-        let mut table = aggregate::aggregate(expr, inner, self.steps.n);
-        table.drop_empty();
-        Ok(table)
+        self.reworked(inner.n_bytes(), |n_steps| {
+            let mut table = aggregate::aggregate(expr, inner, n_steps);
+            table.drop_empty();
+            Ok(table)
+        })
     }
 }
 

@@ -34,6 +34,15 @@ pub struct LabelGroups {
     pub parsed: Labels,
 }
 
+impl LabelGroups {
+    /// Memory of the texts.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let groups = [&self.all, &self.stream, &self.metadata, &self.parsed];
+        groups.iter().map(|labels| labels.as_bytes().len()).sum()
+    }
+}
+
 /// One log entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
@@ -55,6 +64,24 @@ pub struct Streams {
     pub streams: Vec<Stream>,
     pub backward: bool,
     pub statistics: Statistics,
+}
+
+/// Memory of an entry or a stream besides its texts, and of what of it is not text in an answer.
+const ENTRY_BYTES: usize = 64;
+/// The text of an answer stands in memory twice: in an envelope, and before that without.
+const TEXTS: usize = 2;
+
+impl Streams {
+    /// About what it and its text take in memory.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let of_entry = |entry: &Entry| (1 + TEXTS) * (entry.line.len() + ENTRY_BYTES);
+        let of_stream = |stream: &Stream| {
+            let entries: usize = stream.entries.iter().map(of_entry).sum();
+            entries + (1 + TEXTS) * (stream.labels.n_bytes() + ENTRY_BYTES)
+        };
+        self.streams.iter().map(of_stream).sum()
+    }
 }
 
 /// One value of a vector.
@@ -91,4 +118,32 @@ pub struct Series {
 pub struct Matrix {
     pub series: Vec<Series>,
     pub statistics: Statistics,
+}
+
+/// About what a point and its text take in memory.
+const POINT_BYTES: usize = 16 + TEXTS * 32;
+
+impl Matrix {
+    /// About what it and its text take in memory.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let of = |one: &Series| {
+            one.points.len() * POINT_BYTES
+                + (1 + TEXTS) * (one.labels.as_bytes().len() + ENTRY_BYTES)
+        };
+        self.series.iter().map(of).sum()
+    }
+}
+
+impl Instant {
+    /// About what it and its text take in memory.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let of =
+            |one: &Sample| POINT_BYTES + (1 + TEXTS) * (one.labels.as_bytes().len() + ENTRY_BYTES);
+        match &self.value {
+            InstantValue::Scalar { .. } => POINT_BYTES,
+            InstantValue::Vector(samples) => samples.iter().map(of).sum(),
+        }
+    }
 }

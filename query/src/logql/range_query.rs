@@ -16,7 +16,7 @@ use super::output::Statistics;
 use super::pipeline::{Pipeline, load_record};
 use super::range::{self, Body, Cell, Range, Steps, Total, WindowCursor};
 use super::record::{ERROR_LABEL, Record};
-use super::table::{ABSENT, Row, Table};
+use super::table::{ABSENT, ROW_BYTES, Row, Table};
 
 /// What is kept for one series.
 enum State {
@@ -30,6 +30,18 @@ struct Series {
     labels: Labels,
     state: State,
 }
+
+impl State {
+    fn n_bytes(&self) -> usize {
+        match self {
+            Self::Totals(totals) => totals.capacity() * size_of::<Total>(),
+            Self::Cells(cells) => cells.capacity() * size_of::<Cell>(),
+            Self::Samples(samples) => samples.capacity() * SAMPLE_BYTES,
+        }
+    }
+}
+
+const SAMPLE_BYTES: usize = size_of::<(i64, f64)>();
 
 /// Evaluates a range function; `outer` is the grouping of a `sum` around it that may be applied to
 /// the entries themselves.
@@ -91,7 +103,7 @@ pub fn run(
     watch.select(source, &wanted, &mut |block, watch| {
         scan.visit(block, watch)
     })?;
-    Ok(scan.finish())
+    scan.finish(watch)
 }
 
 /// By what entries are grouped into series.
@@ -152,7 +164,7 @@ impl Scan<'_> {
             let mut block = std::mem::take(&mut self.field_block);
             if let Some(steps) = self.steps_of_all_counted(block_ref) {
                 let is_known = block_ref.load_fields_unordered(wanted, &mut block)?;
-                if is_known && self.count_fields(&block, block_ref, steps)? {
+                if is_known && self.count_fields(&block, block_ref, steps, watch)? {
                     self.field_block = block;
                     return Ok(ControlFlow::Continue(()));
                 }
@@ -178,12 +190,16 @@ impl Scan<'_> {
 
     /// Neither lines nor metadata can change what an entry counts for.
     fn needs_times_only(&self, block_ref: &dyn LogBlockRef) -> bool {
-        let no_labels = self
-            .grouping
-            .is_some_and(|g| !g.without && g.names.is_empty());
         self.pipeline.is_empty()
             && self.expr.unwrap.is_none()
-            && (no_labels || !block_ref.has_metadata())
+            && (self.is_grouped_by(block_ref.labels()) || !block_ref.has_metadata())
+    }
+
+    /// Whether labels of the stream are all that entries are grouped by. Metadata never takes the name of one.
+    fn is_grouped_by(&self, stream: &Labels) -> bool {
+        let is_there = |name: &String| stream.get(name).is_some();
+        self.grouping
+            .is_some_and(|g| !g.without && g.names.iter().all(is_there))
     }
 
     fn take_times(
@@ -198,7 +214,7 @@ impl Scan<'_> {
             self.statistics.entries_read += entries;
             self.statistics.entries_passed += entries;
             self.statistics.bytes_read += bytes;
-            let series = self.series_of(&Record::new(block_ref.labels()))?;
+            let series = self.series_of(&Record::new(block_ref.labels()), watch)?;
             self.add_total(series, at, entries as i64, bytes as i64);
             return Ok(());
         }
@@ -216,9 +232,9 @@ impl Scan<'_> {
             };
             let series = match series {
                 Some(series) => series,
-                None => *series.insert(self.series_of(&record)?),
+                None => *series.insert(self.series_of(&record, watch)?),
             };
-            self.add(series, at, *time_ns, 1.0, *len as usize)?;
+            self.add(series, at, *time_ns, 1.0, *len as usize, watch)?;
         }
         Ok(())
     }
@@ -251,13 +267,15 @@ impl Scan<'_> {
         let mut record = Record::new(block_ref.labels());
         record.labels.want_only(self.pipeline.wanted());
         // The same labels for every entry: find the series once.
-        let same_labels =
-            self.pipeline.keeps_labels() && block.metadata.is_empty() && self.expr.unwrap.is_none();
+        let same_labels = self.pipeline.keeps_labels()
+            && self.expr.unwrap.is_none()
+            && (block.metadata.is_empty() || self.is_grouped_by(block_ref.labels()));
         let mut series = None;
         let mut result = Ok(());
         for row in &rows {
             result = watch.tick().and_then(|()| {
-                self.take_row(block, *row as usize, &mut record, same_labels, &mut series)
+                let row = *row as usize;
+                self.take_row(block, row, &mut record, same_labels, &mut series, watch)
             });
             if result.is_err() {
                 break;
@@ -275,6 +293,7 @@ impl Scan<'_> {
         record: &mut Record<'b>,
         same_labels: bool,
         series: &mut Option<usize>,
+        watch: &mut Watch<'_>,
     ) -> Result<(), QueryError> {
         let time_ns = block.times[row];
         let Some(at) = self.cursor.steps_of(time_ns) else {
@@ -282,7 +301,8 @@ impl Scan<'_> {
         };
         if let (true, Some(series)) = (same_labels, *series) {
             self.statistics.entries_passed += 1;
-            return self.add(series, at, time_ns, 1.0, block.lines[row].len as usize);
+            let n_bytes = block.lines[row].len as usize;
+            return self.add(series, at, time_ns, 1.0, n_bytes, watch);
         }
         let metadata_bytes = load_record(record, block, row) as u64;
         self.statistics.metadata_bytes_read += metadata_bytes;
@@ -290,7 +310,7 @@ impl Scan<'_> {
         if !self.pipeline.process(record) {
             return Ok(());
         }
-        self.take_record(record, at, same_labels, series)
+        self.take_record(record, at, same_labels, series, watch)
     }
 
     /// Takes an entry that has passed the stages.
@@ -300,6 +320,7 @@ impl Scan<'_> {
         at: (usize, usize),
         same_labels: bool,
         series: &mut Option<usize>,
+        watch: &mut Watch<'_>,
     ) -> Result<(), QueryError> {
         let value = match &self.expr.unwrap {
             Some(unwrap) => match unwrap.value(record) {
@@ -315,11 +336,11 @@ impl Scan<'_> {
             .is_some_and(|g| !g.without && record.labels.are_of_stream(&g.names));
         let found = match (of_stream, *series) {
             (true, Some(found)) => found,
-            _ => self.series_of(record)?,
+            _ => self.series_of(record, watch)?,
         };
         // Kept for entries of the stream whose labels nothing has touched.
         *series = (of_stream || same_labels).then_some(found);
-        self.add(found, at, record.time_ns, value, record.line.len())
+        self.add(found, at, record.time_ns, value, record.line.len(), watch)
     }
 
     /// An entry with `__error__` fails the query, unless the query groups by that label.
@@ -342,7 +363,11 @@ impl Scan<'_> {
     }
 
     /// The series that an entry is of.
-    pub fn series_of(&mut self, record: &Record<'_>) -> Result<usize, QueryError> {
+    pub fn series_of(
+        &mut self,
+        record: &Record<'_>,
+        watch: &mut Watch<'_>,
+    ) -> Result<usize, QueryError> {
         record.labels.write_key(self.grouping, &mut self.key);
         if let Some(series) = self.index.get(self.key.as_slice()) {
             return Ok(*series);
@@ -356,16 +381,22 @@ impl Scan<'_> {
                 self.series.len() + 1
             )));
         }
+        let labels = record.labels.grouped(self.grouping);
+        let cell_bytes = match self.body {
+            Body::Total(_) | Body::Absent => size_of::<Total>(),
+            Body::Fold(_) => size_of::<Cell>(),
+            Body::Samples(_) | Body::Quantile => 0,
+        };
+        // Before it is taken: a series of many steps is large.
+        let of_labels = ROW_BYTES + labels.as_bytes().len() + self.key.len();
+        watch.hold(of_labels + cell_bytes.saturating_mul(n + 1))?;
         let state = match self.body {
             // One more than there are steps, for what ends with the last one.
             Body::Total(_) | Body::Absent => State::Totals(vec![Total::default(); n + 1]),
             Body::Fold(_) => State::Cells(vec![Cell::default(); n]),
             Body::Samples(_) | Body::Quantile => State::Samples(Vec::new()),
         };
-        self.series.push(Series {
-            labels: record.labels.grouped(self.grouping),
-            state,
-        });
+        self.series.push(Series { labels, state });
         let series = self.series.len() - 1;
         self.index.insert(self.key.as_slice().into(), series);
         Ok(series)
@@ -379,6 +410,7 @@ impl Scan<'_> {
         time_ns: i64,
         value: f64,
         bytes: usize,
+        watch: &mut Watch<'_>,
     ) -> Result<(), QueryError> {
         match &mut self.series[series].state {
             State::Totals(_) => self.add_total(series, (first, last), 1, bytes as i64),
@@ -397,6 +429,14 @@ impl Scan<'_> {
                     )));
                 }
                 self.n_samples += 1;
+                if samples.len() == samples.capacity() {
+                    // The old ones are there until they are copied.
+                    let more = samples.len().max(4);
+                    watch.hold((samples.len() + more) * SAMPLE_BYTES)?;
+                    let before = samples.capacity();
+                    samples.reserve_exact(more);
+                    watch.release(before * SAMPLE_BYTES);
+                }
                 samples.push((time_ns, value));
             }
         }
@@ -418,19 +458,26 @@ impl Scan<'_> {
         }
     }
 
-    fn finish(mut self) -> Table {
+    fn finish(mut self, watch: &mut Watch<'_>) -> Result<Table, QueryError> {
         let range_seconds = self.expr.range_ns as f64 / 1e9;
         // Entries that are only counted do not come in order of time.
         if matches!(self.body, Body::Total(_)) {
             self.series.sort_by(|a, b| a.labels.cmp(&b.labels));
         }
         if matches!(self.body, Body::Absent) {
-            return self.finish_absent();
+            return Ok(self.finish_absent());
         }
-        let rows = self
+        let rows: Result<Vec<Row>, QueryError> = self
             .series
             .into_iter()
             .map(|series| {
+                let state_bytes = series.state.n_bytes();
+                // Besides the result, quantiles copy and rank the values.
+                let work_bytes = match &series.state {
+                    State::Samples(_) => state_bytes + 24 * self.steps.n,
+                    _ => 0,
+                };
+                watch.hold(8 * self.steps.n + work_bytes)?;
                 let values = match (series.state, self.body) {
                     (State::Totals(differences), Body::Total(finish)) => {
                         running_totals(&differences)
@@ -455,15 +502,16 @@ impl Scan<'_> {
                     }
                     _ => vec![ABSENT; self.steps.n],
                 };
-                Row {
+                watch.release(state_bytes + work_bytes);
+                Ok(Row {
                     labels: series.labels,
                     values,
-                }
+                })
             })
             .collect();
-        let mut table = Table { rows };
+        let mut table = Table { rows: rows? };
         table.drop_empty();
-        table
+        Ok(table)
     }
 
     /// One where no entry is, labelled with what the selector says exactly.

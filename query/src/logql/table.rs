@@ -18,6 +18,9 @@ pub fn present(value: f64) -> bool {
     value.to_bits() != ABSENT_BITS
 }
 
+/// Memory of a series besides its labels and values, with its place in a table of groups.
+pub const ROW_BYTES: usize = 160;
+
 /// One series.
 #[derive(Debug, Clone)]
 pub struct Row {
@@ -42,6 +45,13 @@ impl Table {
                 values: vec![value; n_steps],
             }],
         }
+    }
+
+    /// About the memory that it takes.
+    #[must_use]
+    pub fn n_bytes(&self) -> usize {
+        let of = |row: &Row| ROW_BYTES + row.labels.as_bytes().len() + 8 * row.values.len();
+        self.rows.iter().map(of).sum()
     }
 
     /// Removes series without any value.

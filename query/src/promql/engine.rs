@@ -11,13 +11,13 @@ use super::ast::ValueType;
 use super::duration::QueryTimes;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Stop, describes_metric};
-use super::memory::Memory;
 use super::notes::Severity;
 use super::output::{QueryOutput, QueryValue, Sample, Series};
 use super::parallel::Threads;
 use super::parser::Query;
 use super::trace::Trace;
 use super::value::{Column, Grid, Point, Value, is_absent};
+use crate::memory::Memory;
 
 /// How queries are run.
 #[derive(Debug, Clone)]

@@ -5,6 +5,7 @@
 use kansoku_model::select::SelectError;
 
 use super::ast::Span;
+use crate::memory::TooMuch;
 
 /// A query text that is no valid PromQL.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -69,6 +70,12 @@ pub enum QueryError {
 impl From<ParseError> for QueryError {
     fn from(error: ParseError) -> Self {
         Self::Parse(error.to_string())
+    }
+}
+
+impl From<TooMuch> for QueryError {
+    fn from(why: TooMuch) -> Self {
+        Self::Limit(why.text("select fewer series, a shorter time or a longer step"))
     }
 }
 

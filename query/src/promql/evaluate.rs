@@ -17,18 +17,20 @@ use super::duration::QueryTimes;
 use super::engine::Options;
 use super::error::QueryError;
 use super::functions::{self, Call};
-use super::memory::{Share, VALUE_BYTES};
 use super::notes::{Notes, Severity};
 use super::output::QueryStats;
 use super::steps::StepCounts;
 use super::trace::Trace;
 use super::value::{Column, Grid, Value, is_absent};
+use crate::memory::Share;
 
 /// Tells a query to stop: its error ends it. Any thread of the query may ask.
 pub type Stop<'a> = &'a (dyn Fn() -> Result<(), QueryError> + Sync);
 
 pub(crate) const SAME_LABELSET: &str = "vector cannot contain metrics with the same labelset";
 
+/// What a value counts for: a time and a float, or a float of a result and what is made of it.
+const VALUE_BYTES: usize = 16;
 const TOO_MANY_SAMPLES: &str =
     "query processing would load too many samples into memory in query execution";
 
@@ -277,7 +279,7 @@ impl<'a> Evaluator<'a> {
         let n_bytes = n_values
             .saturating_mul(VALUE_BYTES)
             .saturating_add(label_bytes);
-        self.counters.share.grow_to(n_bytes)
+        Ok(self.counters.share.grow_to(n_bytes)?)
     }
 
     /// Counts values that are held no longer.

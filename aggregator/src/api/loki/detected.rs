@@ -122,7 +122,11 @@ pub async fn patterns(app: Arc<App>, call: Call) -> Reply {
             let checked = interrupt.check();
             checked.map_err(|why| QueryError::Cancelled(why.message().into()))
         };
-        let context = Context { check: &check };
+        let share = app.query_share(&own);
+        let context = Context {
+            memory: Some(&share),
+            check: &check,
+        };
         let PatternsRequest { log, span, step_ns } = request;
         let patterns = patterns::mine(&snapshot, &log, span, step_ns, &context)?;
         let shown: Vec<Value> = patterns.iter().map(show_pattern).collect();
@@ -185,6 +189,11 @@ async fn of_newest(
             max_entries: own.limits.query_max_entries,
             ..Limits::default()
         };
+        let share = app.query_share(&own);
+        let context = Context {
+            memory: Some(&share),
+            check: &check,
+        };
         let streams = Engine { limits }.log_query(
             &snapshot,
             &request.log,
@@ -192,7 +201,7 @@ async fn of_newest(
             request.end_ns,
             Direction::Backward,
             request.line_limit,
-            &Context { check: &check },
+            &context,
         )?;
         let body = answer(&streams, request.field_limit).to_string();
         Ok(Reply::json(StatusCode::OK, body))

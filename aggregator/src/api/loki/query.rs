@@ -125,7 +125,11 @@ impl Job {
             let stopped = |why: gate::Interrupted| QueryError::Cancelled(why.message().into());
             interrupt.check().map_err(stopped)
         };
-        let context = Context { check: &check };
+        let share = app.query_share(tenant);
+        let context = Context {
+            memory: Some(&share),
+            check: &check,
+        };
         let engine = Engine {
             limits: Limits {
                 max_samples: app.query_max_samples(tenant),
@@ -135,10 +139,13 @@ impl Job {
         };
         let begun = Instant::now();
         let seconds = || begun.elapsed().as_secs_f64();
+        // What the engine counted while it computed is gone by then, but for the answer.
+        let fits = |n_bytes| share.grow_to(n_bytes).map_err(QueryError::from);
         let mut data = Vec::new();
         match self {
             Self::Instant { expr, time_ns } => {
                 let answer = engine.metric_instant(&snapshot, &expr, time_ns, &context)?;
+                fits(answer.n_bytes())?;
                 json::write_instant(&mut data, &answer, seconds());
             }
             Self::Range {
@@ -149,6 +156,7 @@ impl Job {
             } => {
                 let answer =
                     engine.metric_range(&snapshot, &expr, start_ns, end_ns, step_ns, &context)?;
+                fits(answer.n_bytes())?;
                 json::write_matrix(&mut data, &answer, seconds());
             }
             Self::Logs {
@@ -164,6 +172,7 @@ impl Job {
                     &snapshot, &expr, start_ns, end_ns, direction, limit, &context,
                 )?;
                 thin_out(&mut answer, interval_ns);
+                fits(answer.n_bytes())?;
                 json::write_streams(&mut data, &answer, categorize, seconds());
             }
         }

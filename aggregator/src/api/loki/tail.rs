@@ -15,6 +15,7 @@ use hyper_util::rt::TokioIo;
 use kansoku_model::select::Direction;
 use kansoku_query::logql::output::Streams;
 use kansoku_query::logql::{self, Context, Engine, Expr, Limits, LogExpr, QueryError, json};
+use kansoku_query::memory::Share;
 use kansoku_store::Snapshot;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
@@ -151,9 +152,10 @@ async fn ask(app: &Arc<App>, tail: Tail) -> (Option<Tail>, Result<Option<Vec<u8>
     let done = gate::run(app, &tenant, kind, timeout, move |app, interrupt| {
         let mut tail = tail;
         let snapshot = tail.tenant.snapshot(&app.tenants.opener);
-        let told = snapshot
-            .map_err(ApiError::from)
-            .and_then(|snapshot| tail.step(&snapshot, now_ns, interrupt));
+        let told = snapshot.map_err(ApiError::from).and_then(|snapshot| {
+            let share = app.query_share(&tail.tenant);
+            tail.step(&snapshot, now_ns, interrupt, &share)
+        });
         told.map(|told| (tail, told)).map_err(|error| error.message)
     });
     match done.await {
@@ -215,6 +217,7 @@ impl Tail {
         snapshot: &Snapshot,
         now_ns: i64,
         interrupt: &Interrupt,
+        share: &Share,
     ) -> Result<Option<Vec<u8>>, ApiError> {
         let end_ns = now_ns.saturating_sub(self.delay_ns);
         let check = || {
@@ -222,7 +225,10 @@ impl Tail {
             checked.map_err(|why| QueryError::Cancelled(why.message().into()))
         };
         let ask = |from_ns: i64, direction: Direction, limit: usize| {
-            let context = Context { check: &check };
+            let context = Context {
+                memory: Some(share),
+                check: &check,
+            };
             let limits = Limits {
                 max_entries: limit,
                 ..Limits::default()

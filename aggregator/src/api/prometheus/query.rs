@@ -7,7 +7,7 @@ use hyper::StatusCode;
 use kansoku_model::json::write_str;
 use kansoku_query::number::quote;
 use kansoku_query::promql::{
-    self, Engine, Options, Query, QueryError, QueryOutput, QueryValue, Share, Trace, json, reuse,
+    self, Engine, Options, Query, QueryError, QueryOutput, QueryValue, Trace, json, reuse,
 };
 
 use super::envelope::{self, ApiError};
@@ -196,7 +196,7 @@ impl Job {
         let begun = Instant::now();
         let check = || interrupt.check().map_err(stopped);
         let lookback_ms = self.options.lookback_ms;
-        let held = Share::new(Arc::clone(&self.options.memory), self.options.max_bytes);
+        let held = app.query_share(&self.tenant);
         let engine = Engine::new(self.options);
         let evaluate = |r: &Range| {
             let output = engine.range(
@@ -250,7 +250,8 @@ impl Job {
             ));
         }
         // What was counted while it was computed is given back by now.
-        held.grow_to(answer_bytes(&output.value))?;
+        held.grow_to(answer_bytes(&output.value))
+            .map_err(QueryError::from)?;
         Ok(write(&output, &self.stats, took))
     }
 }

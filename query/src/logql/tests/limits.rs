@@ -1,6 +1,7 @@
 //! Limits, interruption and early stop.
 
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use kansoku_model::Labels;
@@ -10,6 +11,7 @@ use kansoku_model::select::{
 
 use super::source::{MemorySource, TestEntry};
 use crate::logql::{Context, Engine, Expr, Limits, LogExpr, MetricExpr, QueryError, parse};
+use crate::memory::{Memory, Share};
 
 const SECOND: i64 = 1_000_000_000;
 
@@ -115,7 +117,10 @@ fn the_caller_may_interrupt_between_blocks_and_within_them() {
             0..=1 => Ok(()),
             _ => Err(QueryError::Cancelled("enough".into())),
         };
-        let ctx = Context { check: &check };
+        let ctx = Context {
+            memory: None,
+            check: &check,
+        };
         let engine = Engine::default();
         let answer = engine.metric_instant(
             &source,
@@ -141,6 +146,133 @@ fn the_caller_may_interrupt_between_blocks_and_within_them() {
             "asked again after the error"
         );
     }
+}
+
+/// What a query of 50 streams of 200 entries answers when it may hold so many bytes.
+fn within(query: &str, limit: usize, max_bytes: usize) -> Result<usize, QueryError> {
+    let source = source(50, 200, 64);
+    let memory = Arc::new(Memory::default());
+    let share = Share::new(Arc::clone(&memory), max_bytes);
+    let ctx = Context {
+        memory: Some(&share),
+        check: &|| Ok(()),
+    };
+    let limits = Limits {
+        max_series: usize::MAX,
+        max_entries: usize::MAX,
+        ..Limits::default()
+    };
+    let engine = Engine { limits };
+    let answered = match parse(query).unwrap() {
+        Expr::Log(log) => {
+            let direction = Direction::Forward;
+            let answer = engine.log_query(&source, &log, 0, i64::MAX, direction, limit, &ctx);
+            answer.map(|a| a.n_bytes())
+        }
+        Expr::Metric(metric) => {
+            let (end, step) = (999 * SECOND, SECOND);
+            let answer = engine.metric_range(&source, &metric, 0, end, step, &ctx);
+            answer.map(|a| a.n_bytes())
+        }
+    };
+    drop(share);
+    assert_eq!(memory.held_bytes(), 0, "all is given back");
+    answered
+}
+
+#[test]
+fn a_query_that_would_hold_too_much_is_refused_wherever_its_memory_grows() {
+    const KIB: usize = 1 << 10;
+    // What it needs lies between the two.
+    for (query, limit, few, enough) in [
+        // Kept lines, their number being the limit's; the streams of their labels.
+        (r#"{app="api"}"#, 10_000, 500 * KIB, 3000 * KIB),
+        (r#"{app="api"}"#, 10, 0, 300 * KIB),
+        (r#"{app="api"} | logfmt"#, 10_000, 1000 * KIB, 8000 * KIB),
+        // Entries that give way to better ones, and their streams, are forgotten.
+        (r#"{app="api"} | logfmt"#, 10, 0, 300 * KIB),
+        // A thousand steps of each series.
+        (r#"rate({app="api"}[1m])"#, 0, 700 * KIB, 4000 * KIB),
+        (r#"sum(rate({app="api"}[1m]))"#, 0, 0, 300 * KIB),
+        (
+            r#"sum by (v) (count_over_time({app="api"} | logfmt [1m]))"#,
+            0,
+            1500 * KIB,
+            20_000 * KIB,
+        ),
+        (
+            r#"avg_over_time({app="api"} | logfmt | unwrap v [1m])"#,
+            0,
+            1000 * KIB,
+            8000 * KIB,
+        ),
+        // Values that are kept, and ranked.
+        (
+            r#"quantile_over_time(0.5, {app="api"} | logfmt | unwrap v [1m]) by (app)"#,
+            0,
+            300 * KIB,
+            1500 * KIB,
+        ),
+        // What is made of series: with a number, of each other, fewer of them.
+        (r#"rate({app="api"}[1m]) * 2"#, 0, 700 * KIB, 4000 * KIB),
+        (
+            r#"rate({app="api"}[1m]) + rate({app="api"}[2m])"#,
+            0,
+            1500 * KIB,
+            6000 * KIB,
+        ),
+        (
+            r#"topk(1, rate({app="api"}[1m]))"#,
+            0,
+            700 * KIB,
+            4000 * KIB,
+        ),
+        (
+            r#"label_replace(rate({app="api"}[1m]), "m", "$1", "n", "(.*)")"#,
+            0,
+            700 * KIB,
+            4000 * KIB,
+        ),
+    ] {
+        if few > 0 {
+            let error = within(query, limit, few).unwrap_err();
+            let QueryError::Limit(text) = error else {
+                panic!("{query}: {error}");
+            };
+            assert_eq!(
+                text,
+                format!(
+                    "the query needs more than {few} bytes of memory, which --query.max-memory allows; consider adding more specific stream selectors, reducing the time range or the limit, or grouping by fewer labels"
+                )
+            );
+        }
+        let n_bytes = within(query, limit, enough).unwrap_or_else(|e| panic!("{query}: {e}"));
+        assert!(n_bytes > 0, "{query}");
+    }
+}
+
+#[test]
+fn a_query_that_all_queries_together_leave_nothing_is_refused() {
+    let source = source(50, 200, 64);
+    let memory = Arc::new(Memory::new(2 << 20));
+    let of = || Share::new(Arc::clone(&memory), usize::MAX);
+    let ask = |step: i64| {
+        let share = of();
+        let ctx = Context {
+            memory: Some(&share),
+            check: &|| Ok(()),
+        };
+        let expr = metric(r#"rate({app="api"}[1m])"#);
+        let answer = Engine::default().metric_range(&source, &expr, 0, 999 * SECOND, step, &ctx);
+        answer.map(|a| a.series.len())
+    };
+    let other = of();
+    other.grow_to(1 << 20).unwrap();
+    let refused = ask(SECOND).unwrap_err();
+    assert!(matches!(&refused, QueryError::Limit(m) if m.contains("--query.max-memory-total")));
+    assert_eq!(ask(100 * SECOND), Ok(50), "others go on");
+    drop(other);
+    assert_eq!(memory.held_bytes(), 0);
 }
 
 #[test]

@@ -1,17 +1,37 @@
 //! Memory that queries may take, each by itself and all of them together.
 //!
-//! A query counts what it holds in values; here these become bytes, taken from what all queries share in large pieces,
+//! A query counts what it holds; here that is taken from what all queries share in large pieces,
 //! so that threads seldom meet. The rule: what was taken is given back when the query ends, however it ends.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::error::QueryError;
-
-/// What a value counts for: a time and a float, or a float of a result and what is made of it.
-pub(super) const VALUE_BYTES: usize = 16;
 /// Taken at a time of what all queries share.
 const PIECE_BYTES: usize = 256 << 10;
+
+/// Why a query must end, with the flag whose value it would pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TooMuch {
+    /// More bytes than this one query may hold.
+    OfOne(usize),
+    /// More bytes than all queries may hold together.
+    OfAll(usize),
+}
+
+impl TooMuch {
+    /// What is told; `cure` says what a user of the language can do.
+    #[must_use]
+    pub fn text(self, cure: &str) -> String {
+        match self {
+            Self::OfOne(limit) => format!(
+                "the query needs more than {limit} bytes of memory, which --query.max-memory allows; {cure}"
+            ),
+            Self::OfAll(limit) => format!(
+                "all queries together need more than {limit} bytes of memory, which --query.max-memory-total allows; try again when others have ended, or select less"
+            ),
+        }
+    }
+}
 
 /// Memory that several queries share.
 #[derive(Debug)]
@@ -80,16 +100,13 @@ impl Share {
     /// The query holds `n_bytes` in all, from any of its threads.
     ///
     /// # Errors
-    /// `Limit` when that is more than it may hold, or than the others leave.
-    pub fn grow_to(&self, n_bytes: usize) -> Result<(), QueryError> {
+    /// When that is more than it may hold, or than the others leave.
+    pub fn grow_to(&self, n_bytes: usize) -> Result<(), TooMuch> {
         if n_bytes <= self.taken_bytes.load(Ordering::Relaxed) {
             return Ok(());
         }
         if n_bytes > self.limit_bytes {
-            return Err(QueryError::Limit(format!(
-                "the query needs more than {} bytes of memory, which --query.max-memory allows; select fewer series, a shorter time or a longer step",
-                self.limit_bytes
-            )));
+            return Err(TooMuch::OfOne(self.limit_bytes));
         }
         loop {
             let taken = self.taken_bytes.load(Ordering::Relaxed);
@@ -99,10 +116,7 @@ impl Share {
             let wanted = n_bytes.checked_next_multiple_of(PIECE_BYTES);
             let wanted = wanted.unwrap_or(n_bytes).min(self.limit_bytes);
             if !self.memory.take(wanted - taken) {
-                return Err(QueryError::Limit(format!(
-                    "all queries together need more than {} bytes of memory, which --query.max-memory-total allows; try again when others have ended, or select less",
-                    self.memory.limit_bytes
-                )));
+                return Err(TooMuch::OfAll(self.memory.limit_bytes));
             }
             let order = Ordering::Relaxed;
             let slot = &self.taken_bytes;
@@ -134,11 +148,16 @@ mod tests {
         one.grow_to(2 * PIECE_BYTES + 1).unwrap();
         one.grow_to(5).unwrap();
         assert_eq!(memory.held_bytes(), 3 * PIECE_BYTES);
-        let error = one.grow_to(3 * PIECE_BYTES + 1).unwrap_err().to_string();
-        assert!(error.contains("--query.max-memory allows"), "{error}");
+        let error = one.grow_to(3 * PIECE_BYTES + 1).unwrap_err();
+        assert_eq!(error, TooMuch::OfOne(3 * PIECE_BYTES));
+        assert_eq!(
+            error.text("ask for less"),
+            "the query needs more than 786432 bytes of memory, which --query.max-memory allows; ask for less"
+        );
         two.grow_to(PIECE_BYTES).unwrap();
-        let error = two.grow_to(PIECE_BYTES + 1).unwrap_err().to_string();
-        assert!(error.contains("--query.max-memory-total allows"), "{error}");
+        let error = two.grow_to(PIECE_BYTES + 1).unwrap_err();
+        assert_eq!(error, TooMuch::OfAll(4 * PIECE_BYTES));
+        assert!(error.text("").contains("--query.max-memory-total allows"));
         drop(one);
         two.grow_to(3 * PIECE_BYTES).unwrap();
         drop(two);
