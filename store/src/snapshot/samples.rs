@@ -255,8 +255,10 @@ const SHARED_TIMES: usize = 1 << 20;
 
 /// Times of one series, and where they came from.
 struct SharedTimes {
-    /// Part and rows, of each of its runs; none when not all of it lies in parts.
+    /// Part and rows, of each of its runs in parts.
     runs: Vec<(u32, TimesRun)>,
+    /// Behind those of the runs stand as many that heads had.
+    n_of_heads: usize,
     times: Arc<Vec<i64>>,
 }
 
@@ -268,26 +270,28 @@ struct TimesKept {
 }
 
 impl TimesKept {
-    fn of_runs(&self, runs: &[(u32, TimesRun)]) -> Option<Arc<Vec<i64>>> {
-        let known = self.lists.iter().rev().find(|known| known.runs == runs)?;
-        Some(Arc::clone(&known.times))
-    }
-
-    /// The list that is equal to `times`, if there is one.
-    fn equal_to(&self, times: &[i64]) -> Option<Arc<Vec<i64>>> {
-        let is_equal = |known: &&SharedTimes| {
-            let known = &known.times;
-            known.len() == times.len() && known.first() == times.first() && known[..] == *times
+    /// The list of the times of `runs` and of those of heads behind them.
+    fn find(&self, runs: &[(u32, TimesRun)], of_heads: &[i64]) -> Option<Arc<Vec<i64>>> {
+        let is_it = |known: &&SharedTimes| {
+            known.n_of_heads == of_heads.len()
+                && known.runs == runs
+                && known.times.ends_with(of_heads)
         };
-        let known = self.lists.iter().rev().find(is_equal)?;
+        let known = self.lists.iter().rev().find(is_it)?;
         Some(Arc::clone(&known.times))
     }
 
-    fn keep(&mut self, runs: Vec<(u32, TimesRun)>, times: Vec<i64>) -> Arc<Vec<i64>> {
+    fn keep(
+        &mut self,
+        runs: Vec<(u32, TimesRun)>,
+        n_of_heads: usize,
+        times: Vec<i64>,
+    ) -> Arc<Vec<i64>> {
         let times = Arc::new(times);
         self.n_times += times.len();
         self.lists.push_back(SharedTimes {
             runs,
+            n_of_heads,
             times: Arc::clone(&times),
         });
         while self.lists.len() > SHARED_LISTS || self.n_times > SHARED_TIMES {
@@ -369,9 +373,7 @@ impl<'f> Reader<'f> {
             }
         }
         if is_plain {
-            if !from_heads.is_empty() {
-                out.values.plain().extend_from_slice(&from_heads.values);
-            }
+            out.values.extend_from_floats(&from_heads.values);
             out.times = self.times_of_runs(&from_heads.times)?;
         }
         self.run = from_heads;
@@ -401,25 +403,19 @@ impl<'f> Reader<'f> {
 
     /// The times of `runs` and of what heads have behind them.
     fn times_of_runs(&mut self, of_heads: &[i64]) -> Result<Arc<Vec<i64>>, StoreError> {
-        if of_heads.is_empty() {
-            if self.runs.is_empty() {
-                return Ok(Arc::default());
-            }
-            if let Some(known) = self.kept.of_runs(&self.runs) {
-                return Ok(known);
-            }
+        if of_heads.is_empty() && self.runs.is_empty() {
+            return Ok(Arc::default());
+        }
+        if let Some(known) = self.kept.find(&self.runs, of_heads) {
+            return Ok(known);
         }
         let runs = std::mem::take(&mut self.runs);
         let mut times = Vec::new();
         for (part, run) in &runs {
             self.part(*part).append_times(run, &mut times)?;
         }
-        if of_heads.is_empty() {
-            return Ok(self.kept.keep(runs, times));
-        }
         times.extend_from_slice(of_heads);
-        let known = self.kept.equal_to(&times);
-        Ok(known.unwrap_or_else(|| self.kept.keep(Vec::new(), times)))
+        Ok(self.kept.keep(runs, of_heads.len(), times))
     }
 
     fn read_into(&mut self, at: usize, samples: &mut SampleColumns) {
