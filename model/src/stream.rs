@@ -6,7 +6,8 @@
 //! - `stream` is a label;
 //! - `time`, `_p` and `logtag` repeat what the record holds elsewhere and are dropped;
 //! - every other column is structured metadata;
-//! - a column made by [`metadata_column`] is structured metadata whatever its name.
+//! - a column made by [`metadata_column`] or [`added_column`] is structured metadata whatever its name, and no part of such an
+//!   object.
 
 use std::borrow::Cow;
 
@@ -30,6 +31,12 @@ pub fn metadata_column(name: &str) -> Cow<'_, str> {
     } else {
         Cow::Borrowed(name)
     }
+}
+
+/// The column that holds structured metadata that no sender chose: also of a record without a line it is no field.
+#[must_use]
+pub fn added_column(name: &str) -> String {
+    format!("{METADATA_MARK}{name}")
 }
 
 /// The streams of a batch and how to read its rows.
@@ -169,7 +176,8 @@ impl<'a> Streams<'a> {
                 let mut first = true;
                 for &at in &self.metadata {
                     let column = &self.batch.columns()[at];
-                    if column.values[row] != Value::Absent {
+                    let is_field = !column.name.starts_with(METADATA_MARK);
+                    if is_field && column.values[row] != Value::Absent {
                         if !std::mem::take(&mut first) {
                             buf.push(b',');
                         }
@@ -186,11 +194,15 @@ impl<'a> Streams<'a> {
 
     /// Calls `each` with name and text of every structured metadata pair of a row.
     pub fn metadata(&self, row: usize, mut each: impl FnMut(&str, &[u8])) {
-        let Some(body) = self.body(row) else { return };
+        let body = self.body(row);
         let mut buf = Vec::new();
-        let others = self.bodies.iter().filter(|&&at| at != body);
+        let others = self.bodies.iter().filter(|&&at| Some(at) != body);
         for &at in self.metadata.iter().chain(others) {
             let column = &self.batch.columns()[at];
+            if body.is_none() && !column.name.starts_with(METADATA_MARK) {
+                // Fields that are the line.
+                continue;
+            }
             if let Some(text) = self.batch.display(column.values[row], &mut buf) {
                 each(
                     column
@@ -294,9 +306,11 @@ mod tests {
         Streams::of(&b).metadata(0, |n, v| got.push((n.to_owned(), v.to_vec())));
         assert_eq!(got, [("level".to_owned(), b"info".to_vec())]);
         b.remove_column("log");
-        assert_eq!(
-            Streams::of(&b).line(0, &mut Vec::new()),
-            br#"{"level":"info"}"#
-        );
+        b.set_text(&added_column("detected_level"), 0, b"info");
+        let streams = Streams::of(&b);
+        assert_eq!(streams.line(0, &mut Vec::new()), br#"{"level":"info"}"#);
+        got.clear();
+        streams.metadata(0, |n, v| got.push((n.to_owned(), v.to_vec())));
+        assert_eq!(got, [("detected_level".to_owned(), b"info".to_vec())]);
     }
 }

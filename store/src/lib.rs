@@ -56,7 +56,7 @@ pub use error::StoreError;
 pub use exemplars::{Exemplar, SeriesExemplars};
 pub use inspect::{Inspected, PartInfo, Share, inspect};
 pub use memory::Memory;
-pub use options::{Appended, Damage, Maintained, Options, Recovery, Stats};
+pub use options::{Appended, Complete, Damage, Maintained, Options, Recovery, Stats};
 #[doc(hidden)]
 pub use part::PageFilters;
 pub use references::{SampleWriter, Samples, SeriesTable};

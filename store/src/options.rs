@@ -2,9 +2,12 @@
 //!
 //! Plain values only; the bounds that follow from the memory limit are in `memory.rs`.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
+
+use kansoku_model::{LogBatch, RecordBatch};
 
 use crate::active::{Limits, Refused};
 use crate::deletes::ParseSelector;
@@ -20,6 +23,34 @@ pub(crate) const HEAD_MAX_BYTES: usize = 1 << 30;
 
 /// The largest part: whatever is done to one takes minutes, not hours.
 const PART_MAX_BYTES: u64 = 8 << 30;
+
+/// What is made of a log batch before it is stored: when it comes, and again when it comes out of the WAL, which holds it as it
+/// was sent. The same batch must always become the same, and what is complete stays as it is.
+#[derive(Clone, Default)]
+pub struct Complete(Option<Arc<dyn Fn(&mut LogBatch) + Send + Sync>>);
+
+impl Complete {
+    /// By a function.
+    pub fn with(complete: impl Fn(&mut LogBatch) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(complete)))
+    }
+
+    pub(crate) fn apply(&self, batch: &mut RecordBatch) {
+        if let (Some(complete), RecordBatch::Logs(logs)) = (&self.0, batch) {
+            complete(logs);
+        }
+    }
+}
+
+impl fmt::Debug for Complete {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "Complete"
+        } else {
+            "Nothing"
+        })
+    }
+}
 
 /// How to open a store.
 #[derive(Debug, Clone)]
@@ -46,6 +77,8 @@ pub struct Options {
     pub parse_selector: ParseSelector,
     /// How long a delete can be taken back, when its request says that it can.
     pub delete_cancel_ms: i64,
+    /// What log batches get before they are stored.
+    pub complete: Complete,
     /// Exemplars that are kept, the newest; 0 keeps none.
     pub exemplars_max: usize,
     /// How long an append waits for room before it is refused as busy.
@@ -69,6 +102,7 @@ impl Options {
             wal_segment_bytes: 64 << 20,
             parse_selector: |_, _| Err("nothing can be deleted here".into()),
             delete_cancel_ms: 24 * 3600 * 1000,
+            complete: Complete::default(),
             exemplars_max: 100_000,
             busy_wait: Duration::from_secs(2),
         }

@@ -170,10 +170,13 @@ impl Store {
         // One thread decodes what the other one applies, in the order of the segment.
         let (give, take) = mpsc::sync_channel(DECODED_MAX);
         let mut report = thread::scope(|threads| {
-            let (bytes, replayed) = (&bytes, &replayed);
+            let (bytes, replayed, options) = (&bytes, &replayed, &inner.options);
             let decoder = threads.spawn(move || {
                 wal::read_segment(bytes, is_last, |entry| {
-                    if let Some(decoded) = Decoded::of(&entry, replayed) {
+                    if let Some(mut decoded) = Decoded::of(&entry, replayed) {
+                        if let Decoded::Batch(batch) = &mut decoded {
+                            options.complete.apply(batch);
+                        }
                         // The other end goes with a panic only, which comes up below.
                         let _ = give.send(decoded);
                     }

@@ -182,6 +182,7 @@ impl Store {
                 batches.push(batch);
                 continue;
             }
+            self.inner.options.complete.apply(&mut batch);
             let kept_out = self.inner.active.filter(&mut batch);
             // A frame of which something is left out is written anew; the rest of its source's range counts
             // as delivered all the same.

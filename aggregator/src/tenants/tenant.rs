@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kansoku_store::{Memory, Options, Reason, Recovery, Refused, Snapshot, Store, StoreError};
+use kansoku_store::{
+    Complete, Memory, Options, Reason, Recovery, Refused, Snapshot, Store, StoreError,
+};
 use tokio::sync::Semaphore;
 
 use super::limits::Limits;
@@ -274,7 +276,9 @@ impl Opener {
         let settings = &self.settings;
         let retention_bytes = tenant.limits.retention_bytes;
         let retention_bytes = retention_bytes.unwrap_or(settings.retention_bytes);
+        let discovery = tenant.limits.discovery.clone();
         let options = Options {
+            complete: Complete::with(move |batch| discovery.complete(batch)),
             memory_limit_bytes: settings.memory_limit_bytes,
             exemplars_max: settings.exemplars_max,
             memory: Some(Arc::clone(&self.memory)),

@@ -4,8 +4,11 @@ use std::io::Write;
 use std::sync::Arc;
 
 use hyper::Method;
-use kansoku_model::{LogBatch, Position, RecordBatch, Source, SourceId, frame};
+use kansoku_model::{
+    KubernetesMetadata, LogBatch, Position, RecordBatch, Resource, Source, SourceId, frame,
+};
 
+use crate::grafana::encoded;
 use crate::harness::{JSON, Server, WRITE, snappy, write_request};
 
 fn frame_of(from: u64, to: u64) -> Vec<u8> {
@@ -40,6 +43,85 @@ async fn frames_are_stored_once_however_often_they_come() {
     let headers = [("content-encoding", "zstd")];
     let overlap = server.post("/api/v1/frames", &headers, overlap).await;
     assert_eq!(overlap.text(), r#"{"accepted":2,"duplicates":2}"#);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn frames_get_service_and_level_as_pushes_do() {
+    let kubernetes = KubernetesMetadata {
+        namespace_name: "ns".into(),
+        pod_name: "p".into(),
+        container_name: "c".into(),
+        ..KubernetesMetadata::default()
+    };
+    let resource = Resource {
+        kubernetes: Some(kubernetes),
+        ..Resource::default()
+    };
+    let mut batch = LogBatch::new("t".into(), Arc::new(resource), Vec::new());
+    let lines = [
+        "ERROR: it broke",
+        r#"{"level":"warning","msg":"m"}"#,
+        "nothing of it",
+    ];
+    for (at, line) in (1..).zip(lines) {
+        let row = batch.push(at * 1_000_000_000, Position::at(at as u64));
+        batch.set_text("log", row, line.as_bytes());
+    }
+    let mut body = Vec::new();
+    frame::encode(&RecordBatch::Logs(batch), &mut body).expect("small enough");
+    let own = r#"{namespace="ns", pod="p", container="c"}"#;
+    let ask = async |server: &Server, query: &str| {
+        let query = encoded(query);
+        let path = format!("/loki/api/v1/query_range?query={query}&start=0&end=10&step=10");
+        let answer = server.get(&path).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        answer.json()["data"]["result"].clone()
+    };
+    let server = Server::start_with(&["--query.test-mode"]).await;
+    assert_eq!(
+        server
+            .post("/api/v1/frames", &[], body.clone())
+            .await
+            .status,
+        200
+    );
+    let pushed: Vec<_> = (1..)
+        .zip(lines)
+        .map(|(at, line)| serde_json::json!([format!("{at}000000000"), line]))
+        .collect();
+    let labels = serde_json::json!({"namespace": "push", "pod": "p", "container": "c"});
+    server
+        .push(serde_json::json!([{"stream": labels, "values": pushed}]))
+        .await;
+    let levels = async |namespace: &str| {
+        let selector = format!(r#"{{namespace="{namespace}", service_name="c"}}"#);
+        let lines = ask(&server, &selector).await;
+        let streams = lines.as_array().expect("streams").clone();
+        let mut levels: Vec<(String, String)> = streams
+            .iter()
+            .map(|s| {
+                let level = s["stream"]["detected_level"].as_str().unwrap_or("none");
+                let line = s["values"][0][1].as_str().unwrap_or_default();
+                (level.to_owned(), line.to_owned())
+            })
+            .collect();
+        levels.sort();
+        levels
+    };
+    let expected = [("error", 0), ("unknown", 2), ("warn", 1)];
+    let expected = expected.map(|(level, at)| (level.to_owned(), lines[at].to_owned()));
+    assert_eq!(levels("ns").await, expected);
+    assert_eq!(levels("push").await, expected);
+    let of_level = r#"sum(count_over_time({namespace="ns"} | detected_level="error" [10s]))"#;
+    assert_eq!(ask(&server, of_level).await[0]["values"][0][1], "1");
+    let of_pod = r#"sum by (pod) (count_over_time({namespace="ns"}[10s]))"#;
+    assert_eq!(ask(&server, of_pod).await[0]["values"][0][1], "3");
+    // Not where it is turned off.
+    let server = Server::start().await;
+    assert_eq!(server.post("/api/v1/frames", &[], body).await.status, 200);
+    let streams = ask(&server, own).await;
+    let expected = serde_json::json!({"namespace": "ns", "pod": "p", "container": "c"});
+    assert_eq!(streams[0]["stream"], expected, "{streams}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

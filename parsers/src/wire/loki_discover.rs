@@ -1,11 +1,15 @@
-//! What Loki adds to what comes in: the label `service_name`, and the level of each line as `detected_level`.
+//! What Loki adds to what comes in: the label `service_name`, and the level of each line as `detected_level`. Pushes get both
+//! while they are decoded, batches of agents when they are stored ([`Discovery::complete`]).
 //!
 //! Source: Loki, `pkg/distributor/field_detection.go` and `pkg/loghttp/push/push.go`; the order in which fields are looked at
 //! and the words that count are the same. Not here: whether to do it, which is the configuration's.
 
 use std::fmt;
+use std::sync::Arc;
 
-use kansoku_model::Labels;
+use kansoku_model::log::{Column, Slice};
+use kansoku_model::stream::{added_column, default_labels};
+use kansoku_model::{Labels, LogBatch, Resource, Streams, Value};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
 use crate::line::logfmt;
@@ -71,6 +75,96 @@ impl Discovery {
         found.as_bytes()
     }
 
+    /// Adds both to a batch, where they are missing: what is complete stays as it is.
+    pub fn complete(&self, batch: &mut LogBatch) {
+        let labels = default_labels(&batch.resource, &batch.tag);
+        if let Some(service) = self.service(&labels) {
+            batch.resource = Arc::new(Resource {
+                labels: labels.with(SERVICE, service),
+                ..Resource::clone(&batch.resource)
+            });
+        }
+        if self.levels {
+            self.add_levels(&labels, batch);
+        }
+    }
+
+    fn add_levels(&self, labels: &Labels, batch: &mut LogBatch) {
+        let added = added_column(LEVEL);
+        let is_there = |row: usize| {
+            let columns = [batch.column(LEVEL), batch.column(&added)];
+            let mut present = columns.into_iter().flatten();
+            present.any(|column| column.values[row] != Value::Absent)
+        };
+        let rows: Vec<usize> = (0..batch.len()).filter(|row| !is_there(*row)).collect();
+        if rows.is_empty() {
+            return;
+        }
+        let found = match self.level_of_labels(labels) {
+            Some(level) => vec![Found::Owned(level); rows.len()],
+            None => self.levels_of(batch, &rows),
+        };
+        let mut values = match batch.remove_column(&added) {
+            Some(column) => column.values,
+            None => vec![Value::Absent; batch.len()],
+        };
+        // A batch has a few levels, which stand in its memory once.
+        let mut known: Vec<(Found, Slice)> = Vec::new();
+        for (row, found) in rows.into_iter().zip(found) {
+            let slice = match &found {
+                Found::In(slice) => *slice,
+                Found::Word(_) | Found::Owned(_) => {
+                    match known.iter().find(|(level, _)| *level == found) {
+                        Some((_, slice)) => *slice,
+                        None => {
+                            let slice = batch.store(found.text().as_bytes());
+                            known.push((found, slice));
+                            slice
+                        }
+                    }
+                }
+            };
+            values[row] = Value::Text(slice);
+        }
+        batch.put_column(Column {
+            name: added.into(),
+            values,
+        });
+    }
+
+    /// The levels of entries whose stream's labels tell none.
+    fn levels_of(&self, batch: &LogBatch, rows: &[usize]) -> Vec<Found> {
+        let columns = |names: &mut dyn Iterator<Item = &str>| -> Vec<&Column> {
+            names.filter_map(|name| batch.column(name)).collect()
+        };
+        let fields = columns(&mut self.level_fields.iter().map(String::as_str));
+        let severity = columns(&mut std::iter::once("severity_number"));
+        let streams = Streams::of(batch);
+        let (mut line, mut text) = (Vec::new(), Vec::new());
+        let mut level_of = |row: usize| {
+            let present = |column: &&&Column| column.values[row] != Value::Absent;
+            if let Some(column) = fields.iter().find(present) {
+                let value = column.values[row];
+                let shown = batch.display(value, &mut text).unwrap_or_default();
+                let shown = std::str::from_utf8(shown).unwrap_or_default();
+                return match (normal(shown), value) {
+                    (Some(level), _) => Found::Word(level),
+                    (None, Value::Text(slice)) => Found::In(slice),
+                    (None, _) => Found::Owned(shown.into()),
+                };
+            }
+            let number = severity.iter().find(present).and_then(|column| {
+                let shown = batch.display(column.values[row], &mut text);
+                shown.filter(|number| !number.is_empty())
+            });
+            Found::Word(match number {
+                Some(number) => of_severity(number),
+                None => self.of_line(streams.line(row, &mut line)),
+            })
+        };
+        rows.iter().map(|row| level_of(*row)).collect()
+    }
+
     fn of_line(&self, line: &[u8]) -> &'static str {
         let trimmed = line.trim_ascii();
         let is_json = trimmed.first() == Some(&b'{') && trimmed.last() == Some(&b'}');
@@ -116,6 +210,25 @@ impl Discovery {
             best > 0
         });
         found
+    }
+}
+
+/// A level and where its text is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    Word(&'static str),
+    Owned(Box<str>),
+    /// In the batch's own memory.
+    In(Slice),
+}
+
+impl Found {
+    fn text(&self) -> &str {
+        match self {
+            Self::Word(text) => text,
+            Self::Owned(text) => text,
+            Self::In(_) => "",
+        }
     }
 }
 
@@ -361,6 +474,8 @@ impl<'de> Visitor<'de> for Inner<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use kansoku_model::{KubernetesMetadata, Position};
+
     use super::*;
 
     #[test]
@@ -414,6 +529,91 @@ mod tests {
         ] {
             assert_eq!(discovery.of_line(line.as_bytes()), expected, "{line}");
         }
+    }
+
+    /// Labels and, of each record, level and line of a batch that was completed twice, which is as once.
+    fn completed(discovery: &Discovery, mut batch: LogBatch) -> (String, Vec<(String, String)>) {
+        discovery.complete(&mut batch);
+        let once = batch.clone();
+        discovery.complete(&mut batch);
+        assert_eq!(batch, once);
+        let streams = Streams::of(&batch);
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let of_row = |row: usize| {
+            let mut levels = Vec::new();
+            streams.metadata(row, |name, value| {
+                if name == LEVEL {
+                    levels.push(text(value));
+                }
+            });
+            assert!(levels.len() <= 1, "{levels:?}");
+            (levels.concat(), text(streams.line(row, &mut Vec::new())))
+        };
+        (
+            streams.labels[0].to_string(),
+            (0..batch.len()).map(of_row).collect(),
+        )
+    }
+
+    fn batch(pod_labels: &[(&str, &str)], rows: &[&[(&str, &str)]]) -> LogBatch {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        let kubernetes = KubernetesMetadata {
+            pod_name: "p".into(),
+            namespace_name: "ns".into(),
+            container_name: "c".into(),
+            labels: pod_labels.iter().map(owned).collect(),
+            ..KubernetesMetadata::default()
+        };
+        let resource = Resource {
+            kubernetes: Some(kubernetes),
+            ..Resource::default()
+        };
+        let mut batch = LogBatch::new("t".into(), Arc::new(resource), Vec::new());
+        for (at, fields) in rows.iter().enumerate() {
+            let row = batch.push(at as i64, Position::at(at as u64));
+            for (name, value) in *fields {
+                batch.set_text(name, row, value.as_bytes());
+            }
+        }
+        batch
+    }
+
+    #[test]
+    fn a_batch_of_an_agent_gets_both() {
+        let discovery = Discovery::default();
+        let rows: [&[(&str, &str)]; 7] = [
+            &[("log", "ERROR: it broke")],
+            &[("log", "fine")],
+            &[("log", "an error"), ("level", "WARNING")],
+            &[("log", "an error"), ("level", "Notice")],
+            &[("log", "x"), ("severity_number", "21")],
+            &[("log", "x"), ("detected_level", "mine")],
+            // Without a line the fields are it.
+            &[("level", "info"), ("msg", "m")],
+        ];
+        let (labels, got) = completed(&discovery, batch(&[("app", "shop")], &rows));
+        assert_eq!(
+            labels,
+            r#"{app="shop", container="c", namespace="ns", pod="p", service_name="shop"}"#
+        );
+        let expected = [
+            ("error", "ERROR: it broke"),
+            ("unknown", "fine"),
+            ("warn", "an error"),
+            ("Notice", "an error"),
+            ("fatal", "x"),
+            ("mine", "x"),
+            ("info", r#"{"level":"info","msg":"m"}"#),
+        ];
+        let expected = expected.map(|(level, line)| (level.to_owned(), line.to_owned()));
+        assert_eq!(got, expected);
+        let (_, got) = completed(&discovery, batch(&[("severity", "ERR")], &rows[..2]));
+        assert_eq!((&*got[0].0, &*got[1].0), ("error", "error"));
+        let (labels, _) = completed(&discovery, batch(&[("service_name", "own")], &rows));
+        assert!(labels.contains(r#"service_name="own""#), "{labels}");
+        let (labels, got) = completed(Discovery::NONE, batch(&[], &rows[..1]));
+        assert_eq!(labels, r#"{container="c", namespace="ns", pod="p"}"#);
+        assert_eq!(got[0].0, "");
     }
 
     #[test]

@@ -361,7 +361,7 @@ impl LogIndex {
     }
 
     /// Reads fields of the wanted entries of a block into `out`, which is cleared first. False when
-    /// that saves nothing over reading the lines, or when entries have metadata beside them.
+    /// that saves nothing over reading the lines, or when entries have metadata of such names, before which fields step back.
     pub fn read_fields(
         &self,
         file: &PartFile,
@@ -373,7 +373,10 @@ impl LogIndex {
         out.clear();
         let page = &self.pages[block.page as usize];
         let is_alone = self.blocks_of(block.page).len() == 1;
-        if !page.lines.are_templates() || !is_alone || page.metadata.is_some() {
+        if !page.lines.are_templates()
+            || !is_alone
+            || self.has_metadata_of(file, block, &fields.names)?
+        {
             return Ok(false);
         }
         let mut times = Vec::new();
@@ -404,7 +407,10 @@ impl LogIndex {
         out.clear();
         let page = &self.pages[block.page as usize];
         let is_alone = self.blocks_of(block.page).len() == 1;
-        if !page.lines.are_templates() || !is_alone || page.metadata.is_some() {
+        if !page.lines.are_templates()
+            || !is_alone
+            || self.has_metadata_of(file, block, &fields.names)?
+        {
             return Ok(false);
         }
         out.line_bytes = u64::from(block.line_bytes);
@@ -441,6 +447,20 @@ impl LogIndex {
         self.finish_read(file, block, &lens, out)
     }
 
+    /// Whether entries of a block have structured metadata of one of these names.
+    pub fn has_metadata_of(
+        &self,
+        file: &PartFile,
+        block: &Block,
+        names: &[String],
+    ) -> Result<bool, StoreError> {
+        let Some(section) = &self.pages[block.page as usize].metadata else {
+            return Ok(false);
+        };
+        let bytes = file.read_shared(section)?;
+        has_metadata_of(&bytes, block, names).map_err(|e| metadata_damaged(file, section, e))
+    }
+
     /// Cuts the text of a block into lines and adds the metadata.
     fn finish_read(
         &self,
@@ -471,23 +491,46 @@ impl LogIndex {
     ) -> Result<(), StoreError> {
         if let Some(section) = &self.pages[block.page as usize].metadata {
             let bytes = file.read_shared(section)?;
-            read_metadata(&bytes, block, out).map_err(|e| {
-                file.damaged(&format!(
-                    "metadata of the page at {}: {}",
-                    section.offset, e.0
-                ))
-            })?;
+            read_metadata(&bytes, block, out).map_err(|e| metadata_damaged(file, section, e))?;
         }
         Ok(())
     }
 }
 
-fn read_metadata(bytes: &[u8], block: &Block, out: &mut LogBlock) -> Result<(), Malformed> {
+fn metadata_damaged(file: &PartFile, section: &Section, error: Malformed) -> StoreError {
+    let (at, what) = (section.offset, error.0);
+    file.damaged(&format!("metadata of the page at {at}: {what}"))
+}
+
+/// The metadata of a block among that of its page.
+fn metadata_of<'a>(bytes: &'a [u8], block: &Block) -> Result<Reader<'a>, Malformed> {
     let mut r = Reader::new(bytes);
     for _ in 0..block.slot {
         r.text()?;
     }
-    let mut r = Reader::new(r.text()?);
+    Ok(Reader::new(r.text()?))
+}
+
+fn has_metadata_of(bytes: &[u8], block: &Block, names: &[String]) -> Result<bool, Malformed> {
+    let mut r = metadata_of(bytes, block)?;
+    let n_columns = r.count(2)?;
+    let mut text = Vec::new();
+    for at in 0..n_columns {
+        let name = r.str()?;
+        if names.iter().any(|wanted| wanted == name) {
+            return Ok(true);
+        }
+        // Nearly always there is one column, whose values need not be read.
+        if at + 1 < n_columns {
+            text.clear();
+            texts::decode(&mut r, block.n_rows as usize, &mut text)?;
+        }
+    }
+    Ok(false)
+}
+
+fn read_metadata(bytes: &[u8], block: &Block, out: &mut LogBlock) -> Result<(), Malformed> {
+    let mut r = metadata_of(bytes, block)?;
     for _ in 0..r.count(2)? {
         let name = r.str()?.into();
         let values = texts::decode(&mut r, block.n_rows as usize, &mut out.text)?;

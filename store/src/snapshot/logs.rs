@@ -157,10 +157,26 @@ impl<'a> Passes<'a> {
 impl<'a> BlockRef<'a> {
     /// Keeps those that say something about entries of this block.
     fn take_conditions(&mut self, wanted: &'a LogSelect) {
-        let is_field = |name: &String| !self.has_metadata() && self.labels.get(name).is_none();
+        let is_field =
+            |name: &String| self.labels.get(name).is_none() && !self.may_have_metadata_of(name);
         let needles = wanted.needles.iter();
         let needles = needles.filter(|any| any.field.as_ref().is_none_or(is_field));
         self.needles = needles.collect();
+    }
+
+    /// Whether entries have metadata of that name, which comes before a field's.
+    fn may_have_metadata_of(&self, name: &String) -> bool {
+        match &self.place {
+            Place::Head(chunk) => {
+                let mut names = chunk.block.metadata.iter().map(|(name, _)| &**name);
+                names.any(|known| known == name)
+            }
+            Place::Part { part, index, block } => {
+                let found = index.has_metadata_of(&part.file, block, std::slice::from_ref(name));
+                // Damage is told where the entries are read.
+                found.unwrap_or(true)
+            }
+        }
     }
 
     fn lacks(&self) -> bool {

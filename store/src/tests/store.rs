@@ -1,13 +1,17 @@
 //! Append, read back, flush, restart: the plain ways through the store.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
-use kansoku_model::select::{Direction, LogSelect, SelectError};
-use kansoku_model::{AnyOf, Frame, MatchOp, Matcher, MetricKind, RecordBatch, SeriesSource, frame};
+use kansoku_model::select::{Direction, LogBlock, LogBlockRef, LogSelect, SelectError};
+use kansoku_model::{
+    AnyOf, Extraction, FieldBlock, FieldsWanted, Frame, LogSource, MatchOp, Matcher, MetricKind,
+    RecordBatch, SeriesSource, frame,
+};
 
 use super::{assert_same, entries, entries_of, open, series, series_of, wanted};
 use crate::testing::{DAY_NS, Random, T0_MS, T0_NS, log_in, logs, metric_in, options, samples};
-use crate::{Appended, Incoming, Options, Store, StoreError};
+use crate::{Appended, Complete, Incoming, Options, Store, StoreError};
 
 fn words(random: &mut Random) -> String {
     (0..3 + random.below(9))
@@ -513,4 +517,86 @@ fn only_one_process_may_open_a_store() {
     assert!(matches!(refused, StoreError::Locked { .. }), "{refused}");
     drop(held);
     open(dir.path());
+}
+
+/// Rows that came by their fields, and rows that came whole.
+fn rows_by_fields(store: &Store, name: &str) -> (usize, usize) {
+    let fields = FieldsWanted {
+        of: Extraction::Json,
+        names: vec![name.into()],
+    };
+    let (mut by_fields, mut whole) = (0, 0);
+    let (mut known, mut block) = (FieldBlock::default(), LogBlock::default());
+    let all = wanted(Direction::Forward);
+    let snapshot = store.snapshot();
+    let mut visit = |b: &dyn LogBlockRef| {
+        if b.load_fields(&fields, &mut known)? {
+            by_fields += known.times.len();
+        } else {
+            b.load(&mut block)?;
+            whole += block.times.len();
+        }
+        Ok(ControlFlow::Continue(()))
+    };
+    LogSource::select(&snapshot, &all, &mut visit).unwrap();
+    (by_fields, whole)
+}
+
+#[test]
+fn fields_are_columns_beside_metadata_of_other_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _) = open(dir.path());
+    let texts: Vec<String> = (0..3000)
+        .map(|n| {
+            format!(
+                "{{\"n\":{n},\"level\":\"info\",\"path\":\"/a/b/{}\"}}",
+                n % 7
+            )
+        })
+        .collect();
+    let at = |n: usize| T0_NS + n as i64;
+    let lines: Vec<(i64, &str)> = (0..).zip(&texts).map(|(n, l)| (at(n), &**l)).collect();
+    let mut batch = logs(0, "a", 0, &lines);
+    for row in 0..3000 {
+        batch.set_text("detected_level", row, b"info");
+        batch.set_text("trace", row, format!("{row}").as_bytes());
+        batch.set_text("user", row, b"ann");
+    }
+    store.append(log_in(batch)).unwrap();
+    store.flush().unwrap();
+    assert_eq!(rows_by_fields(&store, "n"), (3000, 0));
+    // A field of such a name would be called otherwise.
+    for name in ["detected_level", "trace", "user"] {
+        assert_eq!(rows_by_fields(&store, name), (0, 3000), "{name}");
+    }
+}
+
+#[test]
+fn log_batches_are_completed_when_they_come_and_when_they_are_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let complete = || Options {
+        complete: Complete::with(|batch| {
+            for row in 0..batch.len() {
+                batch.set_text("seen", row, b"yes");
+            }
+        }),
+        ..options(dir.path())
+    };
+    let (store, _) = Store::open(complete()).unwrap();
+    let batch = logs(1, "a", 0, &[(T0_NS, "one"), (T0_NS + 1, "two")]);
+    let mut bytes = Vec::new();
+    frame::encode(&RecordBatch::Logs(batch), &mut bytes).unwrap();
+    let frame = Frame::parse(&bytes).unwrap();
+    store.append(vec![Incoming::Frame(frame)]).unwrap();
+    let before = entries(&store.snapshot());
+    assert!(before.iter().all(|e| e.contains("seen")), "{before:?}");
+    drop(store);
+    let (store, recovery) = Store::open(complete()).unwrap();
+    assert_eq!(recovery.wal_records, 2);
+    assert_eq!(entries(&store.snapshot()), before);
+    drop(store);
+    // The WAL has what was sent.
+    let (store, _) = open(dir.path());
+    let plain = entries(&store.snapshot());
+    assert!(plain.iter().all(|e| !e.contains("seen")), "{plain:?}");
 }
