@@ -1,3 +1,5 @@
+//! Tests of what claims make of a user.
+
 use serde_json::json;
 
 use super::*;
