@@ -5,6 +5,26 @@ use crate::import::fluentd::outputs::Made;
 use crate::import::fluentd::params::{As, Params};
 use crate::import::fluentd::report::Report;
 use crate::import::fluentd::text;
+use crate::import::fluentd::written::Section;
+
+/// Keys and the role to take; `ignored` is what of the role's section has no effect with us.
+fn credentials(params: &Params<'_>, output: &mut Section, ignored: &[&str]) {
+    if params.element.get("aws_key_id").is_some() || params.element.get("aws_sec_key").is_some() {
+        params.ignore(&["aws_key_id", "aws_sec_key"]);
+        params.lost("keys do not stand in the configuration: give the agent AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
+    }
+    if let Some(role) = params.nested("assume_role_credentials") {
+        role.copy(
+            output,
+            &[
+                ("role_arn", "Role_ARN", As::Text),
+                ("external_id", "External_ID", As::Text),
+            ],
+        );
+        role.ignore(ignored);
+        role.finish();
+    }
+}
 
 pub(super) fn s3(params: &Params<'_>, report: &Report) -> Option<Made> {
     let mut made = Made::new("s3", params);
@@ -19,21 +39,11 @@ pub(super) fn s3(params: &Params<'_>, report: &Report) -> Option<Made> {
             ("storage_class", "Storage_Class", As::Text),
         ],
     );
-    if params.element.get("aws_key_id").is_some() || params.element.get("aws_sec_key").is_some() {
-        params.ignore(&["aws_key_id", "aws_sec_key"]);
-        params.lost("keys do not stand in the configuration: give the agent AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
-    }
-    if let Some(role) = params.nested("assume_role_credentials") {
-        role.copy(
-            output,
-            &[
-                ("role_arn", "Role_ARN", As::Text),
-                ("external_id", "External_ID", As::Text),
-            ],
-        );
-        role.ignore(&["role_session_name", "duration_seconds", "sts_region"]);
-        role.finish();
-    }
+    credentials(
+        params,
+        output,
+        &["role_session_name", "duration_seconds", "sts_region"],
+    );
     params.ignore_elements(&[
         "instance_profile_credentials",
         "web_identity_credentials",
@@ -394,21 +404,7 @@ pub(super) fn kinesis(params: &Params<'_>, report: &Report) -> Option<Made> {
     if params.kind() == "kinesis_streams_aggregated" {
         output.set("Simple_Aggregation", "on");
     }
-    if params.element.get("aws_key_id").is_some() || params.element.get("aws_sec_key").is_some() {
-        params.ignore(&["aws_key_id", "aws_sec_key"]);
-        params.lost("keys do not stand in the configuration: give the agent AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY");
-    }
-    if let Some(role) = params.nested("assume_role_credentials") {
-        role.copy(
-            output,
-            &[
-                ("role_arn", "Role_ARN", As::Text),
-                ("external_id", "External_ID", As::Text),
-            ],
-        );
-        role.ignore(&["role_session_name"]);
-        role.finish();
-    }
+    credentials(params, output, &["role_session_name"]);
     if params.word("partition_key").is_some() {
         params.lost("'partition_key': records are spread over the shards by chance");
     }
