@@ -1,5 +1,5 @@
 //! The configuration file: limits of the ingest, what the aggregator stores about itself, rules and
-//! alerting ([`crate::rules::config`]).
+//! alerting ([`crate::rules::config`]), dashboards of a cluster.
 //!
 //! YAML of one document. The one rule: an unknown key is an error that names its line and the nearest
 //! known one, so that nothing written is ever without effect.
@@ -17,6 +17,7 @@ use kansoku_query::number::parse_duration_ms;
 use kansoku_store::RetentionRule;
 
 use crate::access::{AccessConfig, config as access_config};
+use crate::documents::config_maps::ConfigMapsConfig;
 use crate::otlp_config::{self, OtlpConfig};
 use crate::rules::config::{Config as RuleConfig, SECTIONS};
 use crate::tenants::limits::{self, Limits};
@@ -46,6 +47,8 @@ pub struct ConfigFile {
     pub own_metrics_labels: Vec<(String, String)>,
     /// Rules and Alertmanagers.
     pub rules: RuleConfig,
+    /// Dashboards in ConfigMaps of a cluster.
+    pub dashboards: Option<ConfigMapsConfig>,
     /// Sections and keys of Prometheus that were accepted and are not acted on, each with its place.
     pub unused: Vec<String>,
     /// Users and tokens, where it has any word on them.
@@ -69,6 +72,7 @@ impl Default for ConfigFile {
             external_labels: Vec::new(),
             own_metrics_labels: Vec::new(),
             rules: RuleConfig::default(),
+            dashboards: None,
             unused: Vec::new(),
             access: None,
         }
@@ -412,6 +416,10 @@ fn entries(
         }
         if SECTIONS.contains(&key.text.as_str()) {
             config.rules.read_section(&key.text, node, unused)?;
+        } else if key.text == ConfigMapsConfig::SECTION {
+            if !node.is_null() {
+                config.dashboards = Some(ConfigMapsConfig::read(node)?);
+            }
         } else if key.text == access_config::SECTION {
             config.access = Some(match node.is_null() {
                 true => AccessConfig::default(),

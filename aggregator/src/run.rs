@@ -103,7 +103,10 @@ impl Running {
         }
         let own = housekeeping::start_own_metrics(app.clone(), stop.clone());
         self.threads.extend(own.map_err(fail)?);
-        app.rules.start(app).await
+        app.rules.start(app).await?;
+        let dashboards = app.settings.config.dashboards.clone();
+        app.documents.provisioned.watch(dashboards);
+        Ok(())
     }
 
     /// Tells the queries that an earlier run did not end, and notes those of this one.
@@ -131,6 +134,7 @@ impl Running {
     /// When writing out failed; the data is still in the WAL.
     pub async fn stop(self) -> Result<(), String> {
         self.app.rules.stop(self.app.settings.rules.drain).await;
+        self.app.documents.provisioned.watch(None);
         self.stop_threads.store(true, Ordering::Relaxed);
         let _ = self.stop_serving.send(true);
         let _ = self.serving.await;

@@ -208,7 +208,7 @@ test("dashboards from files are shown as they change, and saved under another na
   await page.getByRole("button", { name: "Load it" }).click();
   await page.getByRole("heading", { name: "From a changed file" }).waitFor();
   await page.getByRole("button", { name: "Edit", exact: true }).click();
-  await page.getByText("Comes from a file: save it under a name of your own.").waitFor();
+  await page.getByText("Comes from a file or a ConfigMap: save it under a name of your own.").waitFor();
   assert.equal(await page.getByRole("button", { name: "Save", exact: true }).count(), 0);
   await page.getByRole("button", { name: "Save as…" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Save" }).click();

@@ -74,6 +74,12 @@ renders sidecar '{aggregator: {dashboards: {sidecar: {enabled: true}}}}' k8s-sid
   'mountPath: /dashboards/cluster' 'kind: ClusterRole' 'value: ALL'
 renders 'sidecar of one namespace' '{aggregator: {dashboards: {configMaps: [a], sidecar: {enabled: true, allNamespaces: false, label: board}}}}' \
   'name: kansoku-aggregator-dashboards' 'kind: RoleBinding' 'value: "board"' 'value: kansoku}' '!value: ALL'
+renders 'dashboards by the API' '{aggregator: {dashboards: {kubernetes: {enabled: true}}}}' 'kubernetes_dashboards:' 'label_value: "1"' '- kansoku' \
+  'kind: Role' 'name: kansoku-aggregator-dashboards' '{apiGroups: [""], resources: [configmaps], verbs: [list, watch]}' \
+  'automountServiceAccountToken: true' '!--dashboards.path' '!k8s-sidecar'
+renders 'dashboards of all namespaces' '{aggregator: {dashboards: {kubernetes: {enabled: true, namespaces: [ALL], label: board, labelValue: ""}}}}' \
+  '- ALL' 'kind: ClusterRoleBinding' 'label: board' 'label_value: ""'
+renders 'dashboards of two namespaces' '{aggregator: {dashboards: {kubernetes: {enabled: true, namespaces: [a, b]}}}}' 'namespace: a' 'namespace: b'
 renders 'rules of objects' '{aggregator: {kubernetesRules: {enabled: true, ruleSelector: {matchLabels: {a: b}}, ruleNamespaceSelector: {matchLabels: {c: d}}}}}' \
   'kubernetes_rules:' 'prometheusrules' 'rule_namespace_selector' '- namespaces' '--config.file'
 renders 'rules of namespaces' '{aggregator: {kubernetesRules: {enabled: true, namespaces: [a, b], enforcedNamespaceLabel: ns, tenant: t}}}' \
@@ -100,6 +106,9 @@ refuses '{aggregator: {memoryLimit: lots}}' aggregator.memoryLimit
 refuses '{aggregator: {extraArgs: [tenants.enabled]}}' aggregator.extraArgs
 refuses '{aggregator: {service: {type: Public}}}' aggregator.service.type
 refuses '{aggregator: {service: {port: 70000}}}' aggregator.service.port
+refuses '{aggregator: {dashboards: {kubernetes: {enabled: true, namespaces: [ALL, a]}}}}' 'remove the others'
+refuses '{aggregator: {dashboards: {kubernetes: {enabled: true}, sidecar: {enabled: true}}}}' 'enable one of them'
+refuses '{aggregator: {config: {kubernetes_dashboards: {}}, dashboards: {kubernetes: {enabled: true}}}}' 'remove one'
 refuses '{image: {pullPolicy: Sometimes}}' image.pullPolicy
 refuses '{agent: {logLevel: loud}}' agent.logLevel
 refuses '{agent: {nodeMetrics: {interval: 0}}}' agent.nodeMetrics.interval

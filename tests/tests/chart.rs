@@ -95,13 +95,14 @@ fn the_aggregator_may_read_rules() {
     for words in [
         r#"(list "monitoring.coreos.com") "resources" (list "prometheusrules") "verbs" (list "list" "watch")"#,
         r#"(list "") "resources" (list "namespaces") "verbs" (list "list" "watch")"#,
-        "automountServiceAccountToken: {{ or $sidecar.enabled $a.kubernetesRules.enabled (not (empty $a.alertmanagerNamespaces)) }}",
+        "automountServiceAccountToken: {{ or $sidecar.enabled $a.dashboards.kubernetes.enabled $a.kubernetesRules.enabled (not (empty $a.alertmanagerNamespaces)) }}",
     ] {
         assert!(template.contains(words), "{words}");
     }
     // The section that the chart writes has the keys that the program reads.
     let helpers = read("deploy/helm/kansoku/templates/_helpers.tpl");
-    let code = read("aggregator/src/rules/objects.rs");
+    let code =
+        read("aggregator/src/rules/objects.rs") + &read("aggregator/src/documents/config_maps.rs");
     let section = &helpers[helpers
         .find("kansoku.aggregatorConfig")
         .expect("the section")..];

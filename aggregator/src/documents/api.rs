@@ -27,9 +27,12 @@ pub fn max_bytes(_: &App) -> usize {
 /// `GET /api/v1/<kind>s`: all documents, without their text.
 pub async fn list(app: Arc<App>, call: Call, kind: Kind) -> Reply {
     blocking(move || {
-        let mut found = Vec::new();
+        let (mut found, mut warnings) = (Vec::new(), Vec::new());
         if kind == Kind::Dashboard {
-            found.extend(app.documents.provisioned.list().iter().map(file_json));
+            let provisioned = &app.documents.provisioned;
+            found.extend(provisioned.list().iter().map(file_json));
+            let maps = provisioned.config_maps();
+            warnings = maps.map(|maps| maps.warnings()).unwrap_or_default();
         }
         let folder = call.tenant.folder().join(kind.folder());
         match shelf::list(&folder) {
@@ -39,7 +42,8 @@ pub async fn list(app: Arc<App>, call: Call, kind: Kind) -> Reply {
             })),
             Err(refusal) => return refused(kind, "", refusal),
         }
-        envelope::success(Value::Array(found).to_string().as_bytes())
+        let found = Value::Array(found).to_string();
+        envelope::success_with(found.as_bytes(), &warnings, &[])
     })
     .await
 }
@@ -238,8 +242,9 @@ fn read_only(app: &App, kind: Kind, id: &str) -> Option<Reply> {
         None => refused(kind, id, Refusal::Missing),
         Some(file) => {
             let text = format!(
-                "the dashboard is provisioned from {}; change the file, or save under another name",
-                file.path.display()
+                "the dashboard is provisioned from {}; change the {}, or save under another name",
+                file.source,
+                file.source.noun()
             );
             envelope::error(StatusCode::FORBIDDEN, "forbidden", &text)
         }
@@ -296,6 +301,7 @@ fn file_json(file: &provisioned::File) -> Value {
         "by": "",
         "bytes": file.bytes,
         "provisioned": true,
+        "source": file.source.to_string(),
         "folder": file.folder,
         "problem": file.problem,
     })

@@ -4,6 +4,7 @@
 //! says which version it was made from.
 
 pub mod api;
+pub mod config_maps;
 pub mod provisioned;
 pub mod shelf;
 

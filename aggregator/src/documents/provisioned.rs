@@ -1,16 +1,19 @@
-//! Dashboards from files that somebody else keeps: a folder of JSON, as Grafana is provisioned from one.
+//! Dashboards that somebody else keeps: a folder of JSON, as Grafana is provisioned from one, and
+//! ConfigMaps of a cluster ([`super::config_maps`]).
 //!
 //! Files are looked for anew whenever the list is asked for, and read when they changed, so a ConfigMap that
 //! was mounted anew or a sidecar's file is there at once. The one rule: these files are read, never written.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::{fmt, fs};
 
+use tokio::task::JoinHandle;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::config_maps::{ConfigMaps, ConfigMapsConfig};
 use super::{BYTES_MAX, slug, title_of};
 use crate::journal;
 
@@ -20,15 +23,57 @@ pub const PREFIX: &str = "provisioned.";
 const FILES_MAX: usize = 2000;
 const DEPTH_MAX: usize = 8;
 
-/// A dashboard in a file.
+/// Where a dashboard is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    Path(PathBuf),
+    /// A key of a ConfigMap.
+    Key {
+        namespace: String,
+        name: String,
+        key: String,
+    },
+}
+
+impl Source {
+    /// What has to be changed for the dashboard to change.
+    #[must_use]
+    pub const fn noun(&self) -> &'static str {
+        match self {
+            Self::Path(_) => "file",
+            Self::Key { .. } => "ConfigMap",
+        }
+    }
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => write!(f, "{}", path.display()),
+            Self::Key {
+                namespace,
+                name,
+                key,
+            } => {
+                write!(f, "ConfigMap {namespace}/{name}")?;
+                match key.is_empty() {
+                    true => Ok(()),
+                    false => write!(f, "/{key}"),
+                }
+            }
+        }
+    }
+}
+
+/// A dashboard in a file or a ConfigMap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct File {
     pub id: String,
-    pub path: PathBuf,
+    pub source: Source,
     /// The folder that it lies in, as Grafana's `foldersFromFilesStructure` names it; empty at the top.
     pub folder: String,
     pub title: String,
-    /// When the file was changed, Unix milliseconds.
+    /// When it was changed, as far as that is known, Unix milliseconds.
     pub changed_ms: i64,
     pub bytes: u64,
     pub tag: String,
@@ -62,6 +107,21 @@ pub struct Provisioned {
     folder: Option<PathBuf>,
     /// By path; locked while the folder is looked through.
     read: Mutex<BTreeMap<PathBuf, (Stamp, File)>>,
+    /// Locked while the watch of ConfigMaps begins, ends, or is asked how it is.
+    watching: Mutex<Option<Watching>>,
+}
+
+/// The ConfigMaps of a cluster and the task that watches them.
+#[derive(Debug)]
+struct Watching {
+    maps: Arc<ConfigMaps>,
+    task: JoinHandle<()>,
+}
+
+impl Drop for Watching {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl Provisioned {
@@ -71,12 +131,46 @@ impl Provisioned {
         Self {
             folder,
             read: Mutex::default(),
+            watching: Mutex::default(),
         }
     }
 
-    /// All files as they are now, in order of their paths. May block.
+    /// Watches what the configuration says from here on.
+    pub fn watch(&self, wanted: Option<ConfigMapsConfig>) {
+        let mut watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        if watching.as_ref().map(|w| &w.maps.config) != wanted.as_ref() {
+            *watching = wanted.map(|config| {
+                let maps = Arc::new(ConfigMaps::new(config));
+                let task = tokio::spawn(Arc::clone(&maps).run());
+                Watching { maps, task }
+            });
+        }
+    }
+
+    /// The ConfigMaps that dashboards are read from.
+    #[must_use]
+    pub fn config_maps(&self) -> Option<Arc<ConfigMaps>> {
+        let watching = self.watching.lock().unwrap_or_else(PoisonError::into_inner);
+        watching.as_ref().map(|w| Arc::clone(&w.maps))
+    }
+
+    /// All dashboards as they are now: files in order of their paths, then ConfigMaps. May block.
     #[must_use]
     pub fn list(&self) -> Vec<File> {
+        let mut all = self.files();
+        all.extend(self.config_maps().iter().flat_map(|maps| maps.list()));
+        let mut ids: BTreeMap<String, u32> = BTreeMap::new();
+        for file in &mut all {
+            let count = ids.entry(file.id.clone()).or_default();
+            *count += 1;
+            if *count > 1 {
+                file.id = format!("{}.{count}", file.id);
+            }
+        }
+        all
+    }
+
+    fn files(&self) -> Vec<File> {
         let Some(folder) = &self.folder else {
             return Vec::new();
         };
@@ -85,7 +179,6 @@ impl Provisioned {
         walk(folder, DEPTH_MAX, &mut found);
         found.sort();
         found.truncate(FILES_MAX);
-        let mut ids: BTreeMap<String, u32> = BTreeMap::new();
         let mut now = BTreeMap::new();
         let mut listed = Vec::new();
         for path in found {
@@ -94,13 +187,8 @@ impl Provisioned {
             };
             let stamp = Stamp::of(&metadata);
             let known = read.remove(&path).filter(|(before, _)| *before == stamp);
-            let mut file = known.map_or_else(|| open(folder, &path, &metadata), |(_, file)| file);
+            let file = known.map_or_else(|| open(folder, &path, &metadata), |(_, file)| file);
             now.insert(path, (stamp, file.clone()));
-            let count = ids.entry(file.id.clone()).or_default();
-            *count += 1;
-            if *count > 1 {
-                file.id = format!("{}.{count}", file.id);
-            }
             listed.push(file);
         }
         *read = now;
@@ -115,10 +203,16 @@ impl Provisioned {
     pub fn get(&self, id: &str) -> Option<Result<(File, Vec<u8>), String>> {
         let file = self.list().into_iter().find(|file| file.id == id)?;
         if let Some(problem) = file.problem {
-            return Some(Err(format!("{}: {problem}", file.path.display())));
+            return Some(Err(format!("{}: {problem}", file.source)));
         }
-        let text = fs::read(&file.path);
-        let text = text.map_err(|e| format!("failed to read {}: {e}", file.path.display()));
+        let text = match &file.source {
+            Source::Path(path) => fs::read(path).map_err(|e| e.to_string()),
+            Source::Key { .. } => {
+                let found = self.config_maps().and_then(|maps| maps.text(&file.source));
+                found.ok_or_else(|| "it was changed or deleted meanwhile".into())
+            }
+        };
+        let text = text.map_err(|e| format!("failed to read {}: {e}", file.source));
         Some(text.map(|text| {
             // Of what is given out, whatever became of the file since it was listed.
             let tag = tag_of(&text);
@@ -151,7 +245,8 @@ fn walk(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
     }
 }
 
-fn tag_of(text: &[u8]) -> String {
+/// The entity tag of a text.
+pub(super) fn tag_of(text: &[u8]) -> String {
     format!("\"file-{:016x}\"", (xxh3_128(text) >> 64) as u64)
 }
 
@@ -161,7 +256,7 @@ fn open(folder: &Path, path: &Path, metadata: &fs::Metadata) -> File {
     let name = relative.with_extension("");
     let mut file = File {
         id: format!("{PREFIX}{}", slug(&name.to_string_lossy())),
-        path: path.to_owned(),
+        source: Source::Path(path.to_owned()),
         folder: parent.to_string_lossy().into_owned(),
         title: name
             .file_name()

@@ -67,8 +67,11 @@ fn expression(node: &Node) -> Read<String> {
     }
 }
 
-/// Names of labels hold nothing that could end the term of the text.
-fn check(name: &str, node: &Node) -> Read<()> {
+/// Whether it can be a label's name; such hold nothing that could end the term of the text.
+///
+/// # Errors
+/// When it cannot.
+pub fn check(name: &str, node: &Node) -> Read<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     match !name.is_empty() && name.chars().all(fits) {
         true => Ok(()),
@@ -76,7 +79,11 @@ fn check(name: &str, node: &Node) -> Read<()> {
     }
 }
 
-fn check_value(text: &str, node: &Node) -> Read<()> {
+/// Whether a label can have the value.
+///
+/// # Errors
+/// When it cannot.
+pub fn check_value(text: &str, node: &Node) -> Read<()> {
     let fits = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
     match text.len() <= 63 && text.chars().all(fits) {
         true => Ok(()),

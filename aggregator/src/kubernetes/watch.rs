@@ -5,7 +5,7 @@
 //! listed anew. The one rule: objects vanish from the copy only when the API says so.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -15,26 +15,44 @@ use hyper::Method;
 use hyper::body::Incoming;
 use serde_json::Value;
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use super::access::{Access, Api};
 use crate::http_client::{error_text, oauth2::encoded};
 use crate::journal;
 
-/// Objects of a page of a list.
-const PAGE: usize = 500;
 /// What a page may take, and how long it may need.
 const PAGE_MAX_BYTES: usize = 256 << 20;
 const PAGE_TIMEOUT: Duration = Duration::from_secs(60);
 /// The largest object: etcd takes 1.5 MiB.
 const EVENT_MAX_BYTES: usize = 16 << 20;
-/// More objects of a kind than any cluster should have.
-const OBJECTS_MAX: usize = 200_000;
 /// How long the API holds a watch open, and how long nothing at all may come on it.
 const WATCH_SECONDS: u64 = 300;
 const SILENCE_MAX: Duration = Duration::from_secs(WATCH_SECONDS + 30);
 /// Waits after failures.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const WAIT_MAX: Duration = Duration::from_secs(30);
+
+/// How much a copy may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Objects of a page of a list.
+    pub page: usize,
+    pub objects: usize,
+    /// Of all objects together, as JSON.
+    pub bytes: usize,
+}
+
+impl Default for Bounds {
+    /// More objects of a kind than any cluster should have.
+    fn default() -> Self {
+        Self {
+            page: 500,
+            objects: 200_000,
+            bytes: 1 << 30,
+        }
+    }
+}
 
 /// What is watched.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,6 +67,7 @@ pub struct Kind {
     pub field_selector: String,
     /// What to do when the API knows no such kind.
     pub cure: &'static str,
+    pub bounds: Bounds,
 }
 
 impl Kind {
@@ -94,6 +113,8 @@ pub struct Reflector {
     pub kind: Kind,
     /// Locked while one object changes, or a list is swapped in.
     objects: Mutex<Objects>,
+    /// At most what the objects are long: what is deleted or replaced counts until the next list.
+    bytes: AtomicUsize,
     /// Whether a list came through yet.
     has_listed: AtomicBool,
     /// Whether the API answers.
@@ -117,6 +138,7 @@ impl Reflector {
         Self {
             kind,
             objects: Mutex::default(),
+            bytes: AtomicUsize::new(0),
             has_listed: AtomicBool::new(false),
             is_connected: AtomicBool::new(false),
             changed: watch::Sender::new(0),
@@ -211,14 +233,19 @@ impl Reflector {
     /// Gives the place where a watch goes on.
     async fn list(&self, api: &Api) -> Result<String, End> {
         let (path, query) = (self.kind.path(), self.kind.query());
-        let mut all = Objects::new();
+        let Bounds {
+            page: page_len,
+            objects,
+            bytes: bytes_max,
+        } = self.kind.bounds;
+        let (mut all, mut n_bytes) = (Objects::new(), 0);
         let mut next = String::new();
         loop {
             let more = match next.is_empty() {
                 true => String::new(),
                 false => format!("&continue={}", encoded(&next)),
             };
-            let url = format!("{}{path}?limit={PAGE}{query}{more}", api.url);
+            let url = format!("{}{path}?limit={page_len}{query}{more}", api.url);
             let ask = async {
                 let answer = self.ask(api, &url).await?;
                 read_whole(answer).await
@@ -233,8 +260,11 @@ impl Reflector {
                     all.extend(entry(item));
                 }
             }
-            if all.len() > OBJECTS_MAX {
-                let message = format!("there are more than {OBJECTS_MAX}; narrow the selectors");
+            n_bytes += bytes.len();
+            if all.len() > objects || n_bytes > bytes_max {
+                let message = format!(
+                    "there are more than {objects} or more than {bytes_max} bytes of them; narrow the selectors or namespaces"
+                );
                 return Err(End::Failed(message));
             }
             let of_list = |name: &str| {
@@ -246,6 +276,7 @@ impl Reflector {
                 continue;
             }
             *self.lock() = all;
+            self.bytes.store(n_bytes, Ordering::Relaxed);
             self.has_listed.store(true, Ordering::Release);
             self.is_connected.store(true, Ordering::Relaxed);
             self.tell();
@@ -349,7 +380,9 @@ impl Reflector {
             "ADDED" | "MODIFIED" => {
                 let mut objects = self.lock();
                 objects.extend(entry(object));
-                if objects.len() > OBJECTS_MAX {
+                let n_bytes = self.bytes.fetch_add(line.len(), Ordering::Relaxed) + line.len();
+                // The list says whether it is really too much.
+                if objects.len() > self.kind.bounds.objects || n_bytes > self.kind.bounds.bytes {
                     return Err(End::Forgotten);
                 }
             }
@@ -366,6 +399,29 @@ impl Reflector {
     }
 }
 
+/// Keeps copies until the tasks are dropped; the receiver hears of a change of any of them.
+#[must_use]
+pub fn keep<'c>(
+    copies: impl Iterator<Item = &'c Arc<Reflector>>,
+    access: &Access,
+) -> (JoinSet<()>, watch::Receiver<()>) {
+    let mut tasks = JoinSet::new();
+    let (changed, changes) = watch::channel(());
+    let changed = Arc::new(changed);
+    for copy in copies {
+        let mut of_copy = copy.changes();
+        let (copy, access) = (Arc::clone(copy), access.clone());
+        tasks.spawn(async move { copy.run(&access).await });
+        let changed = Arc::clone(&changed);
+        tasks.spawn(async move {
+            while of_copy.changed().await.is_ok() {
+                changed.send_replace(());
+            }
+        });
+    }
+    (tasks, changes)
+}
+
 async fn read_whole(answer: hyper::Response<Incoming>) -> Result<Bytes, End> {
     let limited = http_body_util::Limited::new(answer.into_body(), PAGE_MAX_BYTES);
     let read = limited.collect().await;
@@ -377,6 +433,10 @@ async fn read_whole(answer: hyper::Response<Incoming>) -> Result<Bytes, End> {
 fn entry(mut object: Value) -> Option<((String, String), Arc<Value>)> {
     let metadata = object.get_mut("metadata")?.as_object_mut()?;
     metadata.remove("managedFields");
+    if let Some(annotations) = metadata.get_mut("annotations") {
+        let annotations = annotations.as_object_mut();
+        annotations.map(|all| all.remove("kubectl.kubernetes.io/last-applied-configuration"));
+    }
     let text = |name: &str| {
         metadata
             .get(name)

@@ -163,7 +163,7 @@ impl Rules {
         Ok(())
     }
 
-    /// Reads the configuration file again and goes on with what it says of rules and alerts.
+    /// Reads the configuration file again and goes on with what it says of rules, alerts and dashboards.
     ///
     /// # Errors
     /// Everything that is wrong with it or the rule files; then all stays as it was.
@@ -176,15 +176,17 @@ impl Rules {
             };
             let (text, labels) = (config.text.clone(), config.external_labels.clone());
             config.unused.iter().for_each(|what| journal::warn(what));
-            check(app, config.rules).map(|checked| (checked, text, labels))
+            let dashboards = config.dashboards;
+            check(app, config.rules).map(|checked| (checked, text, labels, dashboards))
         };
         let done = match read() {
-            Ok((checked, text, labels)) => {
+            Ok((checked, text, labels, dashboards)) => {
+                app.documents.provisioned.watch(dashboards);
                 *lock(&self.external_labels) = Arc::new(labels);
                 self.apply(app, &mut in_force, checked).await;
                 *lock(&self.text) = Some(text);
                 journal::info(
-                    "the configuration was read again; rules, alerting and external labels follow it",
+                    "the configuration was read again; rules, alerting, external labels and dashboards of ConfigMaps follow it",
                 );
                 Ok(())
             }

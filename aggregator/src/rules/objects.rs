@@ -11,7 +11,6 @@ use kansoku_model::{MatchOp, Matcher, tenant as id};
 use kansoku_parsers::config::yaml::tree::Node;
 use kansoku_query::promql;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::file::{self, Group, Language};
 use crate::app::App;
@@ -19,7 +18,7 @@ use crate::http_client::config::{self, Read, texts};
 use crate::journal;
 use crate::kubernetes::access::{self, Access};
 use crate::kubernetes::selector;
-use crate::kubernetes::watch::{Kind, Objects, Reflector};
+use crate::kubernetes::watch::{self, Bounds, Kind, Objects, Reflector};
 
 /// What is read, and how.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -106,6 +105,7 @@ impl ObjectsConfig {
             label_selector: self.rule_selector.clone(),
             field_selector: String::new(),
             cure: "install the CustomResourceDefinition prometheusrules.monitoring.coreos.com of prometheus-operator, or leave kubernetes_rules out",
+            bounds: Bounds::default(),
         };
         match self.namespaces.as_slice() {
             [] => vec![kind(None)],
@@ -211,21 +211,9 @@ impl RuleObjects {
 
     /// Watches for ever and gives what changed to the rules.
     pub async fn run(self: Arc<Self>, app: Arc<App>) {
-        let mut tasks = JoinSet::new();
-        let (changed, mut changes) = tokio::sync::watch::channel(());
-        let changed = Arc::new(changed);
-        for copy in self.copies.iter().chain(&self.namespaces) {
-            let mut of_copy = copy.changes();
-            let (copy, access) = (Arc::clone(copy), self.config.access.clone());
-            tasks.spawn(async move { copy.run(&access).await });
-            let changed = Arc::clone(&changed);
-            tasks.spawn(async move {
-                while of_copy.changed().await.is_ok() {
-                    changed.send_replace(());
-                }
-            });
-        }
+        let copies = self.copies.iter().chain(&self.namespaces);
         // The tasks end with this one, which ends them when it is dropped.
+        let (_tasks, mut changes) = watch::keep(copies, &self.config.access);
         while changes.changed().await.is_ok() {
             tokio::time::sleep(PAUSE).await;
             changes.mark_unchanged();

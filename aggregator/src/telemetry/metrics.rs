@@ -49,6 +49,9 @@ pub fn collect(app: &App, time_ms: i64) -> MetricBatch {
         failed as f64,
     );
     crate::rules::metrics::collect(app, &mut out);
+    if let Some(maps) = app.documents.provisioned.config_maps() {
+        maps.collect(&mut out);
+    }
     process::collect(&mut out);
     out
 }

@@ -16,8 +16,10 @@ export interface Version {
   saved_ms: number;
   by: string;
   bytes: number;
-  /** It comes from a file that somebody else keeps, and is read only. */
+  /** It comes from a file or a ConfigMap that somebody else keeps, and is read only. */
   provisioned: boolean;
+  /** Where somebody else keeps it. */
+  source: string;
   folder: string;
   /** Why it cannot be shown. */
   problem: string;
@@ -41,6 +43,7 @@ function versionOf(value: unknown): Version {
     by: text(of["by"]),
     bytes: number(of["bytes"]),
     provisioned: of["provisioned"] === true,
+    source: text(of["source"]),
     folder: text(of["folder"]),
     problem: text(of["problem"]),
   };
@@ -49,10 +52,18 @@ function versionOf(value: unknown): Version {
 const pathOf = (kind: DocumentKind, id: string): string => `api/v1/${kind}/${encodeURIComponent(id)}`;
 const JSON_BODY = { "content-type": "application/json" };
 
+/** All documents of a kind, and what the aggregator says of the list, such as that a part of it is old. */
+export async function listWithNotes(
+  kind: DocumentKind,
+  signal: AbortSignal,
+): Promise<{ all: Version[]; notes: string[] }> {
+  const { data, notes } = await ask(`api/v1/${kind}`, [], signal);
+  return { all: Array.isArray(data) ? data.map(versionOf) : [], notes };
+}
+
 /** All documents of a kind. */
 export async function listKept(kind: DocumentKind, signal: AbortSignal): Promise<Version[]> {
-  const { data } = await ask(`api/v1/${kind}`, [], signal);
-  return Array.isArray(data) ? data.map(versionOf) : [];
+  return (await listWithNotes(kind, signal)).all;
 }
 
 /** A document in its newest version, or in an older one. */

@@ -9,13 +9,12 @@ use std::time::Duration;
 use kansoku_parsers::config::yaml::tree::Node;
 use kansoku_parsers::relabel::label_set::LabelSet;
 use serde_json::Value;
-use tokio::task::JoinSet;
 
 use super::ADDRESS;
 use super::dns::joined;
 use crate::http_client::config::{KEYS as HTTP_KEYS, Read, texts, truth};
 use crate::kubernetes::access::{self, Access, own_namespace};
-use crate::kubernetes::watch::{Kind, Objects, Reflector};
+use crate::kubernetes::watch::{self, Bounds, Kind, Objects, Reflector};
 
 /// What a target is made of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -146,6 +145,7 @@ impl Kubernetes {
                         label_selector: labels.to_owned(),
                         field_selector: fields.to_owned(),
                         cure: "role endpoints is spoken by older clusters, too",
+                        bounds: Bounds::default(),
                     }))
                 };
                 namespaces.iter().map(copy).collect()
@@ -156,20 +156,7 @@ impl Kubernetes {
     /// Watches for ever.
     pub async fn run(self, tell: impl Fn(Vec<LabelSet>)) {
         let copies = self.copies();
-        let mut tasks = JoinSet::new();
-        let (changed, mut changes) = tokio::sync::watch::channel(());
-        let changed = Arc::new(changed);
-        for copy in copies.iter().flatten() {
-            let mut of_copy = copy.changes();
-            let (copy, access) = (Arc::clone(copy), self.access.clone());
-            tasks.spawn(async move { copy.run(&access).await });
-            let changed = Arc::clone(&changed);
-            tasks.spawn(async move {
-                while of_copy.changed().await.is_ok() {
-                    changed.send_replace(());
-                }
-            });
-        }
+        let (_tasks, mut changes) = watch::keep(copies.iter().flatten(), &self.access);
         let mut last = None;
         while changes.changed().await.is_ok() {
             tokio::time::sleep(PAUSE).await;

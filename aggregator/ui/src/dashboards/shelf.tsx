@@ -1,8 +1,8 @@
-/** All dashboards: those built in, those saved in the aggregator, those from files; and the place to import one. */
+/** All dashboards: those built in, those saved in the aggregator, those from files and ConfigMaps; and the place to import one. */
 import { useState } from "preact/hooks";
 import { LookOnly } from "../access/needs";
 import { may } from "../access/session";
-import { idOf, isConflict, listKept, putKept, type Version } from "../documents";
+import { idOf, isConflict, listWithNotes, putKept, type Version } from "../documents";
 import { useAsked } from "../hooks";
 import { formatAgo, t, type Key } from "../i18n";
 import { go, link, withParams, type State } from "../state";
@@ -38,7 +38,7 @@ export function Shelf({ state }: { state: State }) {
   const [error, setError] = useState<Error | null>(null);
   const [filter, setFilter] = useState("");
   const [local, setLocal] = useState(keptBoards);
-  const kept = useAsked("dashboards", (run) => listKept("dashboards", run.signal), { repeat: true, interval_s: 15, quiet: true });
+  const kept = useAsked("dashboards", (run) => listWithNotes("dashboards", run.signal), { repeat: true, interval_s: 15, quiet: true });
   const fail = (failure: unknown): void =>
     setError(failure instanceof Error ? failure : new Error(String(failure)));
   const take = (json: string): void => {
@@ -50,7 +50,9 @@ export function Shelf({ state }: { state: State }) {
     }
   };
   const matches = (title: string): boolean => title.toLowerCase().includes(filter.trim().toLowerCase());
-  const found = (kept.data ?? []).filter(({ title, folder, problem }) => matches(`${folder} ${title} ${problem}`));
+  const found = (kept.data?.all ?? []).filter(({ title, folder, source, problem }) =>
+    matches(`${folder} ${title} ${source} ${problem}`),
+  );
   const saved = found.filter(({ provisioned }) => !provisioned);
   const given = found.filter(({ provisioned }) => provisioned);
   const mayChange = may("change");
@@ -76,6 +78,11 @@ export function Shelf({ state }: { state: State }) {
       </div>
       <LookOnly />
       <Problem error={kept.error} />
+      {kept.data?.notes.map((note) => (
+        <p key={note} class="note bad" role="status">
+          {note}
+        </p>
+      ))}
       <section class="card" aria-label={t("boards.saved")}>
         <h2>{t("boards.saved")}</h2>
         {kept.data !== null && saved.length === 0 && <p class="note">{t("boards.none")}</p>}
@@ -175,10 +182,10 @@ function BoardList({ boards, state }: { boards: readonly Version[]; state: State
   return (
     <>
       <ul>
-        {boards.slice(0, ROWS_MAX).map(({ id, title, folder, saved_ms, by, problem }) => (
+        {boards.slice(0, ROWS_MAX).map(({ id, title, folder, source, saved_ms, by, problem }) => (
           <li key={id}>
             {problem !== "" ? (
-              <span class="note bad">{title === "" ? problem : `${title}: ${problem}`}</span>
+              <span class="note bad">{[source || title, problem].filter(Boolean).join(": ")}</span>
             ) : (
               <a href={link("dashboards", { board: `saved:${id}` }, state)}>
                 {folder !== "" && <span class="faint">{`${folder} / `}</span>}

@@ -312,7 +312,7 @@ export const EN = {
   "boards.saved": "Saved",
   "boards.none":
     "None yet: make one, import one, or open one that is built in and save it under a name of your own.",
-  "boards.provisioned": "From files",
+  "boards.provisioned": "From files and ConfigMaps",
   "boards.local": "Kept in this browser by an earlier version",
   "boards.move": "Save in the aggregator",
   "boards.import_help":
@@ -345,7 +345,7 @@ export const EN = {
   "edit.load": "Load it",
   "edit.load_theirs": "Discard my changes and load it",
   "edit.built_in": "Built in: save it under a name of your own.",
-  "edit.provisioned": "Comes from a file: save it under a name of your own.",
+  "edit.provisioned": "Comes from a file or a ConfigMap: save it under a name of your own.",
   "edit.delete_title": "Remove “{title}”?",
   "edit.delete_text": "It is removed for everybody, with its history.",
   "edit.move": "Move {name}",

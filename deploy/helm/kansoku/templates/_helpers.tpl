@@ -152,7 +152,16 @@ imagePullSecrets:
     {{- end }}
 {{- end }}
 
-{{/* The aggregator's configuration file: aggregator.config, and what aggregator.kubernetesRules says. Empty when there is nothing. */}}
+{{/* The namespaces of aggregator.dashboards.kubernetes, as words; ALL for all. */}}
+{{- define "kansoku.dashboardNamespaces" -}}
+{{- $names := .Values.aggregator.dashboards.kubernetes.namespaces | default (list .Release.Namespace) | uniq }}
+{{- if and (has "ALL" $names) (gt (len $names) 1) }}
+{{- fail "ALL in aggregator.dashboards.kubernetes.namespaces means all namespaces; remove the others" }}
+{{- end }}
+{{- join " " $names }}
+{{- end }}
+
+{{/* The aggregator's configuration file: aggregator.config, and what kubernetesRules and dashboards.kubernetes say. Empty when there is nothing. */}}
 {{- define "kansoku.aggregatorConfig" -}}
 {{- $config := deepCopy .Values.aggregator.config }}
 {{- with .Values.aggregator.kubernetesRules }}
@@ -169,6 +178,19 @@ imagePullSecrets:
 {{- with .enforcedNamespaceLabel }}{{ $_ := set $section "enforced_namespace_label" . }}{{ end }}
 {{- with .tenant }}{{ $_ := set $section "tenant" . }}{{ end }}
 {{- $_ := set $config "kubernetes_rules" $section }}
+{{- end }}
+{{- end }}
+{{- with .Values.aggregator.dashboards.kubernetes }}
+{{- if .enabled }}
+{{- if $.Values.aggregator.dashboards.sidecar.enabled }}
+{{- fail "aggregator.dashboards.kubernetes and .sidecar both read ConfigMaps with the label; enable one of them" }}
+{{- end }}
+{{- if hasKey $config "kubernetes_dashboards" }}
+{{- fail "kubernetes_dashboards stands in aggregator.config and comes of aggregator.dashboards.kubernetes; remove one" }}
+{{- end }}
+{{- $section := dict "label" .label "label_value" .labelValue "folder_annotation" .folderAnnotation }}
+{{- $_ := set $section "namespaces" (include "kansoku.dashboardNamespaces" $ | splitList " ") }}
+{{- $_ := set $config "kubernetes_dashboards" $section }}
 {{- end }}
 {{- end }}
 {{- if $config }}{{ toYaml $config }}{{ end }}
