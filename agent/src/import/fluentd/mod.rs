@@ -82,6 +82,8 @@ struct Converter {
     outputs: Vec<Section>,
     upstreams: Vec<Section>,
     sources: Vec<Source>,
+    /// Filters for the records of one source alone, by its place among the sources.
+    own_filters: Vec<(usize, Section)>,
     /// Whether something buffers on disk, so that inputs that cannot read again have to, too.
     has_file_buffer: bool,
     n_lua: usize,
@@ -101,6 +103,7 @@ impl Converter {
         }
         self.rewritten(&labels);
         self.strip_prefixes(&mut labels);
+        self.match_own_filters();
         let mut routes = Routes {
             labels,
             sources: std::mem::take(&mut self.sources),
@@ -396,6 +399,19 @@ impl Converter {
         main.append(&mut self.inputs);
         main.append(&mut self.filters);
         main.append(&mut self.outputs);
+        // Without its tags a section would take other records, or none.
+        main.retain(|section| {
+            let mut misfits = section.misfits();
+            let Some(key) = misfits.find(|k| matches!(*k, "Tag" | "Match" | "Match_Regex")) else {
+                return true;
+            };
+            let message = format!(
+                "the value of '{key}' in [{}] has line ends or blanks at its ends, which the format cannot hold; the section is left out",
+                section.get("name").unwrap_or_default()
+            );
+            report.lost(&Place::new(MAIN_FILE, 0), message);
+            false
+        });
         for section in &mut main {
             let keys: Vec<String> = section.misfits().map(ToOwned::to_owned).collect();
             for key in keys {

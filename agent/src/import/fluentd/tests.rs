@@ -170,3 +170,58 @@ fn transformed_records() {
         assert_eq!(keys.join("|"), expected, "{body}");
     }
 }
+
+#[test]
+fn no_section_has_an_empty_pattern() {
+    let parse = "<parse>\n@type multi_format\n<pattern>\nformat json\n</pattern>\n<pattern>\nformat none\n</pattern>\n</parse>";
+    let rest = "<match **>\n@type stdout\n</match>";
+    for (source, expected) in [
+        (
+            "@type tail\npath /a",
+            "f:1: not converted: <source> of type tail has no 'tag', without which Fluentd does not start; name one; the source is left out",
+        ),
+        (
+            "@type tcp\ntag \"\"",
+            "f:1: not converted: <source> of type tcp has an empty 'tag', or one that only a variable gives, and records are told apart by their tags here; name one; the source is left out",
+        ),
+        (
+            "@type tail\npath /a\ntag \"#{ENV['T']}\"",
+            "f:1: not converted: <source> of type tail has an empty 'tag', or one that only a variable gives, and records are told apart by their tags here; name one; the source is left out",
+        ),
+        (
+            "@type exec\ncommand ls\n<extract>\ntag_key k\n</extract>",
+            "f:1: not converted: <source> of type exec takes its tag from a field by <extract>, and here it is the input's own; name one in 'tag' and change it with a filter rewrite_tag; the source is left out",
+        ),
+        (
+            "@type udp\ntag \"a\\nb\"",
+            "f:1: not converted: <source> of type udp has line ends, or blanks at the ends, in its 'tag' \"a\\nb\", which the format cannot hold; name another; the source is left out",
+        ),
+        (
+            "@type tail\npath /\ntag *",
+            "f:1: not converted: <source>: its files give no tag, or an empty one, and records are told apart by their tags here; write the tag without a star; the source is left out",
+        ),
+    ] {
+        let source = format!("<source>\n{source}\n{parse}\n</source>\n{rest}");
+        let found = findings(&source);
+        assert!(found.iter().any(|f| f == expected), "{found:#?}");
+        assert!(matches(&source).is_empty(), "{source}");
+    }
+    // A tag that is nothing but the prefix to strip stays.
+    let text = format!(
+        "<source>\n@type tail\npath /a\ntag raw.\n{parse}\n</source>\n<match raw.**>\n@type detect_exceptions\nremove_tag_prefix raw\n</match>\n{rest}"
+    );
+    assert_eq!(matches(&text), ["parser raw.", "multiline *", "stdout *"]);
+}
+
+#[test]
+fn filters_of_one_source_follow_its_tag_without_a_prefix() {
+    let text = "<source>\n@type tail\npath /a/*.log,/b/*.log\ntag raw.*\n<parse>\n@type multi_format\n<pattern>\nformat json\n</pattern>\n</parse>\n</source>\n<match raw.**>\n@type detect_exceptions\nremove_tag_prefix raw\n</match>\n<match **>\n@type stdout\n</match>";
+    assert_eq!(
+        matches(text),
+        [
+            r"parser ^(?:a\..*\.log|b\..*\.log)$",
+            "multiline *",
+            "stdout *"
+        ]
+    );
+}

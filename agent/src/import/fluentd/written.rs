@@ -67,7 +67,7 @@ impl Section {
     pub(super) fn strip_tag(&mut self, prefix: &str) {
         for (key, value) in &mut self.keys {
             if matches!(key.as_str(), "Tag" | "Match")
-                && let Some(rest) = value.strip_prefix(prefix)
+                && let Some(rest) = value.strip_prefix(prefix).filter(|r| !r.is_empty())
             {
                 *value = rest.to_owned();
             }
