@@ -12,7 +12,7 @@ the truth file) it is sums of rates over all of the time; 80 nodes of 128 series
 
 Servers keep no answers here: VictoriaMetrics and the aggregator are told `nocache=1`.
 """
-import argparse, http.client, json, math, pathlib, re, shutil, signal, statistics, tempfile, time, urllib.parse
+import argparse, http.client, json, math, pathlib, re, shutil, signal, socket, statistics, tempfile, time, urllib.parse
 
 import demo_metrics, demo_queries
 from measured import post
@@ -35,21 +35,53 @@ class Asked(Server):
     def connect(self):
         self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=300)
         self.connection.connect()
+        self.socket = socket.create_connection(("127.0.0.1", self.port), timeout=300)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def ask(self, path, parameters):
         """Status, body, seconds of wall and of CPU."""
-        url = f"/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        request = f"GET /api/v1/{path}?{urllib.parse.urlencode(parameters)} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
         cpu, begin = self.cpu_s(), time.perf_counter()
         try:
-            self.connection.request("GET", url)
-            answer = self.connection.getresponse()
+            self.socket.sendall(request)
+            status, body = read_answer(self.socket)
         except ConnectionError:
             # Kept open for longer than the server likes.
             self.connect()
             return self.ask(path, parameters)
-        body = answer.read()
         wall = time.perf_counter() - begin
-        return answer.status, body, wall, self.cpu_s() - cpu
+        return status, body, wall, self.cpu_s() - cpu
+
+
+def read_answer(connection):
+    """Status and body of an HTTP answer. Python's own client takes a quarter of a millisecond for one, which is more than most of the queries."""
+    got = bytearray()
+
+    def fill():
+        if not (more := connection.recv(1 << 20)):
+            raise ConnectionError("closed")
+        got.extend(more)
+
+    while (head_end := got.find(b"\r\n\r\n")) < 0:
+        fill()
+    head, at = bytes(got[:head_end]).lower(), head_end + 4
+    status = int(head[9:12])
+    if length := re.search(rb"\r\ncontent-length: *(\d+)", head):
+        end = at + int(length[1])
+        while len(got) < end:
+            fill()
+        return status, bytes(got[at:end])
+    body = bytearray()
+    while True:
+        while (line_end := got.find(b"\r\n", at)) < 0:
+            fill()
+        size = int(got[at:line_end], 16)
+        while len(got) < line_end + 4 + size:
+            fill()
+        body += got[line_end + 2 : line_end + 2 + size]
+        at = line_end + 4 + size
+        if not size:
+            return status, bytes(body)
 
 
 def settle(server):
