@@ -86,8 +86,10 @@ pub fn format_sample(value: f64) -> String {
 /// Appends what [`format_sample`] gives.
 pub fn put_sample(out: &mut Vec<u8>, value: f64) {
     let magnitude = value.abs();
-    if magnitude < EXACT && value.trunc() == value && !(value == 0.0 && value.is_sign_negative()) {
-        put_integer(out, value as i64, 1);
+    // A cast there and back is one instruction each; `trunc` is a call where processors of 2008 are to do.
+    let whole = value as i64;
+    if magnitude < EXACT && whole as f64 == value && (whole != 0 || value.is_sign_positive()) {
+        put_integer(out, whole, 1);
     } else if (1e-5..EXACT).contains(&magnitude) {
         // The shortest digits without an exponent, as Go's are; here they always have a point.
         let mut digits = ryu::Buffer::new();

@@ -52,6 +52,7 @@ pub fn write_data(out: &mut Vec<u8>, output: &QueryOutput) {
         }
         QueryValue::Matrix(series) => {
             out.extend_from_slice(br#"{"resultType":"matrix","result":["#);
+            let mut grid = Grid::default();
             for (i, one) in series.iter().enumerate() {
                 out.extend_from_slice(if i == 0 {
                     b"{\"metric\":"
@@ -60,14 +61,8 @@ pub fn write_data(out: &mut Vec<u8>, output: &QueryOutput) {
                 });
                 write_labels(out, &one.labels);
                 if one.histograms.is_empty() || !one.times.is_empty() {
-                    out.extend_from_slice(b",\"values\":[");
-                    for (j, (time_ms, value)) in one.times.iter().zip(&one.values).enumerate() {
-                        if j > 0 {
-                            out.push(b',');
-                        }
-                        write_point(out, *time_ms, *value);
-                    }
-                    out.push(b']');
+                    out.extend_from_slice(b",\"values\":");
+                    grid.write(out, &one.times, &one.values);
                 }
                 if !one.histograms.is_empty() {
                     out.extend_from_slice(b",\"histograms\":[");
@@ -82,6 +77,52 @@ pub fn write_data(out: &mut Vec<u8>, output: &QueryOutput) {
                 out.push(b'}');
             }
             out.extend_from_slice(b"]}");
+        }
+    }
+}
+
+/// What stands before the values of a series: mostly the same for all of a result, which have the same times.
+#[derive(Debug, Default)]
+struct Grid {
+    times: Vec<i64>,
+    /// `,[time,"` of each, one after the other.
+    heads: Vec<u8>,
+    ends: Vec<usize>,
+}
+
+impl Grid {
+    /// A point with an ordinary number.
+    const POINT_BYTES: usize = 40;
+
+    /// Appends the points of a series as an array.
+    fn write(&mut self, out: &mut Vec<u8>, times: &[i64], values: &[f64]) {
+        self.set(times);
+        out.reserve(times.len() * Self::POINT_BYTES);
+        out.push(b'[');
+        let mut begin = 0;
+        for (&end, &value) in self.ends.iter().zip(values) {
+            // No comma before the first one.
+            out.extend_from_slice(&self.heads[begin.max(1)..end]);
+            put_sample(out, value);
+            out.extend_from_slice(b"\"]");
+            begin = end;
+        }
+        out.push(b']');
+    }
+
+    fn set(&mut self, times: &[i64]) {
+        if self.times == times {
+            return;
+        }
+        self.times.clear();
+        self.heads.clear();
+        self.ends.clear();
+        self.times.extend_from_slice(times);
+        for time_ms in times {
+            self.heads.extend_from_slice(b",[");
+            write_time(&mut self.heads, *time_ms);
+            self.heads.extend_from_slice(b",\"");
+            self.ends.push(self.heads.len());
         }
     }
 }
@@ -242,6 +283,21 @@ mod tests {
                     histograms: vec![(1500, Arc::new(FloatHistogram::empty(0, &[])))],
                 }]),
                 r#"{"resultType":"matrix","result":[{"metric":{},"histograms":[[1.500,{"count":"0","sum":"0"}]]}]}"#,
+            ),
+            (
+                // Times as before, others, and fewer.
+                QueryValue::Matrix(
+                    [vec![0, 10], vec![0, 10], vec![0, 20], vec![20], vec![]]
+                        .into_iter()
+                        .map(|times| Series {
+                            labels: Labels::default(),
+                            values: vec![3.0; times.len()],
+                            times,
+                            histograms: Vec::new(),
+                        })
+                        .collect(),
+                ),
+                r#"{"resultType":"matrix","result":[{"metric":{},"values":[[0,"3"],[0.010,"3"]]},{"metric":{},"values":[[0,"3"],[0.010,"3"]]},{"metric":{},"values":[[0,"3"],[0.020,"3"]]},{"metric":{},"values":[[0.020,"3"]]},{"metric":{},"values":[]}]}"#,
             ),
             (
                 QueryValue::Matrix(vec![]),
