@@ -3,8 +3,9 @@
 //! `fixtures/store/v1` and `v2` hold parts of both signals and a WAL that was not written out. In
 //! `v2` the log parts have pages of templates. `wal2` is a WAL of version 2 alone: frames, and samples
 //! by reference. `v3` has histograms and start times, in a part and in the WAL. `logs3` has log parts
-//! of version 3, with filters of ids. `UPDATE=1` writes the newest anew: do that only together with a
-//! new version number, under a new name.
+//! of version 3, with filters of ids. `patched` has log parts of version 4 and sample parts of version 3, with
+//! integers in patched frames. `UPDATE=1` writes the newest anew: do that only together with a new version number,
+//! under a new name.
 
 use std::fs;
 use std::ops::ControlFlow;
@@ -227,29 +228,10 @@ fn a_wal_of_version_2_opens_with_its_content() {
     assert_eq!(dump(&store), content);
 }
 
-/// Lines with ids, in three log parts and a WAL.
-fn write_logs(path: &Path) {
-    let (store, _) = Store::open(Options::new(path)).unwrap();
-    for round in 0..8 {
-        let batch = log_batch(V2, round);
-        store.append(vec![Incoming::Batch(batch)]).unwrap();
-        if round % 2 == 1 && round < 7 {
-            store.flush().unwrap();
-        }
-    }
-}
-
 #[test]
 fn log_parts_of_version_3_open_with_their_content() {
     let (name, scratch) = ("logs3", tempfile::tempdir().unwrap());
     let expected = folder(name).with_extension("expected.txt");
-    if std::env::var_os("UPDATE").is_some() {
-        let _ = fs::remove_dir_all(folder(name));
-        write_logs(&folder(name));
-        copy(&folder(name), scratch.path());
-        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
-        fs::write(&expected, dump(&store)).unwrap();
-    }
     for part in fs::read_dir(folder(name).join("parts")).unwrap() {
         let bytes = fs::read(part.unwrap().path()).unwrap();
         assert_eq!(bytes[4..8], [3, 0, 0, 0]);
@@ -340,21 +322,6 @@ fn histogram_batch(round: i64) -> RecordBatch {
 fn a_store_with_histograms_opens_with_its_content() {
     let expected = folder("v3").with_extension("expected.txt");
     let scratch = tempfile::tempdir().unwrap();
-    if std::env::var_os("UPDATE").is_some() {
-        let _ = fs::remove_dir_all(folder("v3"));
-        let (store, _) = Store::open(Options::new(folder("v3"))).unwrap();
-        for round in 0..8 {
-            let batch = Incoming::Batch(histogram_batch(round));
-            store.append(vec![batch]).unwrap();
-            if round == 3 {
-                store.flush().unwrap();
-            }
-        }
-        drop(store);
-        copy(&folder("v3"), scratch.path());
-        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
-        fs::write(&expected, dump(&store)).unwrap();
-    }
     copy(&folder("v3"), scratch.path());
     let (store, recovery) = Store::open(Options::new(scratch.path())).unwrap();
     assert!(recovery.damaged.is_empty(), "{recovery:?}");
@@ -364,4 +331,84 @@ fn a_store_with_histograms_opens_with_its_content() {
     assert_eq!(content.matches("custom_bounds: [0.1, 1.0]").count(), 7);
     store.flush().unwrap();
     assert_eq!(dump(&store), content);
+}
+
+/// Counters and gauges that no simple layout fits.
+fn noisy_batch(round: u64) -> RecordBatch {
+    let time_ms = T0_NS / 1_000_000 + round as i64 * 15_000 + (round * 7919 % 13) as i64;
+    let mut b = MetricBatch::new("m".into(), Arc::default(), time_ms);
+    let family = b.family("work", MetricKind::Counter, "done");
+    for at in 0..3u64 {
+        let noise = (round + at).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+        let value = match at {
+            0 => (round * 100 + noise) as f64 / 100.0,
+            // Pages of memory, and one that is far away.
+            1 => (noise * 4096) as f64,
+            _ if round % 50 == 7 => 1e12,
+            _ => noise as f64,
+        };
+        let labels = b.label_set([("at", at.to_string().as_str())]);
+        b.push(Point {
+            family,
+            suffix: Suffix::None,
+            labels,
+            time_ms: None,
+            value,
+        });
+    }
+    RecordBatch::Metrics(b)
+}
+
+#[test]
+fn integers_in_patched_frames_open_with_their_content() {
+    let (name, scratch) = ("patched", tempfile::tempdir().unwrap());
+    let expected = folder(name).with_extension("expected.txt");
+    if std::env::var_os("UPDATE").is_some() {
+        let _ = fs::remove_dir_all(folder(name));
+        let (store, _) = Store::open(Options::new(folder(name))).unwrap();
+        for round in 0..400 {
+            store
+                .append(vec![Incoming::Batch(noisy_batch(round))])
+                .unwrap();
+        }
+        for round in 0..8 {
+            let batch = Incoming::Batch(histogram_batch(round));
+            store.append(vec![batch]).unwrap();
+        }
+        store
+            .append(vec![Incoming::Batch(log_batch(V2, 0))])
+            .unwrap();
+        store.flush().unwrap();
+        drop(store);
+        copy(&folder(name), scratch.path());
+        let (store, _) = Store::open(Options::new(scratch.path())).unwrap();
+        fs::write(&expected, dump(&store)).unwrap();
+    }
+    for part in fs::read_dir(folder(name).join("parts")).unwrap() {
+        let path = part.unwrap().path();
+        let is_logs = path.extension().is_some_and(|e| e == "logs");
+        let version = if is_logs { 4 } else { 3 };
+        assert_eq!(fs::read(path).unwrap()[4..8], [version, 0, 0, 0]);
+    }
+    copy(&folder(name), scratch.path());
+    let (store, recovery) = Store::open(Options::new(scratch.path())).unwrap();
+    assert_eq!((recovery.parts, recovery.damaged.len()), (2, 0));
+    let content = dump(&store);
+    assert_eq!(content, fs::read_to_string(&expected).unwrap());
+    assert_eq!(content.matches("of the request").count(), 150);
+    assert_eq!(content.matches("custom_bounds: [0.1, 1.0]").count(), 7);
+    // What was written, not only what was read then.
+    for at in 0..3 {
+        let wanted = (0..400).map(|round| match noisy_batch(round) {
+            RecordBatch::Metrics(batch) => batch.points()[at].value,
+            _ => unreachable!("metrics"),
+        });
+        let wanted: Vec<u64> = wanted.map(f64::to_bits).collect();
+        let series = SeriesSource::select(&store.snapshot(), &[], i64::MIN, i64::MAX, usize::MAX);
+        let found = series.unwrap().into_iter().any(|s| {
+            let bits: Vec<u64> = s.values.iter().map(|v| v.to_bits()).collect();
+            bits == wanted
+        });
+        assert!(found, "series {at}");
+    }
 }

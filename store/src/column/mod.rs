@@ -8,6 +8,7 @@ pub mod floats;
 pub mod histograms;
 pub mod ints;
 pub mod mixed;
+mod patched;
 pub mod texts;
 
 /// The most rows that one encoded column may have; decoders refuse more, writers cut before.

@@ -4,7 +4,7 @@
 //! verified, and a file without a whole footer is no part.
 //!
 //! ```text
-//! header, 16 bytes:   "KSPT", version (4 bytes: logs 1 to 3, samples 1 or 2), zeros (8)
+//! header, 16 bytes:   "KSPT", version (4 bytes: logs 1 to 4, samples 1 to 3), zeros (8)
 //!                                                                    (integers little-endian)
 //! sections:           bytes, each a zstd frame, or plain when stored and raw length are equal
 //! directory:          a section; drawn in `logs.rs` and `samples.rs`
@@ -236,8 +236,8 @@ pub fn temporary_name(entry: &Entry) -> String {
 /// The version that is written; all versions from 1 to it are read.
 pub fn newest_version(signal: Signal) -> u32 {
     match signal {
-        Signal::Logs => 3,
-        Signal::Samples => 2,
+        Signal::Logs => 4,
+        Signal::Samples => 3,
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use kansoku_model::Labels;
 use kansoku_model::select::LogBlock;
 
-use super::file::{PartFile, PartWriter, Totals, newest_version};
+use super::file::{PartFile, PartWriter, Totals};
 use super::filter::Filters;
 use super::lines::Lines;
 use super::logs::{Block, LogIndex, Page};
@@ -16,7 +16,7 @@ use crate::StoreError;
 use crate::bytes::{put_signed, put_text, put_varint};
 use crate::column::{Effort, ROWS_MAX, ints, texts};
 use crate::fs::Disk;
-use crate::manifest::{Entry, Signal};
+use crate::manifest::Entry;
 use crate::rows;
 use crate::template::Encoder;
 
@@ -26,6 +26,8 @@ const PAGE_BYTES: usize = 256 << 10;
 const FLUSH_BLOCK_BYTES: usize = 1 << 20;
 /// ... and at this much when parts are merged.
 const MERGE_BLOCK_BYTES: usize = 4 << 20;
+/// Parts from this version on hold pages as they are written here.
+const SAME_PAGES_SINCE: u32 = 3;
 /// Blocks from this on are taken over by merges as they are: encoding them anew would save little.
 const COPY_FROM_BYTES: usize = MERGE_BLOCK_BYTES / 2;
 /// A block is cut at this many entries, well below what a column may have.
@@ -121,8 +123,7 @@ impl LogPartWriter {
         let is_large =
             block.line_bytes as usize >= COPY_FROM_BYTES || block.n_rows as usize >= BLOCK_ROWS / 2;
         let page = index.page_of_its_own(block);
-        let Some(page) = page.filter(|_| is_large && file.version == newest_version(Signal::Logs))
-        else {
+        let Some(page) = page.filter(|_| is_large && file.version >= SAME_PAGES_SINCE) else {
             return Ok(false);
         };
         let sections = page.sections();
