@@ -292,8 +292,8 @@ fn partial_lines_of_containers_are_joined_and_parsed() {
     assert_eq!(
         found,
         [
-            serde_json::json!({"level": "info", "n": 7, "stream": "stdout"}),
-            serde_json::json!({"message": "plain", "stream": "stderr"}),
+            serde_json::json!({"level": "info", "n": 7, "time": "2026-01-02T03:04:05.1Z"}),
+            serde_json::json!({"message": "plain", "time": "2026-01-02T03:04:06Z"}),
         ]
     );
 }

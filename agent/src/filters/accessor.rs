@@ -191,6 +191,15 @@ impl Reading<'_> {
         }
     }
 
+    /// As [`text`](Self::text); what is missing or null is empty.
+    #[must_use]
+    pub fn text_or_empty(&self, row: usize) -> Cow<'_, [u8]> {
+        match self.find(row) {
+            None | Some(Found::Value(Value::Null) | Found::Json(b"null")) => Cow::Borrowed(b""),
+            Some(found) => self.text_of(found),
+        }
+    }
+
     /// What record `row` holds there if it is text, and nothing else.
     #[must_use]
     pub fn text_only(&self, row: usize) -> Option<Cow<'_, [u8]>> {

@@ -2,7 +2,8 @@
 //!
 //! Legacy: the rules are asked in order; an `exclude` that matches drops, a `regex` that does not
 //! match drops, a `regex` that matches keeps at once. `and` and `or` join rules of one kind. Patterns
-//! are held against texts only: what is a number or a map matches none, as in Fluent Bit.
+//! are held against texts only: what is a number or a map matches none, as in Fluent Bit. With
+//! `compare_all` every value is compared as it is written, as in Fluentd.
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, LogBatch, OptionKind, OptionSpec, Plugin, Settings};
@@ -36,6 +37,12 @@ pub const PLUGIN: FilterPlugin = Plugin {
             "legacy",
             "how several rules are joined; legacy asks them in order",
         ),
+        OptionSpec::new(
+            "compare_all",
+            OptionKind::Bool,
+            "off",
+            "compare numbers, booleans, lists and maps as they are written, and what is missing or null as an empty text. Fluent Bit has no such option and compares texts only",
+        ),
     ],
     example: "[FILTER]\n    Name     grep\n    Match    kube.*\n    Exclude  $kubernetes['labels']['app'] ^noisy$\n",
     build,
@@ -58,6 +65,7 @@ struct Rule {
 pub(super) struct Grep {
     rules: Vec<Rule>,
     logic: Logic,
+    compares_all: bool,
 }
 
 fn build(settings: &Settings, _: &Environment) -> Result<Box<dyn Filter>, ConfigError> {
@@ -120,6 +128,7 @@ impl Grep {
         Ok(Self {
             rules: rules.collect::<Result<_, _>>()?,
             logic,
+            compares_all: settings.bool("compare_all", false)?,
         })
     }
 
@@ -139,9 +148,11 @@ impl Grep {
 
     fn keeps(&self, readings: &[(Reading<'_>, &Rule)], row: usize) -> bool {
         let mut matches = readings.iter().map(|(reading, rule)| {
-            let matched = reading
-                .text_only(row)
-                .is_some_and(|text| rule.pattern.is_match(&text));
+            let text = match self.compares_all {
+                true => Some(reading.text_or_empty(row)),
+                false => reading.text_only(row),
+            };
+            let matched = text.is_some_and(|text| rule.pattern.is_match(&text));
             (matched, rule.excludes)
         });
         match self.logic {
@@ -184,6 +195,8 @@ mod tests {
         {
             let row = batch.push(0, Position::at(i as u64));
             batch.set_text("log", row, log.as_bytes());
+            let column = batch.column_index_or_insert("n");
+            batch.set(column, row, kansoku_model::Value::Int(i as i64 + 3));
             if !level.is_empty() {
                 batch.set_text("level", row, level.as_bytes());
             }
@@ -224,6 +237,9 @@ mod tests {
                 ],
                 "abg",
             ),
+            (&[("compare_all", "on"), ("regex", "level ^$")], "d"),
+            (&[("regex", "n ^4")], ""),
+            (&[("compare_all", "on"), ("regex", "n ^4")], "b"),
             (
                 &[
                     ("logical_op", "and"),

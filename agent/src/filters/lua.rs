@@ -80,6 +80,12 @@ pub const PLUGIN: FilterPlugin = Plugin {
             "off",
             "pass null as flb_null; else such fields are missing in the table",
         ),
+        OptionSpec::new(
+            "keep_numbers",
+            OptionKind::Bool,
+            "off",
+            "a number that the script did not change stays as it was, so that 2.0 does not become 2 as in Fluent Bit, which has no such option",
+        ),
     ],
     example: "[FILTER]\n    Name   lua\n    Match  *\n    Call   mark\n    Code   function mark(tag, ts, r) r.tag = tag; return 2, ts, r end\n",
     build,
@@ -121,6 +127,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
     lua.set_memory_limit(usize::try_from(limit).unwrap_or(0))
         .map_err(|e| error(&e))?;
     let flb_null = settings.bool("enable_flb_null", false)?;
+    let keeps_numbers = settings.bool("keep_numbers", false)?;
     let script = || -> mlua::Result<Option<(Function, Bridge, bool)>> {
         let variables = lua.create_table()?;
         for (name, value) in std::env::vars() {
@@ -140,7 +147,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
         };
         let bridge = Bridge::new(
             &lua,
-            flb_null,
+            (flb_null, keeps_numbers),
             words("type_int_key"),
             words("type_array_key"),
         )?;

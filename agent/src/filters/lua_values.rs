@@ -41,6 +41,7 @@ pub type Fields = Vec<(String, Field)>;
 /// What values need to pass.
 pub struct Bridge {
     flb_null: bool,
+    keeps_numbers: bool,
     int_keys: Vec<String>,
     array_keys: Vec<String>,
     /// Metatables that tell lists from maps when they are empty.
@@ -53,7 +54,7 @@ pub struct Bridge {
 impl Bridge {
     pub fn new(
         lua: &Lua,
-        flb_null: bool,
+        (flb_null, keeps_numbers): (bool, bool),
         int_keys: Vec<String>,
         array_keys: Vec<String>,
     ) -> mlua::Result<Self> {
@@ -64,6 +65,7 @@ impl Bridge {
         };
         Ok(Self {
             flb_null,
+            keeps_numbers,
             int_keys,
             array_keys,
             array: typed(ARRAY)?,
@@ -207,7 +209,17 @@ impl Bridge {
                 }
                 // A whole number that has passed as a double and is the same still.
                 (mlua::Value::Number(n), Value::Int(i)) if *n == i as f64 => Field::Same(before),
-                (mlua::Value::Integer(n), Value::Int(i)) if *n == i => Field::Same(before),
+                (mlua::Value::Integer(n), Value::Int(i)) if *n as f64 == i as f64 => {
+                    Field::Same(before)
+                }
+                (mlua::Value::Number(n), Value::Float(f)) if self.keeps_numbers && *n == f => {
+                    Field::Same(before)
+                }
+                (mlua::Value::Integer(n), Value::Float(f))
+                    if self.keeps_numbers && *n as f64 == f =>
+                {
+                    Field::Same(before)
+                }
                 (mlua::Value::Table(_), Value::Json(_)) => {
                     let original = self.parsed.get(&at).map(|(_, tree)| tree);
                     let tree = self.field(&key, &value, original)?;
@@ -268,8 +280,8 @@ impl Bridge {
         }
         Ok(match value {
             mlua::Value::Boolean(b) => Tree::Bool(*b),
-            mlua::Value::Integer(n) => Tree::Int(*n),
-            mlua::Value::Number(n) => number(*n, original),
+            mlua::Value::Integer(n) => self.number(*n as f64, original),
+            mlua::Value::Number(n) => self.number(*n, original),
             mlua::Value::String(text) => Tree::Text(text.as_bytes().to_vec()),
             mlua::Value::Table(table) => match list_len(table)? {
                 Some(n) => self.list(table, n, original, depth)?,
@@ -278,6 +290,19 @@ impl Bridge {
             // Fluent Bit cannot pack functions and the like, and damages the record.
             _ => Tree::Null,
         })
+    }
+
+    /// Whole numbers come back as such, as in Fluent Bit; what a double cannot hold exactly but was not
+    /// changed stays what it was.
+    fn number(&self, n: f64, original: Option<&Tree>) -> Tree {
+        let keeps_all = self.keeps_numbers;
+        match original {
+            Some(Tree::Int(i)) if *i as f64 == n => Tree::Int(*i),
+            Some(Tree::Large(i)) if *i as f64 == n => Tree::Large(*i),
+            Some(Tree::Float(f)) if *f == n && (keeps_all || f.fract() != 0.0) => Tree::Float(*f),
+            _ if n.fract() == 0.0 && n.abs() < 9.2e18 => Tree::Int(n as i64),
+            _ => Tree::Float(n),
+        }
     }
 
     fn list(
@@ -316,18 +341,6 @@ impl Bridge {
         };
         let pairs = left.into_iter().map(pair);
         Ok(Tree::Map(pairs.collect::<mlua::Result<_>>()?))
-    }
-}
-
-/// Whole numbers come back as such, as in Fluent Bit; what a double cannot hold exactly but was not
-/// changed stays what it was.
-fn number(n: f64, original: Option<&Tree>) -> Tree {
-    match original {
-        Some(Tree::Int(i)) if *i as f64 == n => Tree::Int(*i),
-        Some(Tree::Large(i)) if *i as f64 == n => Tree::Large(*i),
-        Some(Tree::Float(f)) if *f == n && f.fract() != 0.0 => Tree::Float(*f),
-        _ if n.fract() == 0.0 && n.abs() < 9.2e18 => Tree::Int(n as i64),
-        _ => Tree::Float(n),
     }
 }
 

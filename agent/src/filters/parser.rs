@@ -45,6 +45,12 @@ pub const PLUGIN: FilterPlugin = Plugin {
             "off",
             "keep the parsed field itself",
         ),
+        OptionSpec::new(
+            "overwrite",
+            OptionKind::Bool,
+            "off",
+            "a parsed field replaces what the record has under its name; Fluent Bit has no such option and keeps the record's own",
+        ),
     ],
     example: "[FILTER]\n    Name          parser\n    Match         kube.*\n    Key_Name      log\n    Parser        json\n    Reserve_Data  On\n",
     build,
@@ -61,6 +67,7 @@ struct ParserFilter {
     parsers: Vec<Arc<Parser>>,
     reserve_data: bool,
     preserve_key: bool,
+    overwrite: bool,
     /// Scratch space; held while one batch is parsed. An input's thread that finds it taken makes
     /// its own.
     scratch: Mutex<Parsed>,
@@ -84,6 +91,7 @@ fn build(settings: &Settings, environment: &Environment) -> Result<Box<dyn Filte
         parsers,
         reserve_data: settings.bool("reserve_data", false)?,
         preserve_key: settings.bool("preserve_key", false)?,
+        overwrite: settings.bool("overwrite", false)?,
         scratch: Mutex::default(),
     }))
 }
@@ -185,12 +193,20 @@ impl Work {
         }
     }
 
-    /// Gives back what the record keeps of its own, which counts before what was parsed.
-    fn keep(&mut self, batch: &mut LogBatch, row: usize, keeps: impl Fn(usize) -> bool) {
+    /// Gives back what the record keeps of its own, which counts before what was parsed unless that
+    /// overwrites it.
+    fn keep(
+        &mut self,
+        batch: &mut LogBatch,
+        row: usize,
+        overwrite: bool,
+        keeps: impl Fn(usize) -> bool,
+    ) {
         self.kept
             .resize(self.before.len().max(self.kept.len()), false);
         for (at, value) in self.before.iter().enumerate() {
-            if keeps(at) && *value != Value::Absent {
+            let is_parsed = overwrite && batch.columns()[at].values[row] != Value::Absent;
+            if keeps(at) && *value != Value::Absent && !is_parsed {
                 self.kept[at] = true;
                 batch.set(at, row, *value);
             }
@@ -239,7 +255,7 @@ impl ParserFilter {
             }
             return;
         }
-        work.keep(batch, row, keeps);
+        work.keep(batch, row, self.overwrite, keeps);
         work.note(batch, parsed.columns());
         if let Some(time_ns) = parsed.time_ns {
             batch.set_time(row, time_ns);
@@ -309,6 +325,11 @@ mod tests {
                 with(&[("reserve_data", "on")]),
                 r#"{"a":1,"stream":2}"#,
                 r#"7 "a":1,"stream":"stdout""#,
+            ),
+            (
+                with(&[("reserve_data", "on"), ("overwrite", "on")]),
+                r#"{"a":1,"stream":2}"#,
+                r#"7 "a":1,"stream":2"#,
             ),
             (
                 with(&[("reserve_data", "on"), ("preserve_key", "on")]),

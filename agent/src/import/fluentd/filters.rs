@@ -85,10 +85,14 @@ impl Converter {
                 path[0].clone()
             },
         );
-        let names = match self.parsers.of(params, report, "") {
+        let parse = self.parsers.of(params, report, "");
+        let names = match parse {
             Parse::By(name) => vec![name],
-            Parse::FirstOf(names, _) => names,
-            Parse::Raw(_) => Vec::new(),
+            Parse::FirstOf(mut names, fallback) => {
+                names.extend(fallback.map(|key| self.parsers.whole(&key)));
+                names
+            }
+            Parse::Raw(key) => vec![self.parsers.whole(&key)],
             Parse::Joined(..) | Parse::Nested(..) => {
                 params.lost("this form of <parse> cannot read a field");
                 Vec::new()
@@ -104,12 +108,21 @@ impl Converter {
             "Preserve_Key",
             if reserves && !removes { "on" } else { "off" },
         );
-        if params.switch("reserve_time") == Some(true) {
+        if reserves {
+            filter.set("Overwrite", "on");
+        }
+        if removes && path.len() > 1 {
+            params.differs(format!("'remove_key_name_field': {key} lies in another field and stays; remove it with a filter lua"));
+        }
+        let keeps_time = params.switch("reserve_time") == Some(true);
+        if !keeps_time {
+            params.differs("a record of which the parser takes no time keeps its own, where Fluentd gives it the time of parsing");
+        } else if names.iter().any(|name| self.parsers.has_time(name)) {
             params.differs("'reserve_time': a parser with a Time_Format sets the record's time; take Time_Format out of it to keep the time as it is");
         }
-        if params.switch("emit_invalid_record_to_error") != Some(false) && !reserves {
+        if !reserves {
             params.differs(
-                "records that no parser fits stay as they are, where Fluentd sends them to @ERROR",
+                "records that no parser fits stay as they are, where Fluentd drops them, or sends them to @ERROR",
             );
         }
         params.ignore(&[
@@ -249,6 +262,11 @@ impl Converter {
             .word("flush_interval")
             .and_then(|t| text::seconds(&t));
         let flush_ms = flush.filter(|s| *s > 0.0).map(|s| (s * 1000.0) as u64);
+        if params.switch("use_first_timestamp") != Some(true) {
+            params.differs(
+                "a joined record has the time of its first part, as with use_first_timestamp",
+            );
+        }
         params.ignore(&[
             "timeout_label",
             "stream_identity_key",
@@ -271,7 +289,21 @@ impl Converter {
             let name = self.parsers.add("MULTILINE_PARSER", "partial", "", &keys);
             filter.set("multiline.parser", &name);
             filter.set("multiline.key_content", &key);
-            return vec![filter];
+            if separator.as_deref() != Some("") {
+                params.differs("parts of a line are joined with nothing between them, where the plugin puts its 'separator', by default a line end");
+            }
+            params.differs("the parts of each stream are joined by themselves, whatever 'stream_identity_key' says");
+            let mut rest = Section::plugin("FILTER", "record_modifier", "");
+            if params.switch("keep_partial_key") != Some(true) {
+                rest.set("Remove_key", "logtag");
+            }
+            if params.switch("use_partial_cri_logtag") == Some(true) {
+                rest.set("Remove_key", "stream");
+            }
+            let has_rest = rest.get("remove_key").is_some();
+            return std::iter::once(filter)
+                .chain(has_rest.then_some(rest))
+                .collect();
         }
         if params.switch("use_partial_metadata") == Some(true) {
             params.ignore(&["keep_partial_metadata", "partial_metadata_format"]);
@@ -337,6 +369,7 @@ fn grep(params: &Params<'_>, report: &Report) -> Vec<Section> {
         if let Some(op) = op {
             filter.set("Logical_Op", op);
         }
+        filter.set("Compare_All", "on");
         filter
     };
     let rule = |params: &Params<'_>| -> Option<String> {
@@ -471,6 +504,11 @@ fn rewrite_tag(params: &Params<'_>, report: &Report) -> Vec<Section> {
         };
         let pattern = text::pattern(&pattern.written);
         let inverted = rule.switch("invert") == Some(true);
+        if inverted {
+            rule.differs(
+                "'invert': a record without the field is not taken, where Fluentd takes it",
+            );
+        }
         let pattern = if inverted {
             format!("^(?!.*(?:{pattern}))")
         } else {

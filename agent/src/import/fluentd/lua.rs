@@ -28,6 +28,18 @@ pub(super) fn quote(text: &str) -> String {
 /// # Errors
 /// The code that is not understood.
 pub(super) fn template(text: &str, keeps_type: bool) -> Result<String, String> {
+    template_on(text, keeps_type, "o")
+}
+
+/// As [`template`], of the record in that variable.
+///
+/// # Errors
+/// The code that is not understood.
+pub(super) fn template_on(
+    text: &str,
+    keeps_type: bool,
+    record: &'static str,
+) -> Result<String, String> {
     let mut parts = Vec::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -37,10 +49,10 @@ pub(super) fn template(text: &str, keeps_type: bool) -> Result<String, String> {
         let code_at = &rest[at + 2..];
         let end = closing(code_at).ok_or_else(|| rest.to_owned())?;
         let code = code_at[..end].trim();
-        let expression = expression(code).ok_or_else(|| code.to_owned())?;
+        let expression = expression(code, record).ok_or_else(|| code.to_owned())?;
         let is_whole = parts.is_empty() && at == 0 && end + 1 == code_at.len();
         if is_whole && keeps_type {
-            return Ok(expression);
+            return Ok(format!("X({expression})"));
         }
         parts.push(format!("S({expression})"));
         rest = &code_at[end + 1..];
@@ -68,14 +80,48 @@ fn closing(code: &str) -> Option<usize> {
     None
 }
 
-fn expression(code: &str) -> Option<String> {
-    let mut reader = Reader { rest: code.trim() };
+/// Whether Fluentd understands the placeholders without `enable_ruby`.
+pub(super) fn is_simple(text: &str) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        let code_at = &rest[at + 2..];
+        let Some(end) = closing(code_at) else {
+            return true;
+        };
+        let code = code_at[..end].trim();
+        let name = code.split('[').next().unwrap_or_default();
+        let known = match name {
+            "tag" | "time" | "hostname" => code == name,
+            "record" => {
+                let key = code[name.len()..].trim_start_matches(['[', '\\']);
+                key.starts_with('"') && code.matches('[').count() == 1 && code.ends_with(']')
+            }
+            "tag_parts" | "tag_prefix" | "tag_suffix" => {
+                code.matches('[').count() == 1 && code.ends_with(']')
+            }
+            _ => code.starts_with("ENV["),
+        };
+        if !known {
+            return false;
+        }
+        rest = &code_at[end + 1..];
+    }
+    true
+}
+
+fn expression(code: &str, record: &'static str) -> Option<String> {
+    let mut reader = Reader {
+        rest: code.trim(),
+        record,
+    };
     let found = reader.either()?;
     reader.rest.is_empty().then_some(found)
 }
 
 struct Reader<'a> {
     rest: &'a str,
+    /// The variable with the record that fields are read of.
+    record: &'static str,
 }
 
 impl Reader<'_> {
@@ -208,7 +254,7 @@ impl Reader<'_> {
             }
         }
         let keys: Vec<String> = keys.iter().map(|k| quote(k)).collect();
-        (!keys.is_empty()).then(|| format!("G(o,{})", keys.join(",")))
+        (!keys.is_empty()).then(|| format!("G({},{})", self.record, keys.join(",")))
     }
 
     /// `[2]` or `[-1]`.
@@ -238,7 +284,11 @@ pub(super) fn helpers(body: &str) -> String {
     for (call, code) in [
         (
             "S(",
-            "local function S(v) if v==nil then return \"\" end return tostring(v) end",
+            "local function S(v) if v==nil or type(v)==\"table\" then return \"\" end return tostring(v) end",
+        ),
+        (
+            "X(",
+            "local function X(v) if v==nil then return flb_null end return v end",
         ),
         (
             "V(",
@@ -246,7 +296,7 @@ pub(super) fn helpers(body: &str) -> String {
         ),
         (
             "G(",
-            "local function G(v,...) for _,k in ipairs({...}) do if type(v)~=\"table\" then return nil end v=v[k] end return v end",
+            "local function G(v,...) for _,k in ipairs({...}) do if type(v)~=\"table\" then return nil end v=v[k] end if v==flb_null then return nil end return v end",
         ),
         ("PARTS", ""),
         (
@@ -286,19 +336,19 @@ mod tests {
     fn templates() {
         for (text, expected) in [
             ("plain", Ok(r#""plain""#)),
-            ("${tag}", Ok("tag")),
-            ("${record[\"a\"]}", Ok(r#"G(o,"a")"#)),
-            ("${record['a']['b'].to_s}", Ok(r#"S(G(o,"a","b"))"#)),
+            ("${tag}", Ok("X(tag)")),
+            ("${record[\"a\"]}", Ok(r#"X(G(o,"a"))"#)),
+            ("${record['a']['b'].to_s}", Ok(r#"X(S(G(o,"a","b")))"#)),
             (
                 "${record.dig(\"a\", \"b\") || 'x'}",
-                Ok(r#"(G(o,"a","b") or "x")"#),
+                Ok(r#"X((G(o,"a","b") or "x"))"#),
             ),
             ("x-${tag_parts[-1]}.y", Ok(r#""x-"..S(P(tag,-1))..".y""#)),
-            ("${hostname}", Ok("\"${HOSTNAME}\"")),
+            ("${hostname}", Ok("X(\"${HOSTNAME}\")")),
             ("a\"\\b$", Ok(r#""a\"\\b\036""#)),
             (
                 "${time.strftime('%Y')}",
-                Ok(r#"os.date("%Y",math.floor(ts))"#),
+                Ok(r#"X(os.date("%Y",math.floor(ts)))"#),
             ),
             (
                 "${record['a'].gsub(/x/, '')}",

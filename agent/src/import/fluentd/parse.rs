@@ -21,6 +21,12 @@ const CRI: &str = r"^(?<time>[^ ]+) (?<stream>stdout|stderr) (?<logtag>[^ ]*) (?
 const KLOG: &str = r"(?m:^(?<severity>\w)(?<time>\d{4} [^\s]*)\s+(?<pid>\d+)\s+(?<source>[^ \]]+)\] (?<message>.*))";
 const KLOG_FIRST: &str = r"^\w\d{4}";
 
+/// Messages of RFC 3164 behind their time.
+const RFC3164: &str =
+    r"(?<host>[^ ]*) (?<ident>[^ :\[]*)(?:\[(?<pid>[0-9]+)\])?(?:[^\:]*\:)? *(?<message>.*)$";
+/// Messages of RFC 5424 behind their time.
+const RFC5424: &str = r"(?<host>[!-~]{1,255}) (?<ident>[!-~]{1,48}) (?<pid>[!-~]{1,128}) (?<msgid>[!-~]{1,32}) (?<extradata>(?:\-|(?:\[.*?(?<!\\)\])+))(?: (?<message>(?m:.+)))?\z";
+
 /// How lines are read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Parse {
@@ -30,10 +36,10 @@ pub(super) enum Parse {
     By(String),
     /// Joined by a multiline parser, then by a parser.
     Joined(String, Option<String>),
-    /// By the first parser that fits; the line under this name where none does.
-    FirstOf(Vec<String>, String),
-    /// By a parser, and its field again.
-    Nested(String, &'static str, Box<Parse>),
+    /// By the first parser that fits; the line under this name where none does, if that is asked for.
+    FirstOf(Vec<String>, Option<String>),
+    /// By a parser, and its field again; whether the parser's other fields stay.
+    Nested(String, &'static str, Box<Parse>, bool),
 }
 
 /// The parsers of the result.
@@ -68,6 +74,18 @@ impl Parsers {
         section.extend(keys);
         self.sections.push(section);
         name
+    }
+
+    /// A parser that takes a whole text under a name.
+    pub(super) fn whole(&mut self, key: &str) -> String {
+        let keys = regex(&format!("(?m:\\A(?<{key}>.*)\\z)")).with("Skip_Empty_Values", "off");
+        self.add("PARSER", "whole", "", &keys)
+    }
+
+    /// Whether a parser takes a time.
+    pub(super) fn has_time(&self, name: &str) -> bool {
+        let found = self.sections.iter().find(|s| s.get("name") == Some(name));
+        found.is_some_and(|s| s.get("time_key").is_some())
     }
 
     /// Reads `<parse>`, or what stands for it in the old way: `format` beside the plugin's other keys.
@@ -142,9 +160,12 @@ impl Parsers {
                 self.timed(params, keys, "apache2", "time", Some(ACCESS_TIME))
             }
             "apache" => self.timed(params, regex(APACHE2), "apache", "time", Some(ACCESS_TIME)),
-            "apache_error" => self.timed(params, regex(APACHE_ERROR), "apache_error", "time", None),
+            "apache_error" => {
+                let format = Some("%b %d %H:%M:%S.%L %Y");
+                self.timed(params, regex(APACHE_ERROR), "apache_error", "time", format)
+            }
             "nginx" => self.timed(params, regex(NGINX), "nginx", "time", Some(ACCESS_TIME)),
-            "syslog" => Parse::By(syslog_parser(params, false)),
+            "syslog" => Parse::By(self.syslog(params, false)),
             "cri" => self.cri(params, report),
             "csv" | "tsv" => self.separated(kind, params),
             "multiline" => self.multiline(params),
@@ -185,6 +206,8 @@ impl Parsers {
         let given_format = params.word("time_format").map(|f| f.trim().to_owned());
         let format = match params.word("time_type").as_deref() {
             Some("unixtime" | "float") => Some("%s.%L".to_owned()),
+            // Fluentd takes the number that stands there for the time.
+            None if what == "json" && given_format.is_none() => Some("%s.%L".to_owned()),
             _ => given_format
                 .clone()
                 .or_else(|| time_format.map(ToOwned::to_owned)),
@@ -211,7 +234,9 @@ impl Parsers {
             None => {
                 params.ignore(&["keep_time_key"]);
                 if given_key.is_some()
-                    || what == "regexp" && keys.get("regex").is_some_and(|r| r.contains("(?<time>"))
+                    || what == "ltsv"
+                    || matches!(what, "regexp" | "multiline")
+                        && keys.get("regex").is_some_and(|r| r.contains("(?<time>"))
                 {
                     params.differs(format!(
                         "'{key}' has no 'time_format': Fluentd guesses the form of the time, here the field stays as it is and the record has the time of reading; give the [PARSER] a Time_Format"
@@ -219,11 +244,23 @@ impl Parsers {
                 }
             }
         }
-        self.types(params, &mut keys);
-        if params.word("null_value_pattern").is_some()
-            || params.switch("null_empty_string") == Some(true)
-        {
+        self.types(params, what, &mut keys);
+        if params.word("null_value_pattern").is_some() {
+            params.lost("'null_value_pattern': values that fit it stay as they are; leave them out of the pattern of the [PARSER]");
+        }
+        let without_empty = params.switch("null_empty_string") == Some(true);
+        if without_empty {
             params.differs("empty values are left out of the record instead of being null");
+        }
+        if keys.get("format") == Some("regex") {
+            if !without_empty {
+                keys.set("Skip_Empty_Values", "off");
+            }
+            if matches!(what, "apache2" | "apache" | "csv" | "tsv") {
+                params.differs(
+                    "fields without a value are left out of the record instead of being null",
+                );
+            }
         }
         if params.switch("estimate_current_event") == Some(false) {
             params.differs(
@@ -233,7 +270,7 @@ impl Parsers {
         Parse::By(self.add("PARSER", what, "", &keys))
     }
 
-    fn types(&self, params: &Params<'_>, keys: &mut Section) {
+    fn types(&self, params: &Params<'_>, what: &str, keys: &mut Section) {
         let mut types = Vec::new();
         for (name, kind) in params.pairs("types") {
             match kind.split(':').next().unwrap_or_default() {
@@ -246,23 +283,26 @@ impl Parsers {
                 )),
             }
         }
-        if !types.is_empty() {
+        if !types.is_empty() && what == "json" {
+            params.lost("'types': the values of JSON keep their own types; convert them with a filter type_converter");
+        } else if !types.is_empty() {
+            params.differs("'types': a value that does not read as its type stays a text, where Fluentd makes 0 or false of it; true and false alone are booleans");
             keys.set("Types", &types.join(" "));
         }
     }
 
     fn cri(&mut self, params: &Params<'_>, report: &Report) -> Parse {
-        params.ignore(&[
-            "merge_cri_fields",
-            "time_key",
-            "time_format",
-            "keep_time_key",
-        ]);
-        let keys = regex(CRI)
-            .with("Time_Key", "time")
-            .with("Time_Format", "%Y-%m-%dT%H:%M:%S.%L%z");
-        let outer = self.add("PARSER", "cri", "", &keys);
+        params.ignore(&["time_key", "time_format"]);
         let inner = params.elements("parse").next();
+        let mut keys = regex(CRI)
+            .with("Time_Key", "time")
+            .with("Time_Format", "%Y-%m-%dT%H:%M:%S.%L%z")
+            .with("Skip_Empty_Values", "off");
+        if params.switch("keep_time_key") != Some(false) && inner.is_none() {
+            keys.set("Time_Keep", "on");
+        }
+        let merges = params.switch("merge_cri_fields") != Some(false);
+        let outer = self.add("PARSER", "cri", "", &keys);
         match inner {
             None => Parse::By(outer),
             Some(inner) => {
@@ -271,10 +311,77 @@ impl Parsers {
                 inner.finish();
                 match parse {
                     Parse::Raw(_) => Parse::By(outer),
-                    parse => Parse::Nested(outer, "message", Box::new(parse)),
+                    parse => {
+                        params.differs("a line whose message has no time, or is not of the inner form, keeps the time and fields of the runtime, where Fluentd gives it the time of reading, or drops it");
+                        Parse::Nested(outer, "message", Box::new(parse), merges)
+                    }
                 }
             }
         }
+    }
+
+    /// A parser for syslog, with the fields of Fluentd's.
+    pub(super) fn syslog(&mut self, params: &Params<'_>, has_priority: bool) -> String {
+        let priority = params.switch("with_priority").unwrap_or(has_priority);
+        params.ignore(&["support_colonless_ident", "keep_time_key"]);
+        let format = params.word("message_format").unwrap_or_default();
+        if format == "auto" {
+            params.differs("'message_format auto': messages are read as RFC 3164; those of RFC 5424 stay whole");
+        }
+        let (what, priority, rest, time, key) = match (format.as_str(), priority) {
+            ("rfc5424", with) => {
+                let priority = if with {
+                    r"<(?<pri>\d{1,3})>\d\d{0,2}\s"
+                } else {
+                    ""
+                };
+                let time = "%Y-%m-%dT%H:%M:%S.%L%z";
+                (
+                    "syslog_5424",
+                    priority,
+                    RFC5424,
+                    time,
+                    "rfc5424_time_format",
+                )
+            }
+            (_, with) => {
+                let priority = if with { "<(?<pri>[0-9]{1,3})>" } else { "" };
+                (
+                    "syslog_3164",
+                    priority,
+                    RFC3164,
+                    "%b %d %H:%M:%S",
+                    "time_format",
+                )
+            }
+        };
+        let given = params.word(key);
+        params.ignore(&[
+            "time_format",
+            "rfc5424_time_format",
+            "parser_engine",
+            "parser_type",
+        ]);
+        // A time has as many words as its format.
+        let format = given
+            .as_deref()
+            .map_or(Ok(time.to_owned()), |f| time_format_of(f.trim()));
+        let format = format.unwrap_or_else(|why| {
+            params.lost(format!("'{key}': {why}; times are read as {time}"));
+            time.to_owned()
+        });
+        let words = vec!["[^ ]+"; format.split_whitespace().count()].join(" +");
+        let mut keys = regex(&format!("^{priority}(?<time>{words}) {rest}"))
+            .with("Types", "pri:integer")
+            .with("Time_Key", "time")
+            .with("Time_Format", &format);
+        let zone = (
+            params.word("timezone"),
+            params.switch("utc"),
+            params.switch("localtime"),
+        );
+        set_zone(&mut keys, &format, zone);
+        self.add("PARSER", what, "", &keys)
     }
 
     fn separated(&mut self, kind: &str, params: &Params<'_>) -> Parse {
@@ -327,7 +434,8 @@ impl Parsers {
         if formats.is_empty() {
             return Parse::Joined(joiner, None);
         }
-        let keys = regex(&format!("(?m:{})", formats.concat()));
+        // The joined lines end in a line end, which is no part of the record.
+        let keys = regex(&format!("(?m:{})(?=(?m:.*)\\n\\z)", formats.concat()));
         match self.timed(params, keys, "multiline", "time", None) {
             Parse::By(parser) => Parse::Joined(joiner, Some(parser)),
             other => other,
@@ -384,11 +492,11 @@ impl Parsers {
             pattern.finish();
             match parse {
                 Parse::By(name) => names.push(name),
-                Parse::Raw(key) => return Parse::FirstOf(names, key),
+                Parse::Raw(key) => return Parse::FirstOf(names, Some(key)),
                 _ => pattern.lost(format!("'{kind}' cannot be one of several formats")),
             }
         }
-        Parse::FirstOf(names, "message".to_owned())
+        Parse::FirstOf(names, None)
     }
 }
 
@@ -398,29 +506,6 @@ fn format(name: &str) -> Section {
 
 fn regex(pattern: &str) -> Section {
     format("regex").with("Regex", pattern)
-}
-
-/// The built-in parser for syslog that says what Fluentd's does.
-pub(super) fn syslog_parser(params: &Params<'_>, has_priority: bool) -> String {
-    let priority = params.switch("with_priority").unwrap_or(has_priority);
-    params.ignore(&[
-        "time_format",
-        "rfc5424_time_format",
-        "support_colonless_ident",
-        "keep_time_key",
-        "parser_engine",
-        "parser_type",
-    ]);
-    let name = match (params.word("message_format").as_deref(), priority) {
-        (Some("rfc5424"), _) => "syslog-rfc5424",
-        (Some("auto"), _) => {
-            params.differs("'message_format auto': messages are read as RFC 3164; those of RFC 5424 stay whole");
-            "syslog-rfc3164"
-        }
-        (_, true) => "syslog-rfc3164",
-        (_, false) => "syslog-rfc3164-local",
-    };
-    name.to_owned()
 }
 
 fn set_zone(

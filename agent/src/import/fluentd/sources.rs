@@ -59,7 +59,7 @@ impl Converter {
             "tail" => self.tail(&params, &report),
             "forward" => Some(listeners::forward(&params)),
             "http" => Some(listeners::http(&params, &report)),
-            "syslog" => Some(listeners::syslog(&params, &report)),
+            "syslog" => Some(self.syslog(&params, &report)),
             "tcp" | "udp" => Some(self.socket(&kind, &params, &report)),
             "systemd" => Some(systemd(&params, self.inputs.len())),
             "exec" => Some(self.exec(&params, &report)),

@@ -139,15 +139,15 @@ fn transformed_records() {
         ("<record>\nb ${record[\"a\"]}\n</record>", "Hard_copy a b"),
         (
             "<record>\na x\nb ${record[\"a\"]}\n</record>",
-            "Call change_1|Code local function G(v,...) for _,k in ipairs({...}) do if type(v)~=\"table\" then return nil end v=v[k] end return v end function change_1(tag,ts,o) local n={} for k,v in pairs(o) do n[k]=v end n[\"a\"]=\"x\" n[\"b\"]=G(o,\"a\") return 2,ts,n end",
+            "Call change_1|Enable_Flb_Null on|Keep_Numbers on|Code local function X(v) if v==nil then return flb_null end return v end local function G(v,...) for _,k in ipairs({...}) do if type(v)~=\"table\" then return nil end v=v[k] end if v==flb_null then return nil end return v end function change_1(tag,ts,o) local n={} for k,v in pairs(o) do n[k]=v end n[\"a\"]=\"x\" n[\"b\"]=X(G(o,\"a\")) return 2,ts,n end",
         ),
         (
             "renew_record true\nkeep_keys k\n<record>\nt {\"x\": \"${tag}\", \"y\": [1, null]}\n</record>",
-            "Call change_1|Code function change_1(tag,ts,o) local n={} n[\"k\"]=o[\"k\"] n[\"t\"]={[\"x\"]=tag,[\"y\"]={1,nil}} return 2,ts,n end",
+            "Call change_1|Enable_Flb_Null on|Keep_Numbers on|Code local function X(v) if v==nil then return flb_null end return v end function change_1(tag,ts,o) local n={} n[\"k\"]=o[\"k\"] n[\"t\"]={[\"x\"]=X(tag),[\"y\"]={1,flb_null}} return 2,ts,n end",
         ),
         (
             "<record>\ne \"#{ENV['E'] || 'd'}\"\n</record>",
-            "Call change_1|Code local function V(v) if v==\"\" then return nil end return v end function change_1(tag,ts,o) local n={} for k,v in pairs(o) do n[k]=v end n[\"e\"]=(V(\"${E:-}\") or \"d\") return 2,ts,n end",
+            "Call change_1|Enable_Flb_Null on|Keep_Numbers on|Code local function X(v) if v==nil then return flb_null end return v end local function V(v) if v==\"\" then return nil end return v end function change_1(tag,ts,o) local n={} for k,v in pairs(o) do n[k]=v end n[\"e\"]=X((V(\"${E:-}\") or \"d\")) return 2,ts,n end",
         ),
     ] {
         let text = format!(

@@ -18,6 +18,10 @@ struct Change {
     /// Only these and what is set stay.
     keep: Option<Vec<String>>,
     time_key: Option<String>,
+    /// Whether a placeholder alone keeps the type of its value.
+    keeps_types: bool,
+    /// Each template sees what those before it have set.
+    in_turn: bool,
 }
 
 pub(super) fn record_transformer(
@@ -25,7 +29,8 @@ pub(super) fn record_transformer(
     report: &Report,
     n_lua: &mut usize,
 ) -> Vec<Section> {
-    params.ignore(&["enable_ruby", "auto_typecast"]);
+    let has_ruby = params.switch("enable_ruby") == Some(true);
+    let keeps_types = params.switch("auto_typecast") != Some(false);
     let renews = params.switch("renew_record") == Some(true);
     let kept = params.list("keep_keys");
     let change = Change {
@@ -33,7 +38,17 @@ pub(super) fn record_transformer(
         remove: removed(params, "remove_keys"),
         keep: renews.then_some(kept),
         time_key: params.word("renew_time_key"),
+        keeps_types,
+        in_turn: false,
     };
+    for (key, value) in &change.set {
+        if !has_ruby && !lua::is_simple(value) {
+            params.differs(format!("the field {key}: Fluentd knows such a placeholder only with enable_ruby and sets null; here it has its value"));
+        }
+    }
+    if !keeps_types {
+        params.differs("'auto_typecast false': numbers and booleans become texts as in Fluentd; lists and maps that are copied stay what they are, or are left out of a text");
+    }
     sections(params, change, n_lua)
 }
 
@@ -52,6 +67,8 @@ pub(super) fn record_modifier(
         remove: removed(params, "remove_keys"),
         keep: (!kept.is_empty()).then_some(kept),
         time_key: None,
+        keeps_types: true,
+        in_turn: true,
     };
     sections(params, change, n_lua)
 }
@@ -135,8 +152,17 @@ fn sections(params: &Params<'_>, change: Change, n_lua: &mut usize) -> Vec<Secti
     for (key, value) in &change.set {
         let expression = match serde_json::from_str::<Json>(value) {
             Ok(json @ (Json::Object(_) | Json::Array(_))) => table(&json),
-            _ => lua::template(value, true),
+            _ => lua::template_on(
+                value,
+                change.keeps_types,
+                if change.in_turn { "n" } else { "o" },
+            ),
         };
+        if value.contains(".to_f") {
+            params.differs(format!(
+                "the field {key}: whole numbers that '.to_f' makes have no point"
+            ));
+        }
         match expression {
             Ok(expression) => body.push_str(&format!("n[{}]={expression} ", lua::quote(key))),
             Err(code) => lost.push((key, code)),
@@ -167,6 +193,8 @@ fn sections(params: &Params<'_>, change: Change, n_lua: &mut usize) -> Vec<Secti
     vec![
         Section::plugin("FILTER", "lua", &origin(params.element))
             .with("Call", &name)
+            .with("Enable_Flb_Null", "on")
+            .with("Keep_Numbers", "on")
             .with("Code", &script),
     ]
 }
@@ -174,10 +202,12 @@ fn sections(params: &Params<'_>, change: Change, n_lua: &mut usize) -> Vec<Secti
 /// A JSON value whose texts are templates.
 fn table(json: &Json) -> Result<String, String> {
     Ok(match json {
-        Json::Null => "nil".to_owned(),
+        Json::Null => "flb_null".to_owned(),
         Json::Bool(b) => b.to_string(),
         Json::Number(n) => n.to_string(),
         Json::String(text) => lua::template(text, true)?,
+        // An empty table would be a map.
+        Json::Array(items) if items.is_empty() => "setmetatable({},{type=1})".to_owned(),
         Json::Array(items) => {
             let items: Result<Vec<String>, String> = items.iter().map(table).collect();
             format!("{{{}}}", items?.join(","))
@@ -194,12 +224,13 @@ fn table(json: &Json) -> Result<String, String> {
 
 /// What the filters modify and record_modifier can do, which is cheaper than Lua.
 fn simple(params: &Params<'_>, change: &Change) -> Option<Vec<Section>> {
-    if change.keep.is_some() || change.time_key.is_some() {
+    if change.keep.is_some() || change.time_key.is_some() || !change.keeps_types {
         return None;
     }
     let is_key = |key: &str| !key.is_empty() && !key.contains([' ', '"', '\'', '$', '\t']);
     let mut modify = Section::plugin("FILTER", "modify", &origin(params.element));
     let mut n = 0;
+    let mut copies = false;
     for (key, value) in &change.set {
         if !is_key(key) {
             return None;
@@ -221,14 +252,13 @@ fn simple(params: &Params<'_>, change: &Change) -> Option<Vec<Section>> {
                     .strip_prefix("record[")
                     .and_then(|c| c.strip_suffix(']'))?;
                 let name = name.trim_matches(['"', '\'']);
-                // All templates see the record as it came.
-                if !is_key(name)
-                    || name.contains(['[', ']'])
-                    || change.set.iter().any(|(k, _)| k == name)
-                {
+                // All templates see the record as it came, unless they do in turn.
+                let is_set = !change.in_turn && change.set.iter().any(|(k, _)| k == name);
+                if !is_key(name) || name.contains(['[', ']']) || is_set {
                     return None;
                 }
                 modify.set("Hard_copy", &format!("{name} {key}"));
+                copies = true;
             }
         }
         n += 1;
@@ -240,6 +270,9 @@ fn simple(params: &Params<'_>, change: &Change) -> Option<Vec<Section>> {
         }
         modify.set("Remove", key);
         n += 1;
+    }
+    if copies {
+        params.differs("a field that is copied and not there is left out, where Fluentd sets null");
     }
     Some(if n == 0 { Vec::new() } else { vec![modify] })
 }

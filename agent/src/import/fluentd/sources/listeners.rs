@@ -1,7 +1,7 @@
 //! Inputs that listen: `forward`, `http`, `syslog`, `tcp` and `udp`.
 
 use super::super::params::{As, Params};
-use super::super::parse::{self, Parse};
+use super::super::parse::Parse;
 use super::super::report::Report;
 use super::super::tags::{self, Piece};
 use super::super::text;
@@ -140,68 +140,71 @@ pub(super) fn http(params: &Params<'_>, report: &Report) -> Given {
     given
 }
 
-pub(super) fn syslog(params: &Params<'_>, report: &Report) -> Given {
-    let mut input = Section::plugin("INPUT", "syslog", &origin(params.element));
-    let tag = params.word("tag").unwrap_or_default();
-    input.set("Tag", &tag);
-    let protocol = params.word("protocol_type");
-    let transport_of = params
-        .elements("transport")
-        .next()
-        .map(|t| t.argument.to_string());
-    let mode = match transport_of.or(protocol).as_deref() {
-        Some("tcp" | "tls") => "tcp",
-        _ => "udp",
-    };
-    input.set("Mode", mode);
-    listen(params, &mut input, "5140");
-    let parser = match params.elements("parse").next() {
-        Some(parse) => {
-            let parse = Params::new(parse, report);
-            let kind = parse.kind();
-            if !matches!(kind.as_str(), "" | "syslog") {
-                parse.lost(format!("<parse> of type {kind}: messages are read as syslog; name a parser of yours in Parser"));
-            }
-            let name = parse::syslog_parser(&parse, true);
-            parse.finish();
-            name
-        }
-        None => parse::syslog_parser(params, true),
-    };
-    input.set("Parser", &parser);
-    if params.word("frame_type").as_deref() == Some("octet_count") {
-        input.set("Format", "octet_counting");
-    }
-    params.copy(
-        &mut input,
-        &[
-            ("source_address_key", "Source_Address_Key", As::Text),
-            ("message_length_limit", "Buffer_Max_Size", As::Size),
-        ],
-    );
-    params.ignore(&[
-        "blocking_timeout",
-        "send_keepalive_packet",
-        "resolve_hostname",
-        "delimiter",
-        "emit_unmatched_lines",
-        "format",
-    ]);
-    for key in ["severity_key", "priority_key", "facility_key"] {
-        if params.word(key).is_some() {
-            params.differs(format!(
-                "'{key}': the field pri holds facility * 8 + severity as a number"
-            ));
-        }
-    }
-    let mut logical = tags::starred(&format!("{tag}."));
-    logical.extend([Piece::Part, Piece::Char('.'), Piece::Part]);
-    let mut given = Given::new(input, vec![logical]);
-    given.physical = Some(vec![tags::literal(&tag)]);
-    given
-}
-
 impl Converter {
+    pub(super) fn syslog(&mut self, params: &Params<'_>, report: &Report) -> Given {
+        let mut input = Section::plugin("INPUT", "syslog", &origin(params.element));
+        let tag = params.word("tag").unwrap_or_default();
+        input.set("Tag", &tag);
+        let protocol = params.word("protocol_type");
+        let transport_of = params
+            .elements("transport")
+            .next()
+            .map(|t| t.argument.to_string());
+        let mode = match transport_of.or(protocol).as_deref() {
+            Some("tcp" | "tls") => "tcp",
+            _ => "udp",
+        };
+        input.set("Mode", mode);
+        listen(params, &mut input, "5140");
+        let parser = match params.elements("parse").next() {
+            Some(parse) => {
+                let parse = Params::new(parse, report);
+                let kind = parse.kind();
+                if !matches!(kind.as_str(), "" | "syslog") {
+                    parse.lost(format!("<parse> of type {kind}: messages are read as syslog; name a parser of yours in Parser"));
+                }
+                let name = self.parsers.syslog(&parse, true);
+                parse.finish();
+                name
+            }
+            None => self.parsers.syslog(params, true),
+        };
+        input.set("Parser", &parser);
+        params.differs(
+            "the record keeps pri, of which Fluentd makes the facility and severity of the tag",
+        );
+        if params.word("frame_type").as_deref() == Some("octet_count") {
+            input.set("Format", "octet_counting");
+        }
+        params.copy(
+            &mut input,
+            &[
+                ("source_address_key", "Source_Address_Key", As::Text),
+                ("message_length_limit", "Buffer_Max_Size", As::Size),
+            ],
+        );
+        params.ignore(&[
+            "blocking_timeout",
+            "send_keepalive_packet",
+            "resolve_hostname",
+            "delimiter",
+            "emit_unmatched_lines",
+            "format",
+        ]);
+        for key in ["severity_key", "priority_key", "facility_key"] {
+            if params.word(key).is_some() {
+                params.differs(format!(
+                    "'{key}': the field pri holds facility * 8 + severity as a number"
+                ));
+            }
+        }
+        let mut logical = tags::starred(&format!("{tag}."));
+        logical.extend([Piece::Part, Piece::Char('.'), Piece::Part]);
+        let mut given = Given::new(input, vec![logical]);
+        given.physical = Some(vec![tags::literal(&tag)]);
+        given
+    }
+
     pub(super) fn socket(&mut self, kind: &str, params: &Params<'_>, report: &Report) -> Given {
         let tag = params.word("tag").unwrap_or_default();
         let mut input = Section::plugin("INPUT", kind, &origin(params.element)).with("Tag", &tag);

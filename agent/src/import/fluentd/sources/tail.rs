@@ -98,10 +98,16 @@ impl Converter {
             );
         }
         let parse = self.parsers.of(params, report, "");
-        if params.switch("emit_unmatched_lines") != Some(true) && !matches!(parse, Parse::Raw(_)) {
-            params.differs("lines that the parser does not fit are kept in the field log, where Fluentd drops them with a warning");
+        let emits_unmatched = params.switch("emit_unmatched_lines") == Some(true);
+        let unmatched = if emits_unmatched {
+            "unmatched_line"
+        } else {
+            "log"
+        };
+        if !emits_unmatched && !matches!(parse, Parse::Raw(_) | Parse::FirstOf(_, Some(_))) {
+            params.differs(format!("lines that the parser does not fit are kept in the field {unmatched}, and records whose time it does not fit keep that field, where Fluentd drops them with a warning"));
         }
-        let filters = parse_keys(&mut input, &parse);
+        let filters = parse_keys(&mut input, &parse, unmatched);
         let mut given = Given::new(input, tail_tags(&tag, &paths.assumed));
         given.filters = filters;
         Some(given)
@@ -109,8 +115,15 @@ impl Converter {
 }
 
 /// The keys of `tail` for a way of reading lines, and the filters that do the rest.
-fn parse_keys(input: &mut Section, parse: &Parse) -> Vec<Section> {
+fn parse_keys(input: &mut Section, parse: &Parse, unmatched: &str) -> Vec<Section> {
     let mut filters = Vec::new();
+    let is_whole = matches!(
+        parse,
+        Parse::Raw(_) | Parse::Joined(_, None) | Parse::FirstOf(..)
+    );
+    if !is_whole && unmatched != "log" {
+        input.set("Key", unmatched);
+    }
     match parse {
         Parse::Raw(key) => input.set("Key", key),
         Parse::By(name) => input.set("Parser", name),
@@ -122,14 +135,17 @@ fn parse_keys(input: &mut Section, parse: &Parse) -> Vec<Section> {
             }
         }
         Parse::FirstOf(names, key) => {
+            let key = key.as_deref().unwrap_or(unmatched);
             input.set("Key", key);
-            filters.extend(parser_filter(key, names));
+            filters.extend(parser_filter(key, names, true));
         }
-        Parse::Nested(outer, key, inner) => {
+        Parse::Nested(outer, key, inner, merges) => {
             input.set("Parser", outer);
             match &**inner {
-                Parse::By(name) => filters.extend(parser_filter(key, std::slice::from_ref(name))),
-                Parse::FirstOf(names, _) => filters.extend(parser_filter(key, names)),
+                Parse::By(name) => {
+                    filters.extend(parser_filter(key, std::slice::from_ref(name), *merges));
+                }
+                Parse::FirstOf(names, _) => filters.extend(parser_filter(key, names, *merges)),
                 _ => {}
             }
         }
@@ -137,12 +153,12 @@ fn parse_keys(input: &mut Section, parse: &Parse) -> Vec<Section> {
     filters
 }
 
-fn parser_filter(key: &str, names: &[String]) -> Option<Section> {
+fn parser_filter(key: &str, names: &[String], reserves: bool) -> Option<Section> {
     let mut filter = Section::plugin("FILTER", "parser", "").with("Key_Name", key);
     for name in names {
         filter.set("Parser", name);
     }
-    (!names.is_empty()).then(|| filter.with("Reserve_Data", "on"))
+    (!names.is_empty()).then(|| filter.with("Reserve_Data", if reserves { "on" } else { "off" }))
 }
 
 /// The tags that `tail` gives: a star is the path, with points for slashes.
