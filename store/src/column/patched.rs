@@ -42,10 +42,11 @@ pub fn encode(values: &[i64], out: &mut Vec<u8>) {
     let first = values[0];
     let unit = unit(values);
     // In units, each from the one before: order 1.
-    let mut numbers: Vec<i64> = values
-        .windows(2)
-        .map(|w| w[1].wrapping_sub(w[0]) / unit)
-        .collect();
+    let steps = values.windows(2).map(|w| w[1].wrapping_sub(w[0]));
+    let mut numbers: Vec<i64> = match unit {
+        1 => steps.collect(),
+        _ => steps.map(|step| step / unit).collect(),
+    };
     let order = order(&numbers);
     out.push(order);
     put_signed(out, first);
@@ -96,22 +97,23 @@ fn take_differences(numbers: &mut [i64], first: i64) {
     }
 }
 
-/// The order that takes the fewest bits in some of the blocks.
+/// The order that takes the fewest bits in some of the blocks, about.
 fn order(steps: &[i64]) -> u8 {
     let n_blocks = steps.len().div_ceil(BLOCK);
     let mut bits = [0; 3];
-    let mut sorted = Vec::with_capacity(BLOCK);
+    let mut numbers = Vec::with_capacity(BLOCK);
     for tried in 0..n_blocks.min(TRIED_BLOCKS) {
         let at = match n_blocks {
             0..=TRIED_BLOCKS => tried,
             _ => tried * (n_blocks - 1) / (TRIED_BLOCKS - 1),
         };
         let block = &steps[at * BLOCK..steps.len().min((at + 1) * BLOCK)];
-        let (mut sums, mut differences) = (block.to_vec(), block.to_vec());
-        sum_up(&mut sums);
-        take_differences(&mut differences, block[0]);
-        for (bits, numbers) in bits.iter_mut().zip([&sums[..], block, &differences]) {
-            *bits += frame(numbers, &mut sorted).bits;
+        bits[1] += distance_bits(block);
+        for (order, change) in [(0, sum_up as fn(&mut [i64])), (2, take_own_differences)] {
+            numbers.clear();
+            numbers.extend_from_slice(block);
+            change(&mut numbers);
+            bits[order] += distance_bits(&numbers);
         }
     }
     // Of equal ones the middle one: the least work to unpack.
@@ -119,6 +121,24 @@ fn order(steps: &[i64]) -> u8 {
         .into_iter()
         .min_by_key(|order| bits[usize::from(*order)])
         .unwrap_or(1)
+}
+
+fn take_own_differences(numbers: &mut [i64]) {
+    let first = numbers.first().copied().unwrap_or(0);
+    take_differences(numbers, first);
+}
+
+/// The bits that the distances from a number in the middle take, together.
+fn distance_bits(numbers: &[i64]) -> u32 {
+    const TRIED: usize = 15;
+    let mut tried = [0; TRIED];
+    for (at, slot) in tried.iter_mut().enumerate() {
+        *slot = numbers[at * numbers.len() / TRIED];
+    }
+    tried.sort_unstable();
+    let middle = tried[TRIED / 2];
+    let bits = |number: &i64| bit_len(number.wrapping_sub(middle).unsigned_abs());
+    numbers.iter().map(bits).sum()
 }
 
 /// The smallest frame of a block; `sorted` is room to work in.
@@ -135,7 +155,9 @@ fn frame(block: &[i64], sorted: &mut Vec<i64>) -> Frame {
         exception_width: 0,
         bits: HEAD_BITS + n * whole_width as usize,
     };
-    for width in (0..whole_width).rev() {
+    let mut width = whole_width;
+    while width > 0 {
+        width -= 1;
         // The longest run of sorted numbers that so many bits tell apart.
         let widest = (1_u64 << width) - 1;
         let (mut from, mut best_from, mut inside) = (0, 0, 0);
@@ -152,12 +174,13 @@ fn frame(block: &[i64], sorted: &mut Vec<i64>) -> Frame {
             break;
         }
         let base = sorted[best_from];
+        // The same run may take far fewer bits.
+        width = bit_len(span(base, sorted[best_from + inside - 1]));
         let beyond = [sorted[0], sorted[n - 1]].map(|v| bit_len(zigzag(v.wrapping_sub(base))));
         // Where distances may wrap, the farthest are not the largest.
-        let exception_width = if whole_width < 64 {
-            beyond[0].max(beyond[1])
-        } else {
-            64
+        let exception_width = match whole_width {
+            64 => 64,
+            _ => beyond[0].max(beyond[1]),
         };
         let of_exceptions = 8 + n_exceptions * (8 + exception_width as usize);
         let bits = HEAD_BITS + n * width as usize + of_exceptions;
