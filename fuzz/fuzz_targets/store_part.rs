@@ -30,6 +30,16 @@ fn template() -> &'static Vec<(String, Vec<u8>)> {
         store
             .append(both.into_iter().map(Incoming::Batch).collect())
             .unwrap();
+        // Long enough for frames with exceptions.
+        for round in 0..300u64 {
+            let mut samples = MetricBatch::new("m".into(), Arc::default(), round as i64 * 15_000);
+            let family = samples.family("noise", MetricKind::Gauge, "");
+            let noise = round.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 58;
+            let far = u64::from(round % 50 == 7) << 30;
+            samples.sample(family, &[], (noise + far) as f64);
+            let batch = Incoming::Batch(RecordBatch::Metrics(samples));
+            store.append(vec![batch]).unwrap();
+        }
         store.flush().unwrap();
         drop(store);
         let mut files = vec![(

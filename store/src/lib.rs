@@ -51,6 +51,8 @@ pub use active::{Limits, Reason, Refused};
 pub use backup::{Linked, link_files};
 pub use changes::{ChangeMark, Changed};
 pub use check::{Checked, check};
+#[doc(hidden)]
+pub use column::{Effort, decode_ints, encode_ints};
 pub use deletes::{DeleteInfo, DeleteKind, DeleteRequest, LineTest, ParseSelector, Selector};
 pub use error::StoreError;
 pub use exemplars::{Exemplar, SeriesExemplars};

@@ -33,3 +33,24 @@ impl Effort {
         }
     }
 }
+
+/// The bytes of a list of integers, for fuzzing.
+#[must_use]
+pub fn encode_ints(values: &[i64], effort: Effort, is_loose: bool) -> Vec<u8> {
+    let mut out = Vec::new();
+    let encode = if is_loose {
+        ints::encode_loose
+    } else {
+        ints::encode
+    };
+    encode(values, effort, &mut out);
+    out
+}
+
+/// The first of the `n` integers that `bytes` hold, `first` at least, for fuzzing; nothing when they hold none.
+#[must_use]
+pub fn decode_ints(bytes: &[u8], n: usize, first: usize) -> Option<Vec<i64>> {
+    let mut out = Vec::new();
+    ints::decode_first(bytes, n, first, &mut out).ok()?;
+    Some(out)
+}

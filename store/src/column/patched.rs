@@ -155,24 +155,32 @@ fn frame(block: &[i64], sorted: &mut Vec<i64>) -> Frame {
         exception_width: 0,
         bits: HEAD_BITS + n * whole_width as usize,
     };
+    let n_spare = EXCEPTIONS_MAX.min(n - 1);
     let mut width = whole_width;
     while width > 0 {
         width -= 1;
-        // The longest run of sorted numbers that so many bits tell apart.
+        // The longest run of sorted numbers that so many bits tell apart; it may leave out as many as may be exceptions.
         let widest = (1_u64 << width) - 1;
-        let (mut from, mut best_from, mut inside) = (0, 0, 0);
-        for to in 0..n {
-            while span(sorted[from], sorted[to]) > widest {
-                from += 1;
+        let (mut to, mut best_from, mut inside) = (0, 0, 0);
+        for from in 0..=n_spare {
+            to = to.max(n - 1 - n_spare + from);
+            if span(sorted[from], sorted[to]) > widest {
+                continue;
+            }
+            while to + 1 < n && span(sorted[from], sorted[to + 1]) <= widest {
+                to += 1;
             }
             if to + 1 - from > inside {
                 (best_from, inside) = (from, to + 1 - from);
             }
+            if to + 1 == n {
+                break;
+            }
         }
-        let n_exceptions = n - inside;
-        if n_exceptions > EXCEPTIONS_MAX {
+        if inside == 0 {
             break;
         }
+        let n_exceptions = n - inside;
         let base = sorted[best_from];
         // The same run may take far fewer bits.
         width = bit_len(span(base, sorted[best_from + inside - 1]));
