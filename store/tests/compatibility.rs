@@ -401,7 +401,7 @@ fn integers_in_patched_frames_open_with_their_content() {
     for at in 0..3 {
         let wanted = (0..400).map(|round| match noisy_batch(round) {
             RecordBatch::Metrics(batch) => batch.points()[at].value,
-            _ => unreachable!("metrics"),
+            RecordBatch::Logs(_) => unreachable!("metrics"),
         });
         let wanted: Vec<u64> = wanted.map(f64::to_bits).collect();
         let series = SeriesSource::select(&store.snapshot(), &[], i64::MIN, i64::MAX, usize::MAX);
