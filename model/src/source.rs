@@ -11,6 +11,28 @@ impl SourceId {
     /// The id of data that has no identity of its own (a Loki push, a remote write).
     pub const NONE: Self = Self(0);
 
+    /// The upper bits of ids of brief sources.
+    const BRIEF: u128 = 0x6272_6965_6600 << 80;
+    /// Which bits these are.
+    const BRIEF_MASK: u128 = 0xffff_ffff_ffff << 80;
+
+    /// The id of a source of few records, known by its content, that can come again for a short time only,
+    /// such as one state of an object: its mark need not be kept as long as the data.
+    #[must_use]
+    pub fn brief(content: &[u8]) -> Self {
+        Self(xxhash_rust::xxh3::xxh3_128(content)).made_brief()
+    }
+
+    const fn made_brief(self) -> Self {
+        Self(self.0 & !Self::BRIEF_MASK | Self::BRIEF)
+    }
+
+    /// Whether it is the id of a brief source.
+    #[must_use]
+    pub const fn is_brief(self) -> bool {
+        self.0 & Self::BRIEF_MASK == Self::BRIEF
+    }
+
     /// The id of what is made of this source under another name (a new tag, metrics made of lines):
     /// always the same for the same source and name, and none for no source.
     #[must_use]
@@ -20,7 +42,11 @@ impl SourceId {
         }
         let mut bytes = self.0.to_le_bytes().to_vec();
         bytes.extend_from_slice(name.as_bytes());
-        Self(xxhash_rust::xxh3::xxh3_128(&bytes).max(1))
+        let made = Self(xxhash_rust::xxh3::xxh3_128(&bytes).max(1));
+        match self.is_brief() {
+            true => made.made_brief(),
+            false => made,
+        }
     }
 
     /// Whether the source takes part in de-duplication.

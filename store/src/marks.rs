@@ -16,6 +16,10 @@ pub struct Mark {
     pub moved_ms: Option<i64>,
 }
 
+/// How long the mark of a brief source is kept: events of Kubernetes, which come again after their reader
+/// was replaced, live for an hour.
+const BRIEF_MS: i64 = 24 * 3_600_000;
+
 /// The marks of all sources.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks(HashMap<u128, Mark>);
@@ -67,6 +71,14 @@ impl Marks {
     pub fn expire(&mut self, before_ms: i64) {
         self.0
             .retain(|_, m| m.moved_ms.is_none_or(|t| t >= before_ms));
+    }
+
+    /// Forgets the marks of brief sources that are older than those can come again: each of them has few
+    /// records, and there may be one per record.
+    pub fn expire_brief(&mut self, now_ms: i64) {
+        let before_ms = now_ms.saturating_sub(BRIEF_MS);
+        self.0
+            .retain(|id, m| !SourceId(*id).is_brief() || m.moved_ms.is_none_or(|t| t >= before_ms));
     }
 
     pub fn len(&self) -> usize {
@@ -135,5 +147,20 @@ mod tests {
         marks.date(2000);
         marks.expire(2001);
         assert_eq!(marks.len(), 0);
+    }
+
+    #[test]
+    fn marks_of_brief_sources_are_kept_a_day() {
+        let mut marks = Marks::default();
+        let brief = SourceId::brief(b"an event");
+        for id in [SourceId(1), brief, brief.derived("tag")] {
+            assert_eq!(id.is_brief(), id != SourceId(1));
+            marks.set(id, Position::at(1), Some(1000));
+        }
+        marks.expire_brief(1000 + BRIEF_MS);
+        assert_eq!(marks.len(), 3);
+        marks.expire_brief(1001 + BRIEF_MS);
+        assert_eq!(marks.sorted()[0].0, SourceId(1));
+        assert_eq!(marks.len(), 1);
     }
 }

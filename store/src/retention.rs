@@ -83,6 +83,7 @@ impl Store {
     /// may be; forgets marks that old. `merging` is held.
     pub(crate) fn expire(&self, now_ms: i64) -> Result<usize, StoreError> {
         let options = &self.inner.options;
+        self.inner.marks.lock().expect(LOCK).expire_brief(now_ms);
         if options.retention_ms.is_none() && options.retention_bytes.is_none() {
             keep_reserve(&self.inner.disk);
             return Ok(0);

@@ -2,6 +2,9 @@
 //!
 //! One watch that starts with a list. An event is known by its uid and resource version; what was
 //! delivered stands in `db`, in Fluent Bit's table, so that a restart repeats nothing that is in it.
+//!
+//! A pod that takes the place of another has no `db` and sends the last hour again: each state of an event
+//! is a source of its own, named by its content, so that a receiver that knows sources stores it once.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -23,7 +26,6 @@ use kube::runtime::{WatchStreamExt, watcher};
 use rusqlite::{Connection, params};
 
 use super::kube_options;
-use super::ticker::random_source;
 use crate::filters::parser::now_ns;
 use crate::kubernetes::Access;
 use crate::log;
@@ -253,8 +255,6 @@ impl Input for Events {
             resource: Arc::new(Resource::of_host(&self.host_name)),
             seen: Seen::open(self.db.as_ref())?,
             retention: self.retention,
-            source: random_source(),
-            n_made: 0,
             under_way: 0,
             acknowledge,
             acknowledged,
@@ -273,8 +273,6 @@ struct Reader {
     resource: Arc<Resource>,
     seen: Seen,
     retention: Duration,
-    source: SourceId,
-    n_made: u64,
     under_way: usize,
     acknowledge: Sender<Key>,
     acknowledged: Receiver<Key>,
@@ -346,7 +344,7 @@ impl Reader {
             self.seen.events.retain(|_, created| *created >= oldest_s);
         }
         self.seen.events.insert(key.clone(), created_s);
-        let batch = self.batch(&object, time_ns);
+        let batch = self.batch(&object, &key, time_ns);
         let acknowledge = self.acknowledge.clone();
         self.under_way += 1;
         let done = Box::new(move || {
@@ -356,16 +354,14 @@ impl Reader {
         self.link.send(RecordBatch::Logs(batch), Some(done)).is_ok()
     }
 
-    fn batch(&mut self, object: &serde_json::Value, time_ns: i64) -> LogBatch {
+    fn batch(&self, object: &serde_json::Value, key: &Key, time_ns: i64) -> LogBatch {
         let (tag, resource) = (self.link.tag.clone(), self.resource.clone());
         let mut batch = LogBatch::new(tag, resource, Vec::new());
-        let from = Position::at(self.n_made);
-        self.n_made += 1;
-        let row = batch.push(time_ns, Position::at(self.n_made));
+        let row = batch.push(time_ns, Position::at(1));
         batch.source = Source {
-            id: self.source,
-            from,
-            to: Position::at(self.n_made),
+            id: source_of(key, time_ns),
+            from: Position::at(0),
+            to: Position::at(1),
         };
         fill(&mut batch, row, object);
         batch
@@ -442,6 +438,12 @@ pub(crate) fn read_event(event: &[u8]) -> Option<LogBatch> {
     Some(batch)
 }
 
+/// The source of one state of an event. The time is part of it: a cluster that was restored counts its
+/// versions anew.
+fn source_of((uid, version): &Key, time_ns: i64) -> SourceId {
+    SourceId::brief(format!("kubernetes_events {uid} {version} {time_ns}").as_bytes())
+}
+
 /// What names an event, and when it happened: its last time, else its first, else its creation.
 fn key_and_time(object: &serde_json::Value) -> Option<(Key, i64)> {
     let metadata = &object["metadata"];
@@ -484,8 +486,6 @@ mod tests {
             resource: Arc::default(),
             seen: Seen::open(Some(&(db.to_owned(), pragmas, false))).expect("a database"),
             retention: Duration::from_secs(3600),
-            source: SourceId(5),
-            n_made: 0,
             under_way: 0,
             acknowledge,
             acknowledged,
@@ -529,5 +529,24 @@ mod tests {
         assert!(second.take(event("a", "2", now_s)));
         assert!(second.take(event("c", "4", now_s)));
         assert_eq!(captured.take().len(), 1);
+    }
+
+    #[test]
+    fn a_reader_without_the_database_sends_each_state_under_the_same_name() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let now_s = now_ns() / 1_000_000_000;
+        let sources = |name: &str| {
+            let (mut reader, captured) = reader(&dir.path().join(name));
+            for (uid, version) in [("a", "1"), ("a", "2"), ("b", "2")] {
+                assert!(reader.take(event(uid, version, now_s)));
+            }
+            let batches = captured.take();
+            let sources = batches.iter().map(|batch| *batch.source());
+            sources.map(|s| (s.id, s.from, s.to)).collect::<Vec<_>>()
+        };
+        let first = sources("one.db");
+        assert_eq!(first, sources("two.db"));
+        let ids: std::collections::BTreeSet<_> = first.iter().map(|s| s.0).collect();
+        assert_eq!(ids.len(), 3, "each state is one of its own");
     }
 }
