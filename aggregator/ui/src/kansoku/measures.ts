@@ -5,33 +5,33 @@ import type { Key } from "../i18n";
 import type { ChartQuery } from "../panel_chart";
 import type { ChartOptions } from "../chart";
 
-/** Agents tell these through their input `fluentbit_metrics`. */
+/** Agents tell these through their input `fluentbit_metrics`; one that is not its node's has a name, its label `agent`. */
 export const AGENT_MEASURES: readonly Measure[] = [
   {
     name: "records",
     title: "agent.records",
     unit: "plain",
-    query: 'sum by (node) (rate(fluentbit_output_proc_records_total{node!=""}[W]))',
+    query: 'sum by (node, agent) (rate(fluentbit_output_proc_records_total{node!=""}[W]))',
   },
   {
     name: "latency",
     title: "agent.latency",
     unit: "seconds",
     query:
-      'sum by (node) (rate(fluentbit_output_latency_seconds_sum{node!=""}[W])) / sum by (node) (rate(fluentbit_output_latency_seconds_count{node!=""}[W]))',
+      'sum by (node, agent) (rate(fluentbit_output_latency_seconds_sum{node!=""}[W])) / sum by (node, agent) (rate(fluentbit_output_latency_seconds_count{node!=""}[W]))',
     bad: 30,
   },
   {
     name: "waiting",
     title: "agent.waiting",
     unit: "count",
-    query: 'sum by (node) (fluentbit_storage_chunks{node!=""})',
+    query: 'sum by (node, agent) (fluentbit_storage_chunks{node!=""})',
   },
   {
     name: "retries",
     title: "agent.retries",
     unit: "count",
-    query: 'sum by (node) (fluentbit_output_retries_total{node!=""})',
+    query: 'sum by (node, agent) (fluentbit_output_retries_total{node!=""})',
     growth: true,
     bad: 10,
   },
@@ -39,7 +39,7 @@ export const AGENT_MEASURES: readonly Measure[] = [
     name: "errors",
     title: "agent.errors",
     unit: "count",
-    query: 'sum by (node) (fluentbit_output_errors_total{node!=""})',
+    query: 'sum by (node, agent) (fluentbit_output_errors_total{node!=""})',
     growth: true,
     bad: 1,
   },
@@ -47,7 +47,7 @@ export const AGENT_MEASURES: readonly Measure[] = [
     name: "dropped",
     title: "agent.dropped",
     unit: "count",
-    query: 'sum by (node) (fluentbit_output_dropped_records_total{node!=""})',
+    query: 'sum by (node, agent) (fluentbit_output_dropped_records_total{node!=""})',
     growth: true,
     bad: 1,
   },

@@ -3,7 +3,7 @@ import { useState } from "preact/hooks";
 import { askPrometheus, queryRange, queryVector, queryVolume, version, type Run } from "../api";
 import { arrange, cellOf, type Cell, type Row } from "../cluster/rows";
 import { MeasureTable } from "../cluster/table";
-import { formatValue, type Unit } from "../format";
+import { formatValue, type Labels, type Unit } from "../format";
 import { useAsked } from "../hooks";
 import { t, type Key } from "../i18n";
 import { parseValue, toColumns } from "../matrix";
@@ -88,6 +88,14 @@ function StoreTiles({ state }: { state: State }) {
   );
 }
 
+/** Where an agent is, and its name when it is not its node's. */
+interface Place {
+  node: string;
+  agent: string;
+}
+const isAt = (labels: Labels, { node, agent }: Place): boolean =>
+  labels["node"] === node && (labels["agent"] ?? "") === agent;
+
 async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
   const window = rateWindow(grid.step_s);
   const past = `[${Math.max(600, grid.end_s - grid.start_s)}s]`;
@@ -95,38 +103,45 @@ async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
     queryVector(`last_over_time(fluentbit_build_info{node!=""}${past})`, grid.at_s, run),
     queryVector(
       // The second half finds those of long ago; its steps may all lie before a young one's first sample.
-      `max by (node) (timestamp(fluentbit_build_info{node!=""})) or max by (node) (max_over_time(timestamp(fluentbit_build_info{node!=""})${past.replace("]", ":15s]")}))`,
+      `max by (node, agent) (timestamp(fluentbit_build_info{node!=""})) or max by (node, agent) (max_over_time(timestamp(fluentbit_build_info{node!=""})${past.replace("]", ":15s]")}))`,
       grid.at_s,
       run,
     ),
-    queryVector('max by (node) (fluentbit_uptime{node!=""})', grid.at_s, run),
+    queryVector('max by (node, agent) (fluentbit_uptime{node!=""})', grid.at_s, run),
     ...AGENT_MEASURES.map(async ({ query }) =>
       toColumns(grid, (await queryRange(query.replaceAll("[W]", `[${window}]`), grid, run)).data),
     ),
   ]);
-  const of = (samples: typeof info, node: string): number | null => {
-    const text = samples.find(({ metric }) => metric["node"] === node)?.value[1];
+  const of = (samples: typeof info, place: Place): number | null => {
+    const text = samples.find(({ metric }) => isAt(metric, place))?.value[1];
     return text === undefined ? null : parseValue(text);
   };
-  return info.map(({ metric }): Row => {
-    const node = metric["node"] ?? "";
+  // One that has a name of its own is the same on another node; it is where it was seen last.
+  const newest = new Map<string, Place & { version: string; seen_s: number }>();
+  for (const { metric } of info) {
+    const place = { node: metric["node"] ?? "", agent: metric["agent"] ?? "" };
+    const key = place.agent || place.node;
+    const seen_s = of(seen, place) ?? 0;
+    if ((newest.get(key)?.seen_s ?? -1) <= seen_s)
+      newest.set(key, { ...place, version: metric["version"] ?? "", seen_s });
+  }
+  return [...newest].map(([key, place]): Row => {
     const cells = new Map<string, Cell>();
     for (const [at, measure] of AGENT_MEASURES.entries()) {
-      const points = measured[at]?.series.find(({ labels }) => labels["node"] === node)?.points;
+      const points = measured[at]?.series.find(({ labels }) => isAt(labels, place))?.points;
       const cell = points === undefined ? null : cellOf(measure, points);
       if (cell !== null) cells.set(measure.name, cell);
     }
-    const seen_s = of(seen, node);
-    const silent = seen_s === null || grid.at_s - seen_s > SILENT_S;
-    const up_s = of(uptime, node);
+    const silent = grid.at_s - place.seen_s > SILENT_S;
+    const up_s = of(uptime, place);
     return {
-      key: node,
-      name: node,
-      detail: metric["version"] ?? "",
+      key,
+      name: key,
+      detail: place.version,
       state: silent ? "bad" : "ok",
       status: silent ? t("agent.silent") : up_s === null ? "" : t("agent.up", { age: formatAge(up_s) }),
       cells,
-      labels: {},
+      labels: { node: place.node },
     };
   });
 }
@@ -160,7 +175,7 @@ function Agents({ state }: { state: State }) {
       onSort={setSort}
       name={(row) => (
         <>
-          <a href={link("node", { node: row.name }, state)}>{row.name}</a>
+          <a href={link("node", { node: row.labels["node"] ?? row.name }, state)}>{row.name}</a>
           <span class="prefix"> {row.detail}</span>
         </>
       )}
