@@ -10,6 +10,8 @@
     HTTP_Listen   0.0.0.0
     HTTP_Port     {{ $a.httpPort }}
     Health_Check  on
+    # Metrics exist nowhere else: while the aggregator is away they are kept here. Log files are their own buffer.
+    storage.path  /var/lib/kansoku/storage
 {{- if $a.logs.enabled }}
 
 [INPUT]
@@ -27,6 +29,7 @@
 [INPUT]
     Name             node_exporter_metrics
     Tag              metrics.node
+    storage.type     filesystem
     Scrape_Interval  {{ $a.nodeMetrics.interval }}
     path.procfs      /host/proc
     path.sysfs       /host/sys
@@ -37,6 +40,7 @@
 [INPUT]
     Name             container_metrics
     Tag              metrics.containers
+    storage.type     filesystem
     Scrape_Interval  {{ $a.containerMetrics.interval }}
     path.procfs      /host/proc
     path.cgroup      /host/sys/fs/cgroup
@@ -46,6 +50,7 @@
 [INPUT]
     Name             fluentbit_metrics
     Tag              metrics.agent
+    storage.type     filesystem
     Scrape_Interval  {{ $a.ownMetrics.interval }}
 {{- end }}
 {{- if $a.scrapeAnnotated.enabled }}
@@ -54,6 +59,7 @@
     Name             prometheus_scrape
     Tag              metrics.pods
     kubernetes_pods  annotated
+    storage.type     filesystem
     Scrape_Interval  {{ $a.scrapeAnnotated.interval }}
 {{- end }}
 {{- if $a.logs.enabled }}
@@ -74,5 +80,6 @@
 {{- end }}
 
 {{ include "kansoku.output" . }}
+    storage.total_limit_size  {{ $a.storageLimit }}
 {{- end }}
 {{- end }}
