@@ -136,7 +136,18 @@ event() { lines '{tag=~".*event.*"} | reason="BackOff" | involvedObject=~".*'"$l
 until_true 120 'no event of the crash loop' event
 say 'events of the crash-looping pod'
 ask /api/v1/dashboards | grep -q '"provisioned.kansoku-boards-board"' || fail 'the dashboard of the ConfigMap is not listed'
-say 'a dashboard from a ConfigMap'
+say 'a dashboard from a mounted ConfigMap'
+start_ms=$(now_ms)
+kubectl -n shop delete configmap shop-boards --ignore-not-found >/dev/null
+kubectl -n shop create configmap shop-boards --from-file="$here/board.json" --from-literal=wrong.json='{' --dry-run=client -o json |
+  jq '.metadata += {labels: {grafana_dashboard: "1"}, annotations: {grafana_folder: "Shop"}}' | kubectl apply -f - >/dev/null
+board() { ask /api/v1/dashboards | jq -e "[.data[] | select($1)] | length == $2" >/dev/null; }
+until_true 30 'a labelled ConfigMap is not followed' board '.id == "provisioned.shop-shop-boards-board" and .folder == "Shop" and .problem == null' 1
+say 'a dashboard of a labelled ConfigMap, without a sidecar' "$(($(now_ms) - start_ms)) ms"
+board '.source == "ConfigMap shop/shop-boards/wrong.json" and (.problem | startswith("not JSON"))' 1 || fail 'a wrong key of a ConfigMap is not listed with the reason'
+kubectl -n shop delete configmap shop-boards >/dev/null
+until_true 30 'a deleted ConfigMap stays' board '.source | startswith("ConfigMap shop/")' 0
+say 'a wrong key is listed with the reason, a deleted ConfigMap goes'
 
 # --- Rules ---
 rule() { ask /api/v1/rules | jq -e --arg name "$1" '[.data.groups[].rules[] | select(.name == $name)] | length > 0' >/dev/null; }
