@@ -91,6 +91,12 @@ impl Converter {
                 .element
                 .get("buffer_type")
                 .is_some_and(|a| a.value.to_string() == "file");
+        let kind = nested.as_ref().map(Params::kind).unwrap_or_default();
+        if !matches!(kind.as_str(), "" | "file" | "file_single" | "memory") {
+            buffer.lost(format!(
+                "a <buffer> of type {kind} is not known; inputs wait for their outputs"
+            ));
+        }
         if is_file {
             self.has_file_buffer = true;
             for input in &mut self.inputs {

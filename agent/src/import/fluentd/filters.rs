@@ -373,8 +373,11 @@ fn grep(params: &Params<'_>, report: &Report) -> Vec<Section> {
         filter
     };
     let rule = |params: &Params<'_>| -> Option<String> {
-        let key = params.word("key")?;
-        let pattern = text::pattern(&params.text("pattern")?.written);
+        let (Some(key), Some(pattern)) = (params.word("key"), params.text("pattern")) else {
+            params.lost("the rule needs 'key' and 'pattern'");
+            return None;
+        };
+        let pattern = text::pattern(&pattern.written);
         let Some(path) = text::path(&key) else {
             params.lost(format!("'key' {key} reaches into an array"));
             return None;
@@ -547,6 +550,7 @@ fn rewrite_tag(params: &Params<'_>, report: &Report) -> Vec<Section> {
     }
     params.ignore(&["hostname_command", "emit_mode"]);
     if n_rules == 0 {
+        params.lost("there is no <rule> that can be used; records keep their tags");
         Vec::new()
     } else {
         vec![filter]

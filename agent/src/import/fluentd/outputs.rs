@@ -39,6 +39,9 @@ impl Converter {
                 params.ignore(&["deep_copy", "copy_mode"]);
                 let stores: Vec<&Element> = params.elements("store").collect();
                 params.finish();
+                if stores.is_empty() {
+                    params.lost("<match> of type copy has no <store>, without which Fluentd does not start");
+                }
                 let is_one = stores.len() == 1;
                 for store in stores {
                     self.store(store, arrivals, routes, is_one);
@@ -112,7 +115,13 @@ impl Converter {
         };
         let mut made = convert(&params, report)?;
         self.buffer(&params, &mut made.output);
-        let time_key = self.inject(&params, &mut made.filters);
+        let time_key = match kind.as_str() {
+            "http" if params.elements("inject").next().is_some() => {
+                params.differs("<inject>: Fluentd's http does not read it; it is left out");
+                None
+            }
+            _ => self.inject(&params, &mut made.filters),
+        };
         let own = match made.output.get("name").unwrap_or_default() {
             "http" | "s3" | "stdout" => Some("json_date_key"),
             "kafka" => Some("timestamp_key"),

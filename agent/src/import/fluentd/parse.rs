@@ -131,7 +131,12 @@ impl Parsers {
             "parser_type",
         ]);
         match kind {
-            "" => Parse::Raw("message".to_owned()),
+            "" => {
+                params.lost(
+                    "no parser is named, without which Fluentd does not start; texts stay whole",
+                );
+                Parse::Raw("message".to_owned())
+            }
             "none" => {
                 params.ignore(&["time_format", "time_key"]);
                 Parse::Raw(
@@ -153,6 +158,10 @@ impl Parsers {
                     return Parse::Raw("message".to_owned());
                 };
                 params.ignore(&["ignorecase", "multiline"]);
+                if !pattern.contains("(?<") {
+                    params.lost("'expression' has no group (?<name>…), so that it gives no fields; texts stay whole");
+                    return Parse::Raw("message".to_owned());
+                }
                 self.timed(params, regex(&pattern), "regexp", "time", None)
             }
             "apache2" => {
@@ -206,6 +215,12 @@ impl Parsers {
         let given_format = params.word("time_format").map(|f| f.trim().to_owned());
         let format = match params.word("time_type").as_deref() {
             Some("unixtime" | "float") => Some("%s.%L".to_owned()),
+            Some(other) if !matches!(other, "string" | "mixed") => {
+                params.lost(format!(
+                    "'time_type' is '{other}', but must be string, unixtime, float or mixed"
+                ));
+                None
+            }
             // Fluentd takes the number that stands there for the time.
             None if what == "json" && given_format.is_none() => Some("%s.%L".to_owned()),
             _ => given_format
@@ -432,6 +447,7 @@ impl Parsers {
         };
         let joiner = self.joiner(&text::pattern(&first), "", "lines", None);
         if formats.is_empty() {
+            params.lost("<parse> of type multiline has no 'format1', without which Fluentd does not start; records stay whole");
             return Parse::Joined(joiner, None);
         }
         // The joined lines end in a line end, which is no part of the record.

@@ -206,7 +206,10 @@ fn stdout(params: &Params<'_>, report: &Report) -> Option<Made> {
 fn file(params: &Params<'_>, report: &Report) -> Option<Made> {
     let mut made = Made::new("file", params);
     let output = &mut made.output;
-    let path = params.text("path")?;
+    let Some(path) = params.text("path") else {
+        params.lost("<match> of type file has no 'path' that can be used; it is left out");
+        return None;
+    };
     let (folder, name) = path
         .written
         .rsplit_once('/')
@@ -247,6 +250,7 @@ fn file(params: &Params<'_>, report: &Report) -> Option<Made> {
             let format = Params::new(element, report);
             let kind = format.kind();
             if kind == "ltsv" || kind == "csv" {
+                format.differs(format!("a line of {kind} begins with the time and holds all fields, with texts between quotes"));
                 format.ignore(&["delimiter", "label_delimiter", "fields", "force_quotes"]);
             }
             format.ignore(&[

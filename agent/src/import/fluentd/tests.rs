@@ -225,3 +225,68 @@ fn filters_of_one_source_follow_its_tag_without_a_prefix() {
         ]
     );
 }
+
+/// What Fluentd refuses to start with.
+#[test]
+fn what_lacks_its_essentials_is_told() {
+    let source = |parse: &str| {
+        format!(
+            "<source>\n@type tail\npath /a\ntag t\n{parse}</source>\n<match **>\n@type null\n</match>"
+        )
+    };
+    let behind = |section: &str| {
+        format!(
+            "<source>\n@type tail\npath /a\ntag t\n<parse>\n@type none\n</parse>\n</source>\n{section}"
+        )
+    };
+    for (text, expected) in [
+        (
+            source(""),
+            "f:1: not converted: no parser is named, without which Fluentd does not start; texts stay whole",
+        ),
+        (
+            source("<parse>\n@type regexp\nexpression /a/\n</parse>\n"),
+            "f:5: not converted: 'expression' has no group (?<name>…), so that it gives no fields; texts stay whole",
+        ),
+        (
+            source("<parse>\n@type multiline\nformat_firstline /a/\n</parse>\n"),
+            "f:5: not converted: <parse> of type multiline has no 'format1', without which Fluentd does not start; records stay whole",
+        ),
+        (
+            source("<parse>\n@type json\ntime_type day\n</parse>\n"),
+            "f:5: not converted: 'time_type' is 'day', but must be string, unixtime, float or mixed",
+        ),
+        (
+            behind("<match **>\n@type copy\n</match>"),
+            "f:9: not converted: <match> of type copy has no <store>, without which Fluentd does not start",
+        ),
+        (
+            behind("<match **>\n@type file\n</match>"),
+            "f:9: not converted: <match> of type file has no 'path' that can be used; it is left out",
+        ),
+        (
+            behind("<match **>\n@type forward\n<server>\nport 1\n</server>\n</match>"),
+            "f:11: not converted: <server> has no 'host', without which Fluentd does not start; it is left out",
+        ),
+        (
+            behind("<match **>\n@type file\npath /b\n<buffer>\n@type odd\n</buffer>\n</match>"),
+            "f:12: not converted: a <buffer> of type odd is not known; inputs wait for their outputs",
+        ),
+        (
+            behind("<match **>\n@type rewrite_tag_filter\n</match>"),
+            "f:9: not converted: there is no <rule> that can be used; records keep their tags",
+        ),
+        (
+            behind(
+                "<filter **>\n@type grep\n<regexp>\nkey a\n</regexp>\n</filter>\n<match **>\n@type null\n</match>",
+            ),
+            "f:11: not converted: the rule needs 'key' and 'pattern'",
+        ),
+    ] {
+        let found = findings(&text);
+        assert!(
+            found.iter().any(|f| f == expected),
+            "{expected}: {found:#?}"
+        );
+    }
+}

@@ -11,7 +11,12 @@ pub(super) fn forward(params: &Params<'_>, report: &Report) -> Option<Made> {
     let mut nodes = Vec::new();
     for element in params.elements("server") {
         let server = Params::new(element, report);
-        let host = server.text("host").map(|t| t.written).unwrap_or_default();
+        let Some(host) = server.text("host").map(|t| t.written) else {
+            server.lost(
+                "<server> has no 'host', without which Fluentd does not start; it is left out",
+            );
+            continue;
+        };
         let port = server
             .text("port")
             .map_or("24224".to_owned(), |t| t.written);
@@ -224,6 +229,9 @@ pub(super) fn loki(params: &Params<'_>, report: &Report) -> Option<Made> {
             ),
         ],
     );
+    if output.get("line_format").is_none() {
+        output.set("Line_Format", "key_value");
+    }
     if params.switch("insecure_tls") == Some(true) {
         output.set("tls.verify", "off");
     }
