@@ -2,7 +2,8 @@
  * Pictures of every page of an aggregator on a real cluster, to be looked at: light and dark, wide and narrow, English and
  * Japanese; and times. Complaints of the browser and pages wider than the window end it with an error.
  *   KANSOKU_URL=https://ADDRESS:9428 KANSOKU_TOKEN=... SCREENSHOTS=FOLDER node tests/cluster/pages.mjs [NAME...]
- * Needs the packages of tests/browser (npm ci there). ONLY=light-wide-en takes one kind of picture, ONLY=times none.
+ * Needs the packages of tests/browser (npm ci there). Four of the eight kinds of pictures are taken; ONLY=light-wide-ja takes any
+ * one of them, ONLY=times none.
  */
 import { existsSync, mkdirSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -91,13 +92,10 @@ const wanted = new Set(process.argv.slice(2));
 
 /** A picture of a page at its whole height, when nothing is asked any more. */
 let n_wrong = 0;
-for (const [scheme, width, language] of [
-  ["light", "wide", "en"],
-  ["dark", "wide", "ja"],
-  ["light", "phone", "ja"],
-  ["dark", "phone", "en"],
-]) {
-  const kind = `${scheme}-${width}-${language}`;
+const KINDS = ["light-wide-en", "dark-wide-ja", "light-phone-ja", "dark-phone-en"];
+const OTHERS = ["dark-wide-en", "light-wide-ja", "light-phone-en", "dark-phone-ja"];
+for (const kind of process.env.ONLY ? [...KINDS, ...OTHERS] : KINDS) {
+  const [scheme, width, language] = kind.split("-");
   if (process.env.ONLY && process.env.ONLY !== kind) continue;
   const options = {
     colorScheme: scheme,
