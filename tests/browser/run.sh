@@ -14,7 +14,9 @@ aggregator='' empty='' agent='' cluster='' locked='' provider=''
 trap 'kill $cluster $agent $aggregator $empty $locked $provider 2>/dev/null || true; wait; rm -rf "$state"' EXIT
 free_port() { node -e 'const s = require("net").createServer().listen(0, "127.0.0.1", () => { console.log(s.address().port); s.close(); })'; }
 port=$(free_port)
-"$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$port" --storage.path="$state/store" \
+# A test does not wait a minute for the rules of its objective.
+echo 'global: {evaluation_interval: 1s}' >"$state/config.yaml"
+"$bin/kansoku-aggregator" --web.listen-address="127.0.0.1:$port" --storage.path="$state/store" --config.file="$state/config.yaml" \
   --dashboards.path="$state/boards" 2>"$state/aggregator.log" &
 aggregator=$!
 empty_port=$(free_port)

@@ -5,7 +5,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { assertAccessible, assertNoOverflow, base, close, complaints, open, waitForInk } from "./harness.mjs";
+import { assertAccessible, assertNoOverflow, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
 import { remoteWrite } from "./remote_write.mjs";
 
 const STEP_S = 60;
@@ -29,6 +29,17 @@ async function requests(run) {
     counter("200", (time_s) => (isBad(time_s) ? 98 : 100)),
     counter("500", (time_s) => (isBad(time_s) ? 2 : 0)),
   ]);
+}
+
+/** What the aggregator says of an expression at this moment: the number of series. */
+async function seriesOf(query) {
+  const answer = await fetch(`${base}/api/v1/query?${new URLSearchParams({ query })}`);
+  return (await answer.json()).data.result.length;
+}
+
+/** Waits until a condition holds; the test's own limit ends the wait. */
+async function until(holds) {
+  while (!(await holds())) await new Promise((resolve) => setTimeout(resolve, 200));
 }
 
 async function type(page, label, query) {
@@ -93,5 +104,61 @@ test("an objective is made, measured, and its rules hold for promtool", async ()
   await page.getByRole("button", { name: "Remove" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
   await page.getByText("No objectives yet").waitFor();
+  await page.close();
+});
+
+test("the aggregator evaluates the rules of an objective: recorded, firing under Alerts, and gone when switched off", async () => {
+  const run = String(Date.now());
+  await requests(run);
+  const title = `Evaluated ${run}`;
+  const id = `evaluated-${run}`;
+  const page = await open("#/slos?edit=1");
+  await page.getByRole("textbox", { name: "Title" }).fill(title);
+  await page.getByRole("textbox", { name: /Target in percent/ }).fill("99");
+  await page.getByRole("combobox", { name: "Over" }).selectOption("7");
+  await page.waitForFunction(() => document.querySelectorAll(".editor-root").length === 2);
+  await type(page, "Bad events", `sum(rate(slo_requests_total{code="500",run="${run}"}[$window]))`);
+  await type(page, "All events", `sum(rate(slo_requests_total{run="${run}"}[$window]))`);
+  const evaluates = page.getByRole("checkbox", { name: "Let the aggregator evaluate the rules" });
+  assert.equal(await evaluates.isChecked(), false);
+  await evaluates.check();
+  await assertAccessible(page);
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByText("The aggregator evaluates these rules.").waitFor();
+  // Recorded by the aggregator itself, and of it the slow burn fires: twice the promise's rate, bound 0.7.
+  await until(async () => (await seriesOf(`slo:error_ratio:rate3d{slo="${id}"}`)) === 1);
+  await until(async () => (await seriesOf(`ALERTS{alertname="SLOBudgetBurnsSlowly",alertstate="firing",slo="${id}"}`)) === 1);
+  assert.equal(await seriesOf(`ALERTS{alertname="SLOBudgetBurnsFast",slo="${id}"}`), 0);
+  await page.goto(`${base}/${at("alerts", { filter: id })}`);
+  const active = page.getByRole("region", { name: "Active alerts" });
+  await active.getByText(title).waitFor();
+  assert.match(await active.innerText(), /firing/);
+  const group = page.getByRole("region", { name: `slo-${id}-errors` });
+  await group.getByText(`slos/${id}.yaml`).waitFor();
+  assert.equal(await group.locator(".rules > li").count(), 7);
+  // Its past, as ALERTS tells it.
+  const past = page.getByRole("region", { name: `slo-${id}-alerts` }).locator(".past .firing");
+  await past.first().waitFor({ state: "attached" });
+  await assertAccessible(page);
+  await close({ screenshot: (options) => page.screenshot(options), close: () => {} }, "slo-alerts");
+  // The expression opens in the explorer.
+  await active.getByRole("link", { name: "SLOBudgetBurnsSlowly" }).click();
+  await page.waitForURL((url) => decodeURIComponent(url.hash).includes("slo:error_ratio:rate3d"));
+  await page.locator(".editor-root .cm-content").getByText("slo:error_ratio:rate3d").first().waitFor();
+  await page.goto(`${base}/${at("slos", { slo: id, edit: "1" })}`);
+  await evaluates.uncheck();
+  await page.getByRole("button", { name: "Save" }).click();
+  await page.getByRole("heading", { name: title }).waitFor();
+  assert.equal(await page.getByText("The aggregator evaluates these rules.").count(), 0);
+  await until(async () => (await seriesOf(`ALERTS{slo="${id}"}`)) === 0);
+  const { data } = await (await fetch(`${base}/api/v1/rules`)).json();
+  assert.equal(data.groups.filter(({ file }) => file === `slos/${id}.yaml`).length, 0);
+  await page.goto(`${base}/${at("alerts", { filter: id })}`);
+  await page.getByText(/No rules are loaded|matches/).first().waitFor();
+  await page.goto(`${base}/${at("slos", { slo: id })}`);
+  await page.getByRole("button", { name: "Remove" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Remove" }).click();
+  await page.getByText("No objectives yet").waitFor();
+  assert.deepEqual(complaints, []);
   await page.close();
 });

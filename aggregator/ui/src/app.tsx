@@ -18,6 +18,7 @@ import { PAGES } from "./pages";
 import { Progress, scanned } from "./progress";
 import { formatHash, go, pageState, parseHash, type PageName, type State } from "./state";
 import { chosenTheme, onTheme, setTheme, THEMES, type Theme } from "./theme";
+import { zoneName } from "./time";
 import { WindowControls } from "./window_controls";
 
 export function App() {
@@ -54,6 +55,9 @@ export function App() {
   const entry = PAGES.find(({ name }) => name === state.page) ?? PAGES[0];
   useEffect(() => {
     document.title = `${t(entry.title)} · kansoku`;
+  }, [entry, language]);
+  useEffect(() => {
+    document.querySelector('#bar nav [aria-current]')?.scrollIntoView({ block: "nearest", inline: "nearest" });
   }, [entry, language]);
   const Page: ComponentType<{ state: State }> = entry.component;
   const onLanguage = (code: LanguageCode): void => {
@@ -162,6 +166,7 @@ function Foot({
               .join(" · ")}
       </span>
       <span class="choices">
+        <span title={t("frame.zone_help")}>{t("frame.zone", { zone: zoneName() })}</span>
         <select
           aria-label={t("frame.theme")}
           value={chosenTheme()}

@@ -38,9 +38,13 @@ export interface ChartOptions {
   shape: "lines" | "stacked" | "bars";
   /** Ticks lie on powers of two although the unit is a function. */
   binary?: boolean;
+  /** Counts: ticks lie on whole numbers. */
+  whole?: boolean;
   /** Bars stand on one another. */
   stacked?: boolean;
   legend: "inline" | "table" | "none";
+  /** Beside a name stands the sum of its points, as with counts of lines, instead of the newest one. */
+  sums?: boolean;
   /** The top of the axis is never below this. */
   leastTop?: number;
   /** Zero is always on the axis. */
@@ -323,7 +327,7 @@ const WHOLE_INCREMENTS = DECIMAL_INCREMENTS.filter((increment) => increment >= 1
 const BYTE_INCREMENTS = Array.from({ length: 62 }, (_, at) => 2 ** at);
 
 /** Distances of ticks: bytes in powers of two, counts in whole numbers. */
-function incrementsOf({ unit, shape, binary = false }: ChartOptions): number[] {
+function incrementsOf({ unit, shape, binary = false, whole = shape === "bars" }: ChartOptions): number[] {
   if (binary || (typeof unit === "string" && unit.startsWith("bytes"))) return BYTE_INCREMENTS;
-  return shape === "bars" ? WHOLE_INCREMENTS : DECIMAL_INCREMENTS;
+  return whole ? WHOLE_INCREMENTS : DECIMAL_INCREMENTS;
 }

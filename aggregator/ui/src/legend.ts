@@ -1,5 +1,5 @@
 /**
- * The names of a chart's series, with their newest values; a click isolates one series, a click
+ * The names of a chart's series, with their newest values or sums; a click isolates one series, a click
  * with Ctrl or Cmd hides it. It remembers choices by name, so that they survive a refresh.
  */
 import { colorOf, type ChartOptions, type Line } from "./chart";
@@ -14,6 +14,7 @@ const HEADS: readonly Key[] = ["legend.series", "legend.last", "legend.min", "le
 
 interface Numbers {
   last: number;
+  sum: number;
   least: number;
   most: number;
 }
@@ -22,8 +23,9 @@ function numbersOf(line: Line): Numbers | null {
   let numbers: Numbers | null = null;
   for (const point of line.points) {
     if (point === null) continue;
-    numbers ??= { last: point, least: point, most: point };
+    numbers ??= { last: point, sum: 0, least: point, most: point };
     numbers.last = point;
+    numbers.sum += point;
     numbers.least = Math.min(numbers.least, point);
     numbers.most = Math.max(numbers.most, point);
   }
@@ -34,14 +36,16 @@ export class Legend {
   readonly root: HTMLElement;
   readonly #unit: Unit;
   readonly #form: ChartOptions["legend"];
+  readonly #sums: boolean;
   readonly #changed: () => void;
   #only: string | null = null;
   readonly #hidden = new Set<string>();
   #lines: readonly Line[] = [];
 
-  constructor({ unit, legend, label }: ChartOptions, changed: () => void) {
+  constructor({ unit, legend, label, sums = false }: ChartOptions, changed: () => void) {
     this.#unit = unit;
     this.#form = legend;
+    this.#sums = sums;
     this.#changed = changed;
     this.root = h("div", {
       class: `legend ${legend}`,
@@ -97,6 +101,11 @@ export class Legend {
     return value === undefined ? "–" : formatValue(value, this.#unit);
   }
 
+  #inlineText(numbers: Numbers | null): string {
+    if (this.#sums) return t("count", { n: numbers?.sum ?? 0 });
+    return this.#text(numbers?.last);
+  }
+
   #showInline(): void {
     // Buttons are kept while the names are the same: a keyboard's focus must survive a refresh.
     const names = this.#lines.map((line) => line.name).join("\n");
@@ -115,7 +124,7 @@ export class Legend {
       const button = this.root.children[at];
       const value = button?.querySelector(".value");
       button?.setAttribute("aria-pressed", String(this.isShown(line.name)));
-      if (value) value.textContent = this.#text(numbersOf(line)?.last);
+      if (value) value.textContent = this.#inlineText(numbersOf(line));
     }
   }
 

@@ -61,6 +61,7 @@ export function PanelChart({
   return (
     <Card title={title} href={queryLink("promql", expressions[0] ?? "", state)}>
       {error !== null && <p class="note bad">{error.message}</p>}
+      {data === null && error === null && <p class="note">{t("frame.loading")}</p>}
       {data !== null && data.lines.length === 0 ? (
         <p class="note">{t("metrics.none")}</p>
       ) : (

@@ -1,6 +1,7 @@
 /**
  * What the start page draws, written out by hand: the queries, their units and the names of their
- * lines. No code of drawing here; a new chart is a new entry in `CHARTS` or `RANKINGS`.
+ * lines. What a machine has once is asked for with `max`: an agent and the one that took its place both tell
+ * of it for minutes. No code of drawing here; a new chart is a new entry in `CHARTS` or `RANKINGS`.
  */
 import type { Labels, Unit } from "./format";
 import { quote } from "./format";
@@ -66,14 +67,14 @@ export const CHARTS: readonly ChartPanel[] = [
     hint: "node_memory_MemAvailable_bytes",
     queries: [
       {
-        expression: (m) => `node_memory_MemTotal_bytes{${m}} - node_memory_MemAvailable_bytes{${m}}`,
+        expression: (m) => `max(node_memory_MemTotal_bytes{${m}}) - max(node_memory_MemAvailable_bytes{${m}})`,
         name: named("used"),
       },
       {
-        expression: (m) => `node_memory_MemAvailable_bytes{${m}} - node_memory_MemFree_bytes{${m}}`,
+        expression: (m) => `max(node_memory_MemAvailable_bytes{${m}}) - max(node_memory_MemFree_bytes{${m}})`,
         name: named("cache"),
       },
-      { expression: (m) => `node_memory_MemFree_bytes{${m}}`, name: named("free"), faint: true },
+      { expression: (m) => `max(node_memory_MemFree_bytes{${m}})`, name: named("free"), faint: true },
     ],
   },
   {
@@ -84,11 +85,11 @@ export const CHARTS: readonly ChartPanel[] = [
     hint: "node_disk_read_bytes_total",
     queries: [
       {
-        expression: (m, w) => `sum by (device) (rate(node_disk_read_bytes_total{${m},${DISKS}}[${w}]))`,
+        expression: (m, w) => `max by (device) (rate(node_disk_read_bytes_total{${m},${DISKS}}[${w}]))`,
         name: device("read"),
       },
       {
-        expression: (m, w) => `sum by (device) (rate(node_disk_written_bytes_total{${m},${DISKS}}[${w}]))`,
+        expression: (m, w) => `max by (device) (rate(node_disk_written_bytes_total{${m},${DISKS}}[${w}]))`,
         name: device("write"),
         below: true,
       },
@@ -103,12 +104,12 @@ export const CHARTS: readonly ChartPanel[] = [
     queries: [
       {
         expression: (m, w) =>
-          `sum by (device) (rate(node_network_receive_bytes_total{${m},${NETWORKS}}[${w}]))`,
+          `max by (device) (rate(node_network_receive_bytes_total{${m},${NETWORKS}}[${w}]))`,
         name: device("in"),
       },
       {
         expression: (m, w) =>
-          `sum by (device) (rate(node_network_transmit_bytes_total{${m},${NETWORKS}}[${w}]))`,
+          `max by (device) (rate(node_network_transmit_bytes_total{${m},${NETWORKS}}[${w}]))`,
         name: device("out"),
         below: true,
       },
@@ -149,7 +150,7 @@ export const RANKINGS: readonly Ranking[] = [
     title: "node.containers_memory",
     unit: "bytes",
     queries: [PODS, GROUPS, ANY].map(
-      (which) => (m) => `topk(8, sum by (${NAMES}) (container_memory_working_set_bytes{${m},${which}}))`,
+      (which) => (m) => `topk(8, max by (${NAMES}) (container_memory_working_set_bytes{${m},${which}}))`,
     ),
     detail: (s) => `container_memory_working_set_bytes${s}`,
     hint: "container_memory_working_set_bytes",

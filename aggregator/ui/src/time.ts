@@ -100,6 +100,15 @@ export function formatTick(time_s: number, increment_s: number): string {
   return `${two(date.getMonth() + 1)}-${two(date.getDate())}`;
 }
 
+/** The zone in which times are shown, such as `Asia/Tokyo, UTC+09:00`; they are the browser's. */
+export function zoneName(date = new Date()): string {
+  const ahead_min = -date.getTimezoneOffset();
+  const off = Math.abs(ahead_min);
+  const offset = off === 0 ? "UTC" : `UTC${ahead_min < 0 ? "−" : "+"}${two(Math.floor(off / 60))}:${two(off % 60)}`;
+  const zone = Intl.DateTimeFormat().resolvedOptions().timeZone;
+  return zone === undefined || /^(Etc\/)?(UTC|GMT|UCT|Zulu)$/.test(zone) ? offset : `${zone}, ${offset}`;
+}
+
 /** Local date and time to the second. */
 export function formatMoment(time_s: number): string {
   const d = new Date(time_s * 1000);

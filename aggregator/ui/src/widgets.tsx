@@ -64,14 +64,17 @@ export function Card({
   href,
   children,
   wide = false,
+  idle = false,
 }: {
   title: string;
   href?: string | undefined;
   children: ComponentChildren;
   wide?: boolean;
+  /** Has nothing to show: stands after the others and takes little room. */
+  idle?: boolean;
 }) {
   return (
-    <section class={wide ? "card wide" : "card"} aria-label={title}>
+    <section class={`card${wide ? " wide" : ""}${idle ? " idle" : ""}`} aria-label={title}>
       <h2>{href === undefined ? title : <a href={href}>{title}</a>}</h2>
       {children}
     </section>

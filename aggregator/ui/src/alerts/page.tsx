@@ -19,6 +19,8 @@ import {
 } from "./rules";
 
 const REFRESH_S = 10;
+/** How old the newest point of a past may be: what fires at this moment is in it. */
+const FRESH_S = 5;
 /** Points of an alert's past. */
 const POINTS = 120;
 
@@ -39,11 +41,11 @@ export function AlertsPage({ state }: { state: State }) {
     JSON.stringify(["past", state.range_s, state.end_s]),
     async (run) => {
       const step_s = Math.max(15, Math.ceil(state.range_s / POINTS));
-      const grid = gridOf(state, step_s, Date.now() / 1000);
+      const grid = gridOf(state, step_s, Date.now() / 1000, FRESH_S);
       const { data: series } = await queryRange("max by (alertname, alertstate) (ALERTS)", grid, run);
       return stretchesOf(series, grid.start_s, grid.end_s, step_s);
     },
-    { repeat: state.live, interval_s: 30, quiet: true },
+    { repeat: state.live, interval_s: REFRESH_S, quiet: true },
   );
   if (error !== null && data === null) return <Problem error={error} />;
   if (data === null) return <p class="note">{t("frame.loading")}</p>;

@@ -100,6 +100,7 @@ const DISKS = 'device!~"(loop|ram|zram|sr|dm-|fd).*"';
 const NETWORKS = 'device!~"lo|(veth|cali|lxc|cilium|tunl|cni|flannel|docker|br-|virbr|ifb|dummy).*"';
 const FILE_SYSTEMS = 'fstype!~"tmpfs|devtmpfs|ramfs|squashfs|nsfs|iso9660|overlay"';
 
+/** What a machine has once is asked for with `max`: an agent and the one that took its place both tell of it for minutes. */
 export const NODE_MEASURES: readonly Measure[] = [
   {
     name: "cpu",
@@ -114,7 +115,7 @@ export const NODE_MEASURES: readonly Measure[] = [
     title: "measure.memory",
     unit: "fraction",
     query:
-      '1 - sum by (node) (node_memory_MemAvailable_bytes{node!=""S}) / sum by (node) (node_memory_MemTotal_bytes{node!=""S})',
+      '1 - max by (node) (node_memory_MemAvailable_bytes{node!=""S}) / max by (node) (node_memory_MemTotal_bytes{node!=""S})',
     bad: 0.9,
     least: 1,
   },
@@ -130,20 +131,20 @@ export const NODE_MEASURES: readonly Measure[] = [
     name: "disk",
     title: "measure.disk",
     unit: "bytes_per_second",
-    query: `sum by (node) (rate(node_disk_read_bytes_total{${DISKS}S}[W]) + rate(node_disk_written_bytes_total{${DISKS}S}[W]))`,
+    query: `sum by (node) (max by (node, device) (rate(node_disk_read_bytes_total{${DISKS}S}[W]) + rate(node_disk_written_bytes_total{${DISKS}S}[W])))`,
   },
   {
     name: "network",
     title: "measure.network",
     unit: "bytes_per_second",
-    query: `sum by (node) (rate(node_network_receive_bytes_total{${NETWORKS}S}[W]) + rate(node_network_transmit_bytes_total{${NETWORKS}S}[W]))`,
+    query: `sum by (node) (max by (node, device) (rate(node_network_receive_bytes_total{${NETWORKS}S}[W]) + rate(node_network_transmit_bytes_total{${NETWORKS}S}[W])))`,
   },
-  { name: "load", title: "measure.load", unit: "plain", query: 'sum by (node) (node_load1{node!=""S})' },
+  { name: "load", title: "measure.load", unit: "plain", query: 'max by (node) (node_load1{node!=""S})' },
   {
     name: "oom",
     title: "measure.oom",
     unit: "count",
-    query: 'sum by (node) (node_vmstat_oom_kill{node!=""S})',
+    query: 'max by (node) (node_vmstat_oom_kill{node!=""S})',
     growth: true,
     bad: 1,
   },

@@ -44,6 +44,10 @@ export function MeasureTable<T extends Row>({
       </th>
     );
   };
+  // A measure that no row has takes no room, unless the table is sorted by it.
+  const kept = measures.filter(
+    (measure) => rows.length === 0 || column === measure.name || rows.some((row) => row.cells.has(measure.name)),
+  );
   return (
     <>
       <div class="scroll" tabIndex={0} role="region" aria-label={label}>
@@ -52,7 +56,7 @@ export function MeasureTable<T extends Row>({
             <tr>
               {heading("name", head, "")}
               {heading("status", t("cluster.status"), "")}
-              {measures.map(({ name: key, title }) => heading(key, t(title), "-"))}
+              {kept.map(({ name: key, title }) => heading(key, t(title), "-"))}
             </tr>
           </thead>
           <tbody>
@@ -62,7 +66,7 @@ export function MeasureTable<T extends Row>({
                 <td>
                   <Status row={row} />
                 </td>
-                {measures.map((measure) => (
+                {kept.map((measure) => (
                   <MeasureCell key={measure.name} measure={measure} row={row} />
                 ))}
               </tr>

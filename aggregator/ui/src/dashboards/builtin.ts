@@ -117,17 +117,17 @@ export const BUILT_IN: Readonly<Record<string, string>> = {
         max: 1,
         thresholds: FULL,
         targets: [
-          ['1 - node_memory_MemAvailable_bytes{node="$node"} / node_memory_MemTotal_bytes{node="$node"}', ""],
+          ['1 - max(node_memory_MemAvailable_bytes{node="$node"}) / max(node_memory_MemTotal_bytes{node="$node"})', ""],
         ],
       },
-      { title: "Load", type: "stat", w: 6, h: 5, targets: [['node_load1{node="$node"}', ""]] },
+      { title: "Load", type: "stat", w: 6, h: 5, targets: [['max(node_load1{node="$node"})', ""]] },
       {
         title: "Up for",
         type: "stat",
         unit: "s",
         w: 6,
         h: 5,
-        targets: [['time() - node_boot_time_seconds{node="$node"}', ""]],
+        targets: [['time() - max(node_boot_time_seconds{node="$node"})', ""]],
       },
       {
         title: "CPU by mode",
@@ -147,8 +147,8 @@ export const BUILT_IN: Readonly<Record<string, string>> = {
         w: 12,
         stack: true,
         targets: [
-          ['node_memory_MemTotal_bytes{node="$node"} - node_memory_MemAvailable_bytes{node="$node"}', "used"],
-          ['node_memory_MemAvailable_bytes{node="$node"}', "available"],
+          ['max(node_memory_MemTotal_bytes{node="$node"}) - max(node_memory_MemAvailable_bytes{node="$node"})', "used"],
+          ['max(node_memory_MemAvailable_bytes{node="$node"})', "available"],
         ],
       },
       {
@@ -157,11 +157,11 @@ export const BUILT_IN: Readonly<Record<string, string>> = {
         w: 12,
         targets: [
           [
-            `sum by (device) (rate(node_disk_read_bytes_total{${DISKS},node="$node"}[$__rate_interval]))`,
+            `max by (device) (rate(node_disk_read_bytes_total{${DISKS},node="$node"}[$__rate_interval]))`,
             "{{device}} read",
           ],
           [
-            `sum by (device) (rate(node_disk_written_bytes_total{${DISKS},node="$node"}[$__rate_interval]))`,
+            `max by (device) (rate(node_disk_written_bytes_total{${DISKS},node="$node"}[$__rate_interval]))`,
             "{{device}} write",
           ],
         ],
@@ -172,11 +172,11 @@ export const BUILT_IN: Readonly<Record<string, string>> = {
         w: 12,
         targets: [
           [
-            `sum by (device) (rate(node_network_receive_bytes_total{${NETWORKS},node="$node"}[$__rate_interval]))`,
+            `max by (device) (rate(node_network_receive_bytes_total{${NETWORKS},node="$node"}[$__rate_interval]))`,
             "{{device}} in",
           ],
           [
-            `sum by (device) (rate(node_network_transmit_bytes_total{${NETWORKS},node="$node"}[$__rate_interval]))`,
+            `max by (device) (rate(node_network_transmit_bytes_total{${NETWORKS},node="$node"}[$__rate_interval]))`,
             "{{device}} out",
           ],
         ],

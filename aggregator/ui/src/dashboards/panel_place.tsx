@@ -156,7 +156,7 @@ export function PanelPlace({
           )}
         </>
       ) : (
-        <Near>{() => <Asked placed={placed} title={title} state={state} step_s={step_s} />}</Near>
+        <Near title={title}>{() => <Asked placed={placed} title={title} state={state} step_s={step_s} />}</Near>
       )}
       {tools !== null && (
         <span
@@ -176,7 +176,7 @@ export function PanelPlace({
 }
 
 /** A panel far from the screen asks nothing: a dashboard may have hundreds. */
-function Near({ children }: { children: () => ComponentChildren }): ComponentChildren {
+function Near({ title, children }: { title: string; children: () => ComponentChildren }): ComponentChildren {
   const place = useRef<HTMLDivElement>(null);
   const [near, setNear] = useState(false);
   useEffect(() => {
@@ -189,7 +189,7 @@ function Near({ children }: { children: () => ComponentChildren }): ComponentChi
   }, []);
   return (
     <div class="near" ref={place}>
-      {near && children()}
+      {near ? children() : <h2>{title}</h2>}
     </div>
   );
 }
@@ -228,6 +228,7 @@ function Asked({
         )}
       </h2>
       {error !== null && <p class="note bad">{error.message}</p>}
+      {data === null && error === null && <p class="note">{t("frame.loading")}</p>}
       {empty && <p class="note">{panel.targets.length === 0 ? t("boards.no_query") : t("metrics.none")}</p>}
       <div class="panel-body" {...(SCROLLING.has(panel.kind) ? { tabIndex: 0 } : {})}>
         {data !== null && !empty && Draw !== null && (

@@ -151,12 +151,15 @@ function Import({ take, fail, error }: { take: (json: string) => void; fail: (fa
     >
       <h2>{t("boards.import")}</h2>
       <p class="note">{t("boards.import_help")}</p>
-      <input
-        type="file"
-        accept=".json,application/json"
-        aria-label={t("boards.file")}
-        onChange={(event) => file(event.currentTarget.files)}
-      />
+      <label class="file">
+        {t("boards.file")}
+        <input
+          type="file"
+          class="unseen"
+          accept=".json,application/json"
+          onChange={(event) => file(event.currentTarget.files)}
+        />
+      </label>
       <textarea
         rows={5}
         aria-label={t("boards.paste")}

@@ -5,6 +5,7 @@
  */
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
+import type { Labels } from "../format";
 import { t } from "../i18n";
 import { formatNanoseconds, isoNanoseconds } from "../time";
 import type { Entry } from "./entries";
@@ -25,6 +26,8 @@ export interface LogListProps {
   entries: readonly Entry[];
   wrap: boolean;
   finds?: readonly string[];
+  /** The words beside a line that say where it comes from. */
+  from?: (stream: Labels) => string;
   /** What an open line shows. */
   detail: (entry: Entry) => ComponentChildren;
   /** The line that stands out, by its key. */
@@ -40,6 +43,7 @@ export function LogList({
   entries,
   wrap,
   finds = [],
+  from = origin,
   detail,
   chosen,
   height,
@@ -168,6 +172,7 @@ export function LogList({
           <Row
             key={entry.key}
             entry={entry}
+            from={from}
             position={first + at + 1}
             count={entries.length}
             wrap={wrap}
@@ -199,6 +204,7 @@ function rowAt(offsets: Float64Array, y: number): number {
 
 interface RowProps {
   entry: Entry;
+  from: (stream: Labels) => string;
   position: number;
   count: number;
   wrap: boolean;
@@ -210,7 +216,7 @@ interface RowProps {
   children: ComponentChildren;
 }
 
-function Row({ entry, position, count, wrap, finds, open, marked, active, onToggle, children }: RowProps) {
+function Row({ entry, from, position, count, wrap, finds, open, marked, active, onToggle, children }: RowProps) {
   const { time_ns, stream, fields, line } = entry;
   const level = levelOf({ ...stream, ...fields }, line);
   const most = wrap || open ? WRAPPED_MAX_CHARS : ROW_MAX_CHARS;
@@ -245,7 +251,7 @@ function Row({ entry, position, count, wrap, finds, open, marked, active, onTogg
         </button>
         <span class="level">{level === "unknown" ? "" : level}</span>
         <span class="origin" title={origin(stream)}>
-          <bdi>{origin(stream)}</bdi>
+          <bdi>{from(stream)}</bdi>
         </span>
         <bdi class="line">
           {segmentsOf(shown, finds).map(({ text, class: name }, at) =>

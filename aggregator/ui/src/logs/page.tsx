@@ -141,6 +141,7 @@ function VolumeChart({ query, state, live }: { query: string; state: State; live
             shape: "bars",
             stacked: true,
             legend: "inline",
+            sums: true,
             onZoom: (start_s, end_s) => go(zoomed(withParams(newest.current, { tail: "" }), start_s, end_s)),
           })
         }

@@ -286,7 +286,11 @@ function PanelCard({
   const query =
     first === undefined ? "" : expressionOf(first, podMatchers(namespace, pod), rateWindow(step_s));
   return (
-    <Card title={t(panel.title)} href={queryLink("promql", query, state)}>
+    <Card
+      title={t(panel.title)}
+      href={queryLink("promql", query, state)}
+      idle={data !== null && data.lines.length === 0}
+    >
       {data !== null && data.lines.length === 0 ? (
         <p class="note">{t("metrics.none")}</p>
       ) : (
@@ -300,6 +304,7 @@ function PanelCard({
               legend: "inline",
               fromZero: true,
               leastTop: panel.leastTop ?? 0,
+              ...(panel.whole === true ? { whole: true } : {}),
               keepsMark: true,
               onZoom: mark,
             })
@@ -463,6 +468,7 @@ function PodLog({
         entries={entries}
         wrap={false}
         finds={filter === "" ? [] : [filter]}
+        from={(stream) => stream["container"] ?? ""}
         height="480px"
         detail={(entry) => (
           <Detail

@@ -15,6 +15,8 @@ export interface PodPanel {
   title: Key;
   unit: Unit;
   shape: ChartOptions["shape"];
+  /** Ticks lie on whole numbers. */
+  whole?: boolean;
   /** The top of the axis is never below this. */
   leastTop?: number;
   queries: readonly PodQuery[];
@@ -50,7 +52,7 @@ export const POD_PANELS: readonly PodPanel[] = [
     shape: "lines",
     queries: [
       {
-        expression: `sum by (container) (container_memory_working_set_bytes{${CONTAINER}})`,
+        expression: `max by (container) (container_memory_working_set_bytes{${CONTAINER}})`,
         name: container,
       },
       {
@@ -108,6 +110,7 @@ export const POD_PANELS: readonly PodPanel[] = [
     title: "measure.restarts",
     unit: "plain",
     shape: "lines",
+    whole: true,
     queries: [
       { expression: "max by (container) (kube_pod_container_status_restarts_total{S})", name: container },
       {
