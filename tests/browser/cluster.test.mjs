@@ -67,7 +67,7 @@ test("a click leads from the node to its pods, to a pod, to a container", async 
   await page.waitForURL(/container=sidecar/);
   await page.waitForFunction(() => {
     const origins = [...document.querySelectorAll(".log .origin")].map((element) => element.textContent);
-    return origins.length > 0 && origins.every((text) => text.endsWith("/sidecar"));
+    return origins.length > 0 && origins.every((text) => text === "sidecar");
   });
   assert.deepEqual(complaints, []);
   await close(page, "pod");
