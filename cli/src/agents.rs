@@ -29,29 +29,37 @@ const SIGNS: [&str; 4] = [
 const COLUMNS: [(&str, &str); 6] = [
     (
         "RECORDS/S",
-        "sum by (node) (rate(fluentbit_output_proc_records_total{node!=\"\"}[W]))",
+        "sum by (node, agent) (rate(fluentbit_output_proc_records_total{node!=\"\"}[W]))",
     ),
     (
         "LATENCY(s)",
-        "sum by (node) (rate(fluentbit_output_latency_seconds_sum{node!=\"\"}[W])) / sum by (node) (rate(fluentbit_output_latency_seconds_count{node!=\"\"}[W]))",
+        "sum by (node, agent) (rate(fluentbit_output_latency_seconds_sum{node!=\"\"}[W])) / sum by (node, agent) (rate(fluentbit_output_latency_seconds_count{node!=\"\"}[W]))",
     ),
     (
         "LAG(bytes)",
-        "sum by (node) (kansoku_agent_input_lag_bytes{node!=\"\"})",
+        "sum by (node, agent) (kansoku_agent_input_lag_bytes{node!=\"\"})",
     ),
     (
         "RETRIES",
-        "sum by (node) (increase(fluentbit_output_retries_total{node!=\"\"}[W]))",
+        "sum by (node, agent) (increase(fluentbit_output_retries_total{node!=\"\"}[W]))",
     ),
     (
         "ERRORS",
-        "sum by (node) (increase(fluentbit_output_errors_total{node!=\"\"}[W]))",
+        "sum by (node, agent) (increase(fluentbit_output_errors_total{node!=\"\"}[W]))",
     ),
     (
         "DROPPED",
-        "sum by (node) (increase(fluentbit_output_dropped_records_total{node!=\"\"}[W]))",
+        "sum by (node, agent) (increase(fluentbit_output_dropped_records_total{node!=\"\"}[W]))",
     ),
 ];
+
+/// Where an agent is, and its name when it is not its node's (label `agent`).
+type Place = (String, String);
+
+fn place_of(labels: &BTreeMap<String, String>) -> Place {
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    (label("node"), label("agent"))
+}
 
 /// An agent.
 #[derive(Default)]
@@ -74,39 +82,42 @@ pub async fn run(client: &Client, global: &Global, args: &args::Agents) -> Resul
             args.window
         )));
     }
-    let mut agents: BTreeMap<String, Agent> = BTreeMap::new();
+    let mut agents: BTreeMap<Place, Agent> = BTreeMap::new();
     // Whoever sends metrics of a node is an agent, also one that says nothing of itself.
     for name in SIGNS {
-        let seen =
-            format!("max by (node) (max_over_time(timestamp({name}{{node!=\"\"}})[{PAST}:30s]))");
+        let seen = format!(
+            "max by (node, agent) (max_over_time(timestamp({name}{{node!=\"\"}})[{PAST}:30s]))"
+        );
         for sample in vector(client, &seen).await? {
-            let node = sample.labels.get("node").cloned().unwrap_or_default();
-            let last_s = &mut agents.entry(node).or_default().last_s;
+            let last_s = &mut agents.entry(place_of(&sample.labels)).or_default().last_s;
             *last_s = Some(last_s.unwrap_or(0.0).max(sample.value));
         }
     }
     let versions = "last_over_time({__name__=~\"kansoku_agent_build_info|fluentbit_build_info\", node!=\"\"}[PAST])";
     for sample in vector(client, &versions.replace("PAST", PAST)).await? {
-        let label = |name: &str| sample.labels.get(name).cloned().unwrap_or_default();
-        if let Some(agent) = agents.get_mut(&label("node")) {
-            agent.version = label("version");
+        if let Some(agent) = agents.get_mut(&place_of(&sample.labels)) {
+            agent.version = sample.labels.get("version").cloned().unwrap_or_default();
         }
     }
-    for sample in vector(client, "max by (node) (fluentbit_uptime{node!=\"\"})").await? {
-        let node = sample.labels.get("node").cloned().unwrap_or_default();
-        if let Some(agent) = agents.get_mut(&node) {
+    for sample in vector(
+        client,
+        "max by (node, agent) (fluentbit_uptime{node!=\"\"})",
+    )
+    .await?
+    {
+        if let Some(agent) = agents.get_mut(&place_of(&sample.labels)) {
             agent.uptime_s = Some(sample.value);
         }
     }
     for (n, (_, query)) in COLUMNS.iter().enumerate() {
         let query = query.replace("[W]", &format!("[{seconds}s]"));
         for sample in vector(client, &query).await? {
-            let node = sample.labels.get("node").cloned().unwrap_or_default();
-            if let Some(agent) = agents.get_mut(&node) {
+            if let Some(agent) = agents.get_mut(&place_of(&sample.labels)) {
                 agent.values[n] = Some(sample.value).filter(|v| !v.is_nan());
             }
         }
     }
+    keep_newest(&mut agents);
     if agents.is_empty() {
         eprintln!("No agents found: none has sent metrics within the last day.");
         return Ok(());
@@ -114,18 +125,33 @@ pub async fn run(client: &Client, global: &Global, args: &args::Agents) -> Resul
     show(global, &agents)
 }
 
-fn show(global: &Global, agents: &BTreeMap<String, Agent>) -> Result<()> {
+/// One that has a name of its own is the same on another node; it is where it was seen last.
+fn keep_newest(agents: &mut BTreeMap<Place, Agent>) {
+    let mut newest: BTreeMap<String, f64> = BTreeMap::new();
+    for ((_, name), agent) in agents.iter() {
+        let last_s = newest.entry(name.clone()).or_default();
+        *last_s = last_s.max(agent.last_s.unwrap_or(0.0));
+    }
+    agents.retain(|(_, name), agent| {
+        name.is_empty() || agent.last_s.unwrap_or(0.0) >= newest.get(name).copied().unwrap_or(0.0)
+    });
+}
+
+fn show(global: &Global, agents: &BTreeMap<Place, Agent>) -> Result<()> {
     let mut headings = vec!["NODE", "STATUS", "VERSION", "LAST SEEN", "UPTIME"];
     headings.extend(COLUMNS.iter().map(|(name, _)| *name));
     let mut table = Table::new(headings);
     let mut data = Vec::new();
     let now = now_ns();
-    for (node, agent) in agents {
+    for ((node, name), agent) in agents {
         let silent_ns = agent.last_s.map(|s| now - (s * 1e9) as i64);
         let is_silent = silent_ns.is_none_or(|ns| ns > SILENT_NS);
         let status = if is_silent { "Silent" } else { "Ready" };
         let mut row = vec![
-            node.clone(),
+            match name.as_str() {
+                "" => node.clone(),
+                name => format!("{node} ({name})"),
+            },
             status.to_owned(),
             if agent.version.is_empty() {
                 "<unknown>".into()
@@ -140,7 +166,7 @@ fn show(global: &Global, agents: &BTreeMap<String, Agent>) -> Result<()> {
         row.extend(agent.values.iter().map(|v| v.map_or("-".into(), number)));
         table.push(row);
         let mut value = json!({
-            "node": node, "status": status, "version": agent.version,
+            "node": node, "agent": name, "status": status, "version": agent.version,
             "last_seen_seconds": agent.last_s, "uptime_seconds": agent.uptime_s,
         });
         for ((name, _), v) in COLUMNS.iter().zip(agent.values) {
@@ -177,6 +203,27 @@ fn number(value: f64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_with_a_name_moves() {
+        let place = |node: &str, name: &str| (node.to_owned(), name.to_owned());
+        let seen = |last_s| Agent {
+            last_s: Some(last_s),
+            ..Agent::default()
+        };
+        let mut agents = BTreeMap::from([
+            (place("a", ""), seen(1.0)),
+            (place("a", "kube-state"), seen(1.0)),
+            (place("b", ""), seen(2.0)),
+            (place("b", "kube-state"), seen(2.0)),
+        ]);
+        keep_newest(&mut agents);
+        let left: Vec<_> = agents.into_keys().collect();
+        assert_eq!(
+            left,
+            [place("a", ""), place("b", ""), place("b", "kube-state")]
+        );
+    }
 
     #[test]
     fn numbers_are_short() {

@@ -260,6 +260,14 @@ impl Client {
                     "\nname the tenant: --tenant NAME, KANSOKU_TENANT, or 'tenant' of the context",
                 );
             }
+            401 if self.through_cluster => {
+                message.push_str(PAST_THE_API_SERVER);
+            }
+            _ if self.through_cluster && told.contains("malformed HTTP response") => {
+                message.push_str(
+                    "\nthe service speaks TLS: name it --kube-service NAMESPACE/https:NAME:PORT",
+                );
+            }
             401 if self.authorization.is_none() => {
                 message.push_str(
                     "\ngive a token: --token, KANSOKU_TOKEN, or 'token_file' of the context",
@@ -331,6 +339,9 @@ impl Client {
 }
 
 /// The address as requests are appended to it.
+/// The cure where a token is wanted: the API server keeps the header to itself.
+const PAST_THE_API_SERVER: &str = "\nthe API server passes no token on: 'kubectl -n kansoku port-forward svc/kansoku-aggregator 9428' and --server https://127.0.0.1:9428 with --token and the context's 'ca'";
+
 fn base_of(url: &str) -> Result<String> {
     let bad = |why: &str| {
         Error::Usage(format!(
@@ -500,6 +511,13 @@ mod tests {
             assert_eq!(error.to_string(), expected);
             assert_eq!(error.may_pass(), status == 502);
         }
+        let inside = Client::new("http://a", &Context::default(), None, None, true);
+        let inside = inside.expect("an address");
+        let told = br#"{"kind":"Status","message":"malformed HTTP response \"\\x15\""}"#;
+        let error = inside.refusal(503, told).to_string();
+        assert!(error.ends_with("NAMESPACE/https:NAME:PORT"), "{error}");
+        let error = inside.refusal(401, b"").to_string();
+        assert!(error.contains("port-forward"), "{error}");
         let error = client(Some("t")).refusal(401, b"");
         assert_eq!(error.to_string(), "http://127.0.0.1:1 answered 401");
         assert!(Client::new("a", &Context::default(), Some("a\nb"), None, false).is_err());

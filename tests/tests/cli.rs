@@ -479,6 +479,7 @@ fn top_and_agents_show_what_metrics_tell() {
          container_memory_working_set_bytes{namespace=\"shop\",pod=\"db-0\",container=\"app\"} 31457280\n\
          container_memory_working_set_bytes{namespace=\"other\",pod=\"x\",container=\"app\"} 1048576\n\
          kansoku_agent_build_info{node=\"n1\",version=\"0.1.0\"} 1\n\
+         fluentbit_build_info{node=\"n1\",agent=\"kube-state\",version=\"0.1.1\"} 1\n\
          node_load1{node=\"n2\"} 0.5\n",
     );
     let words = |text: &str| -> Vec<Vec<String>> {
@@ -529,17 +530,19 @@ fn top_and_agents_show_what_metrics_tell() {
     assert_eq!(all.as_array().map(Vec::len), Some(3), "{all}");
 
     // An agent is looked for at every half minute, so a new one shows up at the next.
-    let agents = wait_for("both agents", || {
+    let agents = wait_for("all agents", || {
         let given = kansoku(&aggregator, root, &["agents", "-o", "json"]);
         let agents: Value = serde_json::from_str(&given.out).ok()?;
-        (agents.as_array().map(Vec::len) == Some(2)).then_some(agents)
+        (agents.as_array().map(Vec::len) == Some(3)).then_some(agents)
     });
-    let one = |n: usize| [&agents[n]["node"], &agents[n]["version"]];
-    assert_eq!(one(0), ["n1", "0.1.0"]);
-    assert_eq!(one(1), ["n2", ""]);
+    let one = |n: usize| ["node", "agent", "version"].map(|name| &agents[n][name]);
+    assert_eq!(one(0), ["n1", "", "0.1.0"]);
+    assert_eq!(one(1), ["n1", "kube-state", "0.1.1"]);
+    assert_eq!(one(2), ["n2", "", ""]);
     let table = words(&shown(&aggregator, root, "agents"));
     assert_eq!(&table[0][..3], ["NODE", "STATUS", "VERSION"]);
-    assert_eq!((&*table[2][0], &*table[2][2]), ("n2", "<unknown>"));
+    assert_eq!(&table[2][..2], ["n1", "(kube-state)"]);
+    assert_eq!((&*table[3][0], &*table[3][2]), ("n2", "<unknown>"));
 }
 
 #[test]
