@@ -121,7 +121,8 @@ fn alternatives(
                 if let Some(c) = next(1) {
                     push(&mut drafts, Piece::Char(c));
                 }
-                at += 2;
+                // One at the end escapes nothing.
+                at = (at + 2).min(chars.len());
             }
             '.' if next(1) == Some('*') && next(2) == Some('*') => {
                 // Nothing, or a point and anything.
@@ -425,6 +426,8 @@ mod tests {
             ("{a.b,c*}", "a.b c cx", "a c.x"),
             ("a b.*", "a b.c", "b c"),
             ("a\\.b", "a.b", "axb"),
+            ("a\\", "a", "a. b"),
+            ("{a,b\\", "a b", "c"),
         ] {
             for tag in yes.split_whitespace() {
                 assert!(fits(pattern, tag), "{pattern} {tag}");
