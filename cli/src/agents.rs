@@ -144,7 +144,7 @@ fn show(global: &Global, agents: &BTreeMap<Place, Agent>) -> Result<()> {
     let mut data = Vec::new();
     let now = now_ns();
     for ((node, name), agent) in agents {
-        let silent_ns = agent.last_s.map(|s| now - (s * 1e9) as i64);
+        let silent_ns = agent.last_s.map(|s| now.saturating_sub((s * 1e9) as i64));
         let is_silent = silent_ns.is_none_or(|ns| ns > SILENT_NS);
         let status = if is_silent { "Silent" } else { "Ready" };
         let mut row = vec![

@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Context;
 use crate::error::{Error, Result};
+use crate::output::say;
 use crate::websocket::{self, WebSocket};
 
 /// The largest answer that is read: 5000 lines of 50 KiB.
@@ -139,7 +140,7 @@ impl Client {
     ) -> Result<T> {
         let answer: Answer<T> = self.ask(path, parameters).await?;
         for note in answer.warnings.iter().chain(&answer.infos) {
-            eprintln!("warning: {note}");
+            say(&format!("warning: {note}"));
         }
         Ok(answer.data)
     }
@@ -252,7 +253,7 @@ impl Client {
         let mut message = if told.is_empty() || told.starts_with('<') {
             format!("{} answered {status}", self.base)
         } else {
-            told.to_owned()
+            told.chars().take(ERROR_MAX).collect()
         };
         match status {
             401 if told.contains("no org id") => {
@@ -338,11 +339,11 @@ impl Client {
     }
 }
 
-/// The address as requests are appended to it.
 /// The cure where a token is wanted: the API server keeps the header to itself.
 const PAST_THE_API_SERVER: &str = "\nthe API server passes no token on: 'kubectl -n kansoku port-forward svc/kansoku-aggregator 9428' and --server https://127.0.0.1:9428 with --token and the context's 'ca'";
 
-fn base_of(url: &str) -> Result<String> {
+/// The address as requests are appended to it.
+pub(crate) fn base_of(url: &str) -> Result<String> {
     let bad = |why: &str| {
         Error::Usage(format!(
             "\"{url}\" is no address of a server: {why}; expected http://HOST:PORT or https://HOST:PORT"

@@ -103,7 +103,11 @@ pub fn read(path: &Path, must_exist: bool) -> Result<File> {
     parse(&text).map_err(bad)
 }
 
-fn parse(text: &str) -> std::result::Result<File, String> {
+/// Reads a file's text.
+///
+/// # Errors
+/// With the place of the mistake.
+pub(crate) fn parse(text: &str) -> std::result::Result<File, String> {
     if text.trim().is_empty() {
         return Ok(File::default());
     }

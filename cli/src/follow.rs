@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::lines::{Direction, Entry, Pages, Stream, entries};
+use crate::output::say;
 use crate::time::{SECOND_NS, now_ns};
 use crate::websocket::WebSocket;
 
@@ -117,7 +118,7 @@ pub async fn follow(
                     is_away = true;
                     settle = SETTLE;
                     retry = FIRST_RETRY;
-                    eprintln!("waiting: {e}");
+                    say(&format!("waiting: {e}"));
                 }
                 tokio::time::sleep(retry).await;
                 retry = (retry * 2).min(LAST_RETRY);

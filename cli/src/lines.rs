@@ -263,6 +263,14 @@ impl<'a> Pages<'a> {
     /// Moves the border behind `page` and leaves out of it what was given before.
     fn step(&mut self, mut page: Vec<Entry>) -> Result<Vec<Entry>> {
         let n = page.len();
+        // Pages of a server that gives the same again would have no end.
+        let is_outside = |entry: &&Entry| !(self.start_ns..self.end_ns).contains(&entry.time_ns);
+        if let Some(entry) = page.iter().find(is_outside) {
+            return Err(Error::failed(format!(
+                "the server gave a line of {}, which was not asked for; is this a kansoku-aggregator?",
+                crate::time::rfc3339(entry.time_ns)
+            )));
+        }
         let border = match self.direction {
             Direction::Forward => page.last(),
             Direction::Backward => page.first(),

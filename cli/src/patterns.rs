@@ -38,7 +38,10 @@ pub async fn run(client: &Client, global: &Global, args: &args::Patterns) -> Res
     let found = found
         .map_err(|e| pointed(&args.selector, e))?
         .unwrap_or_default();
-    let count = |pattern: &Pattern| pattern.samples.iter().map(|(_, n)| n).sum::<u64>();
+    let count = |pattern: &Pattern| {
+        let counts = pattern.samples.iter().map(|(_, n)| *n);
+        counts.fold(0, u64::saturating_add)
+    };
     let mut rows: Vec<(u64, &Pattern)> = found.iter().map(|p| (count(p), p)).collect();
     rows.sort_by_key(|(n, _)| std::cmp::Reverse(*n));
     rows.truncate(args.limit);

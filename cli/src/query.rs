@@ -18,6 +18,9 @@ const N_POINTS: i64 = 250;
 /// How far back lines of a log query without a span reach.
 const LINES_SINCE_NS: i64 = 3600 * SECOND_NS;
 
+/// No end of a span lies farther from 1970: what is between two of them is a number, too.
+const FARTHEST_NS: i64 = i64::MAX / 2;
+
 /// Both ends of a span in nanoseconds.
 ///
 /// # Errors
@@ -29,6 +32,7 @@ pub fn bounds(span: &Span) -> Result<(i64, i64)> {
         .end
         .as_deref()
         .map_or(Ok(now), |text| moment_ns(text, now))?;
+    let [start_ns, end_ns] = [start_ns, end_ns].map(|ns| ns.clamp(-FARTHEST_NS, FARTHEST_NS));
     if start_ns >= end_ns {
         return Err(Error::Usage(format!(
             "the span ends ({}) before it begins ({}); see --start and --end",
@@ -212,7 +216,7 @@ fn show(global: &Global, data: &Value) -> Result<()> {
 }
 
 /// A result as a table: a column per label, then time and value.
-fn table(data: &Value) -> Table {
+pub(crate) fn table(data: &Value) -> Table {
     let result = &data["result"];
     let kind = data["resultType"].as_str().unwrap_or_default();
     if matches!(kind, "scalar" | "string") {
@@ -386,6 +390,8 @@ mod tests {
         };
         assert_eq!(span("1", Some("2")).unwrap(), (SECOND_NS, 2 * SECOND_NS));
         assert!(span("1h", None).is_ok());
+        let (first, last) = span("-009000-01-01T00:00:00Z", Some("9999-01-01")).unwrap();
+        assert!(last.checked_sub(first).is_some());
         assert!(
             span("2", Some("1"))
                 .unwrap_err()

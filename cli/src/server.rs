@@ -29,6 +29,18 @@ pub struct Server {
     _proxy: Option<Proxy>,
 }
 
+#[cfg(feature = "fuzzing")]
+impl Server {
+    /// A server that is asked through a client that is there already.
+    pub(crate) fn of(client: Client, namespace: &str) -> Self {
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            _proxy: None,
+        }
+    }
+}
+
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
@@ -176,7 +188,7 @@ fn token(context: &Context) -> Result<Option<String>> {
 }
 
 /// The path of a service below the API server.
-fn service_path(service: &str) -> Result<String> {
+pub(crate) fn service_path(service: &str) -> Result<String> {
     let bad = || {
         Error::Usage(format!(
             "\"{service}\" is no service: expected NAMESPACE/NAME:PORT, for example {DEFAULT_SERVICE}"
@@ -282,7 +294,7 @@ impl Drop for Proxy {
 }
 
 /// The address in `Starting to serve on 127.0.0.1:41234`.
-fn address_in(line: &str) -> Option<&str> {
+pub(crate) fn address_in(line: &str) -> Option<&str> {
     let (_, address) = line.trim().rsplit_once(' ')?;
     let (_, port) = address.rsplit_once(':')?;
     port.parse::<u16>().ok().map(|_| address)

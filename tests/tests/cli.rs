@@ -796,6 +796,70 @@ fn programs_beside_it_check() {
 }
 
 #[test]
+fn what_the_other_commands_show() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path();
+    let mut aggregator = Aggregator::new(root, &[]);
+    aggregator.start();
+    let t = now_ns() - 60 * SECOND_NS;
+    let lines = [
+        (t, "user 1 logged in"),
+        (t + 1, "user 22 logged in"),
+        (t + 2, "disk is full"),
+    ];
+    push(&aggregator, &[(json!({"app": "web"}), lines.to_vec())]);
+    let given = kansoku(
+        &aggregator,
+        root,
+        &["patterns", "{app=\"web\"}", "-o", "json"],
+    );
+    let found: Value = serde_json::from_str(&given.out).expect("JSON");
+    assert_eq!(
+        (&found[0]["count"], given.code),
+        (&json!(2), Some(0)),
+        "{found}"
+    );
+    assert_eq!(found.as_array().map(Vec::len), Some(2), "{found}");
+    let table = shown(&aggregator, root, "patterns {app=\"web\"} --limit 1");
+    assert!(table.starts_with("COUNT   LEVEL"), "{table}");
+    assert_eq!(table.lines().count(), 2, "{table}");
+    // Colours only where they are asked for, which a file does not.
+    let heading = |flags: &str| shown(&aggregator, root, &format!("labels{flags}"));
+    assert!(heading(" --color=always").starts_with("\x1b[1mLABEL\x1b[0m\n"));
+    assert!(heading("").starts_with("LABEL\n"));
+    for shell in ["bash", "elvish", "fish", "powershell", "zsh"] {
+        let script = shown(&aggregator, root, &format!("completion {shell}"));
+        assert!(script.contains("max-log-requests"), "{shell}");
+    }
+    // A message of the server cannot move the terminal's cursor.
+    let wrong = kansoku(&aggregator, root, &["query", "{app=\"\x1b[2J\"} |"]);
+    assert_eq!(wrong.code, Some(1), "{wrong:?}");
+    assert!(!wrong.err.contains('\x1b'), "{wrong:?}");
+    // A span as long as there can be is asked for; what is wrong with it is told.
+    let all = "range {app=\"web\"} --start=-009000-01-01T00:00:00Z --end=9999-01-01";
+    let arguments: Vec<&str> = all.split(' ').collect();
+    let given = kansoku(&aggregator, root, &arguments);
+    assert!(matches!(given.code, Some(0 | 1)), "{given:?}");
+    aggregator.end();
+    let store = root.join("store").display().to_string();
+    let backups = root.join("backups").display().to_string();
+    for arguments in [
+        vec!["check", "storage", "--storage.path", &store],
+        vec!["backup", "--storage.path", &store, "--to", &backups],
+    ] {
+        let given = kansoku(&aggregator, root, &arguments);
+        assert_eq!(given.code, Some(0), "{given:?}");
+    }
+    assert!(fs::read_dir(&backups).expect("a backup").next().is_some());
+    let given = kansoku(
+        &aggregator,
+        root,
+        &["check", "storage", "--storage.path", "/nowhere"],
+    );
+    assert_ne!(given.code, Some(0), "{given:?}");
+}
+
+#[test]
 fn contexts_are_kept() {
     let dir = tempfile::tempdir().expect("a folder");
     let root = dir.path();

@@ -3,7 +3,7 @@
 
 mod destination;
 mod openmetrics;
-mod parquet;
+pub(crate) mod parquet;
 mod progress;
 mod samples;
 
@@ -116,11 +116,7 @@ async fn logs(
     while let Some(page) = pages.next().await? {
         for entry in &page {
             match &mut out {
-                Lines::Json(destination) => {
-                    serde_json::to_writer(&mut *destination, &record(entry))
-                        .map_err(std::io::Error::from)?;
-                    destination.write_all(b"\n")?;
-                }
+                Lines::Json(destination) => write_line(destination, entry)?,
                 Lines::Parquet(table) => table.push(entry)?,
             }
         }
@@ -136,6 +132,45 @@ async fn logs(
 enum Lines {
     Json(Destination),
     Parquet(Box<LogTable>),
+}
+
+/// The writers, for fuzzing.
+#[cfg(feature = "fuzzing")]
+pub(crate) mod fuzzing {
+    use super::*;
+
+    pub(crate) fn open(path: &Path) -> Result<Destination> {
+        Destination::open(path)
+    }
+
+    pub(crate) fn chunk((labels, samples): &crate::fuzzing::Series) -> Chunk {
+        Chunk {
+            labels: labels.clone(),
+            samples: samples.clone(),
+        }
+    }
+
+    pub(crate) fn lines_as_json(entries: &[Entry], path: &Path) -> Result<()> {
+        let mut destination = open(path)?;
+        for entry in entries {
+            write_line(&mut destination, entry)?;
+        }
+        destination.finish()
+    }
+
+    pub(crate) fn texts(chunk: &Chunk) -> Result<(Vec<u8>, Vec<u8>)> {
+        let (mut metrics, mut json) = (Vec::new(), Vec::new());
+        write_json(&mut json, chunk)?;
+        openmetrics::write(&mut metrics, chunk)?;
+        metrics.extend_from_slice(openmetrics::END.as_bytes());
+        Ok((metrics, json))
+    }
+}
+
+fn write_line(out: &mut impl Write, entry: &Entry) -> Result<()> {
+    serde_json::to_writer(&mut *out, &record(entry)).map_err(std::io::Error::from)?;
+    out.write_all(b"\n")?;
+    Ok(())
 }
 
 /// A line as JSON.

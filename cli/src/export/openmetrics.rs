@@ -6,7 +6,7 @@
 use std::io::Write;
 
 use super::samples::Chunk;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::time;
 
 /// The last line.
@@ -15,10 +15,18 @@ pub const END: &str = "# EOF\n";
 /// Writes the samples of a chunk.
 ///
 /// # Errors
-/// When the destination takes no more.
+/// When the series has no name, a value is no number, or the destination takes no more.
 pub fn write(out: &mut impl Write, chunk: &Chunk) -> Result<()> {
+    if chunk.labels.get("__name__").is_none_or(String::is_empty) {
+        return Err(Error::failed(
+            "a series has no name, and OpenMetrics has none without; use --format jsonl",
+        ));
+    }
     let series = series(chunk);
     for (time_ms, value) in &chunk.samples {
+        if value.parse::<f64>().is_err() {
+            return Err(Error::failed(format!("\"{value}\" is no number")));
+        }
         writeln!(out, "{series} {value} {}", time::seconds(*time_ms))?;
     }
     Ok(())
@@ -70,6 +78,17 @@ fn is_metric_name(name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_would_be_no_line_of_the_format_is_refused() {
+        for (name, value) in [("", "1"), ("up", "1\nx 2"), ("up", "")] {
+            let chunk = Chunk {
+                labels: [("__name__".to_owned(), name.to_owned())].into(),
+                samples: vec![(0, value.into())],
+            };
+            assert!(write(&mut Vec::new(), &chunk).is_err(), "{name} {value}");
+        }
+    }
 
     #[test]
     fn lines_are_those_of_the_format() {

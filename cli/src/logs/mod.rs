@@ -3,7 +3,7 @@
 
 mod print;
 pub mod targets;
-mod workload;
+pub(crate) mod workload;
 
 use std::collections::BTreeMap;
 use std::io::{BufWriter, Write};
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::follow::follow;
 use crate::lines::{Direction, Pages};
 use crate::logql::{matchers, one_of, quote};
-use crate::output::color::Palette;
+use crate::output::{color::Palette, say};
 use crate::server::Server;
 use crate::time::{SECOND_NS, duration_ns, moment_ns, now_ns};
 use print::{Printer, Style};
@@ -59,7 +59,7 @@ pub async fn run(server: &Server, global: &Global, args: &args::Logs) -> Result<
         let read = read(&server.client, &plan, args, container, n, &mut out).await;
         match read {
             Err(e @ Error::OutputClosed) => return Err(e),
-            Err(e) if args.ignore_errors => eprintln!("error: {e}"),
+            Err(e) if args.ignore_errors => say(&format!("error: {e}")),
             other => other?,
         }
         out.flush()?;
@@ -157,7 +157,7 @@ async fn find(client: &Client, plan: &Plan, args: &args::Logs) -> Result<Vec<Con
     for (pod, all) in pods {
         match choose(client, plan, args, &pod, all).await {
             Ok(chosen) => containers.extend(chosen),
-            Err(e) if args.ignore_errors => eprintln!("error: {e}"),
+            Err(e) if args.ignore_errors => say(&format!("error: {e}")),
             Err(e) => return Err(e),
         }
     }
@@ -196,7 +196,7 @@ async fn find_pods(client: &Client, plan: &Plan, args: &args::Logs) -> Result<Po
                 let n = pods.len();
                 pods.retain(|pod, _| chosen.as_ref() == Some(pod));
                 if let Some(pod) = chosen {
-                    eprintln!("Found {n} pods, using pod/{pod}");
+                    say(&format!("Found {n} pods, using pod/{pod}"));
                 }
             }
             Ok(pods)
@@ -272,10 +272,10 @@ async fn choose(
         .chain(inits.into_iter().map(|n| format!("{n} (init)")))
         .collect();
     if !args.all_pods {
-        eprintln!(
+        say(&format!(
             "Defaulted container \"{chosen}\" out of: {}",
             shown.join(", ")
-        );
+        ));
     }
     Ok(all.remove(&chosen).into_iter().collect())
 }
@@ -412,7 +412,7 @@ async fn follow_all(
         };
         let (current, begun) = match prepared.await {
             Err(e) if args.ignore_errors => {
-                eprintln!("error: {e}");
+                say(&format!("error: {e}"));
                 continue;
             }
             other => other?,

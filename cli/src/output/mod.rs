@@ -14,6 +14,12 @@ use crate::error::Result;
 use color::Palette;
 use table::Table;
 
+/// Tells the person at the terminal something; texts of others cannot move its cursor.
+pub fn say(text: &str) {
+    let lines: Vec<String> = text.lines().map(table::printable).collect();
+    eprintln!("{}", lines.join("\n"));
+}
+
 /// Writes `table`, or `data` for who asks for JSON or YAML.
 ///
 /// # Errors
