@@ -100,6 +100,10 @@ impl Texts {
         &self.bytes[start as usize..self.ends[at] as usize]
     }
 
+    fn held_bytes(&self) -> usize {
+        self.bytes.capacity() + self.ends.capacity() * size_of::<u32>()
+    }
+
     /// Ends the text whose bytes were appended.
     pub fn end(&mut self) {
         self.ends.push(self.bytes.len() as u32);
@@ -107,6 +111,20 @@ impl Texts {
 }
 
 impl FieldValues {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Same(text) => text.capacity(),
+            Self::Integers { values, .. } => values.capacity() * size_of::<i64>(),
+            Self::Decimals {
+                scales, mantissas, ..
+            } => (scales.capacity() + mantissas.capacity()) * size_of::<i64>(),
+            Self::Coded { entries, codes } => {
+                entries.held_bytes() + codes.capacity() * size_of::<u32>()
+            }
+            Self::Each(texts) => texts.held_bytes(),
+        }
+    }
+
     /// Appends the bytes of a value.
     pub fn put(&self, at: usize, out: &mut Vec<u8>) {
         match self {
@@ -153,6 +171,19 @@ pub struct FieldBlock {
 }
 
 impl FieldBlock {
+    /// The memory that it holds, as good as to the byte.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let groups = self.groups.iter().map(|group| {
+            let fields = group.fields.iter().flatten().map(|f| f.values.held_bytes());
+            group.rows.capacity() * size_of::<u32>() + fields.sum::<usize>()
+        });
+        self.times.capacity() * size_of::<i64>()
+            + groups.sum::<usize>()
+            + self.lines.held_bytes()
+            + self.line_rows.capacity() * size_of::<u32>()
+    }
+
     /// Forgets the content.
     pub fn clear(&mut self) {
         self.times.clear();

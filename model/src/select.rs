@@ -321,6 +321,19 @@ impl LogBlock {
         }
     }
 
+    /// The memory that it holds, as good as to the byte.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let metadata = self
+            .metadata
+            .iter()
+            .map(|(name, values)| name.len() + values.capacity() * size_of::<Option<Slice>>());
+        self.times.capacity() * size_of::<i64>()
+            + self.lines.capacity() * size_of::<Slice>()
+            + metadata.sum::<usize>()
+            + self.text.capacity()
+    }
+
     /// Forgets the content and keeps the memory.
     pub fn clear(&mut self) {
         self.times.clear();

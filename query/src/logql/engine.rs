@@ -74,6 +74,8 @@ pub struct Watch<'a> {
     ctx: &'a Context<'a>,
     entries: u32,
     held_bytes: usize,
+    /// Of these what the block that was read last takes, until the next one is read in its place.
+    block_bytes: usize,
 }
 
 type Visit<'v> =
@@ -86,6 +88,7 @@ impl<'a> Watch<'a> {
             ctx,
             entries: 0,
             held_bytes: 0,
+            block_bytes: 0,
         }
     }
 
@@ -103,6 +106,13 @@ impl<'a> Watch<'a> {
     #[inline]
     pub fn release(&mut self, n_bytes: usize) {
         self.held_bytes = self.held_bytes.saturating_sub(n_bytes);
+    }
+
+    /// Counts the memory of a block that was read, in the place of the one before.
+    pub fn hold_block(&mut self, n_bytes: usize) -> Result<(), QueryError> {
+        let before = std::mem::replace(&mut self.block_bytes, n_bytes);
+        self.release(before);
+        self.hold(n_bytes)
     }
 
     /// Asks now.
@@ -129,13 +139,17 @@ impl<'a> Watch<'a> {
         visit: &mut Visit<'_>,
     ) -> Result<(), QueryError> {
         let mut failure = None;
-        source.select(wanted, &mut |block| {
+        let selected = source.select(wanted, &mut |block| {
             let visited = self.check().and_then(|()| visit(block, self));
             Ok(visited.unwrap_or_else(|error| {
                 failure = Some(error);
                 ControlFlow::Break(())
             }))
-        })?;
+        });
+        // Whoever read the blocks lets the last one go.
+        let last = std::mem::take(&mut self.block_bytes);
+        self.release(last);
+        selected?;
         failure.map_or(Ok(()), Err)
     }
 }

@@ -227,6 +227,7 @@ fn write_statistics(out: &mut Vec<u8>, statistics: &Statistics, exec_seconds: f6
             "totalChunksMatched": 0,
             "totalBatches": 0,
             "totalLinesSent": 0,
+            "recvWaitTime": 0,
             "store": store(&Statistics::default()),
         },
         "cache": CACHES.iter().map(|name| ((*name).to_owned(), cache())).collect::<Map<_, _>>(),

@@ -166,7 +166,9 @@ impl Search<'_> {
         let mut block = std::mem::take(&mut self.block);
         let loaded = block_ref.load_within(from_ns, to_ns, &mut block);
         let visited = match loaded {
-            Ok(()) => self.take_block(&block, block_ref, watch),
+            Ok(()) => watch
+                .hold_block(block.held_bytes())
+                .and_then(|()| self.take_block(&block, block_ref, watch)),
             Err(error) => Err(error.into()),
         };
         self.block = block;

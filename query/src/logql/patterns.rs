@@ -79,6 +79,7 @@ pub fn mine(
     let (mut block, mut rows, mut n_passed) = (LogBlock::default(), Vec::new(), 0u64);
     watch.select(source, &wanted, &mut |block_ref, watch| {
         block_ref.load(&mut block)?;
+        watch.hold_block(block.held_bytes())?;
         pipeline.surviving_rows(&block, &mut rows);
         let mut record = Record::new(block_ref.labels());
         for row in &rows {

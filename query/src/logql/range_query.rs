@@ -164,13 +164,18 @@ impl Scan<'_> {
             let mut block = std::mem::take(&mut self.field_block);
             if let Some(steps) = self.steps_of_all_counted(block_ref) {
                 let is_known = block_ref.load_fields_unordered(wanted, &mut block)?;
+                watch.hold_block(self.block.held_bytes() + block.held_bytes())?;
                 if is_known && self.count_fields(&block, block_ref, steps, watch)? {
                     self.field_block = block;
                     return Ok(ControlFlow::Continue(()));
                 }
             }
             let visited = match block_ref.load_fields(wanted, &mut block) {
-                Ok(true) => Some(self.take_fields(&block, block_ref, watch)),
+                Ok(true) => Some(
+                    watch
+                        .hold_block(self.block.held_bytes() + block.held_bytes())
+                        .and_then(|()| self.take_fields(&block, block_ref, watch)),
+                ),
                 Ok(false) => None,
                 Err(error) => Some(Err(error.into())),
             };
@@ -181,7 +186,9 @@ impl Scan<'_> {
         }
         let mut block = std::mem::take(&mut self.block);
         let visited = match block_ref.load(&mut block) {
-            Ok(()) => self.take_block(&block, block_ref, watch),
+            Ok(()) => watch
+                .hold_block(block.held_bytes() + self.field_block.held_bytes())
+                .and_then(|()| self.take_block(&block, block_ref, watch)),
             Err(error) => Err(error.into()),
         };
         self.block = block;
@@ -220,6 +227,8 @@ impl Scan<'_> {
         }
         let (mut times, mut lens) = (Vec::new(), Vec::new());
         block_ref.load_times(&mut times, &mut lens)?;
+        let n_bytes = times.capacity() * size_of::<i64>() + lens.capacity() * size_of::<u32>();
+        watch.hold_block(n_bytes + self.block.held_bytes() + self.field_block.held_bytes())?;
         watch.check()?;
         self.statistics.entries_read += times.len() as u64;
         self.statistics.entries_passed += times.len() as u64;

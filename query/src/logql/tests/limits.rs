@@ -252,6 +252,54 @@ fn a_query_that_would_hold_too_much_is_refused_wherever_its_memory_grows() {
 }
 
 #[test]
+fn the_block_that_is_read_counts_whatever_is_kept_of_it() {
+    let mut source = MemorySource::default();
+    source.add_stream(Labels::from_pairs([("app", "api")]));
+    for i in 0..1000 {
+        source.push(TestEntry {
+            time_ns: (i + 1) * SECOND,
+            line: format!("v={i} {}", "x".repeat(1000)).into_bytes(),
+            metadata: Labels::default(),
+        });
+    }
+    // A megabyte of lines, at once or by and by.
+    for (block_size, max_bytes, is_answered) in [
+        (1000, 900_000, false),
+        (1000, 4 << 20, true),
+        (10, 900_000, true),
+    ] {
+        let source = source.clone().in_blocks_of(block_size);
+        for query in [
+            r#"{app="api"} |= "none""#,
+            r#"{app="api"} | logfmt | v="5""#,
+            r#"sum(count_over_time({app="api"} |= "none" [1000s]))"#,
+            r#"sum by (v) (count_over_time({app="api"} | logfmt | v="5" [1000s]))"#,
+        ] {
+            let memory = Arc::new(Memory::default());
+            let share = Share::new(Arc::clone(&memory), max_bytes);
+            let ctx = Context {
+                memory: Some(&share),
+                check: &|| Ok(()),
+            };
+            let answered = match parse(query).unwrap() {
+                Expr::Log(log) => Engine::default()
+                    .log_query(&source, &log, 0, i64::MAX, Direction::Forward, 10, &ctx)
+                    .map(|_| ()),
+                Expr::Metric(metric) => Engine::default()
+                    .metric_range(&source, &metric, 0, 1000 * SECOND, 1000 * SECOND, &ctx)
+                    .map(|_| ()),
+            };
+            match answered {
+                Err(QueryError::Limit(text)) if !is_answered => {
+                    assert!(text.contains("--query.max-memory allows"), "{text}");
+                }
+                other => assert_eq!(other.is_ok(), is_answered, "{query}: {other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
 fn a_query_that_all_queries_together_leave_nothing_is_refused() {
     let source = source(50, 200, 64);
     let memory = Arc::new(Memory::new(2 << 20));
