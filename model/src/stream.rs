@@ -20,6 +20,9 @@ const DROPPED_COLUMNS: [&str; 3] = ["time", "_p", "logtag"];
 /// part. No name of a field begins with it.
 const METADATA_MARK: char = '\u{1}';
 
+/// Begins the value of a label that is the `stream` of each row. No sender writes it.
+const STREAM_MARK: &str = "\u{1}stream\u{1}";
+
 /// The column that holds structured metadata called `name`, for senders who tell metadata and line
 /// apart: a plain column called `stream` or `log` would mean something else.
 #[must_use]
@@ -37,6 +40,27 @@ pub fn metadata_column(name: &str) -> Cow<'_, str> {
 #[must_use]
 pub fn added_column(name: &str) -> String {
     format!("{METADATA_MARK}{name}")
+}
+
+/// The value of a label that is the row's `stream`, and `other` in rows without one.
+#[must_use]
+pub fn as_stream_or(other: &str) -> String {
+    format!("{STREAM_MARK}{other}")
+}
+
+/// The labels of rows whose `stream` is `name`, empty when they have none.
+fn labels_of_stream(base: &Labels, name: &str) -> Labels {
+    let mut labels = base.clone();
+    for (label, value) in base.iter() {
+        if let Some(other) = value.strip_prefix(STREAM_MARK) {
+            labels = labels.with(label, if name.is_empty() { other } else { name });
+        }
+    }
+    if name.is_empty() {
+        labels
+    } else {
+        labels.with("stream", name)
+    }
 }
 
 /// The streams of a batch and how to read its rows.
@@ -129,10 +153,8 @@ impl<'a> Streams<'a> {
             let is_it = |s: &&[u8]| s.len() == name.len() && (name.is_empty() || *s == name);
             let at = seen.iter().position(is_it).unwrap_or_else(|| {
                 seen.push(name);
-                labels.push(match std::str::from_utf8(name) {
-                    Ok("") | Err(_) => base.clone(),
-                    Ok(name) => base.with("stream", name),
-                });
+                let name = std::str::from_utf8(name).unwrap_or_default();
+                labels.push(labels_of_stream(&base, name));
                 seen.len() - 1
             });
             of_row.push(at as u32);

@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use kansoku_model::log::{Column, Slice};
-use kansoku_model::stream::{added_column, default_labels};
+use kansoku_model::stream::{added_column, as_stream_or, default_labels};
 use kansoku_model::{Labels, LogBatch, Resource, Streams, Value};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -78,15 +78,29 @@ impl Discovery {
     /// Adds both to a batch, where they are missing: what is complete stays as it is.
     pub fn complete(&self, batch: &mut LogBatch) {
         let labels = default_labels(&batch.resource, &batch.tag);
-        if let Some(service) = self.service(&labels) {
+        if let Some(service) = self.service_of_rows(&labels, batch) {
             batch.resource = Arc::new(Resource {
-                labels: labels.with(SERVICE, service),
+                labels: labels.with(SERVICE, &service),
                 ..Resource::clone(&batch.resource)
             });
         }
         if self.levels {
             self.add_levels(&labels, batch);
         }
+    }
+
+    /// As [`Discovery::service`], for the streams of a batch, which differ by `stream` alone.
+    fn service_of_rows(&self, labels: &Labels, batch: &LogBatch) -> Option<String> {
+        let service = self.service(labels)?;
+        let wins = self.service_labels.iter().find(|name| {
+            *name == "stream" || labels.get(name).is_some_and(|value| !value.is_empty())
+        });
+        let is_of_row = wins.is_some_and(|name| name == "stream") && labels.get("stream").is_none();
+        Some(if is_of_row && batch.column("stream").is_some() {
+            as_stream_or(service)
+        } else {
+            service.to_owned()
+        })
     }
 
     fn add_levels(&self, labels: &Labels, batch: &mut LogBatch) {
@@ -614,6 +628,34 @@ mod tests {
         let (labels, got) = completed(Discovery::NONE, batch(&[], &rows[..1]));
         assert_eq!(labels, r#"{container="c", namespace="ns", pod="p"}"#);
         assert_eq!(got[0].0, "");
+    }
+
+    #[test]
+    fn the_service_may_be_the_stream_of_each_line() {
+        let rows: [&[(&str, &str)]; 3] = [
+            &[("log", "x"), ("stream", "stdout")],
+            &[("log", "x"), ("stream", "stderr")],
+            &[("log", "x")],
+        ];
+        for (names, expected) in [
+            (&["stream", "app"][..], ["stdout", "stderr", "shop"]),
+            (&["none", "stream"], ["stdout", "stderr", "unknown_service"]),
+            (&["app", "stream"], ["shop", "shop", "shop"]),
+        ] {
+            let discovery = Discovery {
+                service_labels: names.iter().map(ToString::to_string).collect(),
+                ..Discovery::default()
+            };
+            let mut batch = batch(&[("app", "shop")], &rows);
+            discovery.complete(&mut batch);
+            let once = batch.clone();
+            discovery.complete(&mut batch);
+            assert_eq!(batch, once);
+            let streams = Streams::of(&batch);
+            let of_row = |at: &u32| streams.labels[*at as usize].get(SERVICE);
+            let got: Vec<_> = streams.of_row.iter().map(of_row).collect();
+            assert_eq!(got, expected.map(Some), "{names:?}");
+        }
     }
 
     #[test]
