@@ -51,18 +51,22 @@ fn request(form: &Form, now_ns: i64) -> Result<DeleteRequest, ApiError> {
     if form.get("start").is_empty() {
         return Err(ApiError::bad_request("start time not set"));
     }
-    let (from, to) = (
-        params::time_ns(form, "start", 0)?,
-        params::time_ns(form, "end", now_ns)?,
-    );
+    let time_ns = |name: &str, none: i64| {
+        params::time_ns(form, name, none).map_err(|_| {
+            ApiError::bad_request(format!(
+                "invalid {name} time: require unix seconds or RFC3339 format"
+            ))
+        })
+    };
+    let (from, to) = (time_ns("start", 0)?, time_ns("end", now_ns)?);
     if to > now_ns {
         return Err(ApiError::bad_request(
             "deletes in the future are not allowed",
         ));
     }
-    if from > to {
+    if from >= to {
         return Err(ApiError::bad_request(
-            "start time can't be greater than end time",
+            "start time can't be greater than or equal to end time",
         ));
     }
     Ok(DeleteRequest {
@@ -158,8 +162,12 @@ mod tests {
                 "deletes in the future are not allowed",
             ),
             (
-                format!("{query}&start=9&end=8"),
-                "start time can't be greater than end time",
+                format!("{query}&start=x"),
+                "invalid start time: require unix seconds or RFC3339 format",
+            ),
+            (
+                format!("{query}&start=9&end=9"),
+                "start time can't be greater than or equal to end time",
             ),
         ] {
             assert_eq!(ask(&text).unwrap_err(), expected, "{text}");

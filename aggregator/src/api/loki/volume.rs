@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use kansoku_model::select::{Direction, LogSelect};
+use kansoku_model::select::{Direction, LogSelect, MatchOp};
 use kansoku_model::{Labels, LogSource, Matcher};
 use kansoku_query::logql::QueryError;
 use kansoku_store::Snapshot;
@@ -22,6 +22,12 @@ use crate::http::{Call, Form, Reply};
 /// Entries of the answer at most, as of a log query.
 const MAX_LIMIT: usize = 5000;
 
+/// The labels that are asked for.
+fn listed(form: &Form) -> impl Iterator<Item = &str> {
+    let all = form.get("targetLabels").split(',').map(str::trim);
+    all.filter(|name| !name.is_empty())
+}
+
 /// What bytes are added up by.
 #[derive(Debug, PartialEq)]
 enum By {
@@ -33,8 +39,7 @@ enum By {
 
 impl By {
     fn of(form: &Form, matchers: &[Matcher]) -> Result<Self, ApiError> {
-        let listed = form.get("targetLabels").split(',').map(str::trim);
-        let mut names: Vec<String> = listed.filter(|n| !n.is_empty()).map(Into::into).collect();
+        let mut names: Vec<String> = listed(form).map(Into::into).collect();
         match form.get("aggregateBy") {
             "" | "series" => {
                 if names.is_empty() {
@@ -74,7 +79,7 @@ pub async fn volume(app: Arc<App>, call: Call) -> Reply {
     answer(app, call, |wanted, _| Ok(Steps::whole(wanted))).await
 }
 
-/// `/loki/api/v1/index/volume_range`: of each step of the range, dated by its start.
+/// `/loki/api/v1/index/volume_range`: of each step of the range, dated by its last millisecond.
 pub async fn volume_range(app: Arc<App>, call: Call) -> Reply {
     let steps = |wanted: &Wanted, form: &Form| {
         let step_ns = params::step_ns(form, wanted.from_ns, wanted.to_ns)?;
@@ -87,9 +92,9 @@ pub async fn volume_range(app: Arc<App>, call: Call) -> Reply {
     answer(app, call, steps).await
 }
 
-/// The pieces of time that bytes are added up in.
+/// The pieces of time that bytes are added up in: as with Loki they end at whole multiples of the step,
+/// and the last at the end of the range.
 struct Steps {
-    from_ns: i64,
     to_ns: i64,
     step_ns: i64,
     is_range: bool,
@@ -99,7 +104,6 @@ impl Steps {
     fn whole(wanted: &Wanted) -> Self {
         let (from_ns, to_ns) = (wanted.from_ns, wanted.to_ns);
         Self {
-            from_ns,
             to_ns,
             step_ns: to_ns.saturating_sub(from_ns).max(1),
             is_range: false,
@@ -108,17 +112,22 @@ impl Steps {
 
     /// The number of the piece that holds a time of the range.
     fn of(&self, time_ns: i64) -> i64 {
-        time_ns.saturating_sub(self.from_ns) / self.step_ns
+        if self.is_range {
+            time_ns.div_euclid(self.step_ns)
+        } else {
+            0
+        }
     }
 
     /// What its bytes are dated by, in seconds.
     fn date_s(&self, step: i64) -> f64 {
-        let ns = if self.is_range {
-            self.from_ns + step * self.step_ns
+        let next_ns = step.saturating_add(1).saturating_mul(self.step_ns);
+        let ms = if self.is_range && next_ns < self.to_ns {
+            next_ns.div_euclid(1_000_000) - 1
         } else {
-            self.to_ns
+            self.to_ns.div_euclid(1_000_000)
         };
-        ns.div_euclid(1_000_000) as f64 / 1e3
+        ms as f64 / 1e3
     }
 }
 
@@ -138,8 +147,15 @@ async fn answer(
         )),
     });
     run(app, tenant, wanted, move |snapshot, wanted, interrupt| {
-        let matchers = wanted.any_of.first().cloned().unwrap_or_default();
+        let mut matchers = wanted.any_of.first().cloned().unwrap_or_default();
         let by = By::of(&call.form, &matchers)?;
+        // As Loki: streams without one of the labels that are asked for are left out.
+        for name in listed(&call.form) {
+            if !matchers.iter().any(|m| m.name == name) {
+                let is_there = Matcher::new(name, MatchOp::NotEqual, "");
+                matchers.push(is_there.map_err(|e| ApiError::bad_request(e.to_string()))?);
+            }
+        }
         let limit = params::limit(&call.form, MAX_LIMIT)?;
         let steps = steps(wanted, &call.form)?;
         let select = LogSelect {
@@ -156,10 +172,12 @@ async fn answer(
         let mut volumes: Vec<_> = volumes.into_iter().collect();
         volumes.sort_by(|a, b| total(&b.1).cmp(&total(&a.1)).then_with(|| a.0.cmp(&b.0)));
         volumes.truncate(limit);
-        let kind = if steps.is_range { "matrix" } else { "vector" };
+        // As Loki: a matrix only where a series has more than one value.
+        let is_matrix = volumes.iter().any(|(_, bytes)| bytes.len() > 1);
+        let kind = if is_matrix { "matrix" } else { "vector" };
         let shown = volumes
             .iter()
-            .map(|(labels, bytes)| show(labels, bytes, &steps));
+            .map(|(labels, bytes)| show(labels, bytes, &steps, is_matrix));
         let data = json!({"resultType": kind, "result": shown.collect::<Value>()});
         Ok(query::envelope(
             data.to_string().as_bytes(),
@@ -220,7 +238,7 @@ fn add_up(
     }
 }
 
-fn show(labels: &Labels, bytes: &BTreeMap<i64, u64>, steps: &Steps) -> Value {
+fn show(labels: &Labels, bytes: &BTreeMap<i64, u64>, steps: &Steps, is_matrix: bool) -> Value {
     let mut values = bytes.iter().map(|(step, bytes)| {
         let date = steps.date_s(*step);
         // Whole seconds without a fraction, as Loki writes them.
@@ -232,7 +250,7 @@ fn show(labels: &Labels, bytes: &BTreeMap<i64, u64>, steps: &Steps) -> Value {
         json!([date, bytes.to_string()])
     });
     let metric = metric(labels);
-    if steps.is_range {
+    if is_matrix {
         json!({"metric": metric, "values": values.collect::<Value>()})
     } else {
         json!({"metric": metric, "value": values.next()})
@@ -250,6 +268,19 @@ fn metric(labels: &Labels) -> Map<String, Value> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pieces_end_where_lokis_do() {
+        const S: i64 = 1_000_000_000;
+        let steps = Steps {
+            to_ns: 630 * S,
+            step_ns: 200 * S,
+            is_range: true,
+        };
+        for (time_ns, date_s) in [(17, 199.999), (200, 399.999), (599, 599.999), (601, 630.0)] {
+            assert_eq!(steps.date_s(steps.of(time_ns * S)), date_s, "{time_ns}");
+        }
+    }
 
     #[test]
     fn streams_are_grouped_as_loki_groups_them() {
