@@ -57,6 +57,11 @@ def sorted_data(text, is_sorted):
         # Of many series with an error any may be told.
         return re.sub(r" for series: .*", "", text, flags=re.S)
     data = answer.get("data") if isinstance(answer, dict) else None
+    for key in ("detectedLabels", "fields"):
+        if isinstance(answer, dict) and isinstance(answer.get(key), list):
+            answer[key].sort(key=lambda item: item["label"])
+    if isinstance(answer, dict) and isinstance(answer.get("values"), list):
+        answer["values"].sort()
     if isinstance(data, list) and data and isinstance(data[0], dict):
         data.sort(key=lambda item: json.dumps(item, sort_keys=True))
     if isinstance(data, dict):
