@@ -390,7 +390,7 @@ mod tests {
         };
         assert_eq!(span("1", Some("2")).unwrap(), (SECOND_NS, 2 * SECOND_NS));
         assert!(span("1h", None).is_ok());
-        let (first, last) = span("-009000-01-01T00:00:00Z", Some("9999-01-01")).unwrap();
+        let (first, last) = span("0001-01-01T00:00:00Z", Some("9999-01-01")).unwrap();
         assert!(last.checked_sub(first).is_some());
         assert!(
             span("2", Some("1"))
