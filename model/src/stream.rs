@@ -51,7 +51,7 @@ pub fn as_stream_or(other: &str) -> String {
 /// The labels of rows whose `stream` is `name`, empty when they have none.
 fn labels_of_stream(base: &Labels, name: &str) -> Labels {
     let mut labels = base.clone();
-    for (label, value) in base.iter() {
+    for (label, value) in base {
         if let Some(other) = value.strip_prefix(STREAM_MARK) {
             labels = labels.with(label, if name.is_empty() { other } else { name });
         }
