@@ -54,8 +54,8 @@ get /loki/api/v1/detected_fields?query={app&start=T0&end=T600
 get /loki/api/v1/detected_field/level/values?query={app="web"}&start=T0&end=T600
 get /loki/api/v1/detected_field/detected_level/values?query={app="web"}&start=T0&end=T600
 get /loki/api/v1/detected_field/trace_id/values?query={app="meta"}&start=T0&end=T600
-~get /loki/api/v1/index/volume?query={service_name=~".+"}&start=T0&end=T600&targetLabels=service_name
-~get /loki/api/v1/index/volume?query={app=~".+"}&start=T0&end=T600&aggregateBy=labels
+get /loki/api/v1/index/volume?query={service_name=~".+"}&start=T0&end=T600&targetLabels=service_name
+get /loki/api/v1/index/volume?query={app=~".+"}&start=T0&end=T600&aggregateBy=labels
 ~get /loki/api/v1/index/volume?query={app=~"api|web"}&start=T0&end=T600
 get /loki/api/v1/index/stats?query={app="none"}&start=T0&end=T600
 get /loki/api/v1/format_query?query={service_name="a"}|detected_level="error"

@@ -149,6 +149,19 @@ async fn volumes_are_bytes_of_lines() {
         .collect();
     let is_end = |date: &f64| *date == 10.0 || ((date * 1e3).round() as i64 + 1) % 2000 == 0;
     assert!(dates.len() > 1 && dates.iter().all(is_end), "{json}");
+    // Lines in the last second of a range that ends at a whole step.
+    let path = format!("/loki/api/v1/index/volume_range?start=0&end=2&step=1{all}");
+    let json = server.get(&path).await.json();
+    let result = json["data"]["result"].as_array().expect("series").clone();
+    let dates = result.iter().flat_map(|one| {
+        let values = one["values"].as_array().cloned().unwrap_or_default();
+        let single = one.get("value").cloned();
+        values.into_iter().chain(single).map(|v| v[0].as_f64())
+    });
+    assert!(
+        dates.flatten().all(|date| date == 2.0 || date == 0.999),
+        "{json}"
+    );
     // One piece is a vector; streams without a label that is asked for are left out.
     for (more, expected) in [("step=10", 2), ("step=10&targetLabels=stream", 1)] {
         let path = format!("/loki/api/v1/index/volume_range?start=0&end=10{all}&{more}");

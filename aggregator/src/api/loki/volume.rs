@@ -122,7 +122,8 @@ impl Steps {
     /// What its bytes are dated by, in seconds.
     fn date_s(&self, step: i64) -> f64 {
         let next_ns = step.saturating_add(1).saturating_mul(self.step_ns);
-        let ms = if self.is_range && next_ns < self.to_ns {
+        // The range is asked for with its end, so that it goes on for a nanosecond behind it.
+        let ms = if self.is_range && next_ns < self.to_ns.saturating_sub(1) {
             next_ns.div_euclid(1_000_000) - 1
         } else {
             self.to_ns.div_euclid(1_000_000)
