@@ -86,11 +86,11 @@ export const CHARTS: readonly ChartPanel[] = [
     queries: [
       {
         expression: (m, w) => `max by (device) (rate(node_disk_read_bytes_total{${m},${DISKS}}[${w}]))`,
-        name: device("read"),
+        name: device("read ↑"),
       },
       {
         expression: (m, w) => `max by (device) (rate(node_disk_written_bytes_total{${m},${DISKS}}[${w}]))`,
-        name: device("write"),
+        name: device("write ↓"),
         below: true,
       },
     ],
@@ -105,12 +105,12 @@ export const CHARTS: readonly ChartPanel[] = [
       {
         expression: (m, w) =>
           `max by (device) (rate(node_network_receive_bytes_total{${m},${NETWORKS}}[${w}]))`,
-        name: device("in"),
+        name: device("in ↑"),
       },
       {
         expression: (m, w) =>
           `max by (device) (rate(node_network_transmit_bytes_total{${m},${NETWORKS}}[${w}]))`,
-        name: device("out"),
+        name: device("out ↓"),
         below: true,
       },
     ],

@@ -74,9 +74,9 @@ test("modes of the CPU are stacked in a fixed order, devices share a colour abov
   assert.deepEqual(
     devices.map(({ name, color, below }) => [name, color, below]),
     [
-      ["a read", 0, false],
-      ["a write", 0, true],
-      ["b read", 1, false],
+      ["a read ↑", 0, false],
+      ["a write ↓", 0, true],
+      ["b read ↑", 1, false],
     ],
   );
 });

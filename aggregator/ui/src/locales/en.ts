@@ -267,9 +267,9 @@ export const EN = {
   "kansoku.costs": "By namespace",
   "kansoku.log_bytes": "Log bytes",
   "kansoku.no_namespaces": "No namespace in this time range.",
-  "kansoku.by_metric": "Series by metric",
-  "kansoku.by_label": "Values by label",
-  "kansoku.by_pair": "Series by label value",
+  "kansoku.by_metric": "All kept series by metric",
+  "kansoku.by_label": "All kept values by label",
+  "kansoku.by_pair": "All kept series by label value",
   "page.alerts": "Alerts",
   "alerts.none": "No rules are loaded.",
   "alerts.none_help":

@@ -257,9 +257,9 @@ export const JA: Readonly<Record<Key, Message>> = {
   "kansoku.costs": "名前空間別",
   "kansoku.log_bytes": "ログのバイト数",
   "kansoku.no_namespaces": "この期間に名前空間はありません。",
-  "kansoku.by_metric": "メトリクス別の系列数",
-  "kansoku.by_label": "ラベル別の値の数",
-  "kansoku.by_pair": "ラベル値別の系列数",
+  "kansoku.by_metric": "メトリクス別の系列数（保存分すべて）",
+  "kansoku.by_label": "ラベル別の値の数（保存分すべて）",
+  "kansoku.by_pair": "ラベル値別の系列数（保存分すべて）",
   "page.alerts": "アラート",
   "alerts.none": "ルールが読み込まれていません。",
   "alerts.none_help":

@@ -202,6 +202,11 @@ function rowAt(offsets: Float64Array, y: number): number {
   return low;
 }
 
+/** Whether long lines are broken: where the address does not say, on narrow screens. */
+export function isWrapped(asked: string | undefined): boolean {
+  return asked === undefined || asked === "" ? matchMedia("(max-width: 700px)").matches : asked === "1";
+}
+
 interface RowProps {
   entry: Entry;
   from: (stream: Labels) => string;

@@ -16,7 +16,7 @@ import { Mount, Nothing, Problem, Segmented } from "../widgets";
 import { Detail } from "./detail";
 import { merged, type Entry } from "./entries";
 import { FORMATS, save, type Format } from "./export";
-import { LogList } from "./list";
+import { isWrapped, LogList } from "./list";
 import { firstQuery, loadHistogram, loadLines, loadOlder, spanOf } from "./load";
 import { findsOf, isLogQuery, selectorAndFilters, withField, withLineFilter, withMatcher } from "./logql";
 import { Numbers } from "./numbers";
@@ -78,8 +78,8 @@ export function LogsPage({ state }: { state: State }) {
         </button>
         <button
           type="button"
-          aria-pressed={params.wrap === "1"}
-          onClick={() => set({ wrap: params.wrap === "1" ? "" : "1" })}
+          aria-pressed={isWrapped(params.wrap)}
+          onClick={() => set({ wrap: isWrapped(params.wrap) ? "0" : "1" })}
         >
           {t("logs.wrap")}
         </button>
@@ -331,7 +331,7 @@ function Frame({
         <LogList
           label={t("logs.list")}
           entries={entries}
-          wrap={state.params.wrap === "1"}
+          wrap={isWrapped(state.params.wrap)}
           finds={findsOf(query)}
           height="max(360px, calc(100vh - 340px))"
           detail={(entry) => <Detail entry={entry} narrow={narrow} window={state} />}

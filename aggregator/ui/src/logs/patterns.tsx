@@ -86,7 +86,7 @@ export function Patterns({
           {data.slice(0, ROWS_MAX).map(({ pattern, count, points, fresh }) => (
             <tr key={pattern}>
               <td class="number">{t("count", { n: count })}</td>
-              <td class="number">{`${Math.round((1000 * count) / all) / 10}%`}</td>
+              <td class="number">{shareOf(count, all)}</td>
               <td>
                 <Spark points={points} />
               </td>
@@ -118,4 +118,10 @@ export function Patterns({
       </table>
     </div>
   );
+}
+
+/** Never "0%" of what is there. */
+function shareOf(count: number, all: number): string {
+  const percent = (100 * count) / all;
+  return percent < 0.1 ? "<0.1%" : `${Math.round(10 * percent) / 10}%`;
 }

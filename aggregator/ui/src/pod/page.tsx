@@ -11,7 +11,7 @@ import { useAsked } from "../hooks";
 import { formatAgo, t } from "../i18n";
 import { podLines } from "../lines";
 import { Detail } from "../logs/detail";
-import { LogList } from "../logs/list";
+import { isWrapped, LogList } from "../logs/list";
 import { loadHistogram, loadLines } from "../logs/load";
 import { withField, withMatcher } from "../logs/logql";
 import { RangeCache } from "../range_cache";
@@ -466,7 +466,7 @@ function PodLog({
       <LogList
         label={t("logs.list")}
         entries={entries}
-        wrap={false}
+        wrap={isWrapped("")}
         finds={filter === "" ? [] : [filter]}
         from={(stream) => stream["container"] ?? ""}
         height="480px"

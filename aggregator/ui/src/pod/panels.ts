@@ -69,11 +69,11 @@ export const POD_PANELS: readonly PodPanel[] = [
     queries: [
       {
         expression: "sum by (interface) (rate(container_network_receive_bytes_total{S}[W]))",
-        name: suffixed("in"),
+        name: suffixed("in ↑"),
       },
       {
         expression: "sum by (interface) (rate(container_network_transmit_bytes_total{S}[W]))",
-        name: suffixed("out"),
+        name: suffixed("out ↓"),
         below: true,
       },
     ],
@@ -85,11 +85,11 @@ export const POD_PANELS: readonly PodPanel[] = [
     queries: [
       {
         expression: `sum by (container) (rate(container_fs_reads_bytes_total{${CONTAINER}}[W]))`,
-        name: suffixed("read"),
+        name: suffixed("read ↑"),
       },
       {
         expression: `sum by (container) (rate(container_fs_writes_bytes_total{${CONTAINER}}[W]))`,
-        name: suffixed("write"),
+        name: suffixed("write ↓"),
         below: true,
       },
     ],
@@ -114,8 +114,8 @@ export const POD_PANELS: readonly PodPanel[] = [
     queries: [
       { expression: "max by (container) (kube_pod_container_status_restarts_total{S})", name: container },
       {
-        // The count of a container's own events is gone with it.
-        expression: `max by (container) (container_oom_events_total{${CONTAINER}} > 0) or max by (container) (kube_pod_container_status_last_terminated_reason{reason="OOMKilled",S})`,
+        // The count of a container's own events is gone with it: restarts of containers that ended so.
+        expression: `max by (container) (kube_pod_container_status_restarts_total{S} * on (namespace, pod, container) group_left () kube_pod_container_status_last_terminated_reason{reason="OOMKilled",S}) or max by (container) (container_oom_events_total{${CONTAINER}} > 0)`,
         name: suffixed("OOM"),
         dashed: true,
       },
