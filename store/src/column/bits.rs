@@ -83,7 +83,7 @@ impl<'a> BitReader<'a> {
     }
 }
 
-/// Calls `each` with `n` fields of one width (0..=64).
+/// Calls `each` with `n` fields of one width (0..=64); slower than [`unpack_to`], and without room for them.
 pub fn unpack(
     bytes: &[u8],
     width: u32,
@@ -120,6 +120,69 @@ pub fn unpack(
         each(field(&rest, at * w - from * 8));
     }
     Ok(())
+}
+
+/// Fills `out` with fields of one width; `bytes` are exactly those of the fields.
+pub fn unpack_to(bytes: &[u8], width: usize, out: &mut [u64]) -> Result<(), Malformed> {
+    macro_rules! of_width {
+        ($($width:literal)*) => {
+            match width {
+                0 => out.fill(0),
+                $($width => unpack_groups::<$width>(bytes, out),)*
+                58..=64 => {
+                    let mut bits = BitReader::new(bytes);
+                    for slot in out {
+                        *slot = bits.take(width as u32)?;
+                    }
+                }
+                _ => return Err(Malformed("integers wider than 64 bits")),
+            }
+        };
+    }
+    of_width!(1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36
+        37 38 39 40 41 42 43 44 45 46 47 48 49 50 51 52 53 54 55 56 57);
+    Ok(())
+}
+
+/// Eight fields are as many bytes as one has bits, so that each begins at a place that the compiler knows.
+fn unpack_groups<const WIDTH: usize>(bytes: &[u8], out: &mut [u64]) {
+    const { assert!(WIDTH > 0 && WIDTH <= WORD_WIDTH_MAX as usize) };
+    let mut groups = out.chunks_mut(8);
+    let mut rest = bytes;
+    // As long as eight bytes can be read at the last of the group's fields.
+    while rest.len() >= WIDTH + 8 {
+        let Some(group) = groups.next() else { return };
+        if let Ok(group) = <&mut [u64; 8]>::try_from(&mut *group) {
+            take_group::<WIDTH>(rest, group);
+        } else {
+            // The last one, and more bytes than it has: not so when they are exactly those of the fields.
+            let mut whole = [0; 8];
+            take_group::<WIDTH>(rest, &mut whole);
+            group.copy_from_slice(&whole[..group.len()]);
+        }
+        rest = &rest[WIDTH..];
+    }
+    // What is left is shorter than two groups and their eight bytes.
+    let mut padded = [0; 2 * (WORD_WIDTH_MAX as usize + 8)];
+    padded[..rest.len()].copy_from_slice(rest);
+    let mut rest = &padded[..];
+    for group in groups {
+        let mut whole = [0; 8];
+        take_group::<WIDTH>(rest, &mut whole);
+        group.copy_from_slice(&whole[..group.len()]);
+        rest = &rest[WIDTH.min(rest.len())..];
+    }
+}
+
+#[inline(always)]
+fn take_group<const WIDTH: usize>(bytes: &[u8], out: &mut [u64; 8]) {
+    let mask = (1 << WIDTH) - 1;
+    let bytes = &bytes[..WIDTH + 8];
+    for (at, slot) in out.iter_mut().enumerate() {
+        let bit = at * WIDTH;
+        let word = bytes[bit / 8..][..8].try_into().expect("eight bytes");
+        *slot = u64::from_le_bytes(word) >> (bit % 8) & mask;
+    }
 }
 
 /// Fields up to this width lie in eight bytes, wherever in the first of them they begin.
