@@ -97,6 +97,32 @@ const GENERATED: [&str; 4] = [
     "controller-revision-hash",
     "statefulset.kubernetes.io/pod-name",
 ];
+/// Words of LogQL that cannot be labels in a selector; neither can they with Loki.
+const RESERVED: [&str; 23] = [
+    "and",
+    "bool",
+    "by",
+    "decolorize",
+    "drop",
+    "group_left",
+    "group_right",
+    "ignoring",
+    "json",
+    "keep",
+    "label_format",
+    "label_replace",
+    "line_format",
+    "logfmt",
+    "offset",
+    "on",
+    "or",
+    "pattern",
+    "regexp",
+    "unless",
+    "unpack",
+    "unwrap",
+    "without",
+];
 /// Names that mean the pod itself, whatever labels it has.
 const FIXED: [&str; 6] = [
     "namespace",
@@ -132,6 +158,11 @@ pub fn matchers(selector: &str) -> Result<String> {
         if FIXED.contains(&label.as_str()) {
             return Err(Error::Usage(format!(
                 "a pod's label {name} is not kept with logs, because {label} means the pod itself"
+            )));
+        }
+        if RESERVED.contains(&label.to_lowercase().as_str()) {
+            return Err(Error::Usage(format!(
+                "LogQL cannot select by the label {name}, which is one of its own words: select by another label, or name the pod or its workload"
             )));
         }
         let value = match operator {
@@ -217,6 +248,9 @@ mod tests {
             ),
             ("!app, 1st=", Some(r#", app="", _1st="""#)),
             ("", Some("")),
+            ("ip=1", Some(r#", ip="1""#)),
+            ("or=b", None),
+            ("a=b,!JSON", None),
             ("a=b,", None),
             ("=b", None),
             ("a in b", None),
