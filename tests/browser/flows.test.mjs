@@ -66,6 +66,14 @@ test("a template that began within the window is marked as new, others are not",
   assert.equal(await fresh.locator(".badge").innerText(), "new");
   const old = page.getByRole("row", { name: /served/ }).first();
   assert.equal(await old.locator(".badge").count(), 0);
+  // Since a time that is chosen: a minute ago no template began, five minutes ago one did.
+  await page.getByText(/^[1-9]\d* new patterns?$/).waitFor();
+  await page.getByLabel("New since").selectOption({ label: "1m before its end" });
+  await page.getByText("0 new patterns", { exact: true }).waitFor();
+  await page.waitForFunction(() => document.querySelector("table.patterns .badge") === null);
+  await page.getByLabel("New since").selectOption({ label: "5m before its end" });
+  await page.getByText(/^[1-9]\d* new patterns?$/).waitFor();
+  await page.waitForURL(/since=300/);
   // The trend stands beside the count.
   assert.equal(await old.locator("svg").count(), 1);
   assert.deepEqual(complaints, []);

@@ -10,7 +10,7 @@ const PARAMETERS = {
   cluster: ["tab", "sort", "filter", "ns", "node", "workload"],
   node: ["node"],
   pod: ["ns", "pod", "container", "filter", "from", "to"],
-  logs: ["q", "limit", "view", "wrap", "tail", "at"],
+  logs: ["q", "limit", "view", "wrap", "since", "tail", "at"],
   metrics: ["q", "q2", "q3", "q4", "q5", "view", "compare", "find"],
   dashboards: ["board", "vars", "edit", "panel", "version"],
   alerts: ["filter", "state"],

@@ -137,6 +137,8 @@ test("patterns of several levels are one, and one that began lately is new", () 
       ["a <_>", 3, false],
     ],
   );
+  const since = (since_s: number) => templates([sample("b", "", [[80, 9]])], grid, since_s)[0]?.fresh;
+  assert.deepEqual([since(80), since(81), since(0)], [true, false, true]);
 });
 
 test("the origin is the shortest name that says enough", () => {

@@ -106,6 +106,8 @@ export function LogsPage({ state }: { state: State }) {
               query={query}
               window={state}
               live={state.live}
+              since={params.since ?? ""}
+              setSince={(since) => set({ since })}
               narrow={(operator, pattern) => ask(withLineFilter(query, operator, pattern))}
             />
           ) : tailing && isLogQuery(query) ? (

@@ -3,7 +3,7 @@ import { queryPatterns, type Pattern } from "../api";
 import { useAsked } from "../hooks";
 import { t } from "../i18n";
 import { Spark } from "../spark";
-import { gridOf, type Grid, type Window } from "../time";
+import { formatDuration, gridOf, type Grid, type Window } from "../time";
 import { Nothing, Problem } from "../widgets";
 import type { Point } from "../matrix";
 import { selectorAndFilters } from "./logql";
@@ -17,12 +17,16 @@ export interface Template {
   level: string;
   count: number;
   points: Point[];
-  /** No line of it in the first half of the window. */
+  /** No line of it before the time that was chosen, by default the middle of the window. */
   fresh: boolean;
 }
 
-/** Samples of all levels of a pattern on one grid. Pure. */
-export function templates(patterns: readonly Pattern[], { start_s, end_s, step_s }: Grid): Template[] {
+/** Samples of all levels of a pattern on one grid; new is what has no line before `since_s`. Pure. */
+export function templates(
+  patterns: readonly Pattern[],
+  { start_s, end_s, step_s }: Grid,
+  since_s = (start_s + end_s) / 2,
+): Template[] {
   const length = Math.floor((end_s - start_s) / step_s) + 1;
   const found = new Map<string, Template>();
   for (const { pattern, level, samples } of patterns) {
@@ -35,32 +39,41 @@ export function templates(patterns: readonly Pattern[], { start_s, end_s, step_s
       template.count += count;
       const at = Math.min(length - 1, Math.max(0, Math.floor((time_s - start_s) / step_s)));
       template.points[at] = (template.points[at] ?? 0) + count;
-      if (count > 0 && at < length / 2) template.fresh = false;
+      if (count > 0 && time_s < since_s) template.fresh = false;
     }
   }
   return [...found.values()].sort((a, b) => b.count - a.count);
 }
 
+/** How long ago what is new may have begun, in seconds. */
+const AGES = [60, 300, 900, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600];
+
 export function Patterns({
   query,
   window,
   live,
+  since,
+  setSince,
   narrow,
 }: {
   query: string;
   window: Window;
   live: boolean;
+  /** Seconds before the end, as the address has them; empty is half of the window. */
+  since: string;
+  setSince: (seconds: string) => void;
   narrow: (operator: "|>" | "!>", pattern: string) => void;
 }) {
   const step_s = Math.max(10, Math.ceil(window.range_s / POINTS));
   const selected = selectorAndFilters(query);
   const { data, error } = useAsked(
-    JSON.stringify(["patterns", selected, window.range_s, window.end_s]),
+    JSON.stringify(["patterns", selected, window.range_s, window.end_s, since]),
     async (run) => {
       const grid = gridOf(window, step_s, Date.now() / 1000);
       // Patterns are asked for by streams: line filters would be refused.
       const selector = /^\s*\{(?:[^}"`]|"(?:[^"\\]|\\.)*"|`[^`]*`)*\}/.exec(selected ?? "")?.[0];
-      return selector === undefined ? [] : templates(await queryPatterns(selector, grid, run), grid);
+      const since_s = since === "" ? undefined : grid.end_s - Number(since);
+      return selector === undefined ? [] : templates(await queryPatterns(selector, grid, run), grid, since_s);
     },
     { repeat: live, interval_s: 15 },
   );
@@ -68,8 +81,23 @@ export function Patterns({
   if (data === null) return <p class="note">{t("frame.loading")}</p>;
   if (data.length === 0) return <Nothing title={t("patterns.none")} />;
   const all = data.reduce((sum, { count }) => sum + count, 0);
+  const fresh = data.filter((template) => template.fresh).length;
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={t("logs.patterns")}>
+      <p class="note">
+        <label>
+          {t("patterns.since")}{" "}
+          <select value={since} onChange={(event) => setSince(event.currentTarget.value)}>
+            <option value="">{t("patterns.since_middle")}</option>
+            {AGES.filter((age) => age < window.range_s).map((age) => (
+              <option key={age} value={String(age)}>
+                {t("patterns.since_ago", { age: formatDuration(age) })}
+              </option>
+            ))}
+          </select>
+        </label>{" "}
+        <span>{t("patterns.fresh", { n: fresh })}</span>
+      </p>
       <table class="patterns">
         <thead>
           <tr>
