@@ -90,7 +90,17 @@ fn scalar(out: &mut String, text: &str) {
     if is_plain(text) {
         out.push_str(text);
     } else {
-        out.push_str(&Value::from(text).to_string());
+        for c in Value::from(text).to_string().chars() {
+            // JSON may hold them as they are, YAML may not.
+            if matches!(
+                c,
+                '\u{7f}'..='\u{9f}' | '\u{feff}' | '\u{fffe}' | '\u{ffff}'
+            ) {
+                out.push_str(&format!("\\u{:04x}", u32::from(c)));
+            } else {
+                out.push(c);
+            }
+        }
     }
 }
 
@@ -117,7 +127,8 @@ mod tests {
         let value = json!({
             "a": {"b": [1, "x", {"c": [], "d": {}}], "0": null},
             "list": [[1, 2], {"k": "v", "l": [true]}],
-            "texts": ["true", "1e5", "", " x", "a: b", "#", "- a", "日本", "\u{1}\n", "No", "a b", "/p"],
+            "texts": ["true", "1e5", "", " x", "a: b", "#", "- a", "日本", "\u{1}\n", "No", "a b", "/p",
+                "a\u{7f}b\u{80}\u{85}\u{9f}\u{feff}\u{fffe}\u{ffff}"],
             "n": [1.5, -2]
         });
         let text = text(&value);
