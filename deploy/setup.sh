@@ -42,8 +42,8 @@ case "${1:-}" in
     if missing mold cc make; then apt_install mold gcc libc6-dev make; fi
     ;;
   test)
-    if missing promtool prometheus-node-exporter prometheus-alertmanager amtool chromium; then
-      apt_install prometheus prometheus-node-exporter prometheus-alertmanager chromium
+    if missing promtool prometheus-node-exporter prometheus-alertmanager amtool chromium zsh fish script; then
+      apt_install prometheus prometheus-node-exporter prometheus-alertmanager chromium zsh fish bsdutils
     fi
     missing cargo-nextest && cargo install cargo-nextest --locked
     clients

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::json;
 
-use crate::args::{self, Global};
+use crate::args::{self, Global, Output};
 use crate::client::Client;
 use crate::error::{Error, Result};
 use crate::logs::targets::vector;
@@ -119,8 +119,10 @@ pub async fn run(client: &Client, global: &Global, args: &args::Agents) -> Resul
     }
     keep_newest(&mut agents);
     if agents.is_empty() {
-        eprintln!("No agents found: none has sent metrics within the last day.");
-        return Ok(());
+        output::say("No agents found: none has sent metrics within the last day.");
+        if global.output == Output::Table {
+            return Ok(());
+        }
     }
     show(global, &agents)
 }

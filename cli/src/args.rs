@@ -17,6 +17,12 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// A number that counts something.
+fn number(text: &str) -> Result<usize, String> {
+    let read = text.parse();
+    read.map_err(|_| "expected a number, 0 or more".to_owned())
+}
+
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
@@ -119,6 +125,9 @@ pub enum Command {
     /// Back up a store: kansoku-aggregator backup with these arguments.
     #[command(disable_help_flag = true)]
     Backup(Passed),
+    /// Restore a backup into an empty folder: kansoku-aggregator restore with these arguments.
+    #[command(disable_help_flag = true)]
+    Restore(Passed),
     /// Write logs or samples of a span of time to a file.
     #[command(subcommand)]
     Export(Export),
@@ -130,9 +139,12 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// What kubectl's completion asks.
-    #[command(name = "__complete", hide = true, disable_help_flag = true)]
-    Complete(Words),
+    /// Print the help of a command.
+    Help {
+        /// The command, for example: top pods.
+        #[arg(value_name = "COMMAND")]
+        path: Vec<String>,
+    },
 }
 
 /// `kansoku logs`
@@ -179,7 +191,7 @@ pub struct Logs {
     pub since: Option<String>,
 
     /// Only lines from this time on (RFC 3339).
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub since_time: Option<String>,
 
     /// The newest lines of each container; -1 are all. 10 with a selector, else all.
@@ -204,7 +216,7 @@ pub struct Logs {
     pub prefix: bool,
 
     /// Containers that may be followed at a time.
-    #[arg(long, value_name = "N", default_value_t = 5)]
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = number, allow_hyphen_values = true)]
     pub max_log_requests: usize,
 
     /// Say what goes wrong with one container and go on with the others.
@@ -212,11 +224,21 @@ pub struct Logs {
     pub ignore_errors: bool,
 
     /// With -f: how long to wait for the first line of a pod that is not known yet.
-    #[arg(long, value_name = "DURATION", default_value = "20s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "20s",
+        allow_hyphen_values = true
+    )]
     pub pod_running_timeout: String,
 
     /// Of a selector or workload: pods that wrote within this time; when there are none, all that ever did.
-    #[arg(long, value_name = "DURATION", default_value = "24h")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "24h",
+        allow_hyphen_values = true
+    )]
     pub within: String,
 }
 
@@ -235,13 +257,13 @@ pub struct Query {
     /// PromQL, or LogQL; lines of a log query are those of the last hour.
     pub query: String,
     /// The moment: RFC 3339, Unix seconds, or how long ago (5m) [default: now].
-    #[arg(short, long, value_name = "TIME")]
+    #[arg(short, long, value_name = "TIME", allow_hyphen_values = true)]
     pub time: Option<String>,
     /// The language.
     #[arg(long, value_enum, default_value_t = Language::Auto)]
     pub lang: Language,
-    /// The most lines of a log query.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    /// The most lines of a log query; 0 are all.
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number, allow_hyphen_values = true)]
     pub limit: usize,
 }
 
@@ -249,10 +271,15 @@ pub struct Query {
 #[derive(Debug, Clone, Args)]
 pub struct Span {
     /// Where it begins: RFC 3339, Unix seconds, or how long ago (1h).
-    #[arg(long, value_name = "TIME", default_value = "1h")]
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "1h",
+        allow_hyphen_values = true
+    )]
     pub start: String,
     /// Where it ends [default: now].
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     pub end: Option<String>,
 }
 
@@ -264,13 +291,13 @@ pub struct Range {
     #[command(flatten)]
     pub span: Span,
     /// Distance of the points, for example 30s [default: a 250th of the span].
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     pub step: Option<String>,
     /// The language.
     #[arg(long, value_enum, default_value_t = Language::Auto)]
     pub lang: Language,
     /// The most lines of a log query; 0 are all.
-    #[arg(long, value_name = "N", default_value_t = 1000)]
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = number, allow_hyphen_values = true)]
     pub limit: usize,
     /// The newest lines of a log query first.
     #[arg(long)]
@@ -283,7 +310,12 @@ pub struct Tail {
     /// LogQL, without a metric.
     pub query: String,
     /// Begin with lines so old.
-    #[arg(long, value_name = "DURATION", default_value = "0s")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "0s",
+        allow_hyphen_values = true
+    )]
     pub since: String,
     /// The time before each line.
     #[arg(long)]
@@ -322,7 +354,12 @@ pub struct TopNodes {
     #[arg(long)]
     pub no_headers: bool,
     /// The time over which the use of CPUs is measured.
-    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2m",
+        allow_hyphen_values = true
+    )]
     pub window: String,
 }
 
@@ -353,7 +390,12 @@ pub struct TopPods {
     #[arg(long)]
     pub no_headers: bool,
     /// The time over which the use of CPUs is measured.
-    #[arg(long, value_name = "DURATION", default_value = "2m")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "2m",
+        allow_hyphen_values = true
+    )]
     pub window: String,
 }
 
@@ -379,8 +421,8 @@ pub struct Patterns {
     pub selector: String,
     #[command(flatten)]
     pub span: Span,
-    /// The most patterns shown.
-    #[arg(long, value_name = "N", default_value_t = 50)]
+    /// The most patterns shown; 0 are all.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = number, allow_hyphen_values = true)]
     pub limit: usize,
 }
 
@@ -388,15 +430,13 @@ pub struct Patterns {
 #[derive(Debug, Args)]
 pub struct Agents {
     /// The time over which rates are measured.
-    #[arg(long, value_name = "DURATION", default_value = "5m")]
+    #[arg(
+        long,
+        value_name = "DURATION",
+        default_value = "5m",
+        allow_hyphen_values = true
+    )]
     pub window: String,
-}
-
-/// A command line that is being typed.
-#[derive(Debug, Args)]
-pub struct Words {
-    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-    pub words: Vec<String>,
 }
 
 /// Arguments that go to another program as they are.
@@ -405,6 +445,7 @@ pub struct Passed {
     #[arg(
         trailing_var_arg = true,
         allow_hyphen_values = true,
+        value_hint = clap::ValueHint::AnyPath,
         value_name = "ARGUMENTS"
     )]
     pub arguments: Vec<std::ffi::OsString>,
@@ -418,7 +459,7 @@ pub enum Check {
     /// Files of rules: kansoku-aggregator check rules.
     #[command(disable_help_flag = true)]
     Rules(Passed),
-    /// A store that is not in use: kansoku-aggregator check.
+    /// A store that is not in use: kansoku-aggregator check --storage.path FOLDER, with further arguments behind it.
     #[command(disable_help_flag = true)]
     Storage(Passed),
 }

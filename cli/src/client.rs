@@ -227,12 +227,30 @@ impl Client {
             }
             // The first says only that connecting or sending failed.
             let reason = reasons.pop().unwrap_or_default();
+            let cure = self.other_scheme(&reason);
             Error::Unreachable(format!(
                 "Unable to connect to the server {}: {reason}\n{}",
                 self.base,
-                self.cure()
+                cure.as_deref().unwrap_or_else(|| self.cure())
             ))
         })
+    }
+
+    /// What to do where one side speaks TLS and the other does not.
+    fn other_scheme(&self, reason: &str) -> Option<String> {
+        if self.through_cluster {
+            return None;
+        }
+        if let Some(rest) = self.base.strip_prefix("https://") {
+            let is_plain = reason.contains("InvalidContentType");
+            return is_plain.then(|| {
+                format!("the server seems to speak no TLS: name it with --server http://{rest}")
+            });
+        }
+        let rest = self.base.strip_prefix("http://")?;
+        reason
+            .contains("invalid HTTP version")
+            .then(|| format!("the server seems to speak TLS: name it with --server https://{rest}"))
     }
 
     fn cure(&self) -> &'static str {
@@ -272,6 +290,11 @@ impl Client {
             401 if self.authorization.is_none() => {
                 message.push_str(
                     "\ngive a token: --token, KANSOKU_TOKEN, or 'token_file' of the context",
+                );
+            }
+            401 => {
+                message.push_str(
+                    "\nthe token comes from --token, KANSOKU_TOKEN, or the context's 'token_file' or 'token', the first that is there",
                 );
             }
             404 | 503 if self.through_cluster && json["kind"] == "Status" => {
@@ -520,7 +543,28 @@ mod tests {
         let error = inside.refusal(401, b"").to_string();
         assert!(error.contains("port-forward"), "{error}");
         let error = client(Some("t")).refusal(401, b"");
-        assert_eq!(error.to_string(), "http://127.0.0.1:1 answered 401");
+        let error = error.to_string();
+        assert!(error.contains("the token comes from --token"), "{error}");
+        for (base, reason, cure) in [
+            (
+                "https://h:1",
+                "received corrupt message of type InvalidContentType",
+                Some("--server http://h:1"),
+            ),
+            (
+                "http://h:1",
+                "invalid HTTP version parsed",
+                Some("--server https://h:1"),
+            ),
+            ("http://h:1", "connection refused", None),
+        ] {
+            let other = Client::new(base, &Context::default(), None, None, false);
+            let told = other.expect("an address").other_scheme(reason);
+            let is_right = told
+                .as_deref()
+                .map(|t| cure.is_some_and(|c| t.ends_with(c)));
+            assert_eq!(is_right, cure.map(|_| true), "{reason}: {told:?}");
+        }
         assert!(Client::new("a", &Context::default(), Some("a\nb"), None, false).is_err());
     }
 

@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use crate::args::{Config, Global, SetContext};
+use crate::client::base_of;
 use crate::config::{self, Context, File};
 use crate::error::{Error, Result};
 use crate::output::{self, color::Palette, table::Table};
+use crate::server::service_path;
 
 /// Runs the command.
 ///
@@ -87,6 +89,13 @@ fn set(global: &Global, args: &SetContext, context: &mut Context) -> Result<()> 
         if from.is_some() {
             *to = from;
         }
+    }
+    // What no command could use is refused where it is written.
+    if let Some(url) = &global.server {
+        base_of(url)?;
+    }
+    if let Some(service) = &global.kube_service {
+        service_path(service)?;
     }
     // A command may run in another folder than this one.
     let absolute = |path: &Option<PathBuf>| path.as_ref().map(std::path::absolute).transpose();

@@ -3,6 +3,9 @@
 //!
 //! A library only so that its readers can be fuzzed: the program is [`main`].
 
+// Both panic when nobody reads; `output` does not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 mod agents;
 mod args;
 mod client;
@@ -41,17 +44,32 @@ use server::Server;
 
 /// Under this name kubectl runs us as a plugin.
 const PLUGIN: &str = "kubectl-kansoku";
+/// The command under which cobra's programs, such as kubectl, ask for candidates.
+const COMPLETE: &str = "__complete";
+/// And so the person calls us then.
+const PLUGIN_SHOWN: &str = "kubectl kansoku";
 
 /// The program, from its arguments to its exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let called = std::env::args_os().next().unwrap_or_default();
+    let mut arguments = std::env::args_os();
+    let called = arguments.next().unwrap_or_default();
+    // What kubectl's completion asks. Not clap's: flags in a line that is being typed are none of ours.
+    if arguments.next().is_some_and(|first| first == COMPLETE) {
+        let words: Vec<String> = arguments
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        let found = complete::candidates(&mut Cli::command(), &words);
+        // Nobody may wait for it any more.
+        let _ = std::io::stdout().write_all(found.as_bytes());
+        return ExitCode::SUCCESS;
+    }
     let called = std::path::Path::new(&called)
         .file_name()
         .map(std::ffi::OsStr::to_os_string);
     let is_plugin = called.is_some_and(|name| name == PLUGIN);
     let cli = if is_plugin {
-        let matches = Cli::command().bin_name("kubectl kansoku").get_matches();
+        let matches = Cli::command().bin_name(PLUGIN_SHOWN).get_matches();
         clap::FromArgMatches::from_arg_matches(&matches).unwrap_or_else(|e: clap::Error| e.exit())
     } else {
         Cli::parse()
@@ -83,18 +101,13 @@ fn run(cli: Cli, is_plugin: bool) -> Result<()> {
     let command = match command {
         Command::Check(check) => return programs::check(check),
         Command::Backup(passed) => return programs::backup(passed),
+        Command::Restore(passed) => return programs::restore(passed),
+        Command::Help { path } => return help(&path, is_plugin),
         Command::Config(command) => return contexts::run(&global, command),
         Command::Completion { shell } => {
             let name = if is_plugin { PLUGIN } else { "kansoku" };
-            // Into memory first: the generator panics when nobody reads its output.
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), name, &mut script);
+            let script = complete::script(shell, &mut Cli::command(), name);
             std::io::stdout().write_all(&script)?;
-            return Ok(());
-        }
-        Command::Complete(typed) => {
-            let found = complete::candidates(&mut Cli::command(), &typed.words);
-            std::io::stdout().write_all(found.as_bytes())?;
             return Ok(());
         }
         command => command,
@@ -117,6 +130,25 @@ fn run(cli: Cli, is_plugin: bool) -> Result<()> {
     })
 }
 
+/// `kansoku help …`: what `--help` of that command prints.
+fn help(path: &[String], is_plugin: bool) -> Result<()> {
+    let mut root = Cli::command();
+    if is_plugin {
+        root = root.bin_name(PLUGIN_SHOWN);
+    }
+    root.build();
+    let mut command = &mut root;
+    for name in path {
+        let known = command.get_name().to_owned();
+        command = command.find_subcommand_mut(name).ok_or_else(|| {
+            Error::Usage(format!("{known} has no command '{name}'; see its --help"))
+        })?;
+    }
+    let text = command.render_long_help().to_string();
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
+}
+
 /// Runs a command that asks the server.
 async fn ask(server: &Server, global: &Global, command: &Command) -> Result<()> {
     match command {
@@ -132,9 +164,10 @@ async fn ask(server: &Server, global: &Global, command: &Command) -> Result<()> 
         Command::Export(args) => export::run(&server.client, args).await,
         Command::Check(_)
         | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Help { .. }
         | Command::Config(_)
-        | Command::Completion { .. }
-        | Command::Complete(_) => Ok(()),
+        | Command::Completion { .. } => Ok(()),
     }
 }
 

@@ -7,7 +7,7 @@ use crate::args::{self, Global};
 use crate::client::Client;
 use crate::error::Result;
 use crate::output::{self, color::Palette, table::Table};
-use crate::query::{bounds, pointed};
+use crate::query::{bound, bounds, pointed};
 use crate::time::SECOND_NS;
 
 #[derive(Deserialize)]
@@ -44,7 +44,7 @@ pub async fn run(client: &Client, global: &Global, args: &args::Patterns) -> Res
     };
     let mut rows: Vec<(u64, &Pattern)> = found.iter().map(|p| (count(p), p)).collect();
     rows.sort_by_key(|(n, _)| std::cmp::Reverse(*n));
-    rows.truncate(args.limit);
+    rows.truncate(bound(args.limit));
     let mut table = Table::new(["COUNT", "LEVEL", "PATTERN"]);
     let mut data = Vec::new();
     for (n, pattern) in rows {

@@ -1,7 +1,9 @@
-//! `check` and `backup`: run by the programs that read those files, found beside this one or in PATH.
-//! Arguments, output and exit code are theirs.
+//! `check`, `backup` and `restore`: run by the programs that read those files, found beside this one or in PATH.
+//! They take our place, so that arguments, output, signals and exit code are theirs.
 
 use std::ffi::OsString;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 
@@ -10,35 +12,46 @@ use crate::error::{Error, Result};
 
 const AGENT: &str = "kansoku-agent";
 const AGGREGATOR: &str = "kansoku-aggregator";
+const CONFIG_USAGE: &str = "\
+Usage: kansoku check config FILE [FLAGS OF kansoku-agent]
+
+Reads the configuration as kansoku-agent does, and starts nothing.
+";
 
 /// `kansoku check …`
 ///
 /// # Errors
-/// When the program is missing, or with its exit code.
+/// When the program is missing or cannot be run.
 pub fn check(check: Check) -> Result<()> {
     let (program, fixed, passed) = match check {
         Check::Config(passed) => {
             let is_help = passed.arguments.iter().any(|a| a == "-h" || a == "--help");
-            if passed.arguments.is_empty() || is_help {
-                eprintln!(
-                    "Usage: kansoku check config FILE [FLAGS OF kansoku-agent]\n\nReads the configuration as kansoku-agent does, and starts nothing."
-                );
-                return if is_help {
-                    Ok(())
-                } else {
-                    Err(Error::Exit(crate::error::EXIT_USAGE))
-                };
+            if is_help {
+                std::io::stdout().write_all(CONFIG_USAGE.as_bytes())?;
+                return Ok(());
             }
-            let first_is_flag = passed.arguments[0].as_encoded_bytes().starts_with(b"-");
-            let fixed: &[&str] = if first_is_flag {
-                &["--dry-run"]
-            } else {
+            if passed.arguments.is_empty() {
+                return Err(Error::Usage(format!(
+                    "the file to check is missing\n\n{}",
+                    CONFIG_USAGE.trim_end()
+                )));
+            }
+            let fixed: &[&str] = if names_a_path(&passed) {
                 &["--dry-run", "--config"]
+            } else {
+                &["--dry-run"]
             };
             (AGENT, fixed, passed)
         }
         Check::Rules(passed) => (AGGREGATOR, &["check", "rules"][..], passed),
-        Check::Storage(passed) => (AGGREGATOR, &["check"][..], passed),
+        Check::Storage(passed) => {
+            let fixed: &[&str] = if names_a_path(&passed) {
+                &["check", "--storage.path"]
+            } else {
+                &["check"]
+            };
+            (AGGREGATOR, fixed, passed)
+        }
     };
     run(program, fixed, passed)
 }
@@ -51,27 +64,35 @@ pub fn backup(passed: Passed) -> Result<()> {
     run(AGGREGATOR, &["backup"], passed)
 }
 
+/// `kansoku restore …`
+///
+/// # Errors
+/// As [`check`].
+pub fn restore(passed: Passed) -> Result<()> {
+    run(AGGREGATOR, &["restore"], passed)
+}
+
+/// Whether the first argument is no flag, but what is to be checked.
+fn names_a_path(passed: &Passed) -> bool {
+    let first = passed.arguments.first();
+    first.is_some_and(|text| !text.as_encoded_bytes().starts_with(b"-"))
+}
+
+/// Becomes that program; comes back only if that cannot be.
 fn run(program: &str, fixed: &[&str], passed: Passed) -> Result<()> {
     let path = find(program).ok_or_else(|| {
         Error::failed(format!(
             "{program} is neither beside this program nor in PATH; this command runs it: install it, or run the command where it is, such as in its pod"
         ))
     })?;
-    let status = Command::new(&path)
+    let failed = Command::new(&path)
         .args(fixed)
         .args(passed.arguments)
-        .status();
-    let status =
-        status.map_err(|e| Error::failed(format!("cannot run {}: {e}", path.display())))?;
-    if status.success() {
-        return Ok(());
-    }
-    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
-    let code = status
-        .code()
-        .or_else(|| signal.map(|n| 128 + n))
-        .unwrap_or(1);
-    Err(Error::Exit(u8::try_from(code).unwrap_or(1)))
+        .exec();
+    Err(Error::failed(format!(
+        "cannot run {}: {failed}",
+        path.display()
+    )))
 }
 
 /// The program beside us, else in PATH.
@@ -101,20 +122,11 @@ mod tests {
     }
 
     #[test]
-    fn exit_codes_are_passed_on() {
-        let passed = |text: &str| Passed {
-            arguments: vec![text.into()],
+    fn a_program_that_is_missing_is_named() {
+        let passed = Passed {
+            arguments: Vec::new(),
         };
-        assert!(run("sh", &["-c"], passed("exit 0")).is_ok());
-        assert!(matches!(
-            run("sh", &["-c"], passed("exit 7")),
-            Err(Error::Exit(7))
-        ));
-        assert!(matches!(
-            run("sh", &["-c"], passed("kill -9 $$")),
-            Err(Error::Exit(137))
-        ));
-        let missing = run("kansoku-no-such-program", &[], passed("")).unwrap_err();
+        let missing = run("kansoku-no-such-program", &[], passed).unwrap_err();
         assert!(missing.to_string().contains("neither beside"), "{missing}");
     }
 }

@@ -74,7 +74,7 @@ pub async fn instant(client: &Client, global: &Global, args: &args::Query) -> Re
                 global,
                 &args.query,
                 (start_ns, time_ns),
-                args.limit,
+                bound(args.limit),
                 false,
             )
             .await
@@ -118,17 +118,12 @@ pub async fn range(client: &Client, global: &Global, args: &args::Range) -> Resu
         .await
         .map_err(|e| pointed(&args.query, e))?;
     if data["resultType"] == "streams" {
-        let limit = if args.limit == 0 {
-            usize::MAX
-        } else {
-            args.limit
-        };
         return lines(
             client,
             global,
             &args.query,
             (start_ns, end_ns),
-            limit,
+            bound(args.limit),
             args.newest_first,
         )
         .await;
@@ -142,6 +137,12 @@ fn chosen(language: Language, query: &str) -> bool {
         Language::Promql => false,
         Language::Logql => true,
     }
+}
+
+/// What a limit on the command line means: 0 is none.
+#[must_use]
+pub fn bound(limit: usize) -> usize {
+    if limit == 0 { usize::MAX } else { limit }
 }
 
 /// Prints lines of a log query: the newest `limit`, the oldest of them first unless asked otherwise.

@@ -12,6 +12,7 @@ use crate::args::Global;
 use crate::client::Client;
 use crate::config::{self, Context};
 use crate::error::{Error, Result};
+use crate::output::say;
 use crate::time;
 
 /// Where an aggregator listens that was told nothing else.
@@ -104,8 +105,8 @@ pub fn find(global: &Global, is_plugin: bool) -> Result<Server> {
     let url = format!("http://{}{path}", proxy.address);
     // The API server keeps the Authorization header to itself, so a token of ours cannot pass.
     if token.is_some() {
-        eprintln!(
-            "warning: the API server does not pass tokens on; an aggregator that wants one must be reached by --server"
+        say(
+            "warning: the API server does not pass tokens on; an aggregator that wants one must be reached by --server",
         );
     }
     Ok(Server {

@@ -11,6 +11,7 @@ use crate::follow::follow;
 use crate::lines::{Entry, Labels};
 use crate::output::color::Palette;
 use crate::output::{csv, yaml};
+use crate::query::pointed;
 use crate::time;
 
 /// Runs the command until it is interrupted.
@@ -36,6 +37,7 @@ pub async fn run(client: &Client, global: &Global, args: &args::Tail) -> Result<
         Ok(())
     })
     .await
+    .map_err(|e| pointed(&args.query, e))
 }
 
 /// How lines of a query look.

@@ -235,8 +235,10 @@ pub async fn pods(server: &Server, global: &Global, args: &TopPods) -> Result<()
         } else {
             format!(" in {namespace} namespace")
         };
-        eprintln!("No resources found{place}.");
-        return Ok(());
+        output::say(&format!("No resources found{place}."));
+        if global.output == Output::Table {
+            return Ok(());
+        }
     }
     let rows = rows(found, args);
     let mut out = std::io::stdout().lock();

@@ -5,6 +5,7 @@
 
 pub mod agent;
 pub mod aggregator;
+pub mod command_line;
 pub mod drop_in;
 pub mod elasticsearch;
 pub mod http;

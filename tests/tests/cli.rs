@@ -9,6 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use kansoku_tests::aggregator::Aggregator;
+use kansoku_tests::command_line::{command, kansoku, push, shown};
 use kansoku_tests::http;
 use kansoku_tests::pods::{ContainerLog, cri_time, now_ns, shipping};
 use kansoku_tests::program::{Program, wait_for, wait_for_equal};
@@ -17,56 +18,6 @@ use parquet::record::RowAccessor;
 use serde_json::{Value, json};
 
 const SECOND_NS: i64 = 1_000_000_000;
-
-/// What a command gave.
-#[derive(Debug)]
-struct Given {
-    code: Option<i32>,
-    out: String,
-    err: String,
-}
-
-fn command(aggregator: &Aggregator, root: &Path, arguments: &[&str]) -> Command {
-    let mut command = Command::new(kansoku_tests::binary("kansoku"));
-    command
-        .args(arguments)
-        .env(
-            "KANSOKU_SERVER",
-            format!("http://127.0.0.1:{}", aggregator.port),
-        )
-        .env("HOME", root)
-        .env_remove("XDG_CONFIG_HOME")
-        .env_remove("KUBECONFIG")
-        .env_remove("KANSOKU_CONTEXT")
-        .env_remove("KANSOKU_TENANT")
-        .env_remove("KANSOKU_TOKEN")
-        .stdin(Stdio::null());
-    command
-}
-
-fn kansoku(aggregator: &Aggregator, root: &Path, arguments: &[&str]) -> Given {
-    let output = command(aggregator, root, arguments)
-        .output()
-        .expect("the program starts");
-    Given {
-        code: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
-}
-
-/// The output of a command that must succeed and say nothing else.
-fn shown(aggregator: &Aggregator, root: &Path, arguments: &str) -> String {
-    let arguments: Vec<&str> = arguments.split(' ').collect();
-    let given = kansoku(aggregator, root, &arguments);
-    assert_eq!(
-        (given.code, given.err.as_str()),
-        (Some(0), ""),
-        "{arguments:?}: {}",
-        given.out
-    );
-    given.out
-}
 
 /// What one instance of a container writes into its log; line `n` comes `n` milliseconds after `time_ns`.
 fn instance(root: &Path, pod: &str, n: usize, id: &str, time_ns: i64, lines: &[String]) {
@@ -237,30 +188,6 @@ fn logs_of_deleted_pods_and_previous_containers() {
     );
     let both = kansoku(&aggregator, root, &["logs", "gone-0", "-l", "a=b"]);
     assert_eq!(both.code, Some(2), "{both:?}");
-}
-
-/// Lines of streams as a Loki client pushes them.
-fn push(aggregator: &Aggregator, streams: &[(Value, Vec<(i64, &str)>)]) {
-    let streams: Vec<Value> = streams
-        .iter()
-        .map(|(labels, lines)| {
-            let values: Vec<Value> = lines
-                .iter()
-                .map(|(t, line)| json!([t.to_string(), line]))
-                .collect();
-            json!({"stream": labels, "values": values})
-        })
-        .collect();
-    let body = json!({ "streams": streams }).to_string();
-    let headers = [("Content-Type", "application/json")];
-    let reply = http::post(
-        aggregator.port,
-        "/loki/api/v1/push",
-        &headers,
-        body.as_bytes(),
-    )
-    .expect("an answer");
-    assert_eq!(reply.status, 204, "{}", reply.text());
 }
 
 #[test]

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::lines::{Direction, Entry, Labels, Pages};
 use crate::logql::stream_selector;
 use crate::logs::targets;
+use crate::output::say;
 use crate::query::{bounds, pointed};
 use crate::time::rfc3339;
 use destination::Destination;
@@ -219,10 +220,10 @@ async fn metrics(
         })
         .await?;
     if source.n_histograms > 0 {
-        eprintln!(
+        say(&format!(
             "warning: {} native histograms were left out: these formats hold numbers only",
             source.n_histograms
-        );
+        ));
     }
     match out {
         Samples::Json(destination) => destination.finish(),

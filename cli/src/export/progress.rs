@@ -4,6 +4,8 @@ use std::io::{IsTerminal, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::output::say;
+
 /// The line is written anew no more often than this.
 const EVERY: Duration = Duration::from_millis(200);
 
@@ -44,10 +46,15 @@ impl Progress {
     /// All is done.
     pub fn end(&mut self, file: &Path) {
         if self.is_shown {
-            eprint!("\r\x1b[K");
+            clear();
         }
         if !self.is_quiet && file != Path::new("-") {
-            eprintln!("{} {} written to {}", self.n, self.what, file.display());
+            say(&format!(
+                "{} {} written to {}",
+                self.n,
+                self.what,
+                file.display()
+            ));
         }
         self.is_shown = false;
     }
@@ -56,7 +63,13 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.is_shown {
-            eprint!("\r\x1b[K");
+            clear();
         }
     }
+}
+
+/// Takes the line away.
+fn clear() {
+    let mut err = std::io::stderr();
+    let _ = err.write_all(b"\r\x1b[K").and_then(|()| err.flush());
 }

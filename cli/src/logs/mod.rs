@@ -207,7 +207,7 @@ async fn find_pods(client: &Client, plan: &Plan, args: &args::Logs) -> Result<Po
 /// What is said when no stream was found.
 async fn nothing(client: &Client, namespace: &str, args: &args::Logs) -> Result<Vec<Container>> {
     let Some(resource) = &args.resource else {
-        eprintln!("No resources found in {namespace} namespace.");
+        say(&format!("No resources found in {namespace} namespace."));
         return Ok(Vec::new());
     };
     let shown = match workload::parse(resource)? {

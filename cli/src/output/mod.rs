@@ -17,7 +17,8 @@ use table::Table;
 /// Tells the person at the terminal something; texts of others cannot move its cursor.
 pub fn say(text: &str) {
     let lines: Vec<String> = text.lines().map(table::printable).collect();
-    eprintln!("{}", lines.join("\n"));
+    // Nobody may read it: that is no reason to fail.
+    let _ = writeln!(std::io::stderr(), "{}", lines.join("\n"));
 }
 
 /// Writes `table`, or `data` for who asks for JSON or YAML.
