@@ -41,6 +41,8 @@ pub struct Matcher {
     regex: Option<regex::Regex>,
     /// What is known of the texts that the pattern matches.
     literals: Option<Literals>,
+    /// Name and value as they were asked for, if one of them is no UTF-8.
+    asked: Option<Box<(Vec<u8>, Vec<u8>)>>,
 }
 
 /// The most memory a compiled pattern may take.
@@ -67,7 +69,31 @@ impl Matcher {
             value: value.to_owned(),
             regex,
             literals,
+            asked: None,
         })
+    }
+
+    /// A matcher whose name or value may be no UTF-8: no label has such a name or value. `name` and `value` have U+FFFD
+    /// for what is none.
+    ///
+    /// # Errors
+    /// As `new`, of the pattern with U+FFFD.
+    pub fn of_bytes(name: &[u8], op: MatchOp, value: &[u8]) -> Result<Self, regex::Error> {
+        let [near_name, near_value] = [name, value].map(String::from_utf8_lossy);
+        let is_text = near_name.as_bytes() == name && near_value.as_bytes() == value;
+        Ok(Self {
+            asked: (!is_text).then(|| Box::new((name.to_vec(), value.to_vec()))),
+            ..Self::new(&near_name, op, &near_value)?
+        })
+    }
+
+    /// Name and value as they were asked for.
+    #[must_use]
+    pub fn asked(&self) -> (&[u8], &[u8]) {
+        match &self.asked {
+            Some(asked) => (&asked.0, &asked.1),
+            None => (self.name.as_bytes(), self.value.as_bytes()),
+        }
     }
 
     /// `name="value"`.
@@ -79,7 +105,21 @@ impl Matcher {
     /// Whether a label value (empty when missing) passes.
     #[must_use]
     pub fn matches(&self, value: &str) -> bool {
-        let matched = match (&self.regex, &self.literals) {
+        if let Some(asked) = &self.asked {
+            return self.matches_none(asked);
+        }
+        self.compares(value) == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+    }
+
+    /// What every label set gives, as none has what is asked for.
+    fn matches_none(&self, (name, value): &(Vec<u8>, Vec<u8>)) -> bool {
+        let is_text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok();
+        let matched = !is_text(name) && is_text(value) && self.compares("");
+        matched == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+    }
+
+    fn compares(&self, value: &str) -> bool {
+        match (&self.regex, &self.literals) {
             (_, Some(Literals::Set(texts))) => {
                 texts.binary_search_by(|t| t.as_str().cmp(value)).is_ok()
             }
@@ -91,8 +131,7 @@ impl Matcher {
                 can_be && regex.is_match(value)
             }
             (None, _) => self.value == value,
-        };
-        matched == matches!(self.op, MatchOp::Equal | MatchOp::Regex)
+        }
     }
 
     /// Of `=` and `=~`: the only values that can pass, or how all of them begin. None when every
@@ -100,6 +139,7 @@ impl Matcher {
     #[must_use]
     pub fn wanted(&self) -> Option<Literals> {
         match self.op {
+            _ if self.asked.is_some() => None,
             MatchOp::Equal => Some(Literals::Set(vec![self.value.clone()])),
             MatchOp::Regex => self.literals.clone(),
             MatchOp::NotEqual | MatchOp::NotRegex => None,
@@ -115,7 +155,7 @@ impl Matcher {
 
 impl PartialEq for Matcher {
     fn eq(&self, other: &Self) -> bool {
-        (&self.name, self.op, &self.value) == (&other.name, other.op, &other.value)
+        (self.asked(), self.op) == (other.asked(), other.op)
     }
 }
 

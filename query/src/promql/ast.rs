@@ -6,6 +6,7 @@
 use kansoku_model::Matcher;
 
 use super::functions::Function;
+use super::text::Text;
 
 /// The deepest tree a query may have. Walking takes some hundred bytes of stack per level in a
 /// release build and some thousand in a debug build, of the 2 MiB a thread has.
@@ -80,7 +81,7 @@ pub enum ExprKind {
         /// Written as a duration: prints as one.
         is_duration: bool,
     },
-    String(String),
+    String(Text),
     Paren(Box<Expr>),
     /// A sign before an expression; `+` keeps the value and drops nothing.
     Unary {
@@ -164,26 +165,34 @@ impl Expr {
         for_children(&self.kind, visit);
     }
 
+    /// As [`Self::for_each_child`], to change them.
+    pub(super) fn for_each_child_mut(&mut self, change: &mut dyn FnMut(&mut Self)) {
+        match &mut self.kind {
+            ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => change(inner),
+            ExprKind::Binary(b) => {
+                change(&mut b.left);
+                change(&mut b.right);
+            }
+            ExprKind::Aggregate(a) => {
+                if let Some(parameter) = &mut a.parameter {
+                    change(parameter);
+                }
+                change(&mut a.operand);
+            }
+            ExprKind::Call { args, .. } => args.iter_mut().for_each(change),
+            ExprKind::Subquery(s) => change(&mut s.operand),
+            ExprKind::Number { .. }
+            | ExprKind::String(_)
+            | ExprKind::Vector(_)
+            | ExprKind::Matrix { .. } => {}
+        }
+    }
+
     /// Calls `change` with every selector in the tree.
     pub fn for_selectors(&mut self, change: &mut dyn FnMut(&mut Selector)) {
         match &mut self.kind {
             ExprKind::Vector(selector) | ExprKind::Matrix { selector, .. } => change(selector),
-            ExprKind::Paren(inner) | ExprKind::Unary { operand: inner, .. } => {
-                inner.for_selectors(change);
-            }
-            ExprKind::Binary(b) => {
-                b.left.for_selectors(change);
-                b.right.for_selectors(change);
-            }
-            ExprKind::Aggregate(a) => {
-                if let Some(parameter) = &mut a.parameter {
-                    parameter.for_selectors(change);
-                }
-                a.operand.for_selectors(change);
-            }
-            ExprKind::Call { args, .. } => args.iter_mut().for_each(|a| a.for_selectors(change)),
-            ExprKind::Subquery(s) => s.operand.for_selectors(change),
-            ExprKind::Number { .. } | ExprKind::String(_) => {}
+            _ => self.for_each_child_mut(&mut |child| child.for_selectors(change)),
         }
     }
 
@@ -381,8 +390,18 @@ pub struct Selector {
     pub matchers: Vec<Matcher>,
     pub modifiers: Modifiers,
     pub extension: Option<Extension>,
+    /// Nothing but counts and sums of histograms is asked for.
+    pub(crate) is_bucketless: bool,
     /// The `offset` and `@` excluded.
     pub span: Span,
+}
+
+impl Selector {
+    /// How far back its samples are read where its steps look back `before_ms`.
+    pub(super) fn reach_ms(&self, before_ms: i64, lookback_ms: i64) -> i64 {
+        let further_ms = if self.is_bucketless { lookback_ms } else { 0 };
+        before_ms.saturating_add(further_ms)
+    }
 }
 
 /// How a selector looks past its ends.

@@ -122,7 +122,10 @@ impl Engine {
                     time_ms,
                     value: values.first().copied().unwrap_or(f64::NAN),
                 },
-                Value::String(value) => QueryValue::String { time_ms, value },
+                Value::String(text) => QueryValue::String {
+                    time_ms,
+                    value: text.to_lossy().into_owned(),
+                },
                 Value::Vector(columns) => instant_vector(evaluator.finish(columns)?, time_ms),
             }
         };

@@ -4,6 +4,7 @@
 //! different things in each. It keeps no meaning: numbers and strings are decoded by the parser.
 
 use super::ast::{BinaryOp, Span};
+use super::text::Text;
 use crate::number::quote;
 
 /// What a token is.
@@ -403,8 +404,8 @@ impl Lexer<'_> {
 /// Decodes a quoted string token: Go's escapes in `"` and `'`, none in backticks.
 ///
 /// # Errors
-/// When an escape is not known or what it gives is not UTF-8.
-pub fn unquote(token: &str) -> Result<String, String> {
+/// When an escape is not known.
+pub fn unquote(token: &str) -> Result<Text, String> {
     let delimiter = token.as_bytes().first().copied().unwrap_or(0);
     let body = token
         .len()
@@ -412,7 +413,7 @@ pub fn unquote(token: &str) -> Result<String, String> {
         .and_then(|end| token.get(1..end))
         .unwrap_or("");
     if delimiter == b'`' {
-        return Ok(body.to_owned());
+        return Ok(Text::new(body.into()));
     }
     let mut out = Vec::with_capacity(body.len());
     let mut rest = body.as_bytes();
@@ -424,7 +425,7 @@ pub fn unquote(token: &str) -> Result<String, String> {
             out.push(b);
         }
     }
-    String::from_utf8(out).map_err(|_| "invalid UTF-8 in string".to_owned())
+    Ok(Text::new(out))
 }
 
 fn escape<'a>(rest: &'a [u8], delimiter: u8, out: &mut Vec<u8>) -> Result<&'a [u8], String> {
@@ -487,12 +488,12 @@ mod tests {
             (r"`raw\n`", Ok(r"raw\n")),
             (r#""\x41\u00e9\U0001F600\101""#, Ok("Aé😀A")),
             (r#""\q""#, Err("unknown escape sequence")),
-            (r#""\xc5z""#, Err("invalid UTF-8 in string")),
+            (r#""\xc5z\377\xf0\x9f""#, Ok("\u{fffd}z\u{fffd}\u{fffd}")),
             (r#""\x4""#, Err("unknown escape sequence")),
         ];
         for (token, expected) in cases {
             assert_eq!(
-                unquote(token),
+                unquote(token).map(|text| text.to_lossy().into_owned()),
                 expected.map(str::to_owned).map_err(str::to_owned),
                 "{token}"
             );

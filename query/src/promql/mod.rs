@@ -25,6 +25,7 @@
 pub mod aggregations;
 pub mod ast;
 mod binary;
+mod bucketless;
 mod check;
 mod duration;
 mod engine;
@@ -48,6 +49,7 @@ pub mod reuse;
 mod selectors;
 mod smoothed;
 mod steps;
+mod text;
 mod trace;
 mod value;
 
@@ -57,6 +59,7 @@ pub use evaluate::Stop;
 pub use output::{QueryOutput, QueryStats, QueryValue, Sample, Series};
 pub use parallel::Threads;
 pub use parser::{Query, matchers_of_selector, metric_selector, parse, parse_with_matcher};
+pub use text::Text;
 pub use trace::{Trace, plan_as_text};
 
 #[cfg(test)]

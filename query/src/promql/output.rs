@@ -26,6 +26,7 @@ pub enum QueryValue {
     },
     String {
         time_ms: i64,
+        /// With U+FFFD in place of what is no UTF-8.
         value: String,
     },
     /// In the engine's order; sorted only by `sort*`, `topk` and `bottomk`.

@@ -12,10 +12,12 @@ use kansoku_model::Matcher;
 
 use super::aggregations;
 use super::ast::{Aggregate, Binary, BinaryOp, Cardinality, Expr, ExprKind, MAX_DEPTH, Span};
+use super::bucketless;
 use super::check;
 use super::error::ParseError;
 use super::functions;
 use super::lexer::{self, KEYWORDS, Token, TokenKind};
+use super::text::Text;
 use crate::number::{parse_float, quote};
 
 /// A parsed query: the tree and the text it came from.
@@ -49,10 +51,11 @@ pub fn parse(text: &str) -> Result<Query, ParseError> {
     if parser.peek() == &TokenKind::End {
         return Err(parser.error_here("no expression found in input"));
     }
-    let expr = parser.expression(0)?;
+    let mut expr = parser.expression(0)?;
     if parser.peek() != &TokenKind::End {
         return Err(parser.unexpected("", ""));
     }
+    bucketless::mark(&mut expr);
     Ok(Query {
         expr,
         text: text.into(),
@@ -481,7 +484,7 @@ impl<'a> Parser<'a> {
         self.node(ExprKind::Aggregate(Box::new(aggregate)), span)
     }
 
-    fn string(&mut self) -> Parsed<String> {
+    fn string(&mut self) -> Parsed<Text> {
         let text = lexer::unquote(self.token_text()).map_err(|message| self.error_here(message))?;
         self.advance();
         Ok(text)

@@ -9,13 +9,14 @@ use super::ast::{
     Aggregate, At, Binary, Cardinality, Duration, Expr, ExprKind, Matching, Modifiers, Selector,
     Subquery,
 };
+use super::text::quote_bytes;
 use crate::number::{format_duration_ms, format_f, quote};
 
 impl Display for Expr {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match &self.kind {
             ExprKind::Number { value, is_duration } => number(f, *value, *is_duration),
-            ExprKind::String(text) => f.write_str(&quote(text)),
+            ExprKind::String(text) => text.fmt(f),
             ExprKind::Paren(inner) => write!(f, "({inner})"),
             ExprKind::Unary { negative, operand } => {
                 write!(f, "{}{operand}", if *negative { "-" } else { "+" })
@@ -180,12 +181,10 @@ impl Display for Selector {
             m.name == METRIC_NAME && m.op == MatchOp::Equal && self.name.as_ref() == Some(&m.value)
         };
         for matcher in self.matchers.iter().filter(|m| !is_name(m)) {
-            parts.push(format!(
-                "{}{}{}",
-                label(&matcher.name),
-                matcher.op.as_str(),
-                quote(&matcher.value)
-            ));
+            let (name, value) = matcher.asked();
+            let name = std::str::from_utf8(name).map_or_else(|_| quote_bytes(name), label);
+            let (op, value) = (matcher.op.as_str(), quote_bytes(value));
+            parts.push(format!("{name}{op}{value}"));
         }
         if parts.is_empty() && plain {
             return Ok(());

@@ -30,6 +30,9 @@ const NOT_ALONE: &[&str] = &[
 /// Aggregations whose result does not depend on the order of their series.
 const OF_ANY_ORDER: &[&str] = &["count", "group", "count_values"];
 
+/// Functions that give samples of the range as they are.
+const PASSING_ON: &[&str] = &["first_over_time", "last_over_time"];
+
 /// Functions that give their series in another order or under other labels.
 const REORDERING: &[&str] = &[
     "absent",
@@ -84,8 +87,13 @@ fn of(expr: &Expr, lookback_ms: i64) -> Option<Seen> {
         ExprKind::Number { .. } | ExprKind::String(_) => Some(Seen::NOTHING),
         ExprKind::Paren(inner) => of(inner),
         ExprKind::Unary { operand, .. } => of(operand),
+        // What it says of resets, and so what is warned of, depends on where reading began.
+        ExprKind::Vector(selector) if selector.is_bucketless => None,
         ExprKind::Vector(selector) => of_selector(selector, lookback_ms),
-        ExprKind::Matrix { selector, range } => of_selector(selector, literal_ms(range)?),
+        ExprKind::Matrix { selector, range } => {
+            let range_ms = literal_ms(range)?;
+            of_selector(selector, selector.reach_ms(range_ms, lookback_ms))
+        }
         // Its steps are computed together, and histograms of one look at the one before.
         ExprKind::Subquery(_) => None,
         ExprKind::Binary(binary) => {
@@ -105,7 +113,13 @@ fn of(expr: &Expr, lookback_ms: i64) -> Option<Seen> {
             is_exact.then(|| operand.with(parameter))
         }
         ExprKind::Call { function, args } => {
-            if NOT_ALONE.contains(&function.name) {
+            let is_bucketless = |arg: &Expr| match &arg.kind {
+                ExprKind::Matrix { selector, .. } => selector.is_bucketless,
+                _ => false,
+            };
+            if NOT_ALONE.contains(&function.name)
+                || (PASSING_ON.contains(&function.name) && args.iter().any(is_bucketless))
+            {
                 return None;
             }
             let mut all = Seen::NOTHING;
@@ -218,6 +232,8 @@ mod tests {
             ("up + hour()", Some(5)),
             ("label_replace(up, \"a\", \"b\", \"c\", \"d\")", Some(5)),
             ("-(up)", Some(5)),
+            ("histogram_count(rate(x[5m]))", Some(10)),
+            ("histogram_quantile(0.9, last_over_time(x[5m]))", Some(5)),
             // Sums of series whose order depends on which others there are.
             ("sum(sum by (a) (up))", None),
             ("sum(a / b)", None),
@@ -236,6 +252,8 @@ mod tests {
             ("avg_over_time(x[5m])", None),
             ("increase(x_total[5m] smoothed)", None),
             ("rate(x_total[5m] anchored)", None),
+            ("histogram_count(sum(x))", None),
+            ("histogram_count(last_over_time(x[5m]))", None),
             ("info(up)", None),
             // No samples are read, or there are no series.
             ("vector(1)", None),

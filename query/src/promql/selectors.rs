@@ -9,6 +9,7 @@ use kansoku_model::select::{SelectError, SeriesData, SeriesSet};
 use kansoku_model::{FloatRun, FloatsView, Labels, Matcher};
 
 use super::ast::{At, Duration, Expr, ExprKind, Extension, Modifiers, Selector, Subquery};
+use super::bucketless::Reading;
 use super::error::QueryError;
 use super::evaluate::{Evaluator, Stop};
 use super::native::{FloatHistogram, ResetHint};
@@ -225,7 +226,8 @@ impl<'a> Evaluator<'a> {
         let lookback_ms = self.options.lookback_ms;
         let smoothed = selector.extension == Some(Extension::Smoothed);
         let ahead_ms = if smoothed { lookback_ms } else { 0 };
-        let found = self.find(&selector.matchers, reference, (lookback_ms, ahead_ms), grid)?;
+        let reach_ms = (selector.reach_ms(lookback_ms, lookback_ms), ahead_ms);
+        let found = self.find(&selector.matchers, reference, reach_ms, grid)?;
         self.hold(found.n_series().saturating_mul(grid.n_steps))?;
         let newest = |times: &[i64]| newest_of(times, grid, reference, lookback_ms, self.check);
         let of_floats =
@@ -244,7 +246,18 @@ impl<'a> Evaluator<'a> {
                 Ok(values.map(|values| Column::floats(found.labels(at).clone(), false, values)))
             };
         let state = (!smoothed).then_some(|| OfTimes::new(grid.n_steps));
+        let bucketless = selector.is_bucketless.then_some(Reading {
+            grid: *grid,
+            reference,
+            before_ms: lookback_ms,
+            after_ms: ahead_ms,
+            // Reading between the samples keeps what it has read.
+            forgets: !smoothed,
+        });
         let of_any = |ev: &Evaluator<'_>, number, series: &mut SeriesData| {
+            if let Some(reading) = &bucketless {
+                reading.strip(series);
+            }
             if !series.histograms.is_empty() {
                 let at = |t_ms: i64| reference.time(t_ms);
                 series.labels = found.labels(number).clone();
@@ -320,8 +333,16 @@ impl<'a> Evaluator<'a> {
             Some(Extension::Anchored) => (lookback_ms, 0),
             Some(Extension::Smoothed) => (lookback_ms, lookback_ms),
         };
-        let reach_ms = (range_ms.saturating_add(before_ms), ahead_ms);
+        let before_ms = range_ms.saturating_add(before_ms);
+        let reach_ms = (selector.reach_ms(before_ms, lookback_ms), ahead_ms);
         let found = self.find(&selector.matchers, reference, reach_ms, grid)?;
+        let bucketless = selector.is_bucketless.then_some(Reading {
+            grid: *grid,
+            reference,
+            before_ms,
+            after_ms: ahead_ms,
+            forgets: true,
+        });
         Ok(RangeData {
             series: RangeOf::Stored(found),
             windows: Windows {
@@ -330,6 +351,7 @@ impl<'a> Evaluator<'a> {
                 extension: selector.extension,
                 lookback_ms,
             },
+            bucketless,
         })
     }
 
@@ -352,7 +374,7 @@ impl<'a> Evaluator<'a> {
                 )
             }
             RangeOf::Stored(found) => self.each_read(&**found, n_steps, |ev, at, read| {
-                ev.in_range(&**found, at, read, &work)
+                ev.in_range(data, (&**found, at), read, &work)
             }),
         }
     }
@@ -360,11 +382,14 @@ impl<'a> Evaluator<'a> {
     /// Gives `work` what a range sees of the series at `at`, unless that is nothing.
     pub(super) fn in_range<T>(
         &self,
-        found: &dyn SeriesSet,
-        at: usize,
+        data: &RangeData<'_>,
+        (found, at): (&dyn SeriesSet, usize),
         read: &mut SeriesData,
         work: impl Fn(&Evaluator<'_>, &RangeSeries) -> Result<T, QueryError>,
     ) -> Result<Option<T>, QueryError> {
+        if let Some(reading) = &data.bucketless {
+            reading.strip(read);
+        }
         let series = &mut RangeSeries::default();
         take_present(read, series, self.options.start_timestamps);
         let result = if series.is_empty() {
@@ -414,6 +439,7 @@ impl<'a> Evaluator<'a> {
         let held = |series| RangeData {
             series: RangeOf::Held(series),
             windows,
+            bucketless: None,
         };
         if start_ms > end_ms {
             return Ok(held(Vec::new()));

@@ -76,7 +76,14 @@ fn between(
     let first = FloatHistogram::of(histogram(before)?);
     let found = |h: FloatHistogram| Some(Point::Histogram(Arc::new(h)));
     let Some(row) = after else {
-        return found(first);
+        let is_there = series.times[before] == at_ms;
+        // What it is carried to is not behind the sample before it.
+        let hint = if is_there {
+            first.hint
+        } else {
+            ResetHint::Unknown
+        };
+        return found(FloatHistogram { hint, ..first });
     };
     let second = FloatHistogram::of(histogram(row)?);
     let name = series.labels.metric_name();

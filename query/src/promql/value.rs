@@ -10,7 +10,9 @@ use kansoku_model::metric::STALE_BITS;
 use kansoku_model::select::SeriesSet;
 
 use super::ast::Extension;
+use super::bucketless::Reading;
 use super::native::FloatHistogram;
+use super::text::Text;
 
 /// "No sample at this step."
 pub(crate) const ABSENT: f64 = f64::from_bits(STALE_BITS);
@@ -135,7 +137,7 @@ impl Column {
 pub(crate) enum Value {
     /// One per step, none absent.
     Scalar(Vec<f64>),
-    String(String),
+    String(Text),
     Vector(Vec<Column>),
 }
 
@@ -189,6 +191,8 @@ impl RangeSeries {
 pub(crate) struct RangeData<'a> {
     pub series: RangeOf<'a>,
     pub windows: Windows,
+    /// Histograms of the store are read without buckets.
+    pub bucketless: Option<Reading>,
 }
 
 /// Series of a range.

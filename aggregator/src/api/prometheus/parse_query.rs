@@ -28,7 +28,7 @@ pub fn answer(_: &App, call: &Call) -> Reply {
 fn tree(expr: &Expr) -> Value {
     match &expr.kind {
         ExprKind::Number { value, .. } => number(*value),
-        ExprKind::String(text) => json!({"type": "stringLiteral", "val": text}),
+        ExprKind::String(text) => json!({"type": "stringLiteral", "val": text.to_lossy()}),
         ExprKind::Paren(inner) => json!({"type": "parenExpr", "expr": tree(inner)}),
         ExprKind::Unary { negative, operand } => match operand.kind {
             // The sign of a number is part of it.

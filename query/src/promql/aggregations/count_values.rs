@@ -4,9 +4,10 @@ use std::collections::HashMap;
 
 use super::super::ast::ValueType;
 use super::super::error::QueryError;
+use super::super::text::Text;
 use super::super::value::{ABSENT, Column, Value, is_absent};
 use super::{Aggregation, Group, Input};
-use crate::number::{format_f, quote};
+use crate::number::format_f;
 
 pub(super) const COUNT_VALUES: Aggregation = Aggregation {
     name: "count_values",
@@ -17,15 +18,12 @@ pub(super) const COUNT_VALUES: Aggregation = Aggregation {
 
 fn count_values(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
     let label = match &input.parameter {
-        Some(Value::String(label)) if !label.is_empty() => label.as_str(),
-        other => {
-            let label = match other {
-                Some(Value::String(label)) => label.as_str(),
-                _ => "",
-            };
-            let message = format!("invalid label name {}", quote(label));
-            return Err(QueryError::Execution(message));
-        }
+        Some(Value::String(label)) => label,
+        _ => &Text::default(),
+    };
+    let Some(label) = label.as_label_name() else {
+        let message = format!("invalid label name {label}");
+        return Err(QueryError::Execution(message));
     };
     let mut out: Vec<Column> = Vec::new();
     let mut overwrites = false;

@@ -61,7 +61,7 @@ pub(super) const HISTOGRAM_FRACTION: Function = Function::whole(
 );
 
 fn histogram_quantiles(call: &Call<'_, '_>) -> Result<Value, QueryError> {
-    let label = call.text(1)?;
+    let label = call.text(1)?.to_lossy().into_owned();
     if label.is_empty() {
         let message = format!("invalid label name {}", quote(&label));
         return Err(QueryError::Execution(message));

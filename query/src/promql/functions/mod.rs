@@ -26,6 +26,7 @@ pub(super) use over_time::total;
 use super::ast::{Expr, ExprKind, Span, ValueType};
 use super::error::QueryError;
 use super::evaluate::{Evaluator, SAME_LABELSET};
+use super::text::Text;
 use super::value::{Column, Grid, Point, RangeData, RangeSeries, Value, Window, is_absent};
 use crate::number::{format_g, quote};
 
@@ -273,7 +274,7 @@ impl<'a> Call<'_, 'a> {
     }
 
     /// The text of a string argument; the type check has seen that it is one.
-    fn text(&self, index: usize) -> Result<String, QueryError> {
+    fn text(&self, index: usize) -> Result<Text, QueryError> {
         match self.evaluator.eval(&self.args[index], self.grid)? {
             Value::String(text) => Ok(text),
             _ => Err(QueryError::Execution("expected a string".to_owned())),

@@ -6,6 +6,7 @@ use std::cmp::Ordering;
 
 use super::super::ast::ValueType::{String as Text, Vector};
 use super::super::error::QueryError;
+use super::super::text;
 use super::super::value::{Column, Value, is_absent};
 use super::{Call, Function};
 
@@ -50,7 +51,10 @@ pub(super) const SORT_BY_LABEL_DESC: Function = Function {
 type Compare = fn(&Column, &Column, &[String]) -> Ordering;
 
 fn names(call: &Call<'_, '_>) -> Result<Vec<String>, QueryError> {
-    (1..call.args.len()).map(|index| call.text(index)).collect()
+    // No series has a label whose name is no UTF-8, nor one without a name.
+    let name = |text: text::Text| text.as_str().unwrap_or("").to_owned();
+    let texts = (1..call.args.len()).map(|index| call.text(index));
+    texts.map(|text| text.map(name)).collect()
 }
 
 fn sorted(call: &Call<'_, '_>, names: &[String], compare: Compare) -> Result<Value, QueryError> {

@@ -75,7 +75,7 @@ impl Call<'_, '_> {
                         ev.drop_name(&mut column);
                         Ok(Some(column))
                     },
-                    |ev, at, read| ev.in_range(&**found, at, read, of_any),
+                    |ev, at, read| ev.in_range(data, (&**found, at), read, of_any),
                 )?
             }
             _ => self.evaluator.each_in_range(data, n_steps, of_any)?,

@@ -77,7 +77,15 @@ impl Parser<'_> {
                     labels.push(self.token_text().to_owned());
                     self.advance();
                 }
-                TokenKind::String => labels.push(self.string()?),
+                TokenKind::String => {
+                    let span = self.span();
+                    let text = self.string()?;
+                    let Some(name) = text.as_label_name() else {
+                        let message = format!("invalid label name for grouping: {text}");
+                        return Err(self.error(span, message));
+                    };
+                    labels.push(name.to_owned());
+                }
                 _ => return Err(self.unexpected(PLACE, "label")),
             }
             if !self.accept(&TokenKind::Comma) {

@@ -9,6 +9,7 @@ use super::super::ast::{
 use super::super::engine::MAX_TIME_MS;
 use super::super::error::ParseError;
 use super::super::lexer::TokenKind;
+use super::super::text::Text;
 use super::{Parsed, Parser};
 use crate::number::quote;
 
@@ -165,6 +166,7 @@ impl Parser<'_> {
             matchers,
             modifiers: Modifiers::default(),
             extension: None,
+            is_bucketless: false,
             span,
         };
         self.node(ExprKind::Vector(Box::new(selector)), span)
@@ -193,18 +195,25 @@ impl Parser<'_> {
             let is_quoted = self.peek() == &TokenKind::String;
             let label = match self.peek() {
                 TokenKind::Identifier => {
-                    let label = self.token_text().to_owned();
+                    let label = self.token_text().into();
                     self.advance();
-                    label
+                    Text::new(label)
                 }
                 TokenKind::String => self.string()?,
                 _ => return Err(self.unexpected(PLACE, "identifier or \"}\"")),
             };
             if is_quoted && matches!(self.peek(), TokenKind::Comma | TokenKind::RightBrace) {
                 if let Some(other) = name {
-                    return Err(self.twice(other, &label, span));
+                    return Err(self.twice(other, &label.to_lossy(), span));
                 }
-                *name = Some(label);
+                match label.as_str() {
+                    Some(label) => *name = Some(label.to_owned()),
+                    None => matchers.extend(Matcher::of_bytes(
+                        METRIC_NAME.as_bytes(),
+                        MatchOp::Equal,
+                        label.as_bytes(),
+                    )),
+                }
             } else {
                 matchers.push(self.matcher(&label, span)?);
             }
@@ -215,7 +224,7 @@ impl Parser<'_> {
         }
     }
 
-    pub(super) fn matcher(&mut self, label: &str, start: Span) -> Parsed<Matcher> {
+    pub(super) fn matcher(&mut self, label: &Text, start: Span) -> Parsed<Matcher> {
         const PLACE: &str = "label matching";
         let op = match self.peek() {
             TokenKind::Assign => MatchOp::Equal,
@@ -229,12 +238,20 @@ impl Parser<'_> {
             return Err(self.unexpected(PLACE, "string"));
         }
         let value = self.string()?;
-        Matcher::new(label, op, &value).map_err(|error| {
+        let is_pattern = matches!(op, MatchOp::Regex | MatchOp::NotRegex);
+        if is_pattern && value.as_str().is_none() {
+            let message = format!(
+                "error parsing regexp: invalid UTF-8: `{}`",
+                value.to_lossy()
+            );
+            return Err(self.error(start, message));
+        }
+        Matcher::of_bytes(label.as_bytes(), op, value.as_bytes()).map_err(|error| {
             // The regex crate draws the pattern over several lines; its last line is the reason.
             let text = error.to_string();
             let reason = text.lines().last().unwrap_or("").trim();
             let reason = reason.strip_prefix("error: ").unwrap_or(reason);
-            let message = format!("error parsing regexp: {reason}: `{value}`");
+            let message = format!("error parsing regexp: {reason}: `{}`", value.to_lossy());
             self.error(start, message)
         })
     }

@@ -13,6 +13,18 @@ fn errors_say_where_and_what() {
         ("1+", "1:3: parse error: unexpected end of input"),
         ("*1", "1:1: parse error: unexpected <op:*>"),
         (".", "1:1: parse error: unexpected character: '.'"),
+        (
+            r#"up{a=~"b\xc5"}"#,
+            "1:4: parse error: error parsing regexp: invalid UTF-8: `b\u{fffd}`",
+        ),
+        (
+            r#"sum by ("a\xc5z") (up)"#,
+            r#"1:9: parse error: invalid label name for grouping: "a\xc5z""#,
+        ),
+        (
+            r#"a + on ("") b"#,
+            r#"1:9: parse error: invalid label name for grouping: """#,
+        ),
         ("(1))", "1:5: parse error: unexpected right parenthesis ')'"),
         ("((1)", "1:5: parse error: unclosed left parenthesis"),
         (
@@ -255,5 +267,20 @@ fn metric_selectors_have_nothing_behind_them() {
         ("1", "1:1: parse error: unexpected number \"1\""),
     ] {
         assert_eq!(parsed(text).unwrap_err(), expected, "{text}");
+    }
+}
+
+#[test]
+fn bytes_that_are_no_utf8_are_printed_as_they_were_written() {
+    let texts = [
+        r#"up{job="a\xc5z\n"}"#,
+        r#"up{"j\xff"!~".+"}"#,
+        r#"label_replace(up, "a", "\xf0\x9f", "b", "")"#,
+    ];
+    for text in texts {
+        let printed = parse(text).unwrap().to_string();
+        assert_eq!(printed, text);
+        let with = parse_with_matcher(text, &Matcher::equal("n", "a")).unwrap();
+        assert!(with.to_string().contains("\\x"), "{with}");
     }
 }
