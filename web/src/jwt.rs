@@ -275,6 +275,8 @@ pub struct Wanted {
     pub leeway_s: f64,
     /// How long after its end a token is still good, in seconds.
     pub grace_s: f64,
+    /// It need not have an end (`exp`).
+    pub may_be_endless: bool,
 }
 
 fn decoded(part: &str) -> Result<Vec<u8>, &'static str> {
@@ -349,8 +351,10 @@ impl Claims {
     /// The first thing that is wrong.
     pub fn check(&self, wanted: &Wanted, now_s: f64) -> Result<(), &'static str> {
         let claims = &self.registered;
-        if claims.exp.ok_or("the token has no end ('exp')")? + wanted.grace_s <= now_s {
-            return Err("the token has expired");
+        match claims.exp {
+            Some(exp) if exp + wanted.grace_s <= now_s => return Err("the token has expired"),
+            None if !wanted.may_be_endless => return Err("the token has no end ('exp')"),
+            Some(_) | None => {}
         }
         if claims
             .nbf
@@ -386,10 +390,43 @@ impl Claims {
         nonce: &str,
         access_token: Option<&str>,
     ) -> Result<(), &'static str> {
-        let claims = &self.registered;
         if self.text("nonce") != Some(nonce) {
             return Err("the ID token belongs to another sign-in (its 'nonce' is another)");
         }
+        self.check_parties(client_id, access_token)
+    }
+
+    /// The same of an ID token that came for a refresh token (12.2): it is about the same `subject`, and of the same
+    /// sign-in where it names one.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_refreshed(
+        &self,
+        client_id: &str,
+        nonce: &str,
+        subject: &str,
+        access_token: Option<&str>,
+    ) -> Result<(), &'static str> {
+        if self
+            .all
+            .get("nonce")
+            .is_some_and(|n| n.as_str() != Some(nonce))
+        {
+            return Err("the ID token belongs to another sign-in (its 'nonce' is another)");
+        }
+        if self.text("sub") != Some(subject) {
+            return Err("the ID token is about somebody else ('sub')");
+        }
+        self.check_parties(client_id, access_token)
+    }
+
+    fn check_parties(
+        &self,
+        client_id: &str,
+        access_token: Option<&str>,
+    ) -> Result<(), &'static str> {
+        let claims = &self.registered;
         if self.text("sub").is_none_or(str::is_empty) {
             return Err("the ID token does not say whom it is about ('sub')");
         }
@@ -425,6 +462,12 @@ impl Claims {
         }
     }
 
+    /// When it was issued and when it ends, in seconds since 1970.
+    #[must_use]
+    pub fn times_s(&self) -> (Option<f64>, Option<f64>) {
+        (self.registered.iat, self.registered.exp)
+    }
+
     /// A claim that is a text.
     #[must_use]
     pub fn text(&self, name: &str) -> Option<&str> {
@@ -435,13 +478,6 @@ impl Claims {
     #[must_use]
     pub fn all(&self) -> &Map<String, Value> {
         &self.all
-    }
-
-    /// Takes claims over that another place vouches for; what the token says itself stays.
-    pub fn add(&mut self, others: Map<String, Value>) {
-        for (name, value) in others {
-            self.all.entry(name).or_insert(value);
-        }
     }
 }
 

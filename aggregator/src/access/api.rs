@@ -9,6 +9,7 @@ use hyper::header::{HeaderValue, SET_COOKIE};
 use serde_json::{Value, json};
 
 use super::audit::Event;
+use super::session::RENEWED_MAX_MS;
 use super::{Access, Denied, PAGE_HEADER, Principal, Proof, oidc, session_cookie, token};
 use crate::api::prometheus::envelope;
 use crate::app::App;
@@ -160,8 +161,14 @@ pub(super) fn session(app: &App, call: &Call, proof: Proof) -> Result<HeaderValu
     let now_ms = clock::now_ms();
     let lasts = i64::try_from(config.session_time.as_millis()).unwrap_or(i64::MAX);
     let expires_ms = now_ms.saturating_add(lasts);
+    // The browser keeps the cookie for as long as the session may be renewed.
+    let is_renewed = matches!(&proof, Proof::Oidc(proven) if proven.renewal.is_some());
+    let seconds = match is_renewed {
+        true => RENEWED_MAX_MS.unsigned_abs() / 1000,
+        false => config.session_time.as_secs(),
+    };
     let secret = app.access.sessions.open(proof, now_ms, expires_ms)?;
-    Ok(cookie(call, &secret, config.session_time.as_secs()))
+    Ok(cookie(call, &secret, seconds))
 }
 
 /// Whether the browser speaks TLS, be it with a proxy.
@@ -186,12 +193,13 @@ pub async fn logout(app: Arc<App>, call: Call) -> Reply {
         return refused(StatusCode::FORBIDDEN, text);
     }
     let secret = session_cookie(&call.headers);
-    let ended = secret.and_then(|secret| app.access.sessions.close(secret));
+    let ended = secret.and_then(|secret| app.access.sessions.close(&token::hash(secret)));
     let mut data = json!({});
-    if let Some(Proof::Oidc(proven)) = ended
-        && let Some(url) = oidc::api::sign_out_url(&app, &call, &proven).await
-    {
-        data["redirect"] = url.into();
+    if let Some(Proof::Oidc(proven)) = ended {
+        if let Some(url) = oidc::api::sign_out_url(&app, &call, &proven).await {
+            data["redirect"] = url.into();
+        }
+        app.access.oidc.revoke(proven);
     }
     success(&data).with(SET_COOKIE, cookie(&call, "", 0))
 }

@@ -60,7 +60,7 @@ pub struct Access {
     /// `None` while it is off. Held for the moment in which the file is looked at.
     watched: Option<Mutex<Watched>>,
     has_tenants: bool,
-    pub sessions: Sessions,
+    pub sessions: Arc<Sessions>,
     passwords: Arc<Passwords>,
     judging: Semaphore,
     pub audit: audit::Audit,
@@ -178,7 +178,7 @@ impl Access {
         Ok(Self {
             watched: watched.map(Mutex::new),
             has_tenants: settings.tenants,
-            sessions: Sessions::default(),
+            sessions: Arc::default(),
             passwords: Arc::default(),
             judging: Semaphore::new(JUDGED_MAX),
             audit,
@@ -275,8 +275,14 @@ impl Access {
                 "a request with a session's cookie needs the header 'X-Requested-With: kansoku'";
             return Err(Denied::Forbidden(None, message.into()));
         }
-        let found = self.sessions.find(secret, &config, clock::now_ms());
-        found.ok_or_else(|| Denied::Unknown("the session is over; sign in again".into()))
+        let hash = token::hash(secret);
+        let found = self.sessions.find(&hash, &config, clock::now_ms());
+        let found =
+            found.ok_or_else(|| Denied::Unknown("the session is over; sign in again".into()))?;
+        match found.due {
+            None => Ok(found.principal),
+            Some(proven) => self.renewed(config, hash, proven).await,
+        }
     }
 
     /// Who has a token of the file.

@@ -1,13 +1,15 @@
 //! Who is signed in on the page: a random number in a cookie, and what it stands for in memory.
 //!
 //! The one rule: a session ends with what it was opened with: a user whose password has changed, a token that
-//! is gone, a provider that is configured otherwise, an hour that is over. A restart of the program ends all.
+//! is gone, a provider that is configured otherwise or says so, an hour that is over. A restart of the program ends
+//! all.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::config::AccessConfig;
 use super::oidc::config::OidcConfig;
+use super::oidc::mapping::Claims;
 use super::principal::Principal;
 use super::token::{self, Hash};
 
@@ -16,8 +18,11 @@ pub const COOKIE: &str = "kansoku_session";
 /// Sessions at a time; beyond it the oldest ones end.
 const SESSIONS_MAX: usize = 10_000;
 
+/// However often a session is renewed, it ends so long after it was begun.
+pub const RENEWED_MAX_MS: i64 = 30 * 24 * 3600 * 1000;
+
 /// With what somebody signed in.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Proof {
     /// A user, and the hash of the password that it had.
     User {
@@ -28,19 +33,59 @@ pub enum Proof {
     Oidc(Oidc),
 }
 
+/// A text that no log shows.
+#[derive(Clone)]
+pub struct Hidden(pub Box<str>);
+
+impl std::fmt::Debug for Hidden {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("<hidden>")
+    }
+}
+
 /// Whom a provider vouched for.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub struct Oidc {
     pub principal: Arc<Principal>,
     /// The provider as it was configured then.
     pub provider: Arc<OidcConfig>,
     /// What it is shown when the session is ended there as well.
-    pub id_token: Option<Box<str>>,
+    pub id_token: Option<Hidden>,
+    /// What the provider calls who signed in, and their session there.
+    pub subject: Box<str>,
+    pub sid: Option<Box<str>>,
+    /// `None` where the provider gave no refresh token: then it vouched for the whole session.
+    pub renewal: Option<Renewal>,
+}
+
+/// With what a session goes on once its tokens end.
+#[derive(Debug, Clone)]
+pub struct Renewal {
+    pub refresh_token: Hidden,
+    /// Of the sign-in.
+    pub nonce: Hidden,
+    /// Claims of the ID token, where those of userinfo are laid over them.
+    pub claims: Option<Arc<Claims>>,
+    /// When the provider has to be asked again.
+    pub due_ms: i64,
+    /// Until when what it said last is good.
+    pub ends_ms: i64,
+    /// Held by the one that asks.
+    pub turn: Arc<tokio::sync::Mutex<()>>,
+}
+
+/// Who is signed in.
+#[derive(Debug)]
+pub struct Found {
+    pub principal: Arc<Principal>,
+    /// What must be renewed first.
+    pub due: Option<Oidc>,
 }
 
 #[derive(Debug)]
 struct Session {
     proof: Proof,
+    begun_ms: i64,
     expires_ms: i64,
 }
 
@@ -72,27 +117,78 @@ impl Sessions {
                 open.remove(&hash);
             }
         }
-        open.insert(token::hash(&secret), Session { proof, expires_ms });
+        let session = Session {
+            proof,
+            begun_ms: now_ms,
+            expires_ms,
+        };
+        open.insert(token::hash(&secret), session);
         Ok(secret)
     }
 
     /// Who is signed in.
-    pub fn find(&self, secret: &str, config: &AccessConfig, now_ms: i64) -> Option<Arc<Principal>> {
-        let hash = token::hash(secret);
+    pub fn find(&self, hash: &Hash, config: &AccessConfig, now_ms: i64) -> Option<Found> {
         let mut open = self.lock();
-        let session = open.get(&hash)?;
+        let session = open.get(hash)?;
         let found = (session.expires_ms > now_ms)
             .then(|| principal(&session.proof, config, now_ms))
             .flatten();
-        if found.is_none() {
-            open.remove(&hash);
+        let Some(principal) = found else {
+            open.remove(hash);
+            return None;
+        };
+        let due = match &session.proof {
+            Proof::Oidc(proven) => {
+                let renewal = proven.renewal.as_ref();
+                let is_due = renewal.is_some_and(|r| r.due_ms <= now_ms);
+                is_due.then(|| proven.clone())
+            }
+            Proof::User { .. } | Proof::Token(_) => None,
+        };
+        Some(Found { principal, due })
+    }
+
+    /// What a provider says by now of who opened a session; it lasts for `lasts_ms` from now. `false` where it has ended
+    /// meanwhile.
+    #[must_use]
+    pub fn renew(&self, hash: &Hash, proven: Oidc, now_ms: i64, lasts_ms: i64) -> bool {
+        let mut open = self.lock();
+        let Some(session) = open.get_mut(hash) else {
+            return false;
+        };
+        let latest_ms = session.begun_ms.saturating_add(RENEWED_MAX_MS);
+        session.expires_ms = now_ms.saturating_add(lasts_ms).min(latest_ms);
+        session.proof = Proof::Oidc(proven);
+        true
+    }
+
+    /// The provider could not be asked: it is again at `due_ms`, with this token.
+    pub fn postpone(&self, hash: &Hash, refresh_token: &Hidden, due_ms: i64) {
+        if let Some(session) = self.lock().get_mut(hash)
+            && let Proof::Oidc(proven) = &mut session.proof
+            && let Some(renewal) = &mut proven.renewal
+        {
+            renewal.due_ms = due_ms;
+            renewal.refresh_token = refresh_token.clone();
         }
-        found
+    }
+
+    /// Ends those that a provider says to be over; gives them.
+    pub fn end(&self, is_over: impl Fn(&Oidc) -> bool) -> Vec<Oidc> {
+        let mut ended = Vec::new();
+        self.lock().retain(|_, session| match &session.proof {
+            Proof::Oidc(proven) if is_over(proven) => {
+                ended.push(proven.clone());
+                false
+            }
+            Proof::Oidc(_) | Proof::User { .. } | Proof::Token(_) => true,
+        });
+        ended
     }
 
     /// Ends one; gives with what it was begun.
-    pub fn close(&self, secret: &str) -> Option<Proof> {
-        let ended = self.lock().remove(&token::hash(secret));
+    pub fn close(&self, hash: &Hash) -> Option<Proof> {
+        let ended = self.lock().remove(hash);
         ended.map(|session| session.proof)
     }
 }
@@ -142,8 +238,8 @@ mod tests {
         };
         let secret = begin();
         let role = |config: &AccessConfig, secret: &str, now_ms| {
-            let found = sessions.find(secret, config, now_ms);
-            found.map(|p| p.grant.role.name())
+            let found = sessions.find(&token::hash(secret), config, now_ms);
+            found.map(|found| found.principal.grant.role.name())
         };
         assert_eq!(role(&config, &secret, 999), Some("viewer"));
         assert_eq!(role(&raised, &secret, 999), Some("admin"));
@@ -154,7 +250,7 @@ mod tests {
             // It does not come back.
             assert_eq!(role(&raised, &secret, 1), None);
         }
-        sessions.close(&secret);
+        sessions.close(&token::hash(&secret));
         assert_eq!(role(&config, &secret, 1), None);
     }
 

@@ -563,6 +563,17 @@ pub const ROUTES: &[Route] = &[
     status_route("/api/v1/access/oidc/{}/callback", Right::Public, |a, c| {
         Box::pin(access::oidc::api::callback(a, c))
     }),
+    status_route("/api/v1/access/oidc/{}/keys", Right::Public, |a, c| {
+        now(access::oidc::api::keys(&a, &c))
+    }),
+    Route {
+        path: "/api/v1/access/oidc/{}/backchannel_logout",
+        accepts: Accepts::Change("POST, OPTIONS"),
+        needs_store: false,
+        right: Right::Public,
+        voice: Voice::Prometheus,
+        handle: |a, c| Box::pin(access::oidc::logout::hear(a, c)),
+    },
     status_route("/api/v1/access/audit", Right::Admin, |a, c| {
         Box::pin(access::api::audit(a, c))
     }),

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{AUTHORIZATION, HeaderValue, LOCATION, PROXY_AUTHORIZATION, USER_AGENT};
-use hyper::{Method, Request, Response, Uri};
+use hyper::{Method, Request, Response, StatusCode, Uri};
 use hyper_rustls::{FixedServerNameResolver, HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client as HyperClient;
 use hyper_util::rt::TokioExecutor;
@@ -154,6 +154,31 @@ impl Client {
             }
         }
         Err(format!("stopped after {REDIRECTS_MAX} redirects"))
+    }
+
+    /// Sends a request and gives status and body of the answer, whatever the status.
+    ///
+    /// # Errors
+    /// When there is no answer within `timeout`, or one of more than `max_bytes`.
+    pub async fn answer(
+        &self,
+        method: Method,
+        url: &str,
+        headers: &[(&'static str, &str)],
+        body: Bytes,
+        (timeout, max_bytes): (Duration, usize),
+    ) -> Result<(StatusCode, Bytes), String> {
+        let ask = async {
+            let answer = self.send(method, url, headers, body).await?;
+            let status = answer.status();
+            let read = Limited::new(answer.into_body(), max_bytes).collect().await;
+            let read = read.map_err(|e| format!("failed to read the answer: {e}"))?;
+            Ok((status, read.to_bytes()))
+        };
+        match tokio::time::timeout(timeout, ask).await {
+            Ok(done) => done,
+            Err(_) => Err(format!("no answer within {timeout:?}")),
+        }
     }
 
     /// Sends a request and gives its body, if the status is a good one.

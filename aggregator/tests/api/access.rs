@@ -80,6 +80,8 @@ const RIGHTS: &[(&str, &[&str])] = &[
             "/api/v1/access/oidc",
             "/api/v1/access/oidc/{}/login",
             "/api/v1/access/oidc/{}/callback",
+            "/api/v1/access/oidc/{}/keys",
+            "/api/v1/access/oidc/{}/backchannel_logout",
         ],
     ),
     (

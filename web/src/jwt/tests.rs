@@ -74,6 +74,7 @@ fn verdict(header: &str, claims: &str) -> Result<(), &'static str> {
         clients: vec!["c".into(), "d".into()],
         leeway_s: 60.0,
         grace_s: 0.0,
+        may_be_endless: false,
     };
     let claims = verified(&signed(header, claims), &key_set(&[&rsa_key("")]))?;
     claims.check(&wanted, 1000.0)
@@ -300,13 +301,47 @@ fn an_id_token_belongs_to_one_sign_in() {
 }
 
 #[test]
-fn what_another_place_says_changes_nothing_of_the_token() {
-    let keys = key_set(&[&rsa_key("")]);
-    let mut claims = verified(&signed(HEADER, r#"{"sub":"s"}"#), &keys).expect("signed");
-    let others = serde_json::json!({"sub": "x", "email": "e"});
-    claims.add(others.as_object().expect("an object").clone());
-    assert_eq!(
-        (claims.text("sub"), claims.text("email")),
-        (Some("s"), Some("e"))
-    );
+fn what_need_not_end_may_not_have_ended() {
+    let wanted = Wanted {
+        issuer: "i".into(),
+        may_be_endless: true,
+        ..Wanted::default()
+    };
+    for (claims, expected) in [
+        (r#"{"iss":"i"}"#, Ok(())),
+        (r#"{"iss":"i","exp":1001}"#, Ok(())),
+        (r#"{"iss":"i","exp":1000}"#, Err("the token has expired")),
+    ] {
+        let claims = verified(&signed(HEADER, claims), &key_set(&[&rsa_key("")]));
+        assert_eq!(claims.expect("signed").check(&wanted, 1000.0), expected);
+    }
+}
+
+#[test]
+fn an_id_token_of_a_refresh_is_about_the_same_sign_in() {
+    for (claims, expected) in [
+        (r#"{"sub":"s","iat":1,"aud":"c"}"#, ""),
+        (r#"{"sub":"s","iat":1,"aud":"c","nonce":"n"}"#, ""),
+        (r#"{"sub":"s","iat":1,"aud":"c","nonce":"m"}"#, "nonce"),
+        (r#"{"sub":"s","iat":1,"aud":"c","nonce":1}"#, "nonce"),
+        (r#"{"sub":"t","iat":1,"aud":"c"}"#, "somebody else"),
+        (r#"{"iat":1,"aud":"c"}"#, "somebody else"),
+        (r#"{"sub":"s","aud":"c"}"#, "iat"),
+        (
+            r#"{"sub":"s","iat":1,"aud":"c","azp":"d"}"#,
+            "another client",
+        ),
+        (r#"{"sub":"s","iat":1,"aud":["c","d"]}"#, "azp"),
+        (r#"{"sub":"s","iat":1,"aud":"c","at_hash":"x"}"#, "at_hash"),
+    ] {
+        let keys = key_set(&[&rsa_key("")]);
+        let token = verified(&signed(HEADER, claims), &keys).expect("signed");
+        match token.check_refreshed("c", "n", "s", Some("a")) {
+            Ok(()) => assert_eq!(expected, "", "{claims}"),
+            Err(why) => assert!(
+                !expected.is_empty() && why.contains(expected),
+                "{claims}: {why}"
+            ),
+        }
+    }
 }

@@ -152,6 +152,7 @@ impl Bearer {
                     .collect(),
                 leeway_s: LEEWAY_S,
                 grace_s: 0.0,
+                may_be_endless: false,
             },
             url,
             refresh: Duration::from_secs(refresh),

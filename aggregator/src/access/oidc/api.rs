@@ -13,10 +13,11 @@ use hyper::header::{CACHE_CONTROL, HeaderValue, LOCATION, REFERRER_POLICY, SET_C
 use ring::digest::{SHA256, digest};
 use serde_json::json;
 
-use super::config::OidcConfig;
+use super::client_auth::SigningKey;
 use super::pending::{self, Pending, TIME_MS};
 use super::principal;
 use super::provider::{Document, Provider, Untrusted};
+use super::refresh::{Kept, add};
 use crate::access::api::{is_secure, refused, session, success};
 use crate::access::audit::Event;
 use crate::access::session::Oidc as Proven;
@@ -36,8 +37,6 @@ const SEEN_AGE: Duration = Duration::from_secs(30);
 const SEEN_PATIENCE: Duration = Duration::from_secs(4);
 /// States that are remembered; beyond it the provider alone sees that a code comes twice.
 const USED_MAX: usize = 10_000;
-/// A longer ID token is not kept for signing out.
-const HINT_MAX_BYTES: usize = 4096;
 
 /// What went wrong, in words that the page knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,7 +118,7 @@ fn reached_at(app: &App, call: &Call) -> String {
     }
 }
 
-fn provider(app: &App, call: &Call) -> Option<Result<Arc<Provider>, String>> {
+pub(super) fn provider(app: &App, call: &Call) -> Option<Result<Arc<Provider>, String>> {
     let config = app.access.config()?;
     let config = config.oidc.get(&call.path_value)?;
     Some(app.access.oidc.provider(config))
@@ -172,7 +171,7 @@ pub async fn login(app: Arc<App>, call: Call) -> Reply {
     }
 }
 
-fn not_there(call: &Call) -> Reply {
+pub(super) fn not_there(call: &Call) -> Reply {
     let message = format!("there is no provider '{}'", call.path_value);
     refused(StatusCode::NOT_FOUND, &message)
 }
@@ -201,19 +200,20 @@ async fn begin(app: &App, call: &Call, provider: &Provider, back: &str) -> Resul
     let challenge = digest(&SHA256, pending.verifier.as_bytes());
     let scopes = config.scopes.join(" ");
     let challenge = BASE64_URL_SAFE_NO_PAD.encode(challenge);
-    let to = with_parameters(
-        &document.authorization_endpoint,
-        &[
-            ("response_type", "code"),
-            ("client_id", &config.client_id),
-            ("redirect_uri", &pending.redirect_url),
-            ("scope", &scopes),
-            ("state", &pending.state),
-            ("nonce", &pending.nonce),
-            ("code_challenge", &challenge),
-            ("code_challenge_method", "S256"),
-        ],
-    );
+    let own = [
+        ("response_type", "code"),
+        ("client_id", &config.client_id),
+        ("redirect_uri", &pending.redirect_url),
+        ("scope", &scopes),
+        ("state", &pending.state),
+        ("nonce", &pending.nonce),
+        ("code_challenge", &challenge),
+        ("code_challenge_method", "S256"),
+    ];
+    let more = config.parameters.iter();
+    let more = more.map(|(name, value)| (name.as_str(), value.as_str()));
+    let parameters: Vec<(&str, &str)> = own.into_iter().chain(more).collect();
+    let to = with_parameters(&document.authorization_endpoint, &parameters);
     let sealed = app.access.oidc.seal.close(&pending).map_err(failed)?;
     let cookie = pending_cookie(call, &sealed, TIME_MS / 1000);
     Ok(redirect(&to)?.with(SET_COOKIE, cookie))
@@ -304,53 +304,53 @@ async fn end(
     if document.names_itself && issuer.is_empty() {
         return Err(failed("the answer does not name the issuer ('iss')".into()));
     }
-    let claims = exchanged(provider, &document, form.get("code"), pending).await?;
-    let (claims, id_token) = claims;
-    let subject = claims.text("sub").unwrap_or_default().to_owned();
-    let principal = principal(config, &claims).map_err(|why| (Failure::NotAllowed, why))?;
-    let proof = Proof::Oidc(Proven {
-        principal: principal.clone(),
-        provider: config.clone(),
-        id_token: (id_token.len() <= HINT_MAX_BYTES).then(|| id_token.into()),
-    });
+    let proven = exchanged(app, provider, &document, form.get("code"), pending).await?;
+    let (principal, subject) = (proven.principal.clone(), proven.subject.to_string());
+    let proof = Proof::Oidc(proven);
     let cookie = session(app, call, proof).map_err(failed)?;
     Ok((principal, subject, cookie))
 }
 
-/// What a code is worth: claims that were verified, and the token that they came in.
+/// What a code is worth: whom the provider vouches for, by claims that were verified.
 async fn exchanged(
+    app: &App,
     provider: &Provider,
     document: &Document,
     code: &str,
     pending: &Pending,
-) -> Result<(kansoku_web::jwt::Claims, String), Failed> {
+) -> Result<Proven, Failed> {
     let failed = |why: String| (Failure::Failed, why);
-    let config: &OidcConfig = &provider.config;
+    let config = &provider.config;
     let redirect_url = &pending.redirect_url;
     let tokens = provider.exchange(document, code, &pending.verifier, redirect_url);
-    let tokens = tokens.await.map_err(failed)?;
-    let verified = provider.verified(&tokens.id_token).await;
-    let (mut claims, kind) = verified.map_err(|e| match e {
+    let tokens = tokens.await.map_err(|e| failed(e.why()))?;
+    let id_token = tokens.id_token.as_ref().ok_or_else(|| {
+        failed(format!(
+            "{} gave no ID token; scopes must hold 'openid', and the client must be one of OpenID Connect",
+            document.token_endpoint
+        ))
+    })?;
+    let claims = provider.id_token(id_token).await.map_err(|e| match e {
         Untrusted::Wrong(why) => failed(why),
         Untrusted::NoKeys(why) => (Failure::Down, why),
     })?;
-    if kind.is_some_and(|kind| kind != "jwt") {
-        return Err(failed(
-            "what came as ID token is of another kind ('typ')".into(),
-        ));
-    }
-    let audience = std::slice::from_ref(&config.client_id);
-    provider.check(&claims, audience).map_err(failed)?;
-    let access_token = tokens.access_token.as_deref();
     claims
-        .check_id_token(&config.client_id, &pending.nonce, access_token)
+        .check_id_token(
+            &config.client_id,
+            &pending.nonce,
+            tokens.access_token.as_deref(),
+        )
         .map_err(|why| failed(why.to_owned()))?;
+    let kept = Kept::new(config, tokens, &claims, &pending.nonce);
+    let subject = claims.text("sub").unwrap_or_default().to_owned();
+    let mut all = claims.all().clone();
     if config.userinfo {
-        let subject = claims.text("sub").unwrap_or_default().to_owned();
-        let more = provider.userinfo(document, access_token, &subject).await;
-        claims.add(more.map_err(failed)?);
+        let token = kept.access_token.as_deref();
+        let more = provider.userinfo(document, token, &subject).await;
+        add(&mut all, more.map_err(failed)?);
     }
-    Ok((claims, tokens.id_token))
+    let principal = principal(config, &all).map_err(|why| (Failure::NotAllowed, why))?;
+    Ok(kept.proven(config, principal, app.access.session_ms(), clock::now_ms()))
 }
 
 /// Whether a state comes back for the first time.
@@ -398,6 +398,22 @@ async fn note(
     app.access.audit.note(app, &event).await;
 }
 
+/// `/api/v1/access/oidc/{}/keys`: the public half of the client's key, for the provider to check its tokens with.
+pub fn keys(app: &App, call: &Call) -> Reply {
+    let config = app.access.config().unwrap_or_default();
+    let Some(config) = config.oidc.get(&call.path_value) else {
+        return not_there(call);
+    };
+    let read = config.key.as_ref().map(SigningKey::read).transpose();
+    match read {
+        Ok(key) => {
+            let keys: Vec<_> = key.iter().map(SigningKey::public).collect();
+            Reply::json(StatusCode::OK, json!({ "keys": keys }).to_string())
+        }
+        Err(why) => refused(StatusCode::INTERNAL_SERVER_ERROR, &why),
+    }
+}
+
 /// Where the browser has to go to sign out at the provider as well.
 pub async fn sign_out_url(app: &App, call: &Call, proven: &Proven) -> Option<String> {
     let provider = app.access.oidc.provider(&proven.provider).ok()?;
@@ -410,7 +426,7 @@ pub async fn sign_out_url(app: &App, call: &Call, proven: &Proven) -> Option<Str
         ("post_logout_redirect_uri", &home),
     ];
     if let Some(id_token) = &proven.id_token {
-        parameters.push(("id_token_hint", id_token));
+        parameters.push(("id_token_hint", &id_token.0));
     }
     Some(with_parameters(url, &parameters))
 }

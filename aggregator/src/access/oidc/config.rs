@@ -3,6 +3,7 @@
 //! Reading only. The one rule: what could let in more people than was meant is a mistake with its place.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use kansoku_model::ConfigError;
 use kansoku_parsers::config::yaml::tree::{Node, Value};
 use kansoku_query::number::parse_duration_ms;
 
+use super::client_auth::{ClientKey, SigningKey};
 use super::mapping::{ClaimPath, Claims, Mapping, Pattern, Rule};
 use crate::access::config::{NONE_LISTED, read_role};
 use crate::http_client::Client;
@@ -31,7 +33,13 @@ pub struct OidcConfig {
     pub client_id: String,
     /// `None` for a public client, which has PKCE alone.
     pub secret: Option<Secret>,
+    /// Instead of a secret.
+    pub key: Option<ClientKey>,
     pub scopes: Vec<String>,
+    /// What else the provider is asked with when somebody signs in.
+    pub parameters: Vec<(String, String)>,
+    /// Refresh tokens are used where the provider gives them.
+    pub refreshes: bool,
     /// `None` is made of where people reach the aggregator.
     pub redirect_url: Option<String>,
     /// Claims are asked for at the provider's userinfo endpoint, too.
@@ -48,13 +56,18 @@ pub struct OidcConfig {
 
 type Read<T> = Result<T, ConfigError>;
 
-const KEYS: [&str; 23] = [
+const KEYS: [&str; 28] = [
     "label",
     "issuer",
     "client_id",
     "client_secret",
     "client_secret_file",
+    "private_key_file",
+    "private_key_id",
+    "private_key_algorithm",
     "scopes",
+    "authorization_parameters",
+    "refresh",
     "redirect_url",
     "userinfo",
     "name_claim",
@@ -109,6 +122,9 @@ impl OidcConfig {
             issuer: String::new(),
             client_id: String::new(),
             secret: None,
+            key: None,
+            parameters: Vec::new(),
+            refreshes: true,
             scopes: ["openid", "profile", "email"].map(str::to_owned).into(),
             redirect_url: None,
             userinfo: false,
@@ -122,6 +138,7 @@ impl OidcConfig {
             },
         };
         let (mut allow_http, mut ca_file) = (false, None);
+        let (mut key_file, mut key_id, mut algorithm) = (None, None, None);
         for (key, value) in node.checked_pairs(&KEYS)? {
             match key {
                 "label" => out.label = some_text(value)?,
@@ -129,6 +146,11 @@ impl OidcConfig {
                 "client_id" => out.client_id = some_text(value)?,
                 "client_secret" => out.set_secret(Secret::Text(some_text(value)?), value)?,
                 "client_secret_file" => out.set_secret(Secret::file(value)?, value)?,
+                "private_key_file" => key_file = Some((config::path(value)?, value)),
+                "private_key_id" => key_id = Some((some_text(value)?, value)),
+                "private_key_algorithm" => algorithm = Some((value.text()?, value)),
+                "authorization_parameters" => out.parameters = parameters(value)?,
+                "refresh" => out.refreshes = config::truth(value)?,
                 "scopes" => out.scopes = config::texts(value)?,
                 "redirect_url" => {
                     web_url(value, "redirect_url")?;
@@ -155,8 +177,52 @@ impl OidcConfig {
         {
             return Err(value.error("ca_file stands in tls_config as well; remove one"));
         }
+        out.set_key(key_file, key_id, algorithm)?;
         out.check(node, allow_http)?;
         Ok(out)
+    }
+
+    fn set_key(
+        &mut self,
+        file: Option<(PathBuf, &Node)>,
+        id: Option<(String, &Node)>,
+        algorithm: Option<(&str, &Node)>,
+    ) -> Read<()> {
+        let Some((file, node)) = file else {
+            let lonely = id.map(|(_, node)| node).or(algorithm.map(|(_, node)| node));
+            return lonely.map_or(Ok(()), |node| {
+                Err(node.error("private_key_id and private_key_algorithm need private_key_file"))
+            });
+        };
+        if self.secret.is_some() {
+            return Err(
+                node.error("at most one of client_secret and private_key_file must be configured")
+            );
+        }
+        let with_pss = match algorithm {
+            None => false,
+            Some(("RS256" | "ES256" | "ES384", _)) => false,
+            Some(("PS256", _)) => true,
+            Some((other, node)) => {
+                return Err(node.error(format!(
+                    "private_key_algorithm '{other}' is not known; an RSA key signs with RS256 or PS256, P-256 with ES256, P-384 with ES384"
+                )));
+            }
+        };
+        let id = id.map(|(id, _)| id);
+        let key = ClientKey { file, id, with_pss };
+        let read = SigningKey::read(&key).map_err(|e| node.error(e))?;
+        if let Some((wanted, node)) = algorithm
+            && wanted != read.algorithm()
+        {
+            return Err(node.error(format!(
+                "private_key_algorithm is {wanted}, but the key in {} signs with {}",
+                key.file.display(),
+                read.algorithm()
+            )));
+        }
+        self.key = Some(key);
+        Ok(())
     }
 
     fn set_secret(&mut self, secret: Secret, node: &Node) -> Read<()> {
@@ -229,6 +295,34 @@ fn patterns(node: &Node) -> Read<Vec<Pattern>> {
     }
     let read = |item: &Node| Pattern::new(item.text()?).map_err(|e| item.error(e));
     items.iter().map(read).collect()
+}
+
+/// Parameters of ours, which a configuration must not replace.
+const OURS: [&str; 11] = [
+    "response_type",
+    "response_mode",
+    "client_id",
+    "redirect_uri",
+    "scope",
+    "state",
+    "nonce",
+    "code_challenge",
+    "code_challenge_method",
+    "request",
+    "request_uri",
+];
+
+fn parameters(node: &Node) -> Read<Vec<(String, String)>> {
+    let parameters = config::parameters(node)?;
+    match parameters
+        .iter()
+        .find(|(name, _)| OURS.contains(&name.as_str()))
+    {
+        Some((name, _)) => Err(node.error(format!(
+            "authorization_parameters must not hold '{name}', which the sign-in sets itself"
+        ))),
+        None => Ok(parameters),
+    }
 }
 
 fn web_url(node: &Node, key: &str) -> Read<()> {
@@ -333,6 +427,7 @@ mod tests {
         }
     }
 
+    const KEY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/tls/jwt.key");
     const GOOD: &str = "issuer: https://i.test\nclient_id: k\nrules: [{role: viewer}]";
 
     #[test]
@@ -395,6 +490,35 @@ mod tests {
                 "redirect_url: /callback",
                 "redirect_url '/callback' must be https",
             ),
+            (
+                "client_secret: a\nprivate_key_file: /dev/null",
+                "at most one of client_secret and private_key_file",
+            ),
+            (
+                "private_key_id: x",
+                "a.yaml:3:21: private_key_id and private_key_algorithm need private_key_file",
+            ),
+            (
+                "private_key_file: /no/such.pem",
+                "failed to read /no/such.pem",
+            ),
+            (
+                "private_key_file: /dev/null",
+                "/dev/null cannot be used as private key",
+            ),
+            (
+                &format!("private_key_file: {KEY}\nprivate_key_algorithm: HS256"),
+                "'HS256' is not known",
+            ),
+            (
+                &format!("private_key_file: {KEY}\nprivate_key_algorithm: ES256"),
+                "private_key_algorithm is ES256, but the key in",
+            ),
+            (
+                "authorization_parameters: {state: x}",
+                "authorization_parameters must not hold 'state'",
+            ),
+            ("refresh: maybe", "expected true or false"),
             ("leeway: 1h", "at most 10m"),
             ("leeway: soon", "leeway must be a duration"),
             ("userinfo: maybe", "expected true or false"),

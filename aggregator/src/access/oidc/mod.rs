@@ -1,19 +1,23 @@
 //! Signing in at OpenID Connect providers (Core 1.0, the code flow with PKCE), and their tokens as bearers.
 //!
 //! [`config`] reads the section, [`provider`] asks the provider, [`pending`] keeps a sign-in that is under way in
-//! the browser, [`mapping`] tells who may do what, [`api`] has the paths. The one rule: whatever is wrong, the
-//! users and tokens of the file are let in as ever.
+//! the browser, [`mapping`] tells who may do what, [`refresh`] asks again while somebody stays, [`logout`] hears of
+//! who left, [`api`] has the paths. The one rule: whatever is wrong, the users and tokens of the file are let in as
+//! ever.
 
 pub mod api;
+pub mod client_auth;
 pub mod config;
+pub mod logout;
 pub mod mapping;
 mod pending;
 pub mod provider;
+mod refresh;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use kansoku_web::jwt::{Algorithm, Claims, Token};
+use kansoku_web::jwt::{Algorithm, Token};
 use tokio::sync::Semaphore;
 
 use self::config::OidcConfig;
@@ -23,7 +27,7 @@ use super::principal::Kind;
 use super::token::Hash;
 use super::{AccessConfig, Denied, Principal};
 
-/// Codes that are exchanged at a time; more sign-ins are turned away.
+/// Codes that are exchanged at a time; more sign-ins are turned away. As many refresh tokens; more wait.
 const EXCHANGES_MAX: usize = 16;
 /// What tokens of an API say to be, besides nothing (RFC 9068).
 const BEARER_KINDS: [&str; 2] = ["jwt", "at+jwt"];
@@ -35,8 +39,12 @@ pub struct Oidc {
     running: Mutex<HashMap<String, Arc<Provider>>>,
     exchanging: Semaphore,
     seal: Seal,
+    /// Tokens that are refreshed.
+    refreshing: Arc<Semaphore>,
     /// States that came back, and until when they are remembered; held for a look-up.
     used: Mutex<HashMap<Hash, i64>>,
+    /// Logout tokens that came, likewise.
+    logouts: Mutex<HashMap<Hash, i64>>,
 }
 
 impl Oidc {
@@ -48,6 +56,8 @@ impl Oidc {
         Ok(Self {
             running: Mutex::default(),
             exchanging: Semaphore::new(EXCHANGES_MAX),
+            refreshing: Arc::new(Semaphore::new(EXCHANGES_MAX)),
+            logouts: Mutex::default(),
             seal: Seal::new()?,
             used: Mutex::default(),
         })
@@ -118,7 +128,7 @@ impl Oidc {
         provider
             .check(&claims, &config.api_audiences)
             .map_err(unknown)?;
-        principal(config, &claims).map_err(|why| Denied::Forbidden(None, why))
+        principal(config, claims.all()).map_err(|why| Denied::Forbidden(None, why))
     }
 }
 
@@ -126,8 +136,7 @@ impl Oidc {
 ///
 /// # Errors
 /// Why they are not let in.
-fn principal(config: &OidcConfig, claims: &Claims) -> Result<Arc<Principal>, String> {
-    let claims = claims.all();
+fn principal(config: &OidcConfig, claims: &mapping::Claims) -> Result<Arc<Principal>, String> {
     let shown = config.display_name(claims);
     let grant = config.mapping.grant(claims).map_err(|why| {
         let subject = mapping::text(claims, "sub").unwrap_or_default();

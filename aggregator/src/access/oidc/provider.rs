@@ -6,14 +6,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use hyper::{Method, Uri};
+use hyper::{Method, StatusCode, Uri};
 use kansoku_web::RateLimit;
 use kansoku_web::jwt::{Algorithm, Claims, KeySet, Token, Wanted};
 use serde_json::{Map, Value};
 
+use super::client_auth::Shows;
 use super::config::OidcConfig;
 use crate::http_client::Client;
 use crate::http_client::oauth2::encoded;
@@ -21,6 +20,15 @@ use crate::{clock, journal};
 
 /// How long a provider may take, and what it may say.
 const BOUNDS: (Duration, usize) = (Duration::from_secs(10), 1 << 20);
+/// So much of an error is shown.
+const ERROR_SHOWN_BYTES: usize = 4096;
+/// Errors of a token endpoint that are about the client or the moment, and not about who signs in.
+const NOT_DECIDED: [&str; 4] = [
+    "invalid_client",
+    "server_error",
+    "slow_down",
+    "temporarily_unavailable",
+];
 /// After a failure it is left alone for so long.
 const AFTER_FAILURE: Duration = Duration::from_secs(5);
 /// What it says of itself is read again after that.
@@ -28,7 +36,7 @@ const DOCUMENT_FRESH: Duration = Duration::from_secs(300);
 /// Keys are read again after that.
 const KEYS_FRESH: Duration = Duration::from_secs(900);
 /// What could not be read again is good for so long.
-const STALE_MAX: Duration = Duration::from_secs(3600);
+pub const STALE_MAX: Duration = Duration::from_secs(3600);
 /// Tokens with keys that are not known make the keys be read again: so often at once, and once each time.
 const UNKNOWN_KEY_BURST: u32 = 4;
 const UNKNOWN_KEY_EVERY: Duration = Duration::from_secs(15);
@@ -41,6 +49,7 @@ pub struct Document {
     jwks_uri: String,
     userinfo_endpoint: Option<String>,
     pub end_session_endpoint: Option<String>,
+    revocation_endpoint: Option<String>,
     /// How clients show who they are; empty is not said.
     methods: Vec<String>,
     /// Its answers name it (RFC 9207).
@@ -118,18 +127,32 @@ pub struct Provider {
     unknown_keys: RateLimit,
 }
 
-/// What a code was exchanged for.
-#[derive(Debug)]
+/// What the token endpoint gives.
+#[derive(Debug, Default)]
 pub struct Tokens {
-    pub id_token: String,
+    pub id_token: Option<String>,
     pub access_token: Option<String>,
+    pub refresh_token: Option<String>,
+    /// For how long the access token is good.
+    pub lasts_s: Option<f64>,
 }
 
-/// What a client shows at the token endpoint.
-enum Shows {
-    Nothing,
-    Basic(String),
-    Post(String),
+/// Why there are no tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NoTokens {
+    /// The provider has decided: what it was shown is good for nothing any more.
+    Refused(String),
+    /// It does not answer, or not to this client; another time it may.
+    Failed(String),
+}
+
+impl NoTokens {
+    /// What happened.
+    #[must_use]
+    pub fn why(self) -> String {
+        let (Self::Refused(why) | Self::Failed(why)) = self;
+        why
+    }
 }
 
 /// Why a token is not taken.
@@ -246,11 +269,44 @@ impl Provider {
         }
     }
 
+    /// What an ID token for this client says, but for what it is bound to.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub async fn id_token(&self, text: &str) -> Result<Claims, Untrusted> {
+        let (claims, kind) = self.verified(text).await?;
+        if kind.is_some_and(|kind| kind != "jwt") {
+            let why = "what came as ID token is of another kind ('typ')";
+            return Err(Untrusted::Wrong(why.into()));
+        }
+        let audience = std::slice::from_ref(&self.config.client_id);
+        self.check(&claims, audience).map_err(Untrusted::Wrong)?;
+        Ok(claims)
+    }
+
     /// Checks issuer, audience and times.
     ///
     /// # Errors
     /// The first thing that is wrong.
     pub fn check(&self, claims: &Claims, audiences: &[String]) -> Result<(), String> {
+        self.check_times(claims, audiences, false)
+    }
+
+    /// The same of a token that says that somebody has signed out. Keycloak before 26 gives it no end; how old it
+    /// may be is looked at elsewhere.
+    ///
+    /// # Errors
+    /// The first thing that is wrong.
+    pub fn check_logout(&self, claims: &Claims) -> Result<(), String> {
+        self.check_times(claims, std::slice::from_ref(&self.config.client_id), true)
+    }
+
+    fn check_times(
+        &self,
+        claims: &Claims,
+        audiences: &[String],
+        may_be_endless: bool,
+    ) -> Result<(), String> {
         let leeway_s = self.config.leeway.as_secs_f64();
         let wanted = Wanted {
             issuer: self.config.issuer.clone(),
@@ -258,6 +314,7 @@ impl Provider {
             clients: Vec::new(),
             leeway_s,
             grace_s: leeway_s,
+            may_be_endless,
         };
         let now_s = clock::now_ms() as f64 / 1000.0;
         claims.check(&wanted, now_s).map_err(|why| {
@@ -282,22 +339,68 @@ impl Provider {
 
     /// How this client shows who it is.
     fn shows(&self, document: &Document) -> Result<Shows, String> {
-        let Some(secret) = &self.config.secret else {
-            return Ok(Shows::Nothing);
-        };
-        let speaks = |method: &str| document.methods.iter().any(|m| m == method);
-        // What is not said is the first (3 of Discovery).
-        if document.methods.is_empty() || speaks("client_secret_basic") {
-            return Ok(Shows::Basic(secret.read()?));
+        Shows::of(&self.config, &document.methods, &self.place())
+    }
+
+    /// Sends a form to an endpoint at which the client shows who it is.
+    async fn ask_as_client(
+        &self,
+        document: &Document,
+        url: &str,
+        mut form: Vec<(&'static str, String)>,
+    ) -> Result<(StatusCode, Bytes), String> {
+        let id = &self.config.client_id;
+        let shown = self.shows(document)?;
+        let header = shown.add(id, &document.token_endpoint, &mut form)?;
+        let pairs = form.iter();
+        let pairs: Vec<String> = pairs
+            .map(|(name, value)| format!("{name}={}", encoded(value)))
+            .collect();
+        let mut headers = vec![
+            ("content-type", "application/x-www-form-urlencoded"),
+            ("accept", "application/json"),
+        ];
+        if let Some(header) = &header {
+            headers.push(("authorization", header));
         }
-        if speaks("client_secret_post") {
-            return Ok(Shows::Post(secret.read()?));
+        let body = Bytes::from(pairs.join("&"));
+        self.client
+            .answer(Method::POST, url, &headers, body, BOUNDS)
+            .await
+    }
+
+    async fn tokens(
+        &self,
+        document: &Document,
+        form: Vec<(&'static str, String)>,
+    ) -> Result<Tokens, NoTokens> {
+        let url = &document.token_endpoint;
+        let failed = |why: String| NoTokens::Failed(format!("no tokens from {url}: {why}"));
+        let asked = self.ask_as_client(document, url, form).await;
+        let (status, answer) = asked.map_err(failed)?;
+        let json: Result<Value, _> = serde_json::from_slice(&answer);
+        if !status.is_success() {
+            let text = String::from_utf8_lossy(&answer[..answer.len().min(ERROR_SHOWN_BYTES)]);
+            let why = format!("no tokens from {url}: {status}: {}", text.trim());
+            let error = json.as_ref().ok().and_then(|json| json["error"].as_str());
+            return Err(match error {
+                Some(error) if status.is_client_error() && !NOT_DECIDED.contains(&error) => {
+                    NoTokens::Refused(why)
+                }
+                _ => NoTokens::Failed(why),
+            });
         }
-        Err(format!(
-            "{} wants clients to show who they are by {}; spoken are client_secret_basic and client_secret_post",
-            self.place(),
-            document.methods.join(", ")
-        ))
+        let json = json.map_err(|e| failed(format!("the answer is no JSON: {e}")))?;
+        let text = |name: &str| json[name].as_str().map(str::to_owned);
+        // Some write the number as a text.
+        let lasts = &json["expires_in"];
+        let lasts_s = lasts.as_f64().or_else(|| lasts.as_str()?.parse().ok());
+        Ok(Tokens {
+            id_token: text("id_token"),
+            access_token: text("access_token"),
+            refresh_token: text("refresh_token"),
+            lasts_s: lasts_s.filter(|s| s.is_finite() && *s > 0.0),
+        })
     }
 
     /// Exchanges a code.
@@ -310,52 +413,50 @@ impl Provider {
         code: &str,
         verifier: &str,
         redirect_url: &str,
-    ) -> Result<Tokens, String> {
-        let id = &self.config.client_id;
-        let mut form = vec![
+    ) -> Result<Tokens, NoTokens> {
+        let form = vec![
             ("grant_type", "authorization_code".to_owned()),
             ("code", code.to_owned()),
             ("redirect_uri", redirect_url.to_owned()),
             ("code_verifier", verifier.to_owned()),
         ];
-        let mut basic = String::new();
-        match self.shows(document)? {
-            Shows::Nothing => form.push(("client_id", id.clone())),
-            Shows::Basic(secret) => {
-                let both = format!("{}:{}", encoded(id), encoded(&secret));
-                basic = format!("Basic {}", STANDARD.encode(both));
-            }
-            Shows::Post(secret) => {
-                form.push(("client_id", id.clone()));
-                form.push(("client_secret", secret));
-            }
-        }
-        let pairs = form.iter();
-        let pairs: Vec<String> = pairs
-            .map(|(name, value)| format!("{name}={}", encoded(value)))
-            .collect();
-        let mut headers = vec![
-            ("content-type", "application/x-www-form-urlencoded"),
-            ("accept", "application/json"),
+        self.tokens(document, form).await
+    }
+
+    /// Exchanges a refresh token (OpenID Connect Core 1.0, 12).
+    ///
+    /// # Errors
+    /// When the provider does not.
+    pub async fn refresh(
+        &self,
+        document: &Document,
+        refresh_token: &str,
+    ) -> Result<Tokens, NoTokens> {
+        let form = vec![
+            ("grant_type", "refresh_token".to_owned()),
+            ("refresh_token", refresh_token.to_owned()),
         ];
-        if !basic.is_empty() {
-            headers.push(("authorization", &basic));
+        self.tokens(document, form).await
+    }
+
+    /// Tells that a refresh token is not needed any more (RFC 7009), where the provider takes that.
+    ///
+    /// # Errors
+    /// When it cannot be told.
+    pub async fn revoke(&self, refresh_token: &str) -> Result<(), String> {
+        let document = self.fresh_document().await?;
+        let Some(url) = &document.revocation_endpoint else {
+            return Ok(());
+        };
+        let form = vec![
+            ("token", refresh_token.to_owned()),
+            ("token_type_hint", "refresh_token".to_owned()),
+        ];
+        let (status, _) = self.ask_as_client(&document, url, form).await?;
+        match status.is_success() {
+            true => Ok(()),
+            false => Err(format!("{url}: {status}")),
         }
-        let url = &document.token_endpoint;
-        let body = Bytes::from(pairs.join("&"));
-        let answer = self.client.body(Method::POST, url, &headers, body, BOUNDS);
-        let answer = answer
-            .await
-            .map_err(|e| format!("no tokens from {url}: {e}"))?;
-        let json: Value = serde_json::from_slice(&answer)
-            .map_err(|e| format!("no tokens from {url}: the answer is no JSON: {e}"))?;
-        let text = |name: &str| json[name].as_str().map(str::to_owned);
-        Ok(Tokens {
-            id_token: text("id_token").ok_or_else(|| {
-                format!("{url} gave no ID token; scopes must hold 'openid', and the client must be one of OpenID Connect")
-            })?,
-            access_token: text("access_token"),
-        })
     }
 
     /// What it says of somebody at its userinfo endpoint.
@@ -423,6 +524,7 @@ impl Document {
             jwks_uri: needed("jwks_uri")?,
             userinfo_endpoint: url("userinfo_endpoint")?,
             end_session_endpoint: url("end_session_endpoint")?,
+            revocation_endpoint: url("revocation_endpoint")?,
             methods: list("token_endpoint_auth_methods_supported"),
             names_itself: json["authorization_response_iss_parameter_supported"] == true,
         })

@@ -1,6 +1,9 @@
 //! Signing in at an OpenID Connect provider, its tokens as bearers, and what attackers try.
 
+mod client_auth;
+mod logout;
 mod provider;
+mod refresh;
 
 use std::path::{Path, PathBuf};
 

@@ -16,6 +16,7 @@ use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
 use kansoku_aggregator::access::token;
 use kansoku_aggregator::http::Form;
+use kansoku_web::jwt::{Algorithm, KeySet, Token};
 use ring::digest::{SHA256, digest};
 use ring::rand::SystemRandom;
 use ring::signature::{
@@ -105,6 +106,25 @@ struct Grant {
     challenge: String,
 }
 
+/// Refresh tokens, each good once.
+#[derive(Default)]
+pub struct Refreshing {
+    /// None are given without it; else for how many seconds the tokens are good.
+    pub lasts_s: Option<i64>,
+    /// Those that are good, with client and nonce of the sign-in.
+    pub good: HashMap<String, (String, String)>,
+    /// The same token is given again.
+    pub keeps: bool,
+    /// What the answer has no ID token of, or other claims in.
+    pub without_id_token: bool,
+    pub claims: Value,
+    /// What is answered instead.
+    pub fails: Option<(u16, Value)>,
+    pub n_requests: u64,
+    /// Tokens that were taken back.
+    pub revoked: Vec<String>,
+}
+
 type Bend = Box<dyn Fn(&mut Value, &mut Value) + Send>;
 
 /// What the provider knows, and how it behaves.
@@ -127,6 +147,11 @@ pub struct State {
     /// What the authorization endpoint answers instead of a code.
     pub refuses: Option<String>,
     codes: HashMap<String, Grant>,
+    pub refreshing: Refreshing,
+    /// Public keys of clients that show who they are by their signature.
+    pub client_keys: HashMap<String, Value>,
+    /// Numbers of tokens that clients made.
+    pub assertions: Vec<String>,
     pub n_key_requests: u64,
     /// Requests to the token endpoint that were refused, and why.
     pub refused: Vec<String>,
@@ -188,6 +213,12 @@ impl Provider {
             forge: None,
             refuses: None,
             codes: HashMap::new(),
+            refreshing: Refreshing {
+                claims: json!({}),
+                ..Refreshing::default()
+            },
+            client_keys: HashMap::new(),
+            assertions: Vec::new(),
             n_key_requests: 0,
             refused: Vec::new(),
         };
@@ -251,6 +282,15 @@ impl Provider {
                     json_answer(status, &json!({"error": error}))
                 }
             },
+            ("POST", "/revoke") => match state.client(authorization, &form(&body)) {
+                Ok(_) => {
+                    let token = form(&body).get("token").to_owned();
+                    state.refreshing.good.remove(&token);
+                    state.refreshing.revoked.push(token);
+                    answer(200, "text/plain", String::new())
+                }
+                Err((status, error)) => json_answer(status, &json!({"error": error})),
+            },
             ("GET", "/userinfo") if authorization == "Bearer access" => {
                 json_answer(200, &state.userinfo)
             }
@@ -289,6 +329,7 @@ impl State {
             "jwks_uri": format!("{issuer}/keys"),
             "userinfo_endpoint": format!("{issuer}/userinfo"),
             "end_session_endpoint": format!("{issuer}/logout"),
+            "revocation_endpoint": format!("{issuer}/revoke"),
             "code_challenge_methods_supported": ["S256"],
             "authorization_response_iss_parameter_supported": true,
         });
@@ -334,8 +375,12 @@ impl State {
         answer.body(Full::default()).expect("an answer")
     }
 
-    fn token(&mut self, authorization: &str, form: &Form) -> Result<Value, (u16, String)> {
-        let refuse = |status, error: &str| Err((status, error.to_owned()));
+    /// Which client asks, if it shows that.
+    fn client(&mut self, authorization: &str, form: &Form) -> Result<String, (u16, String)> {
+        let refuse = || Err((401, "invalid_client".to_owned()));
+        if !form.get("client_assertion").is_empty() {
+            return self.asserted(form).map_or_else(refuse, Ok);
+        }
         let (client_id, secret) = match authorization.strip_prefix("Basic ") {
             Some(basic) => {
                 let pair = BASE64_STANDARD.decode(basic).expect("base64");
@@ -354,10 +399,57 @@ impl State {
             }
         };
         if self.clients.get(&client_id) != Some(&secret) {
-            return refuse(401, "invalid_client");
+            return refuse();
         }
-        if form.get("grant_type") != "authorization_code" {
-            return refuse(400, "unsupported_grant_type");
+        Ok(client_id)
+    }
+
+    /// The client of a token that it made, as RFC 7523 asks to look at it.
+    fn asserted(&mut self, form: &Form) -> Option<String> {
+        let text = form.get("client_assertion");
+        let kind = form.get("client_assertion_type");
+        let part = |n: usize| -> Option<Value> {
+            let bytes = BASE64_URL_SAFE_NO_PAD.decode(text.split('.').nth(n)?);
+            serde_json::from_slice(&bytes.ok()?).ok()
+        };
+        let (header, claims) = (part(0)?, part(1)?);
+        let client = claims["sub"].as_str()?.to_owned();
+        let jti = claims["jti"].as_str()?.to_owned();
+        let lasts_s = claims["exp"].as_i64()? - claims["iat"].as_i64()?;
+        let is_right = kind == "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+            && claims["iss"] == client.as_str()
+            && claims["aud"] == format!("{}/token", self.issuer)
+            && claims["exp"].as_i64()? > now_s()
+            && lasts_s <= 300
+            && !self.assertions.contains(&jti)
+            && [client.as_str(), ""].contains(&form.get("client_id"));
+        let is_signed = match header["alg"].as_str()? {
+            "HS256" => {
+                let secret = self.clients.get(&client)?.as_ref()?;
+                let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, secret.as_bytes());
+                let (signed, tag) = text.rsplit_once('.')?;
+                let tag = BASE64_URL_SAFE_NO_PAD.decode(tag).ok()?;
+                ring::hmac::verify(&key, signed.as_bytes(), &tag).is_ok()
+            }
+            _ => {
+                let keys = self.client_keys.get(&client)?.to_string();
+                let keys = KeySet::read(keys.as_bytes()).expect("keys");
+                let token = Token::read(text, &Algorithm::ALL).ok()?;
+                let key = keys.find(&token)?.clone();
+                token.verify(&key).is_ok()
+            }
+        };
+        self.assertions.push(jti);
+        (is_right && is_signed).then_some(client)
+    }
+
+    fn token(&mut self, authorization: &str, form: &Form) -> Result<Value, (u16, String)> {
+        let refuse = |status, error: &str| Err((status, error.to_owned()));
+        let client_id = self.client(authorization, form)?;
+        match form.get("grant_type") {
+            "authorization_code" => {}
+            "refresh_token" => return self.refresh(&client_id, form),
+            _ => return refuse(400, "unsupported_grant_type"),
         }
         // A code is good once, whatever comes of it.
         let Some(grant) = self.codes.remove(form.get("code")) else {
@@ -370,24 +462,68 @@ impl State {
         {
             return refuse(400, "invalid_grant");
         }
+        let lasts_s = self.refreshing.lasts_s.unwrap_or(300);
+        let nonce = json!({"nonce": grant.nonce});
+        let mut tokens = json!({
+            "access_token": "access", "token_type": "Bearer", "expires_in": lasts_s,
+            "id_token": self.id_token(&client_id, lasts_s, &nonce),
+        });
+        if self.refreshing.lasts_s.is_some() {
+            tokens["refresh_token"] = json!(self.new_refresh_token(&client_id, &grant.nonce));
+        }
+        Ok(tokens)
+    }
+
+    fn new_refresh_token(&mut self, client_id: &str, nonce: &str) -> String {
+        let token = token::random().expect("randomness");
+        let known = (client_id.to_owned(), nonce.to_owned());
+        self.refreshing.good.insert(token.clone(), known);
+        token
+    }
+
+    fn refresh(&mut self, client_id: &str, form: &Form) -> Result<Value, (u16, String)> {
+        self.refreshing.n_requests += 1;
+        if let Some((status, error)) = &self.refreshing.fails {
+            return Err((*status, error.as_str().unwrap_or_default().to_owned()));
+        }
+        let given = form.get("refresh_token").to_owned();
+        let known = match self.refreshing.keeps {
+            true => self.refreshing.good.get(&given).cloned(),
+            false => self.refreshing.good.remove(&given),
+        };
+        let Some((of, nonce)) = known.filter(|(of, _)| of == client_id) else {
+            return Err((400, "invalid_grant".into()));
+        };
+        let lasts_s = self.refreshing.lasts_s.unwrap_or(300);
+        let mut tokens =
+            json!({"access_token": "access", "token_type": "Bearer", "expires_in": lasts_s});
+        if !self.refreshing.keeps {
+            tokens["refresh_token"] = json!(self.new_refresh_token(&of, &nonce));
+        }
+        if !self.refreshing.without_id_token {
+            let claims = self.refreshing.claims.clone();
+            tokens["id_token"] = json!(self.id_token(client_id, lasts_s, &claims));
+        }
+        Ok(tokens)
+    }
+
+    fn id_token(&self, client_id: &str, lasts_s: i64, more: &Value) -> String {
         let mut claims = json!({
-            "iss": self.issuer, "aud": client_id, "iat": now_s(), "exp": now_s() + 300,
-            "nonce": grant.nonce,
+            "iss": self.issuer, "aud": client_id, "iat": now_s(), "exp": now_s() + lasts_s,
             "at_hash": encode(&digest(&SHA256, b"access").as_ref()[..16]),
         });
         merge(&mut claims, &self.person);
+        merge(&mut claims, more);
         let (id, key) = self.keys.last().expect("a key");
         let mut header = json!({"alg": key.algorithm(), "kid": id, "typ": "JWT"});
         if let Some(bend) = &self.bend {
             bend(&mut header, &mut claims);
         }
-        let mut id_token = signed(key, &header, &claims);
-        if let Some(forge) = self.forge {
-            id_token = forge(&id_token);
+        let id_token = signed(key, &header, &claims);
+        match self.forge {
+            Some(forge) => forge(&id_token),
+            None => id_token,
         }
-        Ok(json!({
-            "access_token": "access", "token_type": "Bearer", "expires_in": 300, "id_token": id_token,
-        }))
     }
 }
 
