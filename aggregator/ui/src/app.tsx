@@ -26,6 +26,7 @@ export function App() {
   const [help, setHelp] = useState(false);
   const [language, chooseLanguage] = useState(languageCode());
   const main = useRef<HTMLElement>(null);
+  const nav = useRef<HTMLElement>(null);
   useChange(onTheme);
   useEffect(() => {
     const onHash = (): void => setState(parseHash(location.hash));
@@ -57,7 +58,12 @@ export function App() {
     document.title = `${t(entry.title)} · kansoku`;
   }, [entry, language]);
   useEffect(() => {
-    document.querySelector('#bar nav [aria-current]')?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    const bar = nav.current;
+    if (bar === null) return;
+    bar.querySelector("[aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
+    const resized = new ResizeObserver(() => tellHidden(bar));
+    resized.observe(bar);
+    return () => resized.disconnect();
   }, [entry, language]);
   const Page: ComponentType<{ state: State }> = entry.component;
   const onLanguage = (code: LanguageCode): void => {
@@ -81,7 +87,7 @@ export function App() {
         <a class="brand" href={formatHash(pageState("cluster"))}>
           kansoku
         </a>
-        <nav aria-label={t("frame.pages")}>
+        <nav aria-label={t("frame.pages")} ref={nav} onScroll={(event) => tellHidden(event.currentTarget)}>
           {PAGES.filter(({ listed }) => listed).map(({ name, title, under }) => (
             <a
               key={name}
@@ -106,6 +112,13 @@ export function App() {
       {help && <Help onClose={() => setHelp(false)} />}
     </>
   );
+}
+
+/** Says on which sides more is to be scrolled to, which fades there. */
+function tellHidden(nav: HTMLElement): void {
+  const hidden = nav.scrollWidth - nav.clientWidth;
+  nav.dataset["before"] = String(nav.scrollLeft > 1);
+  nav.dataset["behind"] = String(nav.scrollLeft < hidden - 1);
 }
 
 /** A page at its defaults, over the window that was chosen before. */

@@ -5,12 +5,13 @@
  */
 import uPlot from "uplot";
 import { h } from "./dom";
-import { formatValue, type Labels, type Unit } from "./format";
+import { formatValue, type Labels } from "./format";
 import type { Point } from "./matrix";
 import { t } from "./i18n";
 import { Legend } from "./legend";
 import { color, onScheme, thin, token } from "./palette";
 import { formatTick, type Grid } from "./time";
+import { incrementsOf, TICK_SPACE, topWithTick, type AxisOptions } from "./ticks";
 import { Tooltip } from "./tooltip";
 
 export interface Line {
@@ -31,15 +32,9 @@ export interface Line {
   dashed?: boolean;
 }
 
-export interface ChartOptions {
+export interface ChartOptions extends AxisOptions {
   label: string;
-  unit: Unit;
   height: number;
-  shape: "lines" | "stacked" | "bars";
-  /** Ticks lie on powers of two although the unit is a function. */
-  binary?: boolean;
-  /** Counts: ticks lie on whole numbers. */
-  whole?: boolean;
   /** Bars stand on one another. */
   stacked?: boolean;
   legend: "inline" | "table" | "none";
@@ -56,6 +51,8 @@ export interface ChartOptions {
 
 /** Width of the value axis: room for `-1023 KiB/s`, equal in all charts so that they line up. */
 const AXIS_WIDTH = 66;
+const AXIS_HEIGHT = 26;
+const PADDING_TOP = 8;
 const SYNC_KEY = "time";
 
 /** The colour in which a line is drawn. */
@@ -195,7 +192,7 @@ export class Chart {
     return {
       width,
       height,
-      padding: [8, 16, 0, 0],
+      padding: [PADDING_TOP, 16, 0, 0],
       legend: { show: false },
       focus: { alpha: 0.35 },
       cursor: {
@@ -212,7 +209,7 @@ export class Chart {
       axes: [
         {
           ...axis,
-          size: 26,
+          size: AXIS_HEIGHT,
           gap: 4,
           space: 64,
           values: (_, ticks, __, ___, increment) => ticks.map((tick) => formatTick(tick, increment)),
@@ -221,7 +218,7 @@ export class Chart {
           ...axis,
           size: AXIS_WIDTH,
           gap: 6,
-          space: 22,
+          space: TICK_SPACE,
           incrs: incrementsOf(this.options),
           // What is drawn below zero keeps its positive values; what is negative says so.
           values: (_, ticks) => ticks.map((tick) => formatValue(mirrored ? Math.abs(tick) : tick, unit)),
@@ -282,7 +279,9 @@ export class Chart {
     }
     const top = high > 0 ? high + (high - bottom) * 0.08 : 0;
     if (bottom === top) return bottom === 0 ? [0, leastTop || 1] : [bottom * 0.9, bottom * 1.1];
-    return [bottom, Math.max(top, leastTop)];
+    const wanted = Math.max(top, leastTop);
+    if (bottom !== 0) return [bottom, wanted];
+    return [bottom, topWithTick(wanted, this.options.height - AXIS_HEIGHT - PADDING_TOP, this.options)];
   }
 
   #onSelect(plot: uPlot): void {
@@ -318,16 +317,4 @@ function alone(plot: uPlot, seriesIndex: number, show: boolean): number[] | null
     if (points[at] != null && points[at - 1] == null && points[at + 1] == null) found.push(at);
   }
   return found.length === 0 ? null : found;
-}
-
-const DECIMAL_INCREMENTS = Array.from({ length: 36 }, (_, at) =>
-  [1, 2, 5].map((n) => n * 10 ** (at - 12)),
-).flat();
-const WHOLE_INCREMENTS = DECIMAL_INCREMENTS.filter((increment) => increment >= 1);
-const BYTE_INCREMENTS = Array.from({ length: 62 }, (_, at) => 2 ** at);
-
-/** Distances of ticks: bytes in powers of two, counts in whole numbers. */
-function incrementsOf({ unit, shape, binary = false, whole = shape === "bars" }: ChartOptions): number[] {
-  if (binary || (typeof unit === "string" && unit.startsWith("bytes"))) return BYTE_INCREMENTS;
-  return whole ? WHOLE_INCREMENTS : DECIMAL_INCREMENTS;
 }

@@ -4,6 +4,7 @@
  */
 import { EN } from "./locales/en";
 import { JA } from "./locales/ja";
+import { unitsOf } from "./time";
 
 /** Forms by plural category, as `Intl.PluralRules` names them. */
 export type Forms = Readonly<Partial<Record<Intl.LDMLPluralRule, string>> & { other: string }>;
@@ -69,6 +70,20 @@ export function t(key: Key, values: Readonly<Record<string, string | number>> = 
 /** A whole number with the language's separators. */
 export function formatCount(value: number): string {
   return new Intl.NumberFormat(language).format(value);
+}
+
+/** A duration for people: `1h30m`, `1時間30分`. */
+export function formatSpan(seconds: number): string {
+  return words(unitsOf(seconds), "");
+}
+
+/** Seconds as the two largest units, for an uptime: `12d 4h`. */
+export function formatAge(seconds: number): string {
+  return words(unitsOf(seconds).slice(0, 2), " ");
+}
+
+function words(parts: ReturnType<typeof unitsOf>, between: string): string {
+  return parts.map(({ unit, count }) => t(`unit.${unit}`, { count: String(count) })).join(between);
 }
 
 /** `12 minutes ago`, in words. */

@@ -44,14 +44,15 @@ function paint(lines: readonly Line[], subjects: string[], subjectOf: (line: Lin
 /** Lines of a panel of the start page. */
 export function orderLines(panel: ChartPanel, all: readonly Columns[]): Line[] {
   const lines = linesOf(panel.queries, all);
+  const order = panel.order();
   const rank = ({ name }: Line): number => {
-    const at = panel.order.indexOf(name);
-    return at < 0 ? panel.order.length : at;
+    const at = order.indexOf(name);
+    return at < 0 ? order.length : at;
   };
   lines.sort((a, b) => rank(a) - rank(b) || (a.name < b.name ? -1 : 1));
   // What is read from and written to one device has one colour.
   const mirrored = lines.some((line) => line.below === true);
-  paint(lines, [...panel.order], ({ labels, name }) => (mirrored ? (labels["device"] ?? name) : name));
+  paint(lines, [...order], ({ labels, name }) => (mirrored ? (labels["device"] ?? name) : name));
   return lines;
 }
 

@@ -14,7 +14,7 @@ import { LogList } from "./logs/list";
 import { withField, withMatcher } from "./logs/logql";
 import { fileSystemBars, rankingBars } from "./bars";
 import { formatPlain, formatValue } from "./format";
-import { t, type Key } from "./i18n";
+import { formatAge, t, type Key } from "./i18n";
 import { Live } from "./live";
 import { lastPoint, orderLines } from "./lines";
 import {
@@ -32,7 +32,7 @@ import {
 import { RangeCache } from "./range_cache";
 import { setMeter } from "./meter";
 import { go, link, queryLink, withParams, zoomed, type State } from "./state";
-import { chooseStep, formatAge, gridOf, rateWindow, type Grid } from "./time";
+import { chooseStep, gridOf, rateWindow, type Grid } from "./time";
 
 /** Lines in the log panel. */
 const LOG_LINES = 100;

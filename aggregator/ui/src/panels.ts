@@ -6,7 +6,7 @@
 import type { Labels, Unit } from "./format";
 import { quote } from "./format";
 import type { ChartOptions } from "./chart";
-import type { Key } from "./i18n";
+import { t, type Key } from "./i18n";
 
 /** A machine that sends metrics. */
 export interface Node {
@@ -30,16 +30,16 @@ export interface ChartPanel {
   leastTop?: number;
   queries: readonly Query[];
   /** Names in the order of drawing, from the bottom up; others follow. */
-  order: readonly string[];
+  order: () => readonly string[];
   /** The metric that is missing when there is no series. */
   hint: string;
 }
 
-const named = (name: string) => (): string => name;
+const named = (key: Key) => (): string => t(key);
 const device =
-  (suffix: string) =>
+  (suffix: Key) =>
   (labels: Labels): string =>
-    `${labels["device"] ?? ""} ${suffix}`;
+    `${labels["device"] ?? ""} ${t(suffix)}`;
 
 const DISKS = 'device!~"(loop|ram|zram|sr|dm-|fd).*"';
 const NETWORKS = 'device!~"lo|(veth|cali|lxc|cilium|tunl|cni|flannel|docker|br-|virbr|ifb|dummy).*"';
@@ -50,7 +50,7 @@ export const CHARTS: readonly ChartPanel[] = [
     unit: "fraction",
     shape: "stacked",
     leastTop: 0.1,
-    order: ["user", "system", "iowait", "nice", "irq", "softirq", "steal"],
+    order: () => ["user", "system", "iowait", "nice", "irq", "softirq", "steal"],
     hint: "node_cpu_seconds_total",
     queries: [
       {
@@ -63,34 +63,34 @@ export const CHARTS: readonly ChartPanel[] = [
     title: "measure.memory",
     unit: "bytes",
     shape: "stacked",
-    order: ["used", "cache", "free"],
+    order: () => [t("line.used"), t("line.cache"), t("line.free")],
     hint: "node_memory_MemAvailable_bytes",
     queries: [
       {
         expression: (m) => `max(node_memory_MemTotal_bytes{${m}}) - max(node_memory_MemAvailable_bytes{${m}})`,
-        name: named("used"),
+        name: named("line.used"),
       },
       {
         expression: (m) => `max(node_memory_MemAvailable_bytes{${m}}) - max(node_memory_MemFree_bytes{${m}})`,
-        name: named("cache"),
+        name: named("line.cache"),
       },
-      { expression: (m) => `max(node_memory_MemFree_bytes{${m}})`, name: named("free"), faint: true },
+      { expression: (m) => `max(node_memory_MemFree_bytes{${m}})`, name: named("line.free"), faint: true },
     ],
   },
   {
     title: "measure.disk",
     unit: "bytes_per_second",
     shape: "lines",
-    order: [],
+    order: () => [],
     hint: "node_disk_read_bytes_total",
     queries: [
       {
         expression: (m, w) => `max by (device) (rate(node_disk_read_bytes_total{${m},${DISKS}}[${w}]))`,
-        name: device("read ↑"),
+        name: device("line.read"),
       },
       {
         expression: (m, w) => `max by (device) (rate(node_disk_written_bytes_total{${m},${DISKS}}[${w}]))`,
-        name: device("write ↓"),
+        name: device("line.write"),
         below: true,
       },
     ],
@@ -99,18 +99,18 @@ export const CHARTS: readonly ChartPanel[] = [
     title: "measure.network",
     unit: "bytes_per_second",
     shape: "lines",
-    order: [],
+    order: () => [],
     hint: "node_network_receive_bytes_total",
     queries: [
       {
         expression: (m, w) =>
           `max by (device) (rate(node_network_receive_bytes_total{${m},${NETWORKS}}[${w}]))`,
-        name: device("in ↑"),
+        name: device("line.in"),
       },
       {
         expression: (m, w) =>
           `max by (device) (rate(node_network_transmit_bytes_total{${m},${NETWORKS}}[${w}]))`,
-        name: device("out ↓"),
+        name: device("line.out"),
         below: true,
       },
     ],

@@ -18,7 +18,7 @@ export interface Grid {
   at_s: number;
 }
 
-const UNITS: readonly [string, number][] = [
+const UNITS: readonly ["w" | "d" | "h" | "m" | "s", number][] = [
   ["w", 604800],
   ["d", 86400],
   ["h", 3600],
@@ -42,23 +42,24 @@ export function parseDuration(text: string): number | null {
   return total > 0 && Number.isSafeInteger(total) ? total : null;
 }
 
-/** Seconds as `1h30m`. */
-export function formatDuration(seconds: number): string {
+/** Seconds as counts of days, hours, minutes and seconds, largest first and without zeros. */
+export function unitsOf(seconds: number): { unit: "d" | "h" | "m" | "s"; count: number }[] {
   let rest = Math.max(1, Math.round(seconds));
-  let text = "";
-  for (const [name, size] of UNITS) {
-    if (name === "w") continue;
+  const parts: { unit: "d" | "h" | "m" | "s"; count: number }[] = [];
+  for (const [unit, size] of UNITS) {
+    if (unit === "w") continue;
     const count = Math.floor(rest / size);
-    if (count > 0) text += `${count}${name}`;
+    if (count > 0) parts.push({ unit, count });
     rest -= count * size;
   }
-  return text;
+  return parts;
 }
 
-/** Seconds as the two largest units, for an uptime: `12d 4h`. */
-export function formatAge(seconds: number): string {
-  const parts = formatDuration(seconds).match(/\d+[dhms]/g) ?? [];
-  return parts.slice(0, 2).join(" ");
+/** Seconds as `1h30m`, as queries and addresses write them. */
+export function formatDuration(seconds: number): string {
+  return unitsOf(seconds)
+    .map(({ unit, count }) => `${count}${unit}`)
+    .join("");
 }
 
 /** The smallest readable step that gives at most one point every three pixels. */

@@ -1,7 +1,7 @@
 /** The time window of the page: the last so many minutes, or a fixed one, and whether it moves on. */
-import { formatDate, t } from "./i18n";
+import { formatDate, formatSpan, t } from "./i18n";
 import { go, RANGES, type State } from "./state";
-import { formatDuration, parseDuration } from "./time";
+import { parseDuration } from "./time";
 import { Segmented } from "./widgets";
 
 /** Moments as `<input type="datetime-local">` writes them. */
@@ -61,7 +61,7 @@ export function WindowControls({ state }: { state: State }) {
         </>
       )}
       {known === undefined && (
-        <span class="window">{t("window.last", { range: formatDuration(range_s) })}</span>
+        <span class="window">{t("window.last", { range: formatSpan(range_s) })}</span>
       )}
       {end_s === null && (
         <button
@@ -76,6 +76,7 @@ export function WindowControls({ state }: { state: State }) {
       <Segmented
         label={t("window.range")}
         values={RANGES}
+        texts={RANGES.map((text) => t(`unit.${text.endsWith("h") ? "h" : "m"}`, { count: text.slice(0, -1) }))}
         chosen={known ?? ""}
         choose={(text) => go({ ...state, range_s: parseDuration(text) ?? range_s })}
       />

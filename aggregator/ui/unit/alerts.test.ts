@@ -136,8 +136,12 @@ test("what is wrong with a pod is said with its reason", () => {
     throttled: null,
     ...more,
   });
-  const keys = (containers: Container[], more: Partial<PodFacts> = {}) =>
-    troublesOf({ info: {}, labels: {}, phase: "Running", started_s: null, gone: false, containers, ...more }).map(
+  const keys = (
+    containers: Container[],
+    more: Partial<PodFacts> = {},
+    events: { reason: string; message: string }[] = [],
+  ) =>
+    troublesOf({ info: {}, labels: {}, phase: "Running", started_s: null, gone: false, seen_s: null, containers, ...more }, events).map(
       ({ key, values }) => `${key} ${Object.values(values).join(" ")}`.trim(),
     );
   const crash = { state: "CrashLoopBackOff", bad: true, restarts: 4 };
@@ -155,6 +159,10 @@ test("what is wrong with a pod is said with its reason", () => {
   ] as [Container[], string[]][])
     assert.deepEqual(keys(containers), expected);
   assert.deepEqual(keys([], { phase: "Pending" }), ["pod.why_pending"]);
+  const refused = { reason: "FailedScheduling", message: "0/1 nodes are available: 1 Insufficient cpu." };
+  assert.deepEqual(keys([], { phase: "Pending" }, [{ reason: "Pulled", message: "" }, refused]), [
+    `pod.why_unschedulable ${refused.message}`,
+  ]);
   assert.deepEqual(keys([container("a", { throttled: 1 })], { gone: true }), []);
 });
 

@@ -1,6 +1,7 @@
 /** Numbers and labels as text. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
+import { topWithTick } from "../src/ticks";
 import { formatLabels, formatPlain, formatValue, selector, shortNames, unitOf } from "../src/format";
 
 test("numbers are short", () => {
@@ -55,4 +56,17 @@ test("the unit is guessed from the metric's name", () => {
     ["count(a_bytes)", "plain"],
   ];
   for (const [query, unit] of cases) assert.equal(unitOf(query), unit, query);
+});
+
+test("an axis from zero has a tick above zero", () => {
+  for (const [top, height, whole, expected] of [
+    [1.08, 36, true, 1.08],
+    [4.3, 36, true, 5],
+    [32, 36, true, 32],
+    [0.3, 36, true, 1],
+    [4.3, 76, true, 4.3],
+    [0.043, 36, false, 0.05],
+  ] as const) {
+    assert.equal(topWithTick(top, height, { unit: "plain", shape: "lines", whole }), expected, `${top}`);
+  }
 });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { preferred, setLanguage, t, type Message } from "../src/i18n";
+import { formatAge, formatSpan, preferred, setLanguage, t, type Message } from "../src/i18n";
 import { EN } from "../src/locales/en";
 import { JA } from "../src/locales/ja";
 
@@ -48,4 +48,14 @@ test("the reader's choice comes before the browser's languages", () => {
   assert.equal(preferred("ja", ["en-GB"]), "ja");
   assert.equal(preferred(null, ["de", "ja-JP", "en"]), "ja");
   assert.equal(preferred("xx", ["de"]), "en");
+});
+
+test("durations are written in the language's units", () => {
+  setLanguage("en");
+  assert.equal(formatSpan(5400), "1h30m");
+  assert.equal(formatAge(86400 * 12 + 3600 * 4 + 61), "12d 4h");
+  setLanguage("ja");
+  assert.equal(formatSpan(5400), "1時間30分");
+  assert.equal(formatAge(86400 * 12 + 3600 * 4 + 61), "12日 4時間");
+  setLanguage("en");
 });

@@ -6,6 +6,7 @@ import { exported } from "../src/logs/export";
 import { fieldsOf, topValues } from "../src/logs/fields";
 import { parseHistory, withPast } from "../src/history";
 import { levelOf, levelOfCount } from "../src/logs/level";
+import { barsOf } from "../src/logs/load";
 import { segmentsOf, visible } from "../src/logs/segments";
 import { templates } from "../src/logs/patterns";
 import { logSelectors } from "../src/panels";
@@ -192,4 +193,38 @@ test("history keeps each query once, newest first, and survives odd storage", ()
   for (const text of [null, "", "{", "{}", "[1,null,{}]", '[{"query":1}]'])
     assert.deepEqual(parseHistory(text), [], String(text));
   assert.deepEqual(parseHistory(JSON.stringify([up, { language: "x", query: "y" }])), [up]);
+});
+
+test("the bars of a histogram count the window and nothing else", () => {
+  const now_s = 1_000_003;
+  for (const [range_s, end_s, step_s] of [
+    [900, null, 10],
+    [900, 1_000_003, 10],
+    [900, 1_000_000, 10],
+    [895, 1_000_000, 10],
+    [60, 999_999, 1],
+    [3, 1_000_004, 10],
+    [12, 1_000_004, 10],
+  ] as const) {
+    const { grid, drawn, whole, parts } = barsOf({ range_s, end_s }, step_s, now_s);
+    const end = end_s ?? now_s + 2;
+    const start = end - range_s;
+    // Each second of the window lies in one bar.
+    const counted = new Map<number, number>();
+    const count = (bar_s: number, at_s: number, length_s: number): void => {
+      assert.ok(length_s > 0 && at_s <= bar_s && at_s - length_s >= bar_s - step_s, `${range_s} ${end_s}`);
+      for (let second = at_s - length_s + 1; second <= at_s; second += 1) {
+        counted.set(second, (counted.get(second) ?? 0) + 1);
+        assert.equal(Math.ceil(second / step_s) * step_s, bar_s);
+      }
+    };
+    if (whole !== null)
+      for (let at = whole.start_s; at <= whole.end_s; at += step_s) count(at, at, step_s);
+    for (const { bar_s, at_s, length_s } of parts) count(bar_s, at_s, length_s);
+    const last = end_s === null ? grid.end_s : end;
+    assert.deepEqual([drawn.start_s, drawn.end_s], [start, last]);
+    assert.equal(counted.size, last - start);
+    assert.ok([...counted.values()].every((times) => times === 1));
+    assert.ok(grid.start_s > start && grid.start_s <= start + step_s && grid.end_s >= end);
+  }
 });

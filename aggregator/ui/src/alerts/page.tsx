@@ -3,9 +3,9 @@ import { useState } from "preact/hooks";
 import { askPrometheus, queryRange } from "../api";
 import { formatValue, type Labels } from "../format";
 import { useAsked } from "../hooks";
-import { formatAgo, formatDate, t, type Key } from "../i18n";
+import { formatAgo, formatDate, formatSpan, t, type Key } from "../i18n";
 import { go, link, queryLink, withParams, type State } from "../state";
-import { formatDuration, gridOf } from "../time";
+import { gridOf } from "../time";
 import { FilterBox, Nothing, Problem, Segmented } from "../widgets";
 import {
   ALERT_STATES,
@@ -58,7 +58,12 @@ export function AlertsPage({ state }: { state: State }) {
     );
   }
   const alerting = rules.filter(({ kind }) => kind === "alerting");
-  const counts = ALERT_STATES.map((one) => alerting.filter((rule) => rule.state === one).length);
+  // What fires and what is about to is counted by alert, what rests by rule: it has none.
+  const counts = ALERT_STATES.map((one) =>
+    one === "inactive"
+      ? alerting.filter(({ state: now }) => now === one).length
+      : alerting.flatMap(({ alerts }) => alerts).filter(({ state: now }) => now === one).length,
+  );
   const shown = filtered(data, filter, wanted);
   const active = shown
     .flatMap((group) => group.rules.flatMap((rule) => rule.alerts.map((alert) => ({ rule, alert }))))
@@ -191,7 +196,7 @@ function GroupCard({
         {group.interval_s !== null && (
           <span class="prefix">
             {" "}
-            · {t("alerts.every_interval", { interval: formatDuration(group.interval_s) })}
+            · {t("alerts.every_interval", { interval: formatSpan(group.interval_s) })}
           </span>
         )}
         {failing > 0 && <span class="badge bad">{t("alerts.failing", { n: failing })}</span>}
@@ -233,7 +238,7 @@ function RuleItem({ rule, past, state }: { rule: Rule; past: readonly Stretch[] 
           </p>
           <p class="note">
             {[
-              rule.for_s > 0 ? t("alerts.for", { time: formatDuration(rule.for_s) }) : "",
+              rule.for_s > 0 ? t("alerts.for", { time: formatSpan(rule.for_s) }) : "",
               rule.evaluated_s === null
                 ? t("alerts.never")
                 : t("alerts.evaluated", { ago: formatAgo(Date.now() / 1000 - rule.evaluated_s) }),

@@ -84,7 +84,7 @@ export const STORE_CHARTS: readonly {
     unit: "plain",
     queries: [
       { expression: "sum by (reason) (rate(kansoku_ingest_discarded_total[W]))", name: by("reason") },
-      { expression: "sum(rate(kansoku_ingest_failed_requests_total[W]))", name: named("failed requests") },
+      { expression: "sum(rate(kansoku_ingest_failed_requests_total[W]))", name: named("line.failed_requests") },
     ],
   },
   {
@@ -117,9 +117,9 @@ export const STORE_CHARTS: readonly {
     title: "kansoku.disk",
     unit: "bytes",
     queries: [
-      { expression: "sum(kansoku_store_disk_bytes)", name: named("disk") },
-      { expression: "sum(kansoku_store_wal_bytes)", name: named("WAL") },
-      { expression: "sum(kansoku_store_head_bytes)", name: named("head") },
+      { expression: "sum(kansoku_store_disk_bytes)", name: named("line.disk") },
+      { expression: "sum(kansoku_store_wal_bytes)", name: () => "WAL" },
+      { expression: "sum(kansoku_store_head_bytes)", name: named("line.head") },
     ],
   },
 ];

@@ -5,11 +5,11 @@ import { arrange, cellOf, type Cell, type Row } from "../cluster/rows";
 import { MeasureTable } from "../cluster/table";
 import { formatValue, type Labels, type Unit } from "../format";
 import { useAsked } from "../hooks";
-import { t, type Key } from "../i18n";
+import { formatAge, t, type Key } from "../i18n";
 import { parseValue, toColumns } from "../matrix";
 import { PanelChart } from "../panel_chart";
 import { link, queryLink, type State } from "../state";
-import { formatAge, tableGrid, rateWindow, type Grid } from "../time";
+import { tableGrid, rateWindow, type Grid } from "../time";
 import { Card, Nothing, Problem } from "../widgets";
 import { AGENT_MEASURES, STORE_CHARTS } from "./measures";
 

@@ -1,7 +1,15 @@
 /** Asks for lines, older lines and the histogram above them. */
-import { ApiError, labelNames, queryLines, queryLogs, type LogResult, type Run } from "../api";
+import {
+  ApiError,
+  labelNames,
+  queryLines,
+  queryLogs,
+  queryLogsInstant,
+  type LogResult,
+  type Run,
+} from "../api";
 import type { Line } from "../chart";
-import { toColumns } from "../matrix";
+import { toColumns, type Series } from "../matrix";
 import { logSelectors } from "../panels";
 import { chooseStep, gridOf, type Grid, type Window } from "../time";
 import { entriesOf, type Entry } from "./entries";
@@ -11,10 +19,54 @@ import { isLogQuery, levelQuery, selectorAndFilters, volumeQuery } from "./logql
 /** Bars thinner than this cannot be told apart. */
 const BAR_PX = 8;
 
-/** A window in nanoseconds; the newest second is not over yet and is looked into. */
-export function spanOf({ range_s, end_s }: Window, now_s: number): { start_ns: string; end_ns: string } {
+/** The ends of a window in seconds; the newest second is not over yet and is looked into. */
+function endsOf({ range_s, end_s }: Window, now_s: number): { start_s: number; end_s: number } {
   const end = end_s ?? Math.floor(now_s) + 2;
-  return { start_ns: `${end - range_s}000000000`, end_ns: `${end}000000000` };
+  return { start_s: end - range_s, end_s: end };
+}
+
+/** A window in nanoseconds: without its first moment and with its last, as everything that is counted. */
+export function spanOf(window: Window, now_s: number): { start_ns: string; end_ns: string } {
+  const { start_s, end_s } = endsOf(window, now_s);
+  return { start_ns: `${start_s}000000001`, end_ns: `${end_s}000000001` };
+}
+
+/** The bars of a histogram: each is dated by its end, a multiple of the step. */
+export interface Bars {
+  /** The bars; what is drawn begins and ends with the window. */
+  grid: Grid;
+  drawn: Grid;
+  /** Bars that lie within the window as a whole, null when there is none. */
+  whole: Grid | null;
+  /** Those of which only a part does: where they stand, when they are asked for and how much of them. */
+  parts: readonly { bar_s: number; at_s: number; length_s: number }[];
+}
+
+/** Lays bars over a window, so that together they count its lines and no others. Pure. */
+export function barsOf(window: Window, step_s: number, now_s: number): Bars {
+  const { start_s, end_s } = endsOf(window, now_s);
+  const first_s = (Math.floor(start_s / step_s) + 1) * step_s;
+  const last_s = Math.ceil(end_s / step_s) * step_s;
+  const grid = { start_s: first_s, end_s: last_s, step_s, at_s: last_s };
+  const parts: { bar_s: number; at_s: number; length_s: number }[] = [];
+  let { start_s: from_s, end_s: to_s } = grid;
+  if (first_s - start_s < step_s) {
+    const until_s = Math.min(first_s, end_s);
+    parts.push({ bar_s: first_s, at_s: until_s, length_s: until_s - start_s });
+    from_s += step_s;
+  }
+  // The newest bar of a window that goes on is not over, and nothing lies behind the window.
+  const ends = window.end_s === null || end_s === last_s;
+  if (!ends && last_s > first_s) {
+    parts.push({ bar_s: last_s, at_s: end_s, length_s: end_s - last_s + step_s });
+  }
+  if (!ends) to_s -= step_s;
+  return {
+    grid,
+    drawn: { ...grid, start_s, end_s: window.end_s === null ? last_s : end_s },
+    whole: from_s > to_s ? null : { ...grid, start_s: from_s, end_s: to_s, at_s: to_s },
+    parts,
+  };
 }
 
 /** A query that shows something when none was asked: all lines of the most telling label. */
@@ -91,16 +143,29 @@ export async function loadHistogram(
   const selected = selectorAndFilters(query);
   if (selected === null) return null;
   const step_s = chooseStep(window.range_s, (width_px * 3) / BAR_PX);
-  const past = gridOf(window, step_s, Date.now() / 1000);
-  // The newest bar counts a step that is not over: without it the newest lines had no bar.
-  const grid = window.end_s === null ? { ...past, end_s: past.end_s + step_s } : past;
+  const { grid, drawn, whole, parts } = barsOf(window, step_s, Date.now() / 1000);
   // A whole pipeline may not be countable (lines that fail to parse); its filters always are.
-  const attempts = [levelQuery(query, step_s), levelQuery(selected, step_s), volumeQuery(selected, step_s)];
-  for (const text of new Set(attempts)) {
+  const attempts = [
+    (length_s: number) => levelQuery(query, length_s),
+    (length_s: number) => levelQuery(selected, length_s),
+    (length_s: number) => volumeQuery(selected, length_s),
+  ];
+  const asked = new Set<string>();
+  for (const text of attempts) {
+    if (asked.has(text(step_s))) continue;
+    asked.add(text(step_s));
     try {
-      const { data } = await queryLogs(text, grid, 1, run);
-      if (data.resultType !== "matrix") continue;
-      const columns = toColumns(grid, data.result);
+      const [all, ...some] = await Promise.all([
+        whole === null ? null : queryLogs(text(step_s), whole, 1, run),
+        ...parts.map(({ at_s, length_s }) => queryLogsInstant(text(length_s), at_s, run)),
+      ]);
+      if (all !== null && all.data.resultType !== "matrix") continue;
+      const series: Series[] = all?.data.resultType === "matrix" ? [...all.data.result] : [];
+      some.forEach((samples, at) => {
+        const bar_s = parts[at]?.bar_s ?? 0;
+        series.push(...samples.map(({ metric, value }) => ({ metric, values: [[bar_s, value[1]] as const] })));
+      });
+      const columns = toColumns(grid, series);
       const byLevel = new Map<Level, (number | null)[]>();
       for (const { labels, points } of columns.series) {
         const level = levelOfCount(labels);
@@ -116,7 +181,7 @@ export async function loadHistogram(
           ? []
           : [{ name: level, labels: {}, points, color: at, token: LEVEL_TOKENS[level] }];
       });
-      return { grid, times: columns.times, lines };
+      return { grid: drawn, times: columns.times, lines };
     } catch (error) {
       if (!(error instanceof ApiError) || error.kind === "network") throw error;
     }

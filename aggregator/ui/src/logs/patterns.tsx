@@ -1,9 +1,9 @@
 /** Templates of the lines with counts and trend; those that are new within the window are marked. */
 import { queryPatterns, type Pattern } from "../api";
 import { useAsked } from "../hooks";
-import { t } from "../i18n";
+import { formatSpan, t } from "../i18n";
 import { Spark } from "../spark";
-import { formatDuration, gridOf, type Grid, type Window } from "../time";
+import { gridOf, type Grid, type Window } from "../time";
 import { Nothing, Problem } from "../widgets";
 import type { Point } from "../matrix";
 import { selectorAndFilters } from "./logql";
@@ -91,7 +91,7 @@ export function Patterns({
             <option value="">{t("patterns.since_middle")}</option>
             {AGES.filter((age) => age < window.range_s).map((age) => (
               <option key={age} value={String(age)}>
-                {t("patterns.since_ago", { age: formatDuration(age) })}
+                {t("patterns.since_ago", { age: formatSpan(age) })}
               </option>
             ))}
           </select>

@@ -9,9 +9,8 @@ import { shortNames, unitOf } from "../format";
 import { remember } from "../history";
 import { History } from "../history_menu";
 import { useAsked } from "../hooks";
-import { t } from "../i18n";
+import { formatSpan, t } from "../i18n";
 import { go, link, withParams, zoomed, type State } from "../state";
-import { formatDuration } from "../time";
 import { VectorTable } from "../vector_table";
 import { Mount, Nothing, Problem, Segmented } from "../widgets";
 import { Finder } from "./finder";
@@ -189,7 +188,7 @@ function Graph({
       )}
       {data !== null && (
         <p class="note" role="status">
-          {[t("metrics.drawn", { n: lines.length, step: formatDuration(data.grid.step_s) }), ...notes].join(
+          {[t("metrics.drawn", { n: lines.length, step: formatSpan(data.grid.step_s) }), ...notes].join(
             " · ",
           )}
         </p>

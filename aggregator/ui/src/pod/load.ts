@@ -36,6 +36,8 @@ export interface PodFacts {
   phase: string;
   started_s: number | null;
   gone: boolean;
+  /** When something was told of it the last time: of a pod that is gone, if it is known. */
+  seen_s: number | null;
   containers: Container[];
 }
 
@@ -105,6 +107,9 @@ export async function loadFacts(
   const of = (samples: typeof info, name: string) =>
     samples.find(({ metric }) => metric["container"] === name);
   const gone = info.length > 0 && alive.length === 0;
+  const told = gone || info.length === 0;
+  const back_s = gone ? grid.end_s - grid.start_s : LOOK_BACK_S;
+  const seen_s = told ? await lastSeen(matchers, grid.at_s, Math.max(300, back_s), run) : null;
   return {
     info: info[0]?.metric ?? {},
     labels: Object.fromEntries(
@@ -115,6 +120,7 @@ export async function loadFacts(
     phase: phases[0]?.metric["phase"] ?? "",
     started_s: valueOf(start[0]?.value[1]),
     gone,
+    seen_s,
     containers: [...names].sort().map((name) => {
       const reason = of(waiting, name)?.metric["reason"];
       const why = of(ended, name)?.metric["reason"];
@@ -141,6 +147,22 @@ export async function loadFacts(
   };
 }
 
+/** How far back a pod is looked for that was not there in the window. */
+const LOOK_BACK_S = 14 * 86_400;
+
+/** When the cluster's state or its own metrics had a pod the last time, to about a minute per day looked at. */
+async function lastSeen(matchers: string, at_s: number, back_s: number, run: Run): Promise<number | null> {
+  const step_s = Math.max(15, Math.ceil(back_s / 1440));
+  const range = `[${Math.ceil(back_s)}s:${step_s}s]`;
+  const of = (series: string): string => `max(max_over_time(timestamp(${series})${range}))`;
+  const queries = [`kube_pod_info{${matchers}}`, `container_memory_working_set_bytes{container!="",${matchers}}`];
+  for (const series of queries) {
+    const found = valueOf((await queryVector(of(series), at_s, run))[0]?.value[1]);
+    if (found !== null) return found;
+  }
+  return null;
+}
+
 export interface Trouble {
   key: Key;
   values: Readonly<Record<string, string | number>>;
@@ -152,9 +174,16 @@ const THROTTLED = 0.25;
 const FULL = 0.9;
 
 /** What is wrong with a pod and why, in words for somebody who does not know its charts. Pure. */
-export function troublesOf({ containers, phase, gone }: PodFacts): Trouble[] {
+export function troublesOf(
+  { containers, phase, gone }: PodFacts,
+  events: readonly Pick<PodEvent, "reason" | "message">[] = [],
+): Trouble[] {
   if (gone) return [];
-  if (phase === "Pending" && containers.every(({ state }) => state === "")) return [{ key: "pod.why_pending", values: {} }];
+  if (phase === "Pending" && containers.every(({ state }) => state === "")) {
+    const refused = events.find(({ reason }) => reason === "FailedScheduling");
+    if (refused === undefined) return [{ key: "pod.why_pending", values: {} }];
+    return [{ key: "pod.why_unschedulable", values: { reason: refused.message } }];
+  }
   return containers.flatMap((one): Trouble[] => {
     const { name } = one;
     const found: Trouble[] = [];

@@ -8,7 +8,7 @@ import { labelValues } from "../api";
 import { Chart, type Line } from "../chart";
 import { formatValue } from "../format";
 import { useAsked } from "../hooks";
-import { formatAgo, t } from "../i18n";
+import { formatAgo, formatDate, t } from "../i18n";
 import { podLines } from "../lines";
 import { Detail } from "../logs/detail";
 import { isWrapped, LogList } from "../logs/list";
@@ -109,7 +109,8 @@ function OnePod({ state, namespace, pod }: { state: State; namespace: string; po
     <div class="pod">
       <Head namespace={namespace} pod={pod} facts={facts.data} state={state} />
       <Problem error={facts.error ?? charts.error} />
-      {facts.data !== null && <Troubles troubles={troublesOf(facts.data)} />}
+      {facts.data !== null && isUnseen(facts.data) && <Unseen seen_s={facts.data.seen_s} state={state} />}
+      {facts.data !== null && <Troubles troubles={troublesOf(facts.data, events.data ?? [])} />}
       {facts.data !== null && facts.data.containers.length > 0 && (
         <Containers containers={facts.data.containers} state={state} />
       )}
@@ -141,6 +142,29 @@ function OnePod({ state, namespace, pod }: { state: State; namespace: string; po
   );
 }
 
+/** Nothing was told of it in the window. */
+const isUnseen = ({ info, containers }: PodFacts): boolean =>
+  Object.keys(info).length === 0 && containers.length === 0;
+
+/** The window, moved so that it ends just behind a moment. */
+function endingAt(state: State, time_s: number): State {
+  const behind_s = Math.ceil(time_s + state.range_s / 20);
+  return { ...state, end_s: Math.min(behind_s, Math.floor(Date.now() / 1000)), live: false };
+}
+
+/** A pod that the window does not know: when it was there, and the way to that time. */
+function Unseen({ seen_s, state }: { seen_s: number | null; state: State }) {
+  if (seen_s === null) return null;
+  return (
+    <p class="note">
+      {t("pod.unseen")}{" "}
+      <button type="button" onClick={() => go(endingAt(state, seen_s))}>
+        {t("pod.last_seen", { time: formatDate(seen_s) })}
+      </button>
+    </p>
+  );
+}
+
 function Head({
   namespace,
   pod,
@@ -155,7 +179,10 @@ function Head({
   const node = facts?.info["node"] ?? "";
   const owner = facts?.info["created_by_name"] ?? "";
   const waiting = facts?.containers.find(({ bad }) => bad)?.state;
-  const badge = facts === null ? "" : facts.gone ? t("cluster.gone") : (waiting ?? facts.phase);
+  const seen_s = facts?.gone === true ? facts.seen_s : null;
+  const gone =
+    seen_s === null ? t("cluster.gone") : t("pod.gone", { ago: formatAgo(Date.now() / 1000 - seen_s) });
+  const badge = facts === null ? "" : facts.gone ? gone : (waiting ?? facts.phase);
   return (
     <div class="pod-head">
       <div class="toolbar">
@@ -167,7 +194,17 @@ function Head({
           <bdi>{pod}</bdi>
         </h1>
         {badge !== "" && (
-          <span class={`badge ${facts?.gone ? "gone" : waiting === undefined ? "ok" : "bad"}`}>{badge}</span>
+          <span
+            class={`badge ${facts?.gone ? "gone" : waiting === undefined ? "ok" : "bad"}`}
+            {...(seen_s === null ? {} : { title: formatMoment(seen_s) })}
+          >
+            {badge}
+          </span>
+        )}
+        {seen_s !== null && (
+          <button type="button" onClick={() => go(endingAt(state, seen_s))}>
+            {t("pod.show_end")}
+          </button>
         )}
         {node !== "" && <a href={link("node", { node }, state)}>{`${t("page.node")} ${node}`}</a>}
         {owner !== "" && <span>{`${facts?.info["created_by_kind"] ?? ""} ${owner}`}</span>}

@@ -1,7 +1,7 @@
 /** What the pod page draws, written out by hand. `S` stands for the pod's matchers, `W` for a rate's window. */
 import type { ChartOptions } from "../chart";
 import type { Labels, Unit } from "../format";
-import type { Key } from "../i18n";
+import { t, type Key } from "../i18n";
 
 export interface PodQuery {
   expression: string;
@@ -24,9 +24,9 @@ export interface PodPanel {
 
 const container = (labels: Labels): string => labels["container"] ?? "";
 const suffixed =
-  (suffix: string) =>
+  (suffix: Key) =>
   (labels: Labels): string =>
-    `${labels["container"] ?? labels["interface"] ?? ""} ${suffix}`.trim();
+    `${labels["container"] ?? labels["interface"] ?? ""} ${t(suffix)}`.trim();
 const CONTAINER = 'container!="",container!="POD",S';
 
 export const POD_PANELS: readonly PodPanel[] = [
@@ -41,7 +41,7 @@ export const POD_PANELS: readonly PodPanel[] = [
       },
       {
         expression: 'max by (container) (kube_pod_container_resource_limits{resource="cpu",S})',
-        name: suffixed("limit"),
+        name: suffixed("line.limit"),
         dashed: true,
       },
     ],
@@ -57,7 +57,7 @@ export const POD_PANELS: readonly PodPanel[] = [
       },
       {
         expression: 'max by (container) (kube_pod_container_resource_limits{resource="memory",S})',
-        name: suffixed("limit"),
+        name: suffixed("line.limit"),
         dashed: true,
       },
     ],
@@ -69,11 +69,11 @@ export const POD_PANELS: readonly PodPanel[] = [
     queries: [
       {
         expression: "sum by (interface) (rate(container_network_receive_bytes_total{S}[W]))",
-        name: suffixed("in ↑"),
+        name: suffixed("line.in"),
       },
       {
         expression: "sum by (interface) (rate(container_network_transmit_bytes_total{S}[W]))",
-        name: suffixed("out ↓"),
+        name: suffixed("line.out"),
         below: true,
       },
     ],
@@ -85,11 +85,11 @@ export const POD_PANELS: readonly PodPanel[] = [
     queries: [
       {
         expression: `sum by (container) (rate(container_fs_reads_bytes_total{${CONTAINER}}[W]))`,
-        name: suffixed("read ↑"),
+        name: suffixed("line.read"),
       },
       {
         expression: `sum by (container) (rate(container_fs_writes_bytes_total{${CONTAINER}}[W]))`,
-        name: suffixed("write ↓"),
+        name: suffixed("line.write"),
         below: true,
       },
     ],
@@ -116,7 +116,7 @@ export const POD_PANELS: readonly PodPanel[] = [
       {
         // The count of a container's own events is gone with it: restarts of containers that ended so.
         expression: `max by (container) (kube_pod_container_status_restarts_total{S} * on (namespace, pod, container) group_left () kube_pod_container_status_last_terminated_reason{reason="OOMKilled",S}) or max by (container) (container_oom_events_total{${CONTAINER}} > 0)`,
-        name: suffixed("OOM"),
+        name: suffixed("line.oom"),
         dashed: true,
       },
     ],
