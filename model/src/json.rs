@@ -27,9 +27,23 @@ pub fn write_content(out: &mut Vec<u8>, text: &[u8]) {
     if !rest.is_empty() {
         match std::str::from_utf8(rest) {
             Ok(_) => write_escaped(out, rest),
-            Err(_) => write_escaped(out, String::from_utf8_lossy(rest).as_bytes()),
+            Err(_) => write_escaped(out, lossy(rest).as_bytes()),
         }
     }
+}
+
+/// Bytes as text, with one U+FFFD for each byte that is no UTF-8, as Go has it.
+#[must_use]
+pub fn lossy(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        return text.into();
+    }
+    let mut out = String::with_capacity(bytes.len() + 8);
+    for chunk in bytes.utf8_chunks() {
+        out.push_str(chunk.valid());
+        out.extend(std::iter::repeat_n('\u{fffd}', chunk.invalid().len()));
+    }
+    out.into()
 }
 
 /// Whether `text` is ASCII that stands in a JSON string as it is.

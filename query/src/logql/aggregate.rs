@@ -12,7 +12,12 @@ use super::table::{ABSENT, Row, Table, present};
 fn group_of(labels: &Labels, grouping: Option<&Grouping>) -> Labels {
     match grouping {
         None => Labels::default(),
-        Some(g) if g.without => labels.filtered(|n| g.names.iter().all(|x| x != n)),
+        // What was found empty is no label of a group, as in Loki.
+        Some(g) if g.without => Labels::from_pairs(
+            labels
+                .iter()
+                .filter(|(n, _)| g.names.iter().all(|x| x != n)),
+        ),
         Some(g) => labels.filtered(|n| g.names.iter().any(|x| x == n)),
     }
 }

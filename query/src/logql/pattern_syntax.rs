@@ -13,6 +13,7 @@ const REGEX_MAX_BYTES: usize = 4 << 20;
 
 /// Compiles a Go pattern for lines, which are bytes.
 pub fn compile_bytes(pattern: &str) -> Result<Regex, String> {
+    check_names(pattern)?;
     RegexBuilder::new(&translate(pattern))
         .size_limit(REGEX_MAX_BYTES)
         .octal(true)
@@ -22,6 +23,7 @@ pub fn compile_bytes(pattern: &str) -> Result<Regex, String> {
 
 /// Compiles a Go pattern for label values and template text.
 pub fn compile_text(pattern: &str) -> Result<regex::Regex, String> {
+    check_names(pattern)?;
     regex::RegexBuilder::new(&translate(pattern))
         .size_limit(REGEX_MAX_BYTES)
         .octal(true)
@@ -94,6 +96,16 @@ fn unclosed_class(pattern: &str) -> Option<usize> {
         n_inside += 1;
     }
     open
+}
+
+/// Names of groups are ASCII in Go.
+fn check_names(pattern: &str) -> Result<(), String> {
+    match bad_name(pattern) {
+        Some(head) => Err(format!(
+            "error parsing regexp: invalid named capture: `{head}`"
+        )),
+        None => Ok(()),
+    }
 }
 
 /// The head of the first group whose name is none.
@@ -207,6 +219,14 @@ fn translate_escape<'a>(tail: &'a str, in_class: bool, out: &mut String) -> &'a 
             return after;
         }
         ('E', _) => {}
+        // The braces belong to the escape.
+        ('p' | 'P' | 'x', _) if after.starts_with('{') => {
+            let len = after.find('}').map_or(after.len(), |at| at + 1);
+            out.push('\\');
+            out.push(c);
+            out.push_str(&after[..len]);
+            return &after[len..];
+        }
         _ => {
             out.push('\\');
             out.push(c);
@@ -259,6 +279,8 @@ mod tests {
             (r"\bfoo\b", "a foo b", true),
             (r"(?P<x>a)(?i)B", "ab", true),
             (r"\x41\101", "AA", true),
+            (r"^\p{Han}\x{1F600}\pL[\p{Lu}x]$", "日😀éÉ", true),
+            (r"\P{Greek}", "λ", false),
         ];
         for (pattern, text, expected) in cases {
             let regex = compile_bytes(pattern).unwrap();
@@ -271,6 +293,10 @@ mod tests {
         for (pattern, expected) in [
             ("a[b", "error parsing regexp: missing closing ]: `[b`"),
             ("[]", "error parsing regexp: missing closing ]: `[]`"),
+            (
+                "(?P<é>.)",
+                "error parsing regexp: invalid named capture: `(?P<é>`",
+            ),
             (
                 "x(?P<a-b>.)",
                 "error parsing regexp: invalid named capture: `(?P<a-b>`",

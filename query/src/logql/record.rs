@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use kansoku_model::Labels;
+use kansoku_model::json::lossy;
 use kansoku_model::log::Slice;
 
 use super::ast::Grouping;
@@ -410,11 +411,11 @@ pub fn append_sanitized(out: &mut String, name: &str) {
     }));
 }
 
-/// Bytes as text; what is no UTF-8 becomes a space, as Loki does with extracted values.
+/// Bytes as text; each byte that is no UTF-8 becomes a space, as Loki does with extracted values.
 pub fn clean_text(bytes: &[u8]) -> Cow<'_, str> {
     match std::str::from_utf8(bytes) {
         Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(String::from_utf8_lossy(bytes).replace('\u{fffd}', " ")),
+        Err(_) => Cow::Owned(lossy(bytes).replace('\u{fffd}', " ")),
     }
 }
 

@@ -3,10 +3,12 @@
 //! Names, order of arguments and results are those of Loki, which takes them from sprig and from
 //! itself. The engine is [`crate::template`].
 
+use kansoku_model::json::lossy;
+
 use crate::template::functions::{Function, at_least, exactly};
 use crate::template::{Data, Language, Value, math, texts, times};
 
-use super::record::{Record, clean_text};
+use super::record::Record;
 
 /// A template over records.
 #[derive(Debug)]
@@ -70,7 +72,7 @@ impl Data for Record<'_> {
 const FUNCTIONS: &[Function] = &[
     // The record.
     exactly("__line__", 0, |_, scope| {
-        Ok(Value::Text(clean_text(scope.data.line()).into_owned()))
+        Ok(Value::Text(lossy(scope.data.line()).into_owned()))
     }),
     exactly("__timestamp__", 0, |_, scope| {
         times::from_ns(scope.data.time_ns()).map(Value::Time)

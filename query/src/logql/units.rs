@@ -3,6 +3,8 @@
 //! Pure text to number. A query's own literals and the values that stages meet in log lines go
 //! through the same readers, so that `duration > 1m` means the same on both sides.
 
+use super::lexer::Quoted;
+
 /// Units of Prometheus durations, largest first, as they must follow each other.
 const PROMETHEUS_UNITS: &[(&str, i64)] = &[
     ("y", 365 * 86_400 * 1_000_000_000),
@@ -52,7 +54,7 @@ pub fn prometheus_duration(text: &str) -> Result<i64, String> {
     if text == "0" {
         return Ok(0);
     }
-    let invalid = || format!("not a valid duration string: {text:?}");
+    let invalid = || format!("not a valid duration string: {}", Quoted(text));
     let mut rest = text;
     let mut total = 0i64;
     let mut next_unit = 0;
@@ -74,7 +76,7 @@ pub fn prometheus_duration(text: &str) -> Result<i64, String> {
         let at = PROMETHEUS_UNITS
             .iter()
             .position(|(name, _)| *name == unit)
-            .ok_or_else(|| format!("unknown unit {unit:?} in duration {text:?}"))?;
+            .ok_or_else(|| format!("unknown unit {} in duration {}", Quoted(unit), Quoted(text)))?;
         if at < next_unit {
             return Err(invalid());
         }
@@ -89,7 +91,7 @@ pub fn prometheus_duration(text: &str) -> Result<i64, String> {
 
 /// `-1.5h3ms` in nanoseconds, as `time.ParseDuration` reads it.
 pub fn go_duration(text: &str) -> Result<i64, String> {
-    let invalid = || format!("time: invalid duration {text:?}");
+    let invalid = || format!("time: invalid duration {}", time_quoted(text));
     let (negative, mut rest) = match text.as_bytes().first() {
         Some(b'-') => (true, &text[1..]),
         Some(b'+') => (false, &text[1..]),
@@ -120,13 +122,22 @@ pub fn go_duration(text: &str) -> Result<i64, String> {
         let unit = &rest[..unit_len];
         rest = &rest[unit_len..];
         if unit.is_empty() {
-            return Err(format!("time: missing unit in duration {text:?}"));
+            return Err(format!(
+                "time: missing unit in duration {}",
+                time_quoted(text)
+            ));
         }
         let factor = GO_UNITS
             .iter()
             .find(|(name, _)| *name == unit)
             .map(|(_, factor)| *factor)
-            .ok_or_else(|| format!("time: unknown unit {unit:?} in duration {text:?}"))?;
+            .ok_or_else(|| {
+                format!(
+                    "time: unknown unit {} in duration {}",
+                    time_quoted(unit),
+                    time_quoted(text)
+                )
+            })?;
         match number.parse::<i64>() {
             Ok(n) => whole = whole.saturating_add(i128::from(n) * factor as i128),
             Err(_) => total += number.parse::<f64>().map_err(|_| invalid())? * factor,
@@ -168,6 +179,19 @@ pub fn byte_size(text: &str) -> Result<u64, String> {
     Ok(size as u64)
 }
 
+/// As Go's package time quotes in its errors: all but ASCII byte by byte.
+fn time_quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for b in text.bytes() {
+        match b {
+            b'"' | b'\\' => out.extend(['\\', char::from(b)]),
+            b' '..=b'~' | 0x7f => out.push(char::from(b)),
+            b => out.push_str(&format!("\\x{b:02x}")),
+        }
+    }
+    out + "\""
+}
+
 /// A number as `strconv.ParseFloat` reads it.
 pub fn go_float(text: &str) -> Result<f64, String> {
     // Between digits underscores mean nothing.
@@ -178,17 +202,19 @@ pub fn go_float(text: &str) -> Result<f64, String> {
         if all.all(|(at, _)| at > 0 && is_digit(bytes.get(at - 1)) && is_digit(bytes.get(at + 1))) {
             return go_float(&text.replace('_', "")).map_err(|e| {
                 let reason = e.rsplit(": ").next().unwrap_or_default();
-                format!("strconv.ParseFloat: parsing {text:?}: {reason}")
+                format!("strconv.ParseFloat: parsing {}: {reason}", Quoted(text))
             });
         }
     }
     match text.parse::<f64>() {
         Ok(n) if n.is_infinite() && text.bytes().any(|b| b.is_ascii_digit()) => Err(format!(
-            "strconv.ParseFloat: parsing {text:?}: value out of range"
+            "strconv.ParseFloat: parsing {}: value out of range",
+            Quoted(text)
         )),
         Ok(n) => Ok(n),
         Err(_) => Err(format!(
-            "strconv.ParseFloat: parsing {text:?}: invalid syntax"
+            "strconv.ParseFloat: parsing {}: invalid syntax",
+            Quoted(text)
         )),
     }
 }
@@ -239,6 +265,16 @@ mod tests {
     use super::*;
 
     const SECOND: i64 = 1_000_000_000;
+
+    #[test]
+    fn faults_are_quoted_as_go_quotes_them() {
+        let fault = |text: &str| go_float(text).unwrap_err();
+        assert_eq!(
+            fault("\u{8}\0é\n"),
+            "strconv.ParseFloat: parsing \"\\b\\x00é\\n\": invalid syntax"
+        );
+        assert_eq!(time_quoted("é\n\"x"), "\"\\xc3\\xa9\\x0a\\\"x\"");
+    }
 
     #[test]
     fn sizes_are_written_as_loki_formats_them() {
@@ -297,7 +333,7 @@ mod tests {
         );
         assert_eq!(
             go_duration("é"),
-            Err(r#"time: invalid duration "é""#.into())
+            Err(r#"time: invalid duration "\xc3\xa9""#.into())
         );
         assert!(go_duration("99999999999999999999h").is_err());
         let huge = format!("1h{}.0h", "9".repeat(40));

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 
+use super::functions::Function;
 use super::value::Value;
 use super::{
     Command, Condition, MOVED_MAX_BYTES, Node, OUTPUT_MAX_BYTES, Operand, STEPS_MAX, Scope,
@@ -207,9 +208,10 @@ impl<'a> Run<'a> {
                     self.operand(of)?.method(name, &args)?
                 }
                 Command::Call(function, operands) => {
+                    function.check_count(operands.len() + usize::from(last.is_some()))?;
                     let args = self.arguments(operands, last.take())?;
                     (function.eval)(&args, self.scope)
-                        .map_err(|e| format!("error calling {}: {e}", function.name))?
+                        .map_err(|e| refused(function, operands, e))?
                 }
             };
             if let Value::Text(text) = &value {
@@ -261,15 +263,43 @@ impl<'a> Run<'a> {
             }
             Operand::Variable(name, path) => {
                 let found = self.variables.iter().rev().find(|(n, _)| n == name);
-                (
-                    found.map_or(Value::Nil, |(_, v)| v.clone()),
-                    path.as_slice(),
-                )
+                let value = found.map_or(Value::Nil, |(_, v)| v.clone());
+                (value, path.as_slice())
             }
             Operand::Nested(pipeline, path) => (self.pipeline(pipeline)?, path.as_slice()),
         };
+        // What a pipeline gives has fields even if it is nothing; only a field that is nothing has none.
+        let is_of_pipeline = matches!(operand, Operand::Variable(..) | Operand::Nested(..));
+        if is_of_pipeline && value == Value::Nil {
+            return Ok(value);
+        }
         path.iter().try_fold(value, |value, name| value.field(name))
     }
+}
+
+/// Go's words for a function that did not take its arguments: a wrong type is found before the call, and that of
+/// a literal is told by what stands there.
+fn refused(function: &Function, operands: &[Operand], error: String) -> String {
+    let Some(types) = error.strip_prefix("wrong type for value; expected ") else {
+        return match error.starts_with("invalid value; expected ") {
+            true => error,
+            false => format!("error calling {}: {error}", function.name),
+        };
+    };
+    let literal = |(wanted, got): (&str, &str)| {
+        let found = operands.iter().find_map(|operand| match operand {
+            Operand::Literal(Value::Text(text)) if got == "string" => Some(format!("{text:?}")),
+            Operand::Literal(value) if value.type_name() == got => Some(value.to_string()),
+            _ => None,
+        })?;
+        Some(match wanted {
+            "string" => format!("expected string; found {found}"),
+            "int" => format!("expected integer; found {found}"),
+            wanted => format!("can't handle {found} for arg of type {wanted}"),
+        })
+    };
+    let found = types.split_once("; got ").and_then(literal);
+    found.unwrap_or(error)
 }
 
 fn within_bound(len: usize) -> Result<(), String> {

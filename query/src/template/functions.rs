@@ -68,8 +68,11 @@ pub const BUILTIN: &[Function] = &[
     exactly("len", 1, texts::len),
     at_least("index", 1, texts::index),
     at_least("slice", 1, texts::slice),
-    at_least("html", 1, texts::html),
-    exactly("urlquery", 1, texts::url_encode),
+    at_least("html", 0, texts::html),
+    at_least("js", 0, texts::js),
+    at_least("urlquery", 0, |a, s| {
+        texts::url_encode(&[texts::print(a, s)?], s)
+    }),
     at_least("print", 0, texts::print),
     at_least("println", 0, texts::println),
     at_least("printf", 1, |a, _| {

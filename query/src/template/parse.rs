@@ -510,7 +510,6 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
                 // A function as an argument is called without arguments of its own.
                 Token::Word(word) => {
                     let function = self.function(word, line)?;
-                    function.check_count(0).map_err(|e| fault(line, &e))?;
                     let call = Command::Call(function, Vec::new());
                     Operand::Nested(vec![call], Vec::new())
                 }
@@ -542,12 +541,7 @@ impl<I: Iterator<Item = Piece>> Parser<I> {
             *rest = after;
         }
         match function {
-            Some(function) => {
-                function
-                    .check_count(operands.len() + usize::from(piped))
-                    .map_err(|e| fault(line, &e))?;
-                Ok(Command::Call(function, operands))
-            }
+            Some(function) => Ok(Command::Call(function, operands)),
             None if operands.is_empty() => Err(fault(line, "missing value for command")),
             None if operands.len() > 1 || piped => {
                 // Fields may be methods: whether they are shows when there is a value.

@@ -471,7 +471,10 @@ mod tests {
                 "first() called on vector with no elements",
             ),
             ("{{ humanize \"x\" }}", "invalid syntax"),
-            ("{{ value 3 }}", "expected *template.sample; got int"),
+            (
+                "{{ value 3 }}",
+                "can't handle 3 for arg of type *template.sample",
+            ),
             ("{{ break }}", "{{break}} outside {{range}}"),
             ("{{ template \"x\" }}", "template \"x\" not defined"),
             (

@@ -1,5 +1,6 @@
 //! Template functions on texts.
 
+use kansoku_model::json::lossy;
 use regex::{Captures, Regex};
 
 use super::value::Value;
@@ -66,29 +67,36 @@ pub fn trim_suffix(a: &[Value], _: Scope<'_>) -> Result {
 /// The first `n` characters, or the last when `n` is negative.
 pub fn trunc(a: &[Value], _: Scope<'_>) -> Result {
     let (n, from) = (a[0].as_int()?, a[1].as_text()?);
+    // Bytes, as in sprig: what is left of a character is no text.
     let count = usize::try_from(n.unsigned_abs()).unwrap_or(usize::MAX);
-    let len = from.chars().count();
-    if n >= 0 {
-        text(from.chars().take(count).collect::<String>())
-    } else {
-        let skipped = len.saturating_sub(count);
-        text(from.chars().skip(skipped).collect::<String>())
-    }
+    let bytes = from.as_bytes();
+    let count = count.min(bytes.len());
+    let kept = match n >= 0 {
+        true => &bytes[..count],
+        false => &bytes[bytes.len() - count..],
+    };
+    text(lossy(kept))
 }
 
-/// Characters from `start` up to `end`; a negative end means up to the end of the text.
+/// Bytes from `start` up to `end`; a negative end, or one behind the text, means its end.
 pub fn substr(a: &[Value], _: Scope<'_>) -> Result {
     let (start, end, from) = (a[0].as_int()?, a[1].as_int()?, a[2].as_text()?);
-    let len = i64::try_from(from.chars().count()).unwrap_or(i64::MAX);
-    let end = if end < 0 {
-        if start < 0 { 0 } else { len }
-    } else {
-        end.min(len)
+    let len = i64::try_from(from.len()).unwrap_or(i64::MAX);
+    let outside = |bounds: String| format!("runtime error: slice bounds out of range {bounds}");
+    let (start, end) = match (start, end) {
+        (..0, ..0) => return Err(outside(format!("[:{end}]"))),
+        (..0, _) if end > len => {
+            return Err(outside(format!("[:{end}] with length {len}")));
+        }
+        (..0, _) => (0, end),
+        (_, ..0) => (start, len),
+        _ => (start, end.min(len)),
     };
-    let start = start.clamp(0, len);
-    let n = usize::try_from(end - start).unwrap_or(0);
-    let start = usize::try_from(start).unwrap_or(0);
-    text(from.chars().skip(start).take(n).collect::<String>())
+    if start > end {
+        return Err(outside(format!("[{start}:{end}]")));
+    }
+    let at = |n: i64| usize::try_from(n).unwrap_or(from.len());
+    text(lossy(&from.as_bytes()[at(start)..at(end)]))
 }
 
 fn aligned(a: &[Value], left: bool) -> Result {
@@ -302,8 +310,39 @@ pub fn base64_decode(a: &[Value], _: Scope<'_>) -> Result {
 }
 
 pub fn from_json(a: &[Value], _: Scope<'_>) -> Result {
+    let text = a[0].as_text()?;
+    let parsed = serde_json::from_str(text)
+        .or_else(|_| serde_json::from_str(&without_lone_surrogates(text)));
     // What is no JSON is nothing, as in sprig.
-    Ok(serde_json::from_str(a[0].as_text()?).map_or(Value::Nil, Value::from_json))
+    Ok(parsed.map_or(Value::Nil, Value::from_json))
+}
+
+/// JSON in which an escape of half a character is one of U+FFFD, which is what Go makes of it.
+fn without_lone_surrogates(json: &str) -> String {
+    let code = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u32::from_str_radix(digits, 16).ok()
+    };
+    let mut out = String::with_capacity(json.len());
+    let mut at = 0;
+    while let Some(found) = json[at..].find('\\') {
+        out.push_str(&json[at..at + found]);
+        at += found;
+        let len = match (code(at), code(at + 6)) {
+            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 12,
+            (Some(0xd800..0xe000), _) => {
+                out.push_str("\\ufffd");
+                at += 6;
+                continue;
+            }
+            (Some(_), _) => 6,
+            (None, _) => 1 + json[at + 1..].chars().next().map_or(0, char::len_utf8),
+        };
+        out.push_str(&json[at..at + len]);
+        at += len;
+    }
+    out.push_str(&json[at..]);
+    out
 }
 
 pub fn len(a: &[Value], _: Scope<'_>) -> Result {
@@ -314,6 +353,7 @@ pub fn len(a: &[Value], _: Scope<'_>) -> Result {
         Value::Labels(labels) => labels.len(),
         Value::Vector(samples) => samples.len(),
         Value::Map(map) => map.len(),
+        Value::Nil => return Err("reflect: call of reflect.Value.Type on zero Value".into()),
         other => return Err(format!("len of type {}", other.type_name())),
     };
     Ok(Value::Int(len as i64))
@@ -321,6 +361,9 @@ pub fn len(a: &[Value], _: Scope<'_>) -> Result {
 
 /// `index x 0 "a"`: steps into decoded JSON.
 pub fn index(a: &[Value], _: Scope<'_>) -> Result {
+    if a[0] == Value::Nil {
+        return Err("index of untyped nil".into());
+    }
     a[1..]
         .iter()
         .try_fold(a[0].clone(), |value, key| match (&value, key) {
@@ -348,6 +391,12 @@ pub fn index(a: &[Value], _: Scope<'_>) -> Result {
                     .map(|b| Value::Int(i64::from(*b)))
                     .ok_or_else(|| format!("index out of range: {n}"))
             }
+            (Value::Json(serde_json::Value::Array(_)) | Value::Text(_) | Value::Vector(_), key) => {
+                Err(format!(
+                    "cannot index slice/array with type {}",
+                    key.type_name()
+                ))
+            }
             _ => Err(format!("can't index item of type {}", value.type_name())),
         })
 }
@@ -355,7 +404,11 @@ pub fn index(a: &[Value], _: Scope<'_>) -> Result {
 /// Blanks stand between two values when neither is a text.
 /// `slice x 1 3` of a text, in bytes.
 pub fn slice(a: &[Value], _: Scope<'_>) -> Result {
-    let whole = a[0].as_text()?;
+    let whole = match &a[0] {
+        Value::Text(whole) => whole,
+        Value::Nil => return Err("slice of untyped nil".into()),
+        other => return Err(format!("can't slice item of type {}", other.type_name())),
+    };
     let bound = |at: usize, default: usize| match a.get(at) {
         None => Ok(default),
         Some(n) => usize::try_from(n.as_int()?).map_err(|_| "slice index out of range".to_owned()),
@@ -378,6 +431,25 @@ pub fn html(a: &[Value], scope: Scope<'_>) -> Result {
             '<' => out.push_str("&lt;"),
             '>' => out.push_str("&gt;"),
             c => out.push(c),
+        }
+    }
+    text(out)
+}
+
+/// Escapes what would end a text of JavaScript.
+pub fn js(a: &[Value], scope: Scope<'_>) -> Result {
+    let plain = print(a, scope)?;
+    let plain = plain.as_text()?;
+    let mut out = String::with_capacity(plain.len());
+    for c in plain.chars() {
+        match c {
+            '\\' => out.push_str("\\\\"),
+            '\'' => out.push_str("\\'"),
+            '"' => out.push_str("\\\""),
+            '<' | '>' | '&' | '=' => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c < ' ' => out.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if !c.is_control() => out.push(c),
+            c => out.push_str(&format!("\\u{:04X}", u32::from(c))),
         }
     }
     text(out)

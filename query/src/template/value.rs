@@ -174,6 +174,7 @@ impl Value {
     pub fn as_text(&self) -> Result<&str, String> {
         match self {
             Self::Text(text) => Ok(text),
+            Self::Nil => Err("invalid value; expected string".into()),
             other => Err(format!(
                 "wrong type for value; expected string; got {}",
                 other.type_name()
@@ -185,6 +186,7 @@ impl Value {
     pub fn as_int(&self) -> Result<i64, String> {
         match self {
             Self::Int(n) => Ok(*n),
+            Self::Nil => Err("invalid value; expected int".into()),
             other => Err(format!(
                 "wrong type for value; expected int; got {}",
                 other.type_name()
@@ -196,6 +198,7 @@ impl Value {
     pub fn as_time(&self) -> Result<&Zoned, String> {
         match self {
             Self::Time(time) => Ok(time),
+            Self::Nil => Err("invalid value; expected time.Time".into()),
             other => Err(format!(
                 "wrong type for value; expected time.Time; got {}",
                 other.type_name()

@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
+
+use regex::bytes::{NoExpand, Regex};
 
 use super::{Stage, StageWord};
 use crate::logql::record::Record;
@@ -13,15 +15,22 @@ pub const WORD: StageWord = StageWord {
     parse: |_| Ok(Arc::new(Decolorize)),
 };
 
-const ESCAPE: u8 = 0x1b;
+/// Loki's own, which is that of the package stripansi: it takes more than standards call a sequence, and less.
+const PATTERN: &str = "[\u{1b}\u{9b}][\\[\\]()#;?]*(?:(?:(?:[a-zA-Z0-9]*(?:;[a-zA-Z0-9]*)*)?\u{7})|(?:(?:[0-9]{1,4}(?:;[0-9]{0,4})*)?[0-9A-PRZcf-ntqry=><~]))";
+
+static SEQUENCE: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(PATTERN).expect("the pattern is a constant"));
 
 #[derive(Debug)]
 struct Decolorize;
 
 impl Stage for Decolorize {
     fn process(&self, record: &mut Record<'_>) -> bool {
-        if memchr::memchr(ESCAPE, &record.line).is_some() {
-            record.line = Cow::Owned(without_escapes(&record.line));
+        // The first bytes of what a sequence may begin with.
+        if memchr::memchr2(0x1b, 0xc2, &record.line).is_some()
+            && let Cow::Owned(clean) = SEQUENCE.replace_all(&record.line, NoExpand(b""))
+        {
+            record.line = Cow::Owned(clean);
         }
         true
     }
@@ -37,69 +46,31 @@ impl fmt::Display for Decolorize {
     }
 }
 
-fn without_escapes(line: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(line.len());
-    let mut rest = line;
-    while let Some(at) = memchr::memchr(ESCAPE, rest) {
-        out.extend_from_slice(&rest[..at]);
-        let len = sequence_len(&rest[at..]);
-        if len == 0 {
-            out.push(ESCAPE);
-        }
-        rest = &rest[at + len.max(1)..];
-    }
-    out.extend_from_slice(rest);
-    out
-}
-
-/// The length of the escape sequence at the start of `text`, zero when it is none.
-fn sequence_len(text: &[u8]) -> usize {
-    match text.get(1) {
-        // Control sequences: parameters, intermediates, then one final byte.
-        Some(b'[') => {
-            let middle = text[2..]
-                .iter()
-                .take_while(|b| (0x20..=0x3f).contains(*b))
-                .count();
-            match text.get(2 + middle) {
-                Some(0x40..=0x7e) => 3 + middle,
-                _ => 0,
-            }
-        }
-        // Operating system commands run up to a bell or a string terminator.
-        Some(b']') => text[2..]
-            .iter()
-            .position(|b| *b == 0x07 || *b == ESCAPE)
-            .map_or(0, |end| {
-                let bell = text[2 + end] == 0x07;
-                if bell || text.get(3 + end) == Some(&b'\\') {
-                    3 + end + usize::from(!bell)
-                } else {
-                    0
-                }
-            }),
-        Some(b'(' | b')' | b'#') if text.len() > 2 => 3,
-        Some(b'0'..=b'9' | b'A'..=b'Z' | b'=' | b'>' | b'<' | b'~' | b'c') => 2,
-        _ => 0,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn sequences_go_and_the_rest_stays() {
-        let cases = [
-            ("\x1b[31mred\x1b[0m plain", "red plain"),
-            ("\x1b[1;38;5;9mx\x1b[K", "x"),
-            ("\x1b]0;title\x07x", "x"),
-            ("\x1b", "\x1b"),
-            ("a\x1b[", "a\x1b["),
-            ("\x1b]never ends", "\x1b]never ends"),
+    fn sequences_go_as_in_loki() {
+        let cases: [(&[u8], &[u8]); 11] = [
+            (b"\x1b[31mred\x1b[0m plain", b"red plain"),
+            (b"\x1b[1;38;5;9mx\x1b[K", b"x"),
+            (b"\x1b]0;title\x07x", b"x"),
+            (b"\x1b", b"\x1b"),
+            (b"a\x1b[", b"a\x1b["),
+            (b"\x1b[31", b""),
+            (b"\x1b[ab", b"\x1b[ab"),
+            (b"\xc2\x9b31mx", b"x"),
+            (b"\x9b31mx", b"\x9b31mx"),
+            (b"\x1b[1 qx", b" qx"),
+            (b"\xff\x1b[1mx", b"\xffx"),
         ];
+        let labels = kansoku_model::Labels::default();
         for (line, expected) in cases {
-            assert_eq!(without_escapes(line.as_bytes()), expected.as_bytes());
+            let mut record = Record::new(&labels);
+            record.reset(1, line);
+            assert!(Decolorize.process(&mut record));
+            assert_eq!(&*record.line, expected, "{line:?}");
         }
     }
 }

@@ -6,9 +6,10 @@ use std::fmt;
 use std::sync::Arc;
 
 use kansoku_model::Extraction;
+use kansoku_model::json::lossy;
 
 use super::json_expression;
-use super::json_scan::{MALFORMED, NO_OBJECT, Scanner, Value, unescape};
+use super::json_scan::{NO_OBJECT, Scanner, Value, unescape};
 use super::{JSON_ERROR, Stage, StageWord};
 use crate::logql::record::{ADDED_MAX, Record, RecordLabels, append_sanitized, clean_text};
 
@@ -62,31 +63,28 @@ fn extract(line: &[u8], labels: &mut RecordLabels<'_>) -> Result<(), String> {
     let mut name = String::new();
     // Length of the name before each open object.
     let mut open: Vec<usize> = vec![0];
-    let mut first = true;
+    let mut is_first = true;
     while let Some(prefix_len) = open.last().copied() {
-        if scanner.accept(b'}') {
+        let key = scanner.member(is_first)?;
+        is_first = false;
+        let Some(key) = key else {
             open.pop();
             name.truncate(prefix_len);
-            first = false;
             continue;
-        }
-        if scanner.peek().is_none() {
-            return Err(NO_OBJECT.into());
-        }
-        if !first && !scanner.accept(b',') {
-            return Err(MALFORMED.into());
-        }
-        first = false;
-        let key = scanner.key()?;
+        };
         let before = name.len();
-        push_key(&mut name, key);
+        push_key(&mut name, &key);
         if scanner.peek() == Some(b'{') {
+            // Nothing is taken out of an object that was cut off. What is in one that is whole is whole, too.
+            if open.len() == 1 && !scanner.is_closed() {
+                return Err(NO_OBJECT.into());
+            }
             scanner.accept(b'{');
             if open.len() >= DEPTH_MAX {
                 return Err(format!("objects nested deeper than {DEPTH_MAX}"));
             }
             open.push(before);
-            first = true;
+            is_first = true;
             continue;
         }
         let value = scanner.value()?;
@@ -101,7 +99,7 @@ fn extract(line: &[u8], labels: &mut RecordLabels<'_>) -> Result<(), String> {
 
 /// Appends a key to the name of the object it is in.
 fn push_key(name: &mut String, key: &[u8]) {
-    let key = unescape(key);
+    let key = lossy(key);
     let key = key.trim();
     if key.is_empty() {
         return;

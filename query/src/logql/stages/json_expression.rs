@@ -2,10 +2,11 @@
 //!
 //! A value that is not there gives an empty label; objects and arrays are given as their text.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::json_scan::{Scanner, Value, unescape};
+use super::json_scan::{MALFORMED, Scanner, Value, unescape, unescape_bytes};
 use super::{JSON_ERROR, Stage};
 use crate::logql::error::ParseError;
 use crate::logql::lexer::{Quoted, unquote};
@@ -122,41 +123,154 @@ impl Stage for JsonExpressions {
                 return true;
             }
         }
-        for expression in &self.expressions {
-            // What is malformed before it is found holds nothing, as in Loki.
-            let value = find(line, &expression.path).ok().flatten();
-            let name = &expression.label;
-            let taken = labels.has_before_parsing(name);
-            match value {
-                Some(value) => {
-                    let text = text_of(value);
-                    if taken {
-                        labels.set(&format!("{name}{DUPLICATE_SUFFIX}"), &text);
-                    } else {
-                        labels.set(name, &text);
-                    }
+        let paths: Vec<&[Step]> = self.expressions.iter().map(|e| e.path.as_slice()).collect();
+        find_all(line, &paths, |found, value| match (found, value) {
+            (Some(at), Ok(value)) => {
+                let (name, text) = (&self.expressions[at].label, text_of(value));
+                if labels.has_before_parsing(name) {
+                    labels.set(&format!("{name}{DUPLICATE_SUFFIX}"), &text);
+                } else {
+                    labels.set(name, &text);
                 }
-                None if labels.get(name).is_none() => labels.set(name, ""),
-                None => {}
+            }
+            (_, Err(fault)) => labels.set_error(JSON_ERROR, fault),
+            (None, Ok(_)) => {}
+        });
+        for expression in &self.expressions {
+            if labels.get(&expression.label).is_none() {
+                labels.set(&expression.label, "");
             }
         }
         true
     }
 }
 
-fn text_of<'a>(value: Value<'a>) -> std::borrow::Cow<'a, str> {
+/// Calls `found` with what stands at the paths, each once, in the order of the line. Like Loki's reader it goes from text to
+/// text without asking whether the objects around them are closed, so that of a line that was cut off all is found
+/// that was written. A fault without a path is the line's.
+fn find_all<'a>(
+    line: &'a [u8],
+    paths: &[&[Step]],
+    mut found: impl FnMut(Option<usize>, Result<Value<'a>, &'static str>),
+) {
+    let deepest = paths.iter().map(|p| p.len()).max().unwrap_or(0);
+    let mut is_found = vec![false; paths.len()];
+    // Keys of the objects around, as far as any path goes.
+    let mut keys: Vec<Cow<'_, [u8]>> = vec![Cow::Borrowed(b""); deepest];
+    let mut level = 0_isize;
+    let mut scanner = Scanner::new(line);
+    while is_found.contains(&false) {
+        let Some(b) = scanner.peek() else { return };
+        match b {
+            b'"' => {
+                let Ok(Value::Text(raw)) = scanner.value() else {
+                    return;
+                };
+                if !scanner.accept(b':') {
+                    continue;
+                }
+                let Some(key) = unescape_key(raw) else { return };
+                let Ok(n_keys) = usize::try_from(level) else {
+                    return found(None, Err(MALFORMED));
+                };
+                if n_keys > deepest {
+                    continue;
+                }
+                let Some(last) = n_keys.checked_sub(1) else {
+                    return found(None, Err(MALFORMED));
+                };
+                keys[last] = key;
+                for (at, path) in paths.iter().enumerate() {
+                    if path.len() == n_keys && !is_found[at] && is_below(path, &keys[..n_keys]) {
+                        is_found[at] = true;
+                        found(Some(at), scanner.clone().value());
+                    }
+                }
+            }
+            b'{' => {
+                level += 1;
+                scanner.skip();
+            }
+            b'}' | b']' => {
+                level -= 1;
+                scanner.skip();
+            }
+            b'[' => {
+                let Ok(n_keys) = usize::try_from(level) else {
+                    return found(None, Err(MALFORMED));
+                };
+                let is_wanted = |(at, path): &(usize, &&[Step])| {
+                    !is_found[*at]
+                        && matches!(path.get(n_keys), Some(Step::Index(_)))
+                        && is_below(path, &keys[..n_keys])
+                };
+                let wanted: Vec<usize> = paths
+                    .iter()
+                    .enumerate()
+                    .filter(is_wanted)
+                    .map(|(at, _)| at)
+                    .collect();
+                if wanted.is_empty() {
+                    // What is in arrays is not looked at.
+                    if scanner.value().is_err() {
+                        return;
+                    }
+                    continue;
+                }
+                scanner.skip();
+                level += 1;
+                let mut index = 0;
+                while scanner.peek().is_some_and(|b| b != b']') {
+                    let Ok(element) = scanner.value() else { break };
+                    for at in &wanted {
+                        if paths[*at][n_keys] != Step::Index(index) {
+                            continue;
+                        }
+                        is_found[*at] = true;
+                        if let Ok(Some(value)) = find_in(element, &paths[*at][n_keys + 1..]) {
+                            found(Some(*at), Ok(value));
+                        }
+                    }
+                    index += 1;
+                    if !scanner.accept(b',') {
+                        break;
+                    }
+                }
+            }
+            _ => scanner.skip(),
+        }
+    }
+}
+
+/// Whether a path goes through these keys.
+fn is_below(path: &[Step], keys: &[Cow<'_, [u8]>]) -> bool {
+    path.len() >= keys.len()
+        && path.iter().zip(keys).all(|(step, key)| match step {
+            Step::Key(wanted) => wanted.as_bytes() == &**key,
+            Step::Index(_) => false,
+        })
+}
+
+fn unescape_key(raw: &[u8]) -> Option<Cow<'_, [u8]>> {
+    match memchr::memchr(b'\\', raw) {
+        None => Some(Cow::Borrowed(raw)),
+        Some(_) => unescape_bytes(raw).map(Cow::Owned),
+    }
+}
+
+fn text_of<'a>(value: Value<'a>) -> Cow<'a, str> {
     match value {
-        Value::Text(raw) => unescape(raw),
-        Value::Number(raw) | Value::Object(raw) | Value::Array(raw) => clean_text(raw),
+        // Of an array the texts are unescaped, of an object not: so Loki does it.
+        Value::Text(raw) | Value::Array(raw) => unescape(raw),
+        Value::Number(raw) | Value::Object(raw) => clean_text(raw),
         Value::Bool(true) => "true".into(),
         Value::Bool(false) => "false".into(),
         Value::Null => "".into(),
     }
 }
 
-/// Follows a path; `None` when it leads nowhere.
-fn find<'a>(line: &'a [u8], path: &[Step]) -> Result<Option<Value<'a>>, &'static str> {
-    let mut value = Scanner::new(line).value()?;
+/// Follows a path into a value; `None` when it leads nowhere.
+fn find_in<'a>(mut value: Value<'a>, path: &[Step]) -> Result<Option<Value<'a>>, &'static str> {
     for step in path {
         let found = match (step, value) {
             (Step::Key(key), Value::Object(text)) => find_key(text, key)?,
@@ -174,14 +288,12 @@ fn find<'a>(line: &'a [u8], path: &[Step]) -> Result<Option<Value<'a>>, &'static
 fn find_key<'a>(object: &'a [u8], wanted: &str) -> Result<Option<Value<'a>>, &'static str> {
     let mut scanner = Scanner::new(object);
     scanner.accept(b'{');
-    while scanner.peek() != Some(b'}') {
-        let key = scanner.key()?;
+    let mut is_first = true;
+    while let Some(key) = scanner.member(is_first)? {
+        is_first = false;
         let value = scanner.value()?;
-        if key == wanted.as_bytes() || unescape(key) == wanted {
+        if &*key == wanted.as_bytes() {
             return Ok(Some(value));
-        }
-        if !scanner.accept(b',') {
-            break;
         }
     }
     Ok(None)

@@ -24,6 +24,7 @@ pub const MALFORMED: &str = "Malformed JSON error";
 pub const UNKNOWN_VALUE: &str = "Unknown value type";
 pub const NO_OBJECT: &str = "Value looks like object, but can't find closing '}' symbol";
 pub const NO_ARRAY: &str = "Value is array, but can't find closing ']' symbol";
+pub const BAD_ESCAPE: &str = "Encountered an invalid escape sequence in a string";
 pub const NO_TEXT: &str = "Value is string, but can't find closing '\"' symbol";
 
 /// A place in JSON text.
@@ -50,6 +51,11 @@ impl<'a> Scanner<'a> {
         None
     }
 
+    /// Goes past one byte.
+    pub fn skip(&mut self) {
+        self.at += 1;
+    }
+
     /// Takes `wanted` if it comes next.
     pub fn accept(&mut self, wanted: u8) -> bool {
         let found = self.peek() == Some(wanted);
@@ -57,25 +63,49 @@ impl<'a> Scanner<'a> {
         found
     }
 
-    /// Takes a key and its colon.
-    pub fn key(&mut self) -> Result<&'a [u8], &'static str> {
-        if self.peek() != Some(b'"') {
-            return Err(MALFORMED);
-        }
-        let key = self.quoted()?;
-        if self.accept(b':') {
-            Ok(key)
+    /// Takes the next key of an object and its colon, behind the brace or, unless it is the first, behind the
+    /// member before it; `None` with the closing brace. Faults have the words of Loki's reader.
+    pub fn member(&mut self, is_first: bool) -> Result<Option<Cow<'a, [u8]>>, &'static str> {
+        if is_first {
+            self.peek().ok_or(MALFORMED)?;
         } else {
-            Err(MALFORMED)
+            match self.peek().ok_or(NO_ARRAY)? {
+                b'}' => {}
+                b',' => {
+                    self.accept(b',');
+                    self.peek().ok_or(NO_ARRAY)?;
+                }
+                _ => return Err(NO_OBJECT),
+            }
         }
+        if self.accept(b'}') {
+            return Ok(None);
+        }
+        if self.peek() != Some(b'"') {
+            return Err(NO_OBJECT);
+        }
+        let raw = self.quoted().map_err(|_| MALFORMED)?;
+        let key = match memchr::memchr(b'\\', raw) {
+            None => Cow::Borrowed(raw),
+            Some(_) => Cow::Owned(unescape_bytes(raw).ok_or(BAD_ESCAPE)?),
+        };
+        match self.accept(b':') {
+            true => Ok(Some(key)),
+            false => Err(MALFORMED),
+        }
+    }
+
+    /// Whether what comes next is closed somewhere, without taking it.
+    pub fn is_closed(&self) -> bool {
+        self.clone().value().is_ok()
     }
 
     /// Takes a whole value.
     pub fn value(&mut self) -> Result<Value<'a>, &'static str> {
         match self.peek().ok_or(MALFORMED)? {
             b'"' => self.quoted().map(Value::Text),
-            b'{' => self.nested(NO_OBJECT).map(Value::Object),
-            b'[' => self.nested(NO_ARRAY).map(Value::Array),
+            b'{' => self.nested(b'}', NO_OBJECT).map(Value::Object),
+            b'[' => self.nested(b']', NO_ARRAY).map(Value::Array),
             _ => self.word(),
         }
     }
@@ -118,18 +148,19 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Takes an object or array by counting brackets outside texts.
-    fn nested(&mut self, unclosed: &'static str) -> Result<&'a [u8], &'static str> {
+    /// Takes an object or array by counting its kind of brackets outside texts.
+    fn nested(&mut self, close: u8, unclosed: &'static str) -> Result<&'a [u8], &'static str> {
         let start = self.at;
+        let open = self.text[start];
         let mut depth = 0usize;
         while let Some(b) = self.text.get(self.at) {
             match b {
                 b'"' => {
-                    self.quoted()?;
+                    self.quoted().map_err(|_| unclosed)?;
                     continue;
                 }
-                b'{' | b'[' => depth += 1,
-                b'}' | b']' => {
+                b if *b == open => depth += 1,
+                b if *b == close => {
                     depth -= 1;
                     if depth == 0 {
                         self.at += 1;
@@ -155,8 +186,17 @@ pub fn unescape(raw: &[u8]) -> Cow<'_, str> {
     }
 }
 
-/// Resolves escapes; `None` when one is no JSON escape.
+/// Resolves escapes; `None` when one is no JSON escape, or half a character.
 pub fn unescape_bytes(raw: &[u8]) -> Option<Vec<u8>> {
+    unescape_as(raw, false)
+}
+
+/// The same for quoted values of logfmt: half a character is U+FFFD, and `\'` an escape.
+pub fn unescape_logfmt(raw: &[u8]) -> Option<Vec<u8>> {
+    unescape_as(raw, true)
+}
+
+fn unescape_as(raw: &[u8], is_logfmt: bool) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(raw.len());
     let mut rest = raw;
     while let Some(at) = memchr::memchr(b'\\', rest) {
@@ -170,8 +210,15 @@ pub fn unescape_bytes(raw: &[u8]) -> Option<Vec<u8>> {
             b'n' => b'\n',
             b'r' => b'\r',
             b't' => b'\t',
+            b'\'' if is_logfmt => kind,
             b'u' => {
-                let (c, after) = unicode_escape(rest)?;
+                let (c, after) = match unicode_escape(rest) {
+                    Some(found) => found,
+                    None if is_logfmt && hex4(rest).is_some() => {
+                        (char::REPLACEMENT_CHARACTER, &rest[4..])
+                    }
+                    None => return None,
+                };
                 out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
                 rest = after;
                 continue;
@@ -184,22 +231,18 @@ pub fn unescape_bytes(raw: &[u8]) -> Option<Vec<u8>> {
     Some(out)
 }
 
-/// The character of `XXXX` or of a surrogate pair; a lone surrogate is a space.
+/// The character of `XXXX` or of a surrogate pair.
 fn unicode_escape(rest: &[u8]) -> Option<(char, &[u8])> {
     let high = hex4(rest)?;
     let after = &rest[4..];
     if !(0xd800..0xe000).contains(&high) {
         return Some((char::from_u32(high)?, after));
     }
-    if let Some(low_text) = after.strip_prefix(b"\\u")
-        && let Some(low) = hex4(low_text)
-        && high < 0xdc00
-        && (0xdc00..0xe000).contains(&low)
-    {
-        let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
-        return Some((char::from_u32(code)?, &low_text[4..]));
-    }
-    Some((' ', after))
+    let low_text = after.strip_prefix(b"\\u")?;
+    let low = hex4(low_text).filter(|low| *low >= 0xdc00)?;
+    let code = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+    // Halves that are none make what is no character.
+    Some((char::from_u32(code).unwrap_or(' '), &low_text[4..]))
 }
 
 fn hex4(text: &[u8]) -> Option<u32> {
@@ -234,7 +277,8 @@ mod tests {
         for (raw, text) in [
             (r"a\n\t\/\\", "a\n\t/\\"),
             (r"\u00e9\ud83d\ude00", "é😀"),
-            (r"\ud83dx", " x"),
+            (r"\ud83dx", ""),
+            (r"\ud83d\u0041", ""),
             (r"\q", ""),
             (r"\u12", ""),
         ] {

@@ -13,7 +13,7 @@ use super::{LABEL_FILTER_ERROR, LabelsRead, Stage};
 use crate::logql::error::ParseError;
 use crate::logql::lexer::{Kind, Quoted};
 use crate::logql::parser::Parser;
-use crate::logql::record::Record;
+use crate::logql::record::{ERROR_DETAILS_LABEL, ERROR_LABEL, Record};
 use crate::logql::units;
 
 /// How two numbers compare.
@@ -94,7 +94,12 @@ pub struct IpLabel {
 impl Stage for LabelFilter {
     fn process(&self, record: &mut Record<'_>) -> bool {
         match self {
-            Self::Text(matcher) => matcher.matches(record.labels.get(&matcher.name).unwrap_or("")),
+            // Of failures Loki's filters know the kind only, and no field of that name.
+            Self::Text(matcher) => matcher.matches(match &*matcher.name {
+                ERROR_LABEL => record.labels.error(),
+                ERROR_DETAILS_LABEL => "",
+                name => record.labels.get(name).unwrap_or(""),
+            }),
             Self::Compare(compare) => compare.process(record),
             Self::Ip(ip) => ip.holds(record.labels.get(&ip.label)),
             // Both sides of `and` are evaluated, so that a failure on either is seen.

@@ -50,13 +50,12 @@ fn parse(parser: &mut Parser<'_>) -> Result<Arc<dyn Stage>, ParseError> {
         Vec::new()
     };
     for (label, key) in &expressions {
-        let fault = key.bytes().any(|b| b <= b' ' || b == b'=' || b == b'"');
-        if key.is_empty() || fault {
-            return Err(ParseError::in_stage(
+        check_key(key).map_err(|fault| {
+            ParseError::in_stage(
                 format!("| logfmt {label}={key:?}"),
-                format!("cannot parse expression [{key}]: syntax error: unexpected $end"),
-            ));
-        }
+                format!("cannot parse expression [{key}]: {fault}"),
+            )
+        })?;
     }
     Ok(Arc::new(Logfmt {
         strict,
@@ -89,7 +88,9 @@ impl Stage for Logfmt {
                 continue;
             }
             if !self.expressions.is_empty() {
-                self.set_chosen(labels, name, &value);
+                if !self.set_chosen(labels, name, &value) {
+                    break;
+                }
             } else if (self.keep_empty || !value.is_empty())
                 && !labels.extract(name, &clean_text(&value))
             {
@@ -111,23 +112,54 @@ impl Stage for Logfmt {
 }
 
 impl Logfmt {
-    fn set_chosen(&self, labels: &mut RecordLabels<'_>, name: &str, value: &[u8]) {
-        for (label, key) in &self.expressions {
-            if !matches_key(key, name) {
+    /// False when the rest of the line is not looked at: the label has been found, under the name that a
+    /// taken one gets.
+    fn set_chosen(&self, labels: &mut RecordLabels<'_>, name: &str, value: &[u8]) -> bool {
+        let is_key = self.expressions.iter().any(|(_, key)| key == name);
+        // What is no text is nothing.
+        let value = std::str::from_utf8(value).unwrap_or_default();
+        let value = match value.contains(char::REPLACEMENT_CHARACTER) {
+            true => "",
+            false => value,
+        };
+        // Without its key a label is taken from the pair of its own name.
+        let is_chosen = |label: &str, key: &str| match is_key {
+            true => key == name,
+            false => label == name,
+        };
+        for (label, _) in self.expressions.iter().filter(|(l, k)| is_chosen(l, k)) {
+            if !labels.has_before_parsing(label) {
+                labels.set(label, value);
                 continue;
             }
-            let value = clean_text(value);
-            if labels.has_before_parsing(label) {
-                labels.set(&format!("{label}{DUPLICATE_SUFFIX}"), &value);
-            } else {
-                labels.set(label, &value);
+            let renamed = format!("{label}{DUPLICATE_SUFFIX}");
+            if labels.was_parsed(&renamed) {
+                return false;
             }
+            labels.set(&renamed, value);
         }
+        true
     }
 }
 
-fn matches_key(wanted: &str, name: &str) -> bool {
-    wanted == name || sanitized_name(wanted, &mut String::new()) == name
+/// A key is a name or a quoted text; the words for what is none are those of Loki.
+fn check_key(key: &str) -> Result<(), String> {
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'_';
+    let text = key.trim();
+    if text.starts_with('"') {
+        return Ok(());
+    }
+    let len = text.bytes().take_while(is_name).count();
+    if len == 0 || text.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err("syntax error: unexpected $end".into());
+    }
+    match text[len..].trim_start().chars().next() {
+        None | Some('"') => Ok(()),
+        Some(c) if c.is_ascii_alphabetic() || c == '_' => {
+            Err("syntax error: unexpected KEY, expecting STRING".into())
+        }
+        Some(c) => Err(format!("unexpected char {c}")),
+    }
 }
 
 impl fmt::Display for Logfmt {

@@ -49,7 +49,8 @@ impl<'a> Scanner<'a> {
             Some(b'=') if key.is_empty() => return Err(self.unexpected()),
             _ => {}
         }
-        if std::str::from_utf8(key).is_err() {
+        let is_clean = |key: &str| !key.contains(char::REPLACEMENT_CHARACTER);
+        if !key.is_ascii() && !std::str::from_utf8(key).is_ok_and(is_clean) {
             return Err(self.fault("invalid key"));
         }
         if self.line.get(self.at) != Some(&b'=') {
@@ -82,7 +83,7 @@ impl<'a> Scanner<'a> {
             if !escapes {
                 return Ok(Cow::Borrowed(raw));
             }
-            return super::json_scan::unescape_bytes(raw)
+            return super::json_scan::unescape_logfmt(raw)
                 .map(Cow::Owned)
                 .ok_or_else(|| self.fault("invalid quoted value"));
         }
@@ -153,6 +154,18 @@ mod tests {
         assert_eq!(
             read(r#"a="\q" b=2"#),
             ["logfmt syntax error at pos 7 : invalid quoted value", "b:2"]
+        );
+        assert_eq!(
+            read("\u{fffd}=1 b\u{fffd} c=2"),
+            [
+                "logfmt syntax error at pos 4 : invalid key",
+                "logfmt syntax error at pos 11 : invalid key",
+                "c:2"
+            ]
+        );
+        assert_eq!(
+            read(r#"a="\ud83d\'" b="\ud83d\ude00""#),
+            ["a:\u{fffd}'", "b:😀"]
         );
         assert!(read("   ").is_empty());
     }

@@ -6,9 +6,11 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-use super::json_scan::{MALFORMED, NO_OBJECT, Scanner, Value, unescape, unescape_bytes};
+use kansoku_model::json::lossy;
+
+use super::json_scan::{BAD_ESCAPE, Scanner, Value, unescape, unescape_bytes};
 use super::{JSON_ERROR, Stage, StageWord};
-use crate::logql::record::{ADDED_MAX, Record, sanitized_name};
+use crate::logql::record::{ADDED_MAX, DUPLICATE_SUFFIX, Record, sanitized_name};
 
 pub const WORD: StageWord = StageWord {
     word: "unpack",
@@ -30,8 +32,19 @@ impl Stage for Unpack {
         let unpacked = unpack(&record.line);
         match unpacked {
             Ok(Some((entry, labels))) => {
+                // Of a key that comes twice the last one counts, unless a stage before has found it.
+                let name_of =
+                    |(name, value): (String, String)| match record.labels.has_before_parsing(&name)
+                    {
+                        true => (format!("{name}{DUPLICATE_SUFFIX}"), value),
+                        false => (name, value),
+                    };
+                let mut labels: Vec<_> = labels.into_iter().map(name_of).collect();
+                labels.retain(|(name, _)| {
+                    record.labels.wants(name) && !record.labels.was_parsed(name)
+                });
                 for (name, value) in labels {
-                    record.labels.extract(&name, &value);
+                    record.labels.set(&name, &value);
                 }
                 record.line = Cow::Owned(entry);
             }
@@ -49,30 +62,24 @@ impl Stage for Unpack {
 type Unpacked = (Vec<u8>, Vec<(String, String)>);
 
 fn unpack(line: &[u8]) -> Result<Option<Unpacked>, &'static str> {
-    let mut scanner = Scanner::new(line);
-    if !scanner.accept(b'{') {
+    // Blanks before the brace are not skipped.
+    if line.first() != Some(&b'{') {
         return Err("expecting json object(6), but it is not");
     }
+    let mut scanner = Scanner::new(&line[1..]);
     let mut entry = None;
     let mut labels = Vec::new();
     let mut buf = String::new();
-    let mut first = true;
-    while !scanner.accept(b'}') {
-        if scanner.peek().is_none() {
-            return Err(NO_OBJECT);
-        }
-        if !first && !scanner.accept(b',') {
-            return Err(MALFORMED);
-        }
-        first = false;
-        let key = scanner.key()?;
+    let mut is_first = true;
+    while let Some(key) = scanner.member(is_first)? {
+        is_first = false;
         let Value::Text(raw) = scanner.value()? else {
             continue;
         };
-        if key == ENTRY_KEY {
-            entry = Some(unescape_bytes(raw).ok_or(MALFORMED)?);
+        if &*key == ENTRY_KEY {
+            entry = Some(unescape_bytes(raw).ok_or(BAD_ESCAPE)?);
         } else if labels.len() < ADDED_MAX {
-            let key = unescape(key);
+            let key = lossy(&key);
             let name = sanitized_name(&key, &mut buf);
             labels.push((name.to_owned(), unescape(raw).into_owned()));
         }

@@ -98,6 +98,19 @@ fn outputs() {
             "0=1 1=x Api",
         ),
         ("{{ print 1 2 \"a\" \"b\" 3 4 }}", "1 2ab3 4"),
+        // Bytes are cut, as in Go.
+        (
+            "{{ trunc 2 \"aé\" }}|{{ trunc -1 \"é\" }}|{{ substr 1 3 \"aéb\" }}|{{ substr -1 2 \"abc\" }}|{{ substr 1 -1 \"abc\" }}",
+            "a\u{fffd}|\u{fffd}|é|ab|bc",
+        ),
+        // What is not run may be wrong.
+        ("{{ if false }}{{ ToLower }}{{ end }}-", "-"),
+        ("{{ js \"a'<\\n\" }}", "a\\'\\u003C\\u000A"),
+        ("{{ (fromJson \"x\").a }}", "<no value>"),
+        (
+            "{{ fromJson `{\"a\":\"\\ud83d\\u0041\",\"b\":\"\\ud83d\\ude00\"}` }}",
+            "map[a:\u{fffd}A b:😀]",
+        ),
         ("{{ title \"hello wörld\" }}", "Hello Wörld"),
     ];
     for (text, expected) in cases {
@@ -118,11 +131,11 @@ fn faults() {
         ("{{ range .app }}{{ end }}", "range can't iterate over Api"),
         (
             "{{ ToLower }}",
-            "template: :1: wrong number of args for ToLower: want 1 got 0",
+            "wrong number of args for ToLower: want 1 got 0",
         ),
         (
             "{{ add 1 trunc .ms }}",
-            "template: :1: wrong number of args for trunc: want 2 got 0",
+            "wrong number of args for trunc: want 2 got 0",
         ),
         (
             "{{ \"a\" .b }}",
@@ -133,9 +146,27 @@ fn faults() {
         ("{{ $x }}", "template: :1: undefined variable \"$x\""),
         ("{{ }}", "template: :1: missing value for command"),
         ("{{ \"a }}", "template: :1: unclosed action"),
+        ("{{ ToLower 1 }}", "expected string; found 1"),
         (
-            "{{ ToLower 1 }}",
-            "error calling ToLower: wrong type for value; expected string; got int",
+            "{{ ToLower (add 1 2) }}",
+            "wrong type for value; expected string; got int",
+        ),
+        (
+            "{{ ToLower (fromJson \"x\") }}",
+            "invalid value; expected string",
+        ),
+        ("{{ trunc \"a\" .app }}", "expected integer; found \"a\""),
+        (
+            "{{ index (fromJson \"x\") \"a\" }}",
+            "error calling index: index of untyped nil",
+        ),
+        (
+            "{{ slice 1 1 }}",
+            "error calling slice: can't slice item of type int",
+        ),
+        (
+            "{{ (fromJson \"{}\").a.b }}",
+            "nil pointer evaluating interface {}.b",
         ),
         ("{{ div 1 0 }}", "error calling div: integer divide by zero"),
         (
