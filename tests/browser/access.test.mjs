@@ -1,7 +1,7 @@
 /** Signing in, and what the page shows of what one may not do; on an aggregator with users and a provider. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertAccessible, assertNoOverflow, close, complaints, open } from "./harness.mjs";
+import { assertAccessible, assertCount, assertNoOverflow, close, complaints, open } from "./harness.mjs";
 
 const url = (process.env.KANSOKU_LOCKED_URL ?? "").replace(/\/$/, "");
 const provider = process.env.KANSOKU_PROVIDER_URL ?? "";
@@ -42,30 +42,30 @@ test("a viewer looks and has nothing to change with", async () => {
   ]) {
     const page = await openAs(user, "#/dashboards");
     await page.getByRole("link", { name: "Kept" }).waitFor();
-    assert.equal(await button(page, "New dashboard…").count(), may, user);
-    assert.equal(await page.getByRole("region", { name: "Import from Grafana" }).count(), may, user);
+    await assertCount(button(page, "New dashboard…"), may, user);
+    await assertCount(page.getByRole("region", { name: "Import from Grafana" }), may, user);
     const told = page.getByText("you may look, but change nothing");
-    assert.equal(await told.count(), 1 - may, user);
+    await assertCount(told, 1 - may, user);
     await assertAccessible(page);
     await page.getByRole("link", { name: "Kept" }).click();
     await button(page, "Export JSON").waitFor();
-    for (const name of ["Edit", "Remove"]) assert.equal(await button(page, name).count(), may, `${user} ${name}`);
+    for (const name of ["Edit", "Remove"]) await assertCount(button(page, name), may, `${user} ${name}`);
     // What is built in can be copied by whom may keep the copy.
     await page.goto(`${url}/#/dashboards?board=node`);
     await button(page, "Export JSON").waitFor();
-    assert.equal(await button(page, "Save as…").count(), may, user);
+    await assertCount(button(page, "Save as…"), may, user);
     // An address does not give what the page does not.
     await page.goto(`${url}/#/dashboards?board=saved%3Akept&edit=1`);
     await button(page, "Export JSON").waitFor();
-    assert.equal(await page.getByRole("textbox", { name: "Title of the dashboard" }).count(), may, user);
+    await assertCount(page.getByRole("textbox", { name: "Title of the dashboard" }), may, user);
     await page.goto(`${url}/#/slos`);
     await page.getByRole("link", { name: "Promised" }).waitFor();
-    assert.equal(await button(page, "New objective").count(), may, user);
+    await assertCount(button(page, "New objective"), may, user);
     await page.goto(`${url}/#/slos?edit=1`);
     await page.getByRole(may ? "textbox" : "link", { name: may ? "Title" : "Promised" }).waitFor();
     await page.goto(`${url}/#/slos?slo=promised`);
     await page.getByRole("heading", { name: "Promised" }).waitFor();
-    for (const name of ["Edit", "Remove"]) assert.equal(await button(page, name).count(), may, `${user} ${name}`);
+    for (const name of ["Edit", "Remove"]) await assertCount(button(page, name), may, `${user} ${name}`);
     assert.deepEqual(others(), []);
     await close(page, `access_${user}`);
   }

@@ -1,7 +1,7 @@
 /** The page of alerts, on an answer as Prometheus writes it. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertAccessible, close, complaints, open, podThat } from "./harness.mjs";
+import { assertAccessible, assertCount, assertText, close, complaints, open, podThat } from "./harness.mjs";
 
 const crashing = podThat("crash");
 const now = (seconds) => new Date(Date.now() - seconds * 1000).toISOString();
@@ -59,14 +59,14 @@ test("what fires stands above, rules are filtered, and lead to the explorer and 
   await page.getByRole("link", { name: "Alerts" }).click();
   const active = page.getByRole("region", { name: "Active alerts" });
   await active.getByText("<b>It</b> crashes").waitFor();
-  assert.match(await active.innerText(), /firing.*PodCrashes.*10 min/s);
+  await assertText(active, /firing.*PodCrashes.*10 min/s);
   await assertAccessible(page);
   await page.locator(".rules summary", { hasText: "pod:cpu:rate" }).click();
   await page.getByText("unexpected end of input").waitFor();
   await close({ screenshot: (options) => page.screenshot(options), close: () => {} }, "alerts");
   await page.getByRole("button", { name: /^inactive/ }).click();
   await page.waitForURL(/state=inactive/);
-  assert.equal(await page.locator(".rules > li").count(), 1);
+  await assertCount(page.locator(".rules > li"), 1);
   await page.getByRole("button", { name: /^firing/ }).click();
   await active.getByRole("link", { name: "Pod", exact: true }).click();
   await page.getByRole("heading", { name: crashing.pod }).waitFor();

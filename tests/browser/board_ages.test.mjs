@@ -5,7 +5,7 @@
  */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertNoOverflow, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
+import { assertCount, assertNoOverflow, assertTexts, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
 
 const PROMETHEUS = { type: "prometheus", uid: "${DS_PROMETHEUS}" };
 const target = (expr, more = {}) => ({ refId: "A", expr, ...more });
@@ -286,9 +286,9 @@ for (const [n, { age, board, drawn, absent = [], listed }] of BOARDS.entries()) 
       if (seen === "ink") await waitForInk(panel.locator("canvas").first(), 20);
       else await panel.getByText(seen).first().waitFor();
     }
-    for (const title of absent) assert.equal(await page.getByRole("region", { name: title, exact: true }).count(), 0, title);
+    for (const title of absent) await assertCount(page.getByRole("region", { name: title, exact: true }), 0, title);
     if (listed.length > 0) await page.locator(".unsupported summary").click();
-    assert.deepEqual((await page.locator(".unsupported li").allInnerTexts()).sort(), [...listed].sort());
+    await assertTexts(page.locator(".unsupported li"), listed);
     assert.deepEqual(complaints, []);
     await page.setViewportSize({ width: 390, height: 800 });
     await assertNoOverflow(page);

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { assertAccessible, assertNoOverflow, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
+import { assertAccessible, assertCount, assertNoOverflow, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
 
 const PANEL = (id, title, x, y, expr) => ({
   id,
@@ -144,7 +144,7 @@ test("panels are moved and sized with the mouse and the keyboard; undo; what is 
   await page.getByRole("link", { name: "Metrics", exact: true }).click();
   await page.goBack();
   await region("two").waitFor();
-  assert.equal(await region("three").count(), 0);
+  await assertCount(region("three"), 0);
   await page.getByRole("button", { name: "Save", exact: true }).click();
   await page.getByRole("button", { name: "Edit", exact: true }).waitFor();
   const { document } = await get("moving");
@@ -209,7 +209,7 @@ test("dashboards from files are shown as they change, and saved under another na
   await page.getByRole("heading", { name: "From a changed file" }).waitFor();
   await page.getByRole("button", { name: "Edit", exact: true }).click();
   await page.getByText("Comes from a file or a ConfigMap: save it under a name of your own.").waitFor();
-  assert.equal(await page.getByRole("button", { name: "Save", exact: true }).count(), 0);
+  await assertCount(page.getByRole("button", { name: "Save", exact: true }), 0);
   await page.getByRole("button", { name: "Save as…" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Save" }).click();
   await page.getByRole("button", { name: "History" }).waitFor();

@@ -1,7 +1,17 @@
 /** Dashboards: those built in, and Grafana's of several ages with what is not supported named. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { assertAccessible, assertNoOverflow, at, close, complaints, open, waitForInk } from "./harness.mjs";
+import {
+  assertAccessible,
+  assertCount,
+  assertNoOverflow,
+  assertText,
+  at,
+  close,
+  complaints,
+  open,
+  waitForInk,
+} from "./harness.mjs";
 
 const target = (expr, legendFormat = "") => ({ expr, legendFormat, refId: "A" });
 const BOARD = JSON.stringify({
@@ -114,7 +124,7 @@ test("the built-in dashboards are drawn, and their variables choose", async () =
   await waitForInk(page.getByRole("region", { name: "CPU by mode" }).locator("canvas"), 200);
   await page.getByRole("img", { name: /%/ }).first().waitFor();
   await assertAccessible(page);
-  assert.equal(await page.locator(".unsupported").count(), 0);
+  await assertCount(page.locator(".unsupported"), 0);
   assert.deepEqual(complaints, []);
   await close(page, "board-node");
 });
@@ -137,14 +147,14 @@ test("a dashboard of Grafana is imported, drawn with all kinds of panels, kept, 
   await waitForInk(page.getByRole("region", { name: "heat" }).locator("canvas"), 100);
   await page.getByRole("region", { name: "lines" }).first().locator(".log li").first().waitFor();
   const words = page.getByRole("region", { name: "words" });
-  assert.equal(await words.locator("strong").innerText(), "bold");
-  assert.equal(await words.locator("img, a").count(), 0);
+  await assertText(words.locator("strong"), "bold");
+  await assertCount(words.locator("img, a"), 0);
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   await page.locator(".unsupported summary").click();
   await page.getByText("panel type geomap (map)").waitFor();
   await assertAccessible(page);
   await page.getByRole("button", { name: /Loads/ }).click();
-  assert.equal(await page.getByRole("region", { name: "nodes" }).count(), 0);
+  await assertCount(page.getByRole("region", { name: "nodes" }), 0);
   await page.getByRole("button", { name: /Loads/ }).click();
   await page.reload();
   await page.getByRole("heading", { name: "Imported <b>board" }).waitFor();

@@ -1,7 +1,7 @@
 /** Flows of an incident: from the cluster to a line without a mouse, what is new since a time, colours and wrapping. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { at, base, close, complaints, open, podThat } from "./harness.mjs";
+import { assertCount, assertText, assertTexts, at, base, close, complaints, open, podThat } from "./harness.mjs";
 import { remoteWrite } from "./remote_write.mjs";
 import { push } from "./seed.mjs";
 
@@ -63,9 +63,9 @@ test("a template that began within the window is marked as new, others are not",
   const page = await open(at("logs", { q: `{app="${app}"}`, view: "patterns", range: "15m" }));
   const fresh = page.getByRole("row", { name: /is on fire/ }).first();
   await fresh.waitFor();
-  assert.equal(await fresh.locator(".badge").innerText(), "new");
+  await assertText(fresh.locator(".badge"), "new");
   const old = page.getByRole("row", { name: /served/ }).first();
-  assert.equal(await old.locator(".badge").count(), 0);
+  await assertCount(old.locator(".badge"), 0);
   // Since a time that is chosen: a minute ago no template began, five minutes ago one did.
   await page.getByText(/^[1-9]\d* new patterns?$/).waitFor();
   await page.getByLabel("New since").selectOption({ label: "1m before its end" });
@@ -75,7 +75,7 @@ test("a template that began within the window is marked as new, others are not",
   await page.getByText(/^[1-9]\d* new patterns?$/).waitFor();
   await page.waitForURL(/since=300/);
   // The trend stands beside the count.
-  assert.equal(await old.locator("svg").count(), 1);
+  await assertCount(old.locator("svg"), 1);
   assert.deepEqual(complaints, []);
   await close(page, "patterns-new");
 });
@@ -143,7 +143,7 @@ test("a node counts once while the agent that was replaced is still told of", as
   const page = await open(at("node", { node, end: String(end_s) }));
   const memory = page.locator('[role=group][aria-label*="Memory"]');
   await memory.locator(".series .name", { hasText: "used" }).first().waitFor();
-  assert.deepEqual((await memory.locator(".series .name").allInnerTexts()).sort(), ["cache", "free", "used"]);
+  await assertTexts(memory.locator(".series .name"), ["cache", "free", "used"]);
   await page.getByText("6 GiB of 8 GiB").waitFor();
   await close(page, "node-twice");
 });

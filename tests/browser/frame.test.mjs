@@ -1,16 +1,7 @@
 /** The frame around all pages: navigation, keys, language, colours, lost connection, accessibility. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import {
-  assertAccessible,
-  assertNoOverflow,
-  at,
-  base,
-  close,
-  complaints,
-  open,
-  podThat,
-} from "./harness.mjs";
+import { assertAccessible, assertNoOverflow, assertText, at, base, close, complaints, open, podThat } from "./harness.mjs";
 import { startFront } from "./front.mjs";
 
 const crashing = podThat("crash");
@@ -67,7 +58,7 @@ test("every page is reached by its key and has its own title", async () => {
     await page.locator("body").press("g");
     await page.locator("body").press(key);
     await page.waitForFunction((text) => document.title.startsWith(text), title);
-    assert.equal(await page.locator("nav [aria-current=page]").innerText(), title);
+    await assertText(page.locator("nav [aria-current=page]"), title);
   }
   await page.locator("body").press("?");
   await page.getByRole("dialog").waitFor();

@@ -20,6 +20,8 @@ const FLAGS = [
   "--disable-component-update",
   "--disable-sync",
 ];
+/** How long a page may take to be drawn as a test says. */
+const SETTLES_MS = 30_000;
 const AXE = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
 export const base = (process.env.KANSOKU_URL ?? "").replace(/\/$/, "");
@@ -104,6 +106,35 @@ export async function waitForInk(canvas, least) {
   assert.ok(ink >= least, `the canvas has ${ink} coloured pixels, expected at least ${least}`);
 }
 
+/** Waits until `look` gives what is `expected`; tells what it gave last when it never does. */
+async function settles(look, agrees, expected, message) {
+  const deadline_ms = Date.now() + SETTLES_MS;
+  let seen = await look();
+  while (!agrees(seen) && Date.now() < deadline_ms) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    seen = await look();
+  }
+  assert.ok(agrees(seen), `${message}expected ${expected}, found ${JSON.stringify(seen)}`);
+}
+
+/** There are so many of these elements, as soon as the page is drawn. */
+export async function assertCount(locator, n, message = "") {
+  await settles(() => locator.count(), (seen) => seen === n, n, message && `${message}: `);
+}
+
+/** An element says this, as soon as the page is drawn: all of a text, or what a pattern matches. */
+export async function assertText(locator, expected, message = "") {
+  const agrees = (seen) => (typeof expected === "string" ? seen === expected : expected.test(seen));
+  await settles(() => locator.innerText(), agrees, expected, message && `${message}: `);
+}
+
+/** Elements say these, in any order. */
+export async function assertTexts(locator, expected, message = "") {
+  const wanted = JSON.stringify([...expected].sort());
+  const look = async () => (await locator.allInnerTexts()).sort();
+  await settles(look, (seen) => JSON.stringify(seen) === wanted, wanted, message && `${message}: `);
+}
+
 /** Nothing may be wider than the window. Charts follow it a frame later. */
 export async function assertNoOverflow(page) {
   const fits = () => document.documentElement.scrollWidth <= innerWidth;
@@ -115,6 +146,8 @@ export async function assertNoOverflow(page) {
 /** axe finds nothing serious or worse. */
 export async function assertAccessible(page) {
   await page.evaluate(AXE);
+  // Half faded in, words have less contrast.
+  await page.evaluate(() => Promise.allSettled(document.getAnimations().map(({ finished }) => finished)));
   const { violations } = await page.evaluate(() => window.axe.run(document, { resultTypes: ["violations"] }));
   const serious = violations
     .filter(({ impact }) => impact === "serious" || impact === "critical")

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import { before, test } from "node:test";
-import { at, base, close, complaints, open, waitForInk } from "./harness.mjs";
+import { assertCount, assertText, assertTexts, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
 import { push } from "./seed.mjs";
 
 const HOSTILE =
@@ -53,12 +53,12 @@ test("hostile lines are text, and hidden characters are written out", async () =
   const row = page.locator(".log .line").first();
   await row.waitFor();
   const shown = HOSTILE.replace("\u001b[31m", "").replace("\u202e", "\\u202e").replace("\u0007", "\\x07");
-  assert.equal(await row.innerText(), shown);
-  assert.deepEqual(await row.locator(".escape").allInnerTexts(), ["\\u202e", "\\x07"]);
-  assert.equal(await row.locator(".mark").innerText(), "onerror");
+  await assertText(row, shown);
+  await assertTexts(row.locator(".escape"), ["\\u202e", "\\x07"]);
+  await assertText(row.locator(".mark"), "onerror");
   await page.locator(".log .head").first().click();
-  assert.ok((await page.locator(".detail .pairs").first().innerText()).includes(TAG));
-  assert.equal(await page.locator(".log img, .log script, .log b").count(), 0);
+  await page.locator(".detail .pairs").first().getByText(TAG).first().waitFor();
+  await assertCount(page.locator(".log img, .log script, .log b"), 0);
   assert.equal(await page.evaluate(() => window.hacked), undefined);
   assert.deepEqual(complaints, []);
   await close(page, "hostile");
@@ -69,11 +69,11 @@ test("an open line shows its JSON, its fields and the lines around it", async ()
   await page.locator(".log .head").first().click();
   const detail = page.locator(".log .detail");
   await detail.locator(".json").first().waitFor();
-  assert.match(await detail.locator(".json").first().innerText(), /"orders"/);
+  await assertText(detail.locator(".json").first(), /"orders"/);
   await detail.getByRole("button", { name: /only lines with this: table = orders/ }).waitFor();
   await detail.getByRole("button", { name: "Lines around it" }).click();
   await page.waitForFunction(() => document.querySelectorAll(".around li").length > 10);
-  assert.equal(await detail.locator(".around li.chosen").count(), 1);
+  await assertCount(detail.locator(".around li.chosen"), 1);
   assert.ok((await detail.locator(".around li", { hasText: "slow query" }).count()) < 10);
   assert.deepEqual(complaints, []);
   await close(page, "detail");
@@ -111,7 +111,7 @@ test("the tail shows a line soon after it was written, and can be held", async (
   await page.getByRole("button", { name: "Pause" }).click();
   await line("tail", "a line while it was held", `${Date.now()}000000`);
   await page.waitForTimeout(1500);
-  assert.equal(await page.getByText("a line while it was held").count(), 0);
+  await assertCount(page.getByText("a line while it was held"), 0);
   await page.getByRole("button", { name: "Go on" }).click();
   await page.getByText("a line while it was held").waitFor();
   assert.deepEqual(complaints, []);
@@ -192,11 +192,11 @@ test("a wrong query shows the server's words and the place; a count is drawn", a
   const page = await open(at("logs", { q: '{job="a"} |= "open' }));
   const problem = page.locator(".problem").first();
   await problem.locator("pre").waitFor();
-  assert.match(await problem.locator("pre").innerText(), /\n\s*\^$/);
+  await assertText(problem.locator("pre"), /\n\s*\^$/);
   await page.goto(
     `${base}/${at("logs", { q: 'sum by (container) (count_over_time({namespace="shop"}[1m]))' })}`,
   );
   await waitForInk(page.locator(".result canvas"), 100);
-  assert.equal(await page.locator(".log").count(), 0);
+  await assertCount(page.locator(".log"), 0);
   await close(page, "log-metric");
 });

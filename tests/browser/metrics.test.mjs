@@ -1,7 +1,7 @@
 /** The page of metrics: queries, views, comparison and the list of names. */
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { at, base, close, complaints, open, waitForInk } from "./harness.mjs";
+import { assertText, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
 
 test("a query is drawn, as a table, and as a heat map", async () => {
   const page = await open(at("metrics", { q: "node_load1", range: "15m" }));
@@ -97,8 +97,8 @@ test("a wrong query shows the server's words and the place", async () => {
   const page = await open(at("metrics", { q: "sum(rate(up[5m])" }));
   const problem = page.locator(".problem").first();
   await problem.waitFor();
-  assert.match(await problem.innerText(), /parse error|unexpected|expected/);
-  assert.match(await problem.locator("pre").innerText(), /\n\s*\^$/);
+  await assertText(problem, /parse error|unexpected|expected/);
+  await assertText(problem.locator("pre"), /\n\s*\^$/);
   await page.goto(`${base}/#/metrics?q=nothing_of_this_name`);
   await page.getByText("No series in this time range.").waitFor();
   await close(page, "error-promql");

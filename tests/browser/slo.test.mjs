@@ -5,7 +5,18 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
-import { assertAccessible, assertNoOverflow, at, base, close, complaints, open, waitForInk } from "./harness.mjs";
+import {
+  assertAccessible,
+  assertCount,
+  assertNoOverflow,
+  assertText,
+  at,
+  base,
+  close,
+  complaints,
+  open,
+  waitForInk,
+} from "./harness.mjs";
 import { remoteWrite } from "./remote_write.mjs";
 
 const STEP_S = 60;
@@ -71,9 +82,9 @@ test("an objective is made, measured, and its rules hold for promtool", async ()
   const row = page.getByRole("row", { name: /1h \/ 5m/ });
   // Two of a hundred fail where one may: twice the rate of the promise, below the bound of 3.36.
   await row.getByRole("cell", { name: "2×" }).first().waitFor();
-  assert.match(await row.innerText(), /3\.36×/);
+  await assertText(row, /3\.36×/);
   const last = page.getByRole("row", { name: /3d \/ 6h/ });
-  assert.match(await last.innerText(), /fires/);
+  await assertText(last, /fires/);
   await waitForInk(page.getByRole("region", { name: "Error budget left, 7 days" }).locator("canvas"), 20);
   await waitForInk(page.getByRole("region", { name: "Errors among all events" }).locator("canvas"), 20);
   const yaml = await page.locator(".yaml").innerText();
@@ -132,10 +143,10 @@ test("the aggregator evaluates the rules of an objective: recorded, firing under
   await page.goto(`${base}/${at("alerts", { filter: id })}`);
   const active = page.getByRole("region", { name: "Active alerts" });
   await active.getByText(title).waitFor();
-  assert.match(await active.innerText(), /firing/);
+  await assertText(active, /firing/);
   const group = page.getByRole("region", { name: `slo-${id}-errors` });
   await group.getByText(`slos/${id}.yaml`).waitFor();
-  assert.equal(await group.locator(".rules > li").count(), 7);
+  await assertCount(group.locator(".rules > li"), 7);
   // Its past, as ALERTS tells it.
   const past = page.getByRole("region", { name: `slo-${id}-alerts` }).locator(".past .firing");
   await past.first().waitFor({ state: "attached" });
@@ -147,9 +158,13 @@ test("the aggregator evaluates the rules of an objective: recorded, firing under
   await page.locator(".editor-root .cm-content").getByText("slo:error_ratio:rate3d").first().waitFor();
   await page.goto(`${base}/${at("slos", { slo: id, edit: "1" })}`);
   await evaluates.uncheck();
+  // What was saved is shown without being asked for again.
+  const asks = (route) => (route.request().method() === "GET" ? route.abort() : route.continue());
+  await page.route("**/api/v1/slos/*", asks);
   await page.getByRole("button", { name: "Save" }).click();
   await page.getByRole("heading", { name: title }).waitFor();
-  assert.equal(await page.getByText("The aggregator evaluates these rules.").count(), 0);
+  await assertCount(page.getByText("The aggregator evaluates these rules."), 0);
+  await page.unroute("**/api/v1/slos/*", asks);
   await until(async () => (await seriesOf(`ALERTS{slo="${id}"}`)) === 0);
   const { data } = await (await fetch(`${base}/api/v1/rules`)).json();
   assert.equal(data.groups.filter(({ file }) => file === `slos/${id}.yaml`).length, 0);

@@ -85,18 +85,18 @@ export async function versionsOf(kind: DocumentKind, id: string, signal: AbortSi
   return Array.isArray(data) ? data.map(versionOf).reverse() : [];
 }
 
-/** Saves over the version `tag`, or as a new document when it is empty. */
+/** Saves over the version `tag`, or as a new document when it is empty; and tells what is kept from then on. */
 export async function putKept(
   kind: DocumentKind,
   id: string,
   document: string,
   tag: string,
   signal: AbortSignal,
-): Promise<Version> {
+): Promise<Kept> {
   const condition: Record<string, string> = tag === "" ? { "if-none-match": "*" } : { "if-match": tag };
   const change = { method: "PUT", body: document } as const;
   const { data } = await ask(pathOf(kind, id), [], signal, { ...JSON_BODY, ...condition }, change);
-  return versionOf(data);
+  return { ...versionOf(data), document: JSON.parse(document) as unknown };
 }
 
 /** Deletes a document with its past, if it still is at the version `tag`. */

@@ -46,6 +46,7 @@ export function Board({
   kept,
   state,
   reload = () => {},
+  saved = () => {},
 }: {
   /** As in the address. */
   name: string;
@@ -55,6 +56,8 @@ export function Board({
   state: State;
   /** Asks for it again. */
   reload?: () => void;
+  /** Takes what was saved, to be shown from then on. */
+  saved?: (kept: Kept) => void;
 }) {
   const [, redraw] = useState(0);
   const own = state.params.edit === "1" ? draftFor(name) : null;
@@ -83,6 +86,7 @@ export function Board({
       kept={kept}
       state={state}
       reload={reload}
+      saved={saved}
       edit={
         editing
           ? {
@@ -113,6 +117,7 @@ function Drawn({
   state,
   edit,
   reload,
+  saved,
 }: {
   name: string;
   json: string;
@@ -121,6 +126,7 @@ function Drawn({
   state: State;
   edit: Editing | null;
   reload: () => void;
+  saved: (kept: Kept) => void;
 }) {
   const [turned, setTurned] = useState<ReadonlySet<string>>(new Set());
   const chosen = parseChoices(state.params.vars ?? "");
@@ -171,9 +177,9 @@ function Drawn({
             <Choice key={variable.name} variable={variable} resolved={resolved.data} choose={choose} />
           ))}
         <a href={link("dashboards", {}, state)}>{t("boards.all")}</a>
-        <Actions name={name} json={json} title={board.title} kept={kept} state={state} edit={edit} reload={reload} />
+        <Actions name={name} json={json} title={board.title} kept={kept} state={state} edit={edit} reload={reload} saved={saved} />
       </div>
-      {kept !== null && <Watch name={name} kept={kept} state={state} reload={reload} />}
+      {kept !== null && <Watch name={name} kept={kept} state={state} reload={reload} saved={saved} />}
       {notes.length > 0 && (
         <details class="unsupported">
           <summary>{t("boards.unsupported", { n: notes.length })}</summary>
@@ -236,6 +242,7 @@ function Actions({
   state,
   edit,
   reload,
+  saved,
 }: {
   name: string;
   json: string;
@@ -244,6 +251,7 @@ function Actions({
   state: State;
   edit: Editing | null;
   reload: () => void;
+  saved: (kept: Kept) => void;
 }) {
   const [asking, setAsking] = useState<"save_as" | "delete" | "history" | null>(null);
   const [other, setOther] = useState("");
@@ -274,9 +282,8 @@ function Actions({
   const save = (): Promise<void> =>
     doing(async () => {
       if (kept === null || edit === null) return;
-      await putKept("dashboards", kept.id, textOf(edit.draft), own?.tag ?? kept.tag, signal);
+      saved(await putKept("dashboards", kept.id, textOf(edit.draft), own?.tag ?? kept.tag, signal));
       done(name);
-      reload();
     });
   return (
     <span class="export">
@@ -415,7 +422,19 @@ function Actions({
 }
 
 /** Tells that somebody else saved, and which version is shown when it is an old one. */
-function Watch({ name, kept, state, reload }: { name: string; kept: Kept; state: State; reload: () => void }) {
+function Watch({
+  name,
+  kept,
+  state,
+  reload,
+  saved,
+}: {
+  name: string;
+  kept: Kept;
+  state: State;
+  reload: () => void;
+  saved: (kept: Kept) => void;
+}) {
   const { data } = useAsked(
     `versions ${kept.id}`,
     (run) => versionsOf("dashboards", kept.id, run.signal),
@@ -428,7 +447,7 @@ function Watch({ name, kept, state, reload }: { name: string; kept: Kept; state:
       <p class="told" role="status">
         {t("edit.old", { n: kept.version, date: formatDate(kept.saved_ms / 1000) })}{" "}
         <a href={link("dashboards", { board: name }, state)}>{t("edit.newest")}</a>
-        {newest !== undefined && may("change") && <Restore kept={kept} tag={newest.tag} name={name} state={state} reload={reload} />}
+        {newest !== undefined && may("change") && <Restore kept={kept} tag={newest.tag} name={name} state={state} saved={saved} />}
       </p>
     );
   }
@@ -457,20 +476,19 @@ function Restore({
   tag,
   name,
   state,
-  reload,
+  saved,
 }: {
   kept: Kept;
   tag: string;
   name: string;
   state: State;
-  reload: () => void;
+  saved: (kept: Kept) => void;
 }) {
   const [error, setError] = useState<Error | null>(null);
   const restore = async (): Promise<void> => {
     try {
       const text = JSON.stringify(kept.document, null, 2);
-      await putKept("dashboards", kept.id, text, tag, new AbortController().signal);
-      reload();
+      saved(await putKept("dashboards", kept.id, text, tag, new AbortController().signal));
       go(withParams(state, { board: name, version: "", edit: "" }));
     } catch (failure) {
       setError(failure instanceof Error ? failure : new Error(String(failure)));

@@ -2,11 +2,10 @@
  * The page of dashboards: the shelf, one dashboard, and one that is being changed. What is changed lives in
  * `drafts.ts` until it is saved in the aggregator.
  */
-import { useMemo, useState } from "preact/hooks";
-import { getKept, type Kept } from "../documents";
-import { useAsked } from "../hooks";
+import { useMemo } from "preact/hooks";
 import { t } from "../i18n";
 import { link, type State } from "../state";
+import { useKept } from "../use_kept";
 import { Nothing, Problem } from "../widgets";
 import { Board } from "./board";
 import { BUILT_IN } from "./builtin";
@@ -34,14 +33,9 @@ function Unknown({ name, state }: { name: string; state: State }) {
 /** A dashboard of the aggregator's storage. */
 function SavedBoard({ id, state }: { id: string; state: State }) {
   const version = state.params.version ?? "";
-  const [times, setTimes] = useState(0);
-  const { data, error } = useAsked<Kept>(
-    JSON.stringify([id, version, times]),
-    (run) => getKept("dashboards", id, version, run.signal),
-    { quiet: true },
-  );
-  const json = useMemo(() => (data === null ? "" : JSON.stringify(data.document)), [data]);
-  if (error !== null && data === null) {
+  const { kept, error, saved, reload } = useKept("dashboards", id, version);
+  const json = useMemo(() => (kept === null ? "" : JSON.stringify(kept.document)), [kept]);
+  if (error !== null && kept === null) {
     return (
       <Nothing title={t("boards.unknown", { name: id })}>
         <Problem error={error} />
@@ -49,15 +43,16 @@ function SavedBoard({ id, state }: { id: string; state: State }) {
       </Nothing>
     );
   }
-  if (data === null) return <p class="note">{t("frame.loading")}</p>;
+  if (kept === null) return <p class="note">{t("frame.loading")}</p>;
   return (
     <Board
-      key={`${id} ${data.tag}`}
+      key={`${id} ${kept.tag}`}
       name={`${SAVED}${id}`}
       json={json}
-      kept={data}
+      kept={kept}
       state={state}
-      reload={() => setTimes(times + 1)}
+      reload={reload}
+      saved={saved}
     />
   );
 }

@@ -11,6 +11,7 @@ import { t } from "../i18n";
 import { Modal } from "../modal";
 import { go, link, queryLink, withParams, zoomed, type State } from "../state";
 import { chooseStep, gridOf, type Window } from "../time";
+import { useKept } from "../use_kept";
 import { Card, Mount, Nothing, Problem } from "../widgets";
 import { SloForm } from "./form";
 import { loadPast, loadRatios, ratioOver, standingOf, type Past, type Standing } from "./load";
@@ -29,7 +30,7 @@ const FRESH_S = 60;
 export function SlosPage({ state }: { state: State }) {
   const id = state.params.slo ?? "";
   if (id === "" && state.params.edit === "1" && may("change")) {
-    return <Form key="new" kept={null} state={state} reload={() => {}} />;
+    return <Form key="new" kept={null} state={state} reload={() => {}} saved={() => {}} />;
   }
   if (id === "") return <All state={state} />;
   return <One key={id} id={id} state={state} />;
@@ -135,13 +136,8 @@ function Budget({ left }: { left: number | null }) {
 }
 
 function One({ id, state }: { id: string; state: State }) {
-  const [times, setTimes] = useState(0);
-  const { data, error } = useAsked(
-    JSON.stringify([id, times]),
-    (run) => getKept("slos", id, "", run.signal),
-    { quiet: true },
-  );
-  if (error !== null && data === null) {
+  const { kept, error, saved, reload } = useKept("slos", id, "");
+  if (error !== null && kept === null) {
     return (
       <Nothing title={t("slo.unknown", { name: id })}>
         <Problem error={error} />
@@ -149,13 +145,24 @@ function One({ id, state }: { id: string; state: State }) {
       </Nothing>
     );
   }
-  if (data === null) return <p class="note">{t("frame.loading")}</p>;
-  const reload = (): void => setTimes(times + 1);
-  if (state.params.edit === "1" && may("change")) return <Form key={data.tag} kept={data} state={state} reload={reload} />;
-  return <Shown key={data.tag} kept={data} state={state} />;
+  if (kept === null) return <p class="note">{t("frame.loading")}</p>;
+  if (state.params.edit === "1" && may("change")) {
+    return <Form key={kept.tag} kept={kept} state={state} reload={reload} saved={saved} />;
+  }
+  return <Shown key={kept.tag} kept={kept} state={state} />;
 }
 
-function Form({ kept, state, reload }: { kept: Kept | null; state: State; reload: () => void }) {
+function Form({
+  kept,
+  state,
+  reload,
+  saved,
+}: {
+  kept: Kept | null;
+  state: State;
+  reload: () => void;
+  saved: (kept: Kept) => void;
+}) {
   const [error, setError] = useState<Error | null>(null);
   const [busy, setBusy] = useState(false);
   const save = async (slo: Slo): Promise<void> => {
@@ -168,8 +175,7 @@ function Form({ kept, state, reload }: { kept: Kept | null; state: State; reload
         const id = await saveNew(slo.title, json, signal);
         go(withParams(state, { slo: id, edit: "" }));
       } else {
-        await putKept("slos", kept.id, json, kept.tag, signal);
-        reload();
+        saved(await putKept("slos", kept.id, json, kept.tag, signal));
         go(withParams(state, { edit: "" }));
       }
     } catch (failure) {
