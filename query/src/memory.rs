@@ -3,8 +3,8 @@
 //! A query counts what it holds; here that is taken from what all queries share in large pieces,
 //! so that threads seldom meet. The rule: what was taken is given back when the query ends, however it ends.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Taken at a time of what all queries share.
 const PIECE_BYTES: usize = 256 << 10;
@@ -84,6 +84,8 @@ pub struct Share {
     limit_bytes: usize,
     /// Taken from `memory`, at least what is held.
     taken_bytes: AtomicUsize,
+    /// Held while more is taken: threads that took the same piece at once would be refused what is there.
+    growing: Mutex<()>,
 }
 
 impl Share {
@@ -94,6 +96,7 @@ impl Share {
             memory,
             limit_bytes,
             taken_bytes: AtomicUsize::new(0),
+            growing: Mutex::new(()),
         }
     }
 
@@ -108,23 +111,18 @@ impl Share {
         if n_bytes > self.limit_bytes {
             return Err(TooMuch::OfOne(self.limit_bytes));
         }
-        loop {
-            let taken = self.taken_bytes.load(Ordering::Relaxed);
-            if n_bytes <= taken {
-                return Ok(());
-            }
-            let wanted = n_bytes.checked_next_multiple_of(PIECE_BYTES);
-            let wanted = wanted.unwrap_or(n_bytes).min(self.limit_bytes);
-            if !self.memory.take(wanted - taken) {
-                return Err(TooMuch::OfAll(self.memory.limit_bytes));
-            }
-            let order = Ordering::Relaxed;
-            let slot = &self.taken_bytes;
-            if slot.compare_exchange(taken, wanted, order, order).is_ok() {
-                return Ok(());
-            }
-            self.memory.give_back(wanted - taken);
+        let _growing = self.growing.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = self.taken_bytes.load(Ordering::Relaxed);
+        if n_bytes <= taken {
+            return Ok(());
         }
+        let wanted = n_bytes.checked_next_multiple_of(PIECE_BYTES);
+        let wanted = wanted.unwrap_or(n_bytes).min(self.limit_bytes);
+        if !self.memory.take(wanted - taken) {
+            return Err(TooMuch::OfAll(self.memory.limit_bytes));
+        }
+        self.taken_bytes.store(wanted, Ordering::Relaxed);
+        Ok(())
     }
 }
 
@@ -166,16 +164,16 @@ mod tests {
 
     #[test]
     fn threads_take_no_more_than_is_needed() {
-        let memory = Arc::new(Memory::new(64 * PIECE_BYTES));
+        let memory = Arc::new(Memory::new(512 * PIECE_BYTES));
         let share = Share::new(Arc::clone(&memory), usize::MAX);
         std::thread::scope(|scope| {
             for _ in 0..4 {
                 scope.spawn(|| {
-                    (1..=64).for_each(|n| share.grow_to(n * PIECE_BYTES).unwrap());
+                    (1..=512).for_each(|n| share.grow_to(n * PIECE_BYTES).unwrap());
                 });
             }
         });
-        assert_eq!(memory.held_bytes(), 64 * PIECE_BYTES);
+        assert_eq!(memory.held_bytes(), 512 * PIECE_BYTES);
         drop(share);
         assert_eq!(memory.held_bytes(), 0);
     }
