@@ -262,9 +262,9 @@ pub struct Query {
     /// The language.
     #[arg(long, value_enum, default_value_t = Language::Auto)]
     pub lang: Language,
-    /// The most lines of a log query; 0 are all.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = number, allow_hyphen_values = true)]
-    pub limit: usize,
+    /// The most lines of a log query, the newest; 0 are all, 100 without it.
+    #[arg(long, value_name = "N", value_parser = number, allow_hyphen_values = true)]
+    pub limit: Option<usize>,
 }
 
 /// A span of time.
@@ -296,9 +296,9 @@ pub struct Range {
     /// The language.
     #[arg(long, value_enum, default_value_t = Language::Auto)]
     pub lang: Language,
-    /// The most lines of a log query; 0 are all.
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = number, allow_hyphen_values = true)]
-    pub limit: usize,
+    /// The most lines of a log query, the newest; 0 are all, 1000 without it.
+    #[arg(long, value_name = "N", value_parser = number, allow_hyphen_values = true)]
+    pub limit: Option<usize>,
     /// The newest lines of a log query first.
     #[arg(long)]
     pub newest_first: bool,

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::args::{self, Global};
+use crate::args::{self, Global, Output};
 use crate::client::{Client, escape};
 use crate::error::Result;
 use crate::output::{self, color::Palette, table::Table};
@@ -46,6 +46,25 @@ pub async fn run(client: &Client, global: &Global, args: &args::Labels) -> Resul
     } else {
         "LABEL"
     };
+    if found.is_empty() {
+        let what = args.name.as_ref().map_or_else(
+            || "labels".to_owned(),
+            |name| format!("values of label \"{name}\""),
+        );
+        output::say(&format!(
+            "No {what} found from {} to {}{}.",
+            time::rfc3339(start_ns),
+            time::rfc3339(end_ns),
+            if args.metrics {
+                ""
+            } else {
+                "; '--metrics' asks for those of metrics"
+            }
+        ));
+        if global.output == Output::Table {
+            return Ok(());
+        }
+    }
     let mut table = Table::new([heading]);
     for text in &found {
         table.push([text.as_str()]);

@@ -3,12 +3,12 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::args::{self, Global};
+use crate::args::{self, Global, Output};
 use crate::client::Client;
 use crate::error::Result;
 use crate::output::{self, color::Palette, table::Table};
 use crate::query::{bound, bounds, pointed};
-use crate::time::SECOND_NS;
+use crate::time::{self, SECOND_NS};
 
 #[derive(Deserialize)]
 struct Pattern {
@@ -38,6 +38,16 @@ pub async fn run(client: &Client, global: &Global, args: &args::Patterns) -> Res
     let found = found
         .map_err(|e| pointed(&args.selector, e))?
         .unwrap_or_default();
+    if found.is_empty() {
+        output::say(&format!(
+            "No lines found from {} to {}; 'kansoku labels' lists what can be selected.",
+            time::rfc3339(start_ns),
+            time::rfc3339(end_ns)
+        ));
+        if global.output == Output::Table {
+            return Ok(());
+        }
+    }
     let count = |pattern: &Pattern| {
         let counts = pattern.samples.iter().map(|(_, n)| *n);
         counts.fold(0, u64::saturating_add)

@@ -15,6 +15,9 @@ use crate::time::{self, SECOND_NS, moment_ns, now_ns};
 
 /// Points of a range when no step is given.
 const N_POINTS: i64 = 250;
+/// Lines of a log query without `--limit`, at a moment and over a span.
+const N_LINES: usize = 100;
+const N_LINES_OF_SPAN: usize = 1000;
 /// How far back lines of a log query without a span reach.
 const LINES_SINCE_NS: i64 = 3600 * SECOND_NS;
 
@@ -64,7 +67,7 @@ pub async fn instant(client: &Client, global: &Global, args: &args::Query) -> Re
     };
     let parameters = [("query", args.query.clone()), ("time", at)];
     match client.data::<Value>(path, &parameters).await {
-        Ok(data) => show(global, &data),
+        Ok(data) => show(global, &data, is_logql),
         Err(Error::Refused { message, .. })
             if is_logql && message.contains("log queries are not supported") =>
         {
@@ -74,7 +77,7 @@ pub async fn instant(client: &Client, global: &Global, args: &args::Query) -> Re
                 global,
                 &args.query,
                 (start_ns, time_ns),
-                bound(args.limit),
+                Limit::of(args.limit, N_LINES),
                 false,
             )
             .await
@@ -123,12 +126,12 @@ pub async fn range(client: &Client, global: &Global, args: &args::Range) -> Resu
             global,
             &args.query,
             (start_ns, end_ns),
-            bound(args.limit),
+            Limit::of(args.limit, N_LINES_OF_SPAN),
             args.newest_first,
         )
         .await;
     }
-    show(global, &data)
+    show(global, &data, is_logql)
 }
 
 fn chosen(language: Language, query: &str) -> bool {
@@ -145,13 +148,30 @@ pub fn bound(limit: usize) -> usize {
     if limit == 0 { usize::MAX } else { limit }
 }
 
+/// How many lines are shown at the most.
+#[derive(Clone, Copy)]
+struct Limit {
+    n: usize,
+    /// Whoever did not choose it is told when it was reached.
+    is_chosen: bool,
+}
+
+impl Limit {
+    fn of(given: Option<usize>, default: usize) -> Self {
+        Self {
+            n: bound(given.unwrap_or(default)),
+            is_chosen: given.is_some(),
+        }
+    }
+}
+
 /// Prints lines of a log query: the newest `limit`, the oldest of them first unless asked otherwise.
 async fn lines(
     client: &Client,
     global: &Global,
     query: &str,
     (start_ns, end_ns): (i64, i64),
-    limit: usize,
+    limit: Limit,
     newest_first: bool,
 ) -> Result<()> {
     let style = Style {
@@ -165,16 +185,16 @@ async fn lines(
         out.write_all(b"time,labels,line\n")?;
     }
     // All of them oldest first need not be held in memory.
-    let streams_through = limit == usize::MAX && !newest_first;
+    let streams_through = limit.n == usize::MAX && !newest_first;
     let direction = if streams_through {
         Direction::Forward
     } else {
         Direction::Backward
     };
-    let mut pages =
-        Pages::new(client, query, start_ns, end_ns.saturating_add(1), direction).of_at_most(limit);
+    let mut pages = Pages::new(client, query, start_ns, end_ns.saturating_add(1), direction)
+        .of_at_most(limit.n);
     let mut held = Vec::new();
-    let mut left = limit;
+    let mut left = limit.n;
     while left > 0 {
         let next = pages.next().await.map_err(|e| pointed(query, e))?;
         let Some(mut page) = next else { break };
@@ -196,11 +216,33 @@ async fn lines(
         out.write_all(style.text(entry).as_bytes())?;
     }
     out.flush()?;
+    if left == limit.n {
+        output::say(&format!(
+            "No lines found from {} to {}; 'kansoku labels' lists what can be selected.",
+            time::rfc3339(start_ns),
+            time::rfc3339(end_ns)
+        ));
+    } else if left == 0 && !limit.is_chosen {
+        output::say(&format!(
+            "The newest {} lines; older ones may be left out, '--limit 0' shows all.",
+            limit.n
+        ));
+    }
     Ok(())
 }
 
 /// Prints the data of an answer.
-fn show(global: &Global, data: &Value) -> Result<()> {
+fn show(global: &Global, data: &Value, is_logql: bool) -> Result<()> {
+    if data["result"].as_array().is_some_and(Vec::is_empty) {
+        output::say(if is_logql {
+            "No lines found to count; 'kansoku labels' lists what can be selected."
+        } else {
+            "No series found; 'kansoku labels __name__ --metrics' lists the metrics."
+        });
+        if global.output == Output::Table {
+            return Ok(());
+        }
+    }
     let mut data = data.clone();
     if let Some(map) = data.as_object_mut() {
         map.remove("stats");

@@ -122,6 +122,20 @@ fn logs_of_deleted_pods_and_previous_containers() {
             cri_time(start_ns + 19_000_000)
         )
     );
+    // Lines that a query leaves out are told of, unless their number was chosen.
+    for (limit, told) in [
+        (
+            "",
+            "The newest 1000 lines; older ones may be left out, '--limit 0' shows all.\n",
+        ),
+        (" --limit 5", ""),
+        (" --limit 0", ""),
+    ] {
+        let line = format!("range {{pod=\"web-0\"}}{limit}");
+        let words: Vec<&str> = line.split(' ').collect();
+        let given = kansoku(&aggregator, root, &words);
+        assert_eq!((given.code, given.err.as_str()), (Some(0), told), "{line}");
+    }
     // A stateful set's pods by their names.
     assert_eq!(logs("statefulset/gone --tail=1"), "gone 19\n");
     let json: Value = serde_json::from_str(&logs("gone-0 --tail=1 -o json")).expect("JSON");
@@ -323,6 +337,44 @@ fn queries(aggregator: &Aggregator, root: &Path, t: i64) {
         "NAME      CPU(cores)   MEMORY(bytes)\nother-0   <unknown>    5Mi\n"
     );
     assert!(arguments("patterns {app=\"web\"}").starts_with("COUNT   LEVEL"));
+    // What is empty says so, and what to do; what is read by programs stays what it is.
+    for (line, out, err) in [
+        (
+            "query nothing",
+            "",
+            "No series found; 'kansoku labels __name__ --metrics'",
+        ),
+        ("query nothing -o csv", "VALUE\n", "No series found"),
+        (
+            "query sum(rate({app=\"none\"}[5m]))",
+            "",
+            "No lines found to count",
+        ),
+        ("query {app=\"none\"}", "", "No lines found from 20"),
+        (
+            "range {app=\"none\"} -o csv",
+            "time,labels,line\n",
+            "No lines found from 20",
+        ),
+        ("patterns {app=\"none\"}", "", "No lines found from 20"),
+        (
+            "labels none",
+            "",
+            "No values of label \"none\" found from 20",
+        ),
+        (
+            "labels none --metrics -o json",
+            "[]\n",
+            "No values of label",
+        ),
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        let given = kansoku(aggregator, root, &words);
+        assert!(
+            given.code == Some(0) && given.out == out && given.err.starts_with(err),
+            "{line}: {given:?}"
+        );
+    }
     for (arguments, expected) in [
         (["query", "sum(("], "\n  sum((\n"),
         (["range", "{app=}"], "\n  {app=}\n"),
@@ -753,7 +805,8 @@ fn contexts_are_kept() {
     let made = run(&["config", "set-context", "home", "--tenant", "team-a"]);
     assert_eq!(made.1, "Context \"home\" modified.\n");
     let (code, out, err) = run(&["labels"]);
-    assert_eq!((code, out.as_str()), (Some(0), "LABEL\n"), "{err}");
+    assert_eq!((code, out.as_str()), (Some(0), ""), "{err}");
+    assert!(err.contains("No labels found from 20"), "{err}");
     let (_, out, _) = run(&["config", "get-contexts", "-o", "json"]);
     let contexts: Value = serde_json::from_str(&out).expect("JSON");
     assert_eq!(
