@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # The chart under Helm: every set of values renders what is wanted, wrong values are refused by name, and the manifests of
 # kustomize say the same. With a cluster (KUBECONFIG) its API server takes every rendered object, too (a dry run).
-# Needs helm 3.8 or later (HELM names it), kubectl and jq.
+# Needs helm 3.8 or later (HELM names it), kubectl, jq and promtool.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 helm=${HELM:-helm} chart=deploy/helm/kansoku
-for program in "$helm" kubectl jq; do
+for program in "$helm" kubectl jq promtool; do
   command -v "$program" >/dev/null || { echo "run.sh: $program is missing" >&2; exit 1; }
 done
 work=$(mktemp -d) namespace=kansoku-dry-run
@@ -97,6 +97,15 @@ renders 'environment' '{aggregator: {extraEnv: [{name: A, value: b}]}}' 'name: A
 renders 'no events' '{kubeState: {events: {enabled: false}}}' '!kubernetes_events' '!events.db' '!resources: [events]'
 renders 'metrics alone' '{agent: {logs: {enabled: false}}}' '!multiline.parser' '!Name                 kubernetes' container_metrics
 renders 'further inputs' '{agent: {extraConfig: "[INPUT]\n    Name systemd\n    Tag host.*\n"}}' 'Name systemd'
+renders "Grafana's dashboards" '{grafana: {dashboards: {enabled: true, label: board, labelValue: "yes", namespace: grafana, folder: ours}}}' \
+  'name: kansoku-grafana-dashboards' 'namespace: grafana' 'board: "yes"' 'grafana_folder: "ours"' 'kansoku-pod.json: |'
+n_cases=$((n_cases + 1))
+json=$(sed -n '/^  kansoku-node.json: |/,/^  kansoku-pod.json: |/p' "$work/out.yaml" | sed '1d;$d')
+[ "$(jq -r .uid <<<"$json")" = kansoku-node ] || failed "Grafana's dashboards: no JSON in the ConfigMap"
+for uid in $(jq -r '.. | .datasource? | .uid? // empty' deploy/helm/kansoku/dashboards/*.json | sort -u); do
+  n_cases=$((n_cases + 1))
+  grep -qxF "    uid: $uid" deploy/grafana/datasources.yaml || failed "deploy/grafana/datasources.yaml: uid $uid is missing"
+done
 renders 'a configuration of its own' '{agent: {configOverride: "[SERVICE]\n    Flush 2\n"}}' 'Flush 2' '!multiline.parser'
 
 refuses '{aggregator: {retentoin: {time: 1d}}}' 'Additional property retentoin is not allowed'
@@ -114,6 +123,7 @@ refuses '{agent: {logLevel: loud}}' agent.logLevel
 refuses '{agent: {nodeMetrics: {interval: 0}}}' agent.nodeMetrics.interval
 refuses '{tls: {enabled: "yes"}}' tls.enabled
 refuses '{aggregator: {enabled: false}}' 'agent.aggregator.host must name the aggregator'
+refuses '{grafana: {dashboards: {uid: a}}}' 'Additional property uid is not allowed'
 refuses '{aggregator: {networkPolicy: {enabled: true}}}' 'networkPolicy.nodeCidrs must hold the addresses'
 refuses '{aggregator: {networkPolicy: {enabled: true, nodeCidrs: [10.0.0.1]}}}' nodeCidrs
 refuses '{aggregator: {kubernetesRules: {enabled: true, namespaces: [a], ruleNamespaceSelector: {matchLabels: {a: b}}}}}' 'both choose namespaces'
@@ -134,6 +144,14 @@ for word in bearer_token_file --access.file --web.config.file 'scheme: HTTPS' 'm
   n_cases=$((n_cases + 1))
   grep -qF -- "$word" "$work/secured.yaml" || failed "deploy/secured: '$word' is missing"
   ! grep -qF -- "$word" "$work/plain.yaml" || failed "kustomization.yaml: '$word' is there"
+done
+# The scrape configuration for those who keep Prometheus; Debian's promtool knows no kubernetes_sd_configs.
+n_cases=$((n_cases + 1))
+sed 's/kubernetes_sd_configs: .*/static_configs: [{targets: [a]}]/' deploy/prometheus/scrape.yaml >"$work/scrape.yaml"
+wrong=$(promtool check config "$work/scrape.yaml" 2>&1) || failed "deploy/prometheus/scrape.yaml: $wrong"
+for name in $(sed -n 's/.*regex: \(kansoku-[a-z-]*\);http.*/\1/p' deploy/prometheus/scrape.yaml | sort -u); do
+  n_cases=$((n_cases + 1))
+  grep -qF "app.kubernetes.io/name: $name" "$work/plain.yaml" || failed "deploy/prometheus/scrape.yaml: no pod has the name $name"
 done
 for file in plain secured secrets; do
   n_cases=$((n_cases + 1))
