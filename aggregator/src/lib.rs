@@ -17,6 +17,7 @@ pub mod ingest;
 pub mod journal;
 pub mod kubernetes;
 pub mod otlp_config;
+mod output;
 pub mod rules;
 pub mod run;
 pub mod server;

@@ -3,7 +3,7 @@
 //! The one rule of the order: listen first, so that readiness can be asked while the WAL is read;
 //! when stopping, first no new requests, then no upkeep, then everything written out.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -37,9 +37,7 @@ pub struct Running {
 /// When the address cannot be listened on, with the cure.
 pub async fn listen(settings: Settings) -> Result<Running, String> {
     let wanted = &settings.listen_address;
-    let listener = TcpListener::bind(wanted)
-        .await
-        .map_err(|e| listen_error(wanted, &e))?;
+    let listener = bind(wanted).await.map_err(|e| listen_error(wanted, &e))?;
     let address = listener
         .local_addr()
         .map_err(|e| listen_error(wanted, &e))?;
@@ -57,6 +55,24 @@ pub async fn listen(settings: Settings) -> Result<Running, String> {
         stop_threads: Arc::new(AtomicBool::new(false)),
         threads: Vec::new(),
     })
+}
+
+/// An address, or Go's form `:9428` for every one of the machine, v6 and v4.
+async fn bind(address: &str) -> std::io::Result<TcpListener> {
+    use std::io::ErrorKind::{AddrInUse, InvalidInput};
+    let Some(port) = address.strip_prefix(':') else {
+        return TcpListener::bind(address).await;
+    };
+    let port: u16 = port
+        .parse()
+        .map_err(|_| std::io::Error::new(InvalidInput, "invalid port"))?;
+    // The v6 wildcard takes v4 too, unless the system knows no v6.
+    match TcpListener::bind((Ipv6Addr::UNSPECIFIED, port)).await {
+        Err(error) if error.kind() != AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)).await
+        }
+        bound => bound,
+    }
 }
 
 fn listen_error(address: &str, error: &std::io::Error) -> String {
@@ -155,5 +171,42 @@ impl Running {
             )),
             Err(_) => Err("failed to write everything out by a mistake of this program".into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_alone_is_every_address() {
+        let listener = bind(":0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let client = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port));
+        client.await.expect("v4 is answered");
+        for (wrong, told) in [
+            (
+                ":",
+                "failed to listen on :: invalid port; expected an address and a port",
+            ),
+            (
+                ":web",
+                "invalid port; expected an address and a port such as 0.0.0.0:9428",
+            ),
+            (
+                "9428",
+                "expected an address and a port such as 0.0.0.0:9428",
+            ),
+        ] {
+            let error = bind(wrong).await.expect_err("no address");
+            let text = listen_error(wrong, &error);
+            assert!(text.contains(told), "{text}");
+        }
+        let taken = format!(":{port}");
+        let text = listen_error(&taken, &bind(&taken).await.expect_err("it is taken"));
+        assert!(
+            text.contains("stop the program that uses the port"),
+            "{text}"
+        );
     }
 }

@@ -103,7 +103,8 @@ async fn serve_connection(
     let _ = stream.set_nodelay(true);
     let tls = app.web.config().tls;
     let from = Peer {
-        address: peer.ip(),
+        // v4 behind a v6 wildcard is v4.
+        address: peer.ip().to_canonical(),
         is_tls: tls.is_some(),
     };
     let stream = Patient::new(stream, WRITE_MAX);

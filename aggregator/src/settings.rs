@@ -33,7 +33,8 @@ pub struct Settings {
     #[command(subcommand)]
     pub tool: Option<Tool>,
 
-    /// Address and port of the web page, the query APIs and the ingest, for example 127.0.0.1:9428.
+    /// Address and port of the web page, the query APIs and the ingest, for example 127.0.0.1:9428;
+    /// a port alone (:9428) is every address.
     ///
     /// The default is the port to which the agent's kansoku output sends when it is told none.
     #[arg(

@@ -129,6 +129,31 @@ fn a_restored_backup_gives_the_same_answers() {
     aggregator.end();
     let inspected = good(&[&["inspect"][..], &from_store].concat());
     assert!(inspected.contains("{app=\"a\", "), "{inspected}");
+    // Whoever reads may go early, as head does; a disk that is full is told.
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let full = std::fs::File::create("/dev/full").expect("Linux has it");
+    for (stdout, code, told) in [
+        (std::process::Stdio::from(writer), 0, ""),
+        (
+            full.into(),
+            1,
+            "failed to write to the standard output: No space left",
+        ),
+    ] {
+        let mut inspect = Command::new(binary("kansoku-aggregator"));
+        inspect.arg("inspect").args(from_store).stdout(stdout);
+        let output = inspect.stderr(std::process::Stdio::piped()).spawn();
+        let output = output.and_then(std::process::Child::wait_with_output);
+        let output = output.expect("the program runs");
+        let errors = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(code)
+                && errors.contains(told)
+                && !errors.contains("panic"),
+            "{errors}"
+        );
+    }
     assert!(good(&[&["check"][..], &from_store].concat()).contains("all is well"));
 
     let from = ["--from", &copies];

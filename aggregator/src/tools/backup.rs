@@ -13,6 +13,7 @@ use xxhash_rust::xxh3::Xxh3;
 use super::destination::Destination;
 use super::listing::{Listed, encode};
 use super::{Keep, prune};
+use crate::output::line;
 use crate::{clock, documents};
 
 /// Folder and ending of lists at the destination.
@@ -71,10 +72,10 @@ async fn copy(path: &Path, destination: &Destination, name: &str) -> Result<(), 
     }
     let key = format!("{LISTS}/{name}{LIST_ENDING}");
     destination.put_text(&key, encode(&files)).await?;
-    println!(
+    line(format_args!(
         "backup {name}: {} files of {total} bytes, of which {sent} were not there yet",
         files.len()
-    );
+    ));
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::api::deletes::parse_selector;
+use crate::output::line;
 
 /// Checks and prints; false when something is damaged.
 ///
@@ -16,15 +17,19 @@ pub fn run(path: &Path) -> Result<bool, String> {
             0 => String::new(),
             len => format!(" at byte {}, {len} bytes", damage.offset_bytes),
         };
-        println!("damaged: {}{place}: {}", damage.path.display(), damage.what);
+        line(format_args!(
+            "damaged: {}{place}: {}",
+            damage.path.display(),
+            damage.what
+        ));
     }
     if found.torn_bytes > 0 {
-        println!(
+        line(format_args!(
             "{} bytes at the end of the WAL were never acknowledged; the next start cuts them off",
             found.torn_bytes
-        );
+        ));
     }
-    println!(
+    line(format_args!(
         "{} parts of {} bytes with {} log entries and {} samples, {} entries in {} WAL segments, {} deletes: {}",
         found.parts,
         found.part_bytes,
@@ -37,6 +42,6 @@ pub fn run(path: &Path) -> Result<bool, String> {
             0 => "all is well".to_owned(),
             n => format!("{n} damages"),
         }
-    );
+    ));
     Ok(found.damaged.is_empty())
 }

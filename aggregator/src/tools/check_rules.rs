@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use crate::output::line;
 use crate::rules::file::{self, Group, Language};
 use crate::rules::unit_test::{self, TestOptions};
 
@@ -86,7 +87,7 @@ pub fn run(checked: &CheckRules) -> u8 {
         }
     };
     if checked.files.is_empty() {
-        println!("Checking standard input");
+        line(format_args!("Checking standard input"));
         let mut bytes = Vec::new();
         let read = std::io::stdin().read_to_end(&mut bytes);
         let read = read.map_err(|e| vec![format!("failed to read standard input: {e}")]);
@@ -94,7 +95,7 @@ pub fn run(checked: &CheckRules) -> u8 {
         tell(read.and_then(|_| file::parse_with(name, &bytes, language, ignores)));
     }
     for path in &checked.files {
-        println!("Checking {}", path.display());
+        line(format_args!("Checking {}", path.display()));
         tell(file::read_with(&path.to_string_lossy(), language, ignores));
     }
     code
@@ -115,7 +116,7 @@ fn tell_one(found: Result<Vec<Group>, Vec<String>>, checked: &CheckRules) -> u8 
     };
     let code = if duplicates.is_empty() {
         let n_rules: usize = groups.iter().map(|g| g.rules.len()).sum();
-        println!("  SUCCESS: {n_rules} rules found");
+        line(format_args!("  SUCCESS: {n_rules} rules found"));
         0
     } else {
         eprintln!("  FAILED:");
@@ -127,7 +128,7 @@ fn tell_one(found: Result<Vec<Group>, Vec<String>>, checked: &CheckRules) -> u8 
         eprintln!("Might cause inconsistency while recording expressions");
         if checked.lint_fatal { LINT_FAILED } else { 0 }
     };
-    println!();
+    line(format_args!(""));
     code
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use kansoku_store::{DeleteKind, Share};
 
 use crate::clock;
+use crate::output::line;
 
 /// Prints the tables, each list cut after `top` lines.
 ///
@@ -14,16 +15,16 @@ use crate::clock;
 pub fn run(path: &Path, top: usize) -> Result<(), String> {
     let found = kansoku_store::inspect(path)
         .map_err(|e| format!("failed to inspect the store {}: {e}", path.display()))?;
-    println!(
+    line(format_args!(
         "part                         from                      to                        rows       series   bytes      flushes"
-    );
+    ));
     for part in &found.parts {
         let ms = match part.kind {
             DeleteKind::Logs => 1_000_000,
             DeleteKind::Samples => 1,
         };
         let time = |t: i64| clock::rfc3339_ms(t.div_euclid(ms));
-        println!(
+        line(format_args!(
             "{:28} {:25} {:25} {:<10} {:<8} {:<10} {}-{}",
             part.name,
             time(part.oldest),
@@ -33,19 +34,24 @@ pub fn run(path: &Path, top: usize) -> Result<(), String> {
             part.bytes,
             part.flushes.0,
             part.flushes.1
-        );
+        ));
     }
-    println!("\n{} bytes are in the WAL only", found.wal_bytes);
+    line(format_args!(
+        "\n{} bytes are in the WAL only",
+        found.wal_bytes
+    ));
     list("stream", "entries", &found.streams, top);
     list("metric", "samples", &found.metrics, top);
-    println!("\nlabel                            values in metrics   values in streams");
+    line(format_args!(
+        "\nlabel                            values in metrics   values in streams"
+    ));
     let mut labels: Vec<_> = found.labels.iter().collect();
     labels.sort_by_key(|(name, (a, b))| (std::cmp::Reverse(a.max(b)), name.as_str()));
     for (name, (metrics, streams)) in labels.iter().take(top) {
-        println!("{name:32} {metrics:<19} {streams}");
+        line(format_args!("{name:32} {metrics:<19} {streams}"));
     }
     for text in &found.unreadable {
-        println!("not read: {text}");
+        line(format_args!("not read: {text}"));
     }
     Ok(())
 }
@@ -54,13 +60,17 @@ pub fn run(path: &Path, top: usize) -> Result<(), String> {
 fn list(what: &str, rows: &str, shares: &BTreeMap<String, Share>, top: usize) {
     let mut all: Vec<_> = shares.iter().collect();
     all.sort_by(|a, b| b.1.bytes.total_cmp(&a.1.bytes).then(a.0.cmp(b.0)));
-    println!("\nbytes       {rows:11} text        series   {what}");
+    line(format_args!(
+        "\nbytes       {rows:11} text        series   {what}"
+    ));
     for (name, share) in all.iter().take(top) {
         let bytes = share.bytes.round();
         let (rows, text, series) = (share.rows, share.raw_bytes, share.series);
-        println!("{bytes:<11} {rows:<11} {text:<11} {series:<8} {name}");
+        line(format_args!(
+            "{bytes:<11} {rows:<11} {text:<11} {series:<8} {name}"
+        ));
     }
     if all.len() > top {
-        println!("... and {} more", all.len() - top);
+        line(format_args!("... and {} more", all.len() - top));
     }
 }

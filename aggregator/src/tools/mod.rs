@@ -22,6 +22,7 @@ use clap::{Args, Subcommand};
 use destination::Destination;
 use kansoku_model::tenant;
 
+use crate::output::line;
 use crate::settings::parse_duration;
 use crate::{clock, tenants};
 
@@ -161,8 +162,8 @@ impl StorePath {
 /// Says whose store comes now, where there are several.
 fn tell(store: &Found, n_stores: usize) {
     match &store.tenant {
-        Some(name) => println!("\ntenant {name}:"),
-        None if n_stores > 1 => println!("default tenant:"),
+        Some(name) => line(format_args!("\ntenant {name}:")),
+        None if n_stores > 1 => line(format_args!("default tenant:")),
         None => {}
     }
 }

@@ -12,6 +12,7 @@ use super::Keep;
 use super::backup::{LIST_ENDING, LISTS, name_at};
 use super::destination::Destination;
 use super::listing;
+use crate::output::line;
 
 const RUNNING: &str = ".running";
 const PRUNING: &str = ".pruning";
@@ -78,7 +79,9 @@ pub async fn run(to: &Destination, keep: &Keep, own: &str, now_ms: i64) -> Resul
     to.put_text(&mark, String::new()).await?;
     let done = match marked(to, RUNNING, now_ms).await?.first() {
         Some(other) => {
-            println!("old backups stay: another one is under way ({LISTS}/{other}{RUNNING})");
+            line(format_args!(
+                "old backups stay: another one is under way ({LISTS}/{other}{RUNNING})"
+            ));
             Ok(())
         }
         None => remove(to, gone, &names[gone.len()..]).await,
@@ -108,10 +111,10 @@ async fn remove(to: &Destination, gone: &[String], kept: &[String]) -> Result<()
             n_contents += 1;
         }
     }
-    println!(
+    line(format_args!(
         "{} older backups removed, and {n_contents} files that only they had",
         gone.len()
-    );
+    ));
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::destination::Destination;
 use super::listing::{self, Listed};
 use super::{Found, StorePath};
 use crate::documents::Kind;
+use crate::output::line;
 use crate::tenants;
 
 /// Prints the names of the backups, oldest first.
@@ -27,7 +28,7 @@ pub async fn list(from: &str, wanted: &StorePath) -> Result<(), String> {
         names(source)
             .await?
             .iter()
-            .for_each(|name| println!("{name}"));
+            .for_each(|name| line(format_args!("{name}")));
     }
     Ok(())
 }
@@ -144,10 +145,10 @@ async fn restore(source: &Destination, name: &str, to: &Path) -> Result<bool, St
         synced.map_err(|e| format!("failed to sync {}: {e}", to.display()))?;
     }
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
-    println!(
+    line(format_args!(
         "backup {name}: {} files of {bytes} bytes restored and verified",
         files.len()
-    );
+    ));
     super::check::run(to)
 }
 

@@ -12,6 +12,7 @@ use kansoku_model::tenant;
 use crate::access::oidc::provider::Provider;
 use crate::access::{AccessConfig, Role, token};
 use crate::clock;
+use crate::output::line;
 use crate::settings::parse_duration;
 
 /// What is done with tokens.
@@ -82,11 +83,11 @@ pub fn run_token(tool: TokenTool) -> Result<(), String> {
     match &wanted.file {
         Some(path) => {
             write(path, &entry)?;
-            println!("{token}");
+            line(format_args!("{token}"));
             eprintln!("its hash was written to {}", path.display());
         }
         None => {
-            println!("{token}");
+            line(format_args!("{token}"));
             eprintln!("this belongs into the file of --access.file:\n\n{alone}");
         }
     }
@@ -108,7 +109,10 @@ pub async fn run_access(tool: AccessTool) -> Result<(), String> {
                 return Err("the password is empty; write it to stdin".into());
             }
             let hash = kansoku_web::hash_password(password);
-            println!("{}", hash.map_err(|e| format!("failed to hash it: {e}"))?);
+            line(format_args!(
+                "{}",
+                hash.map_err(|e| format!("failed to hash it: {e}"))?
+            ));
             Ok(())
         }
         AccessTool::Check { file, ask } => {
@@ -118,13 +122,16 @@ pub async fn run_access(tool: AccessTool) -> Result<(), String> {
             let config = config.map_err(|e| e.to_string())?;
             let (users, tokens) = (config.users.len(), config.tokens.len());
             let providers = config.oidc.len();
-            println!(
+            line(format_args!(
                 "{}: {users} users, {tokens} tokens, {providers} providers",
                 file.display()
-            );
+            ));
             for provider in config.oidc.values().filter(|_| ask) {
                 Provider::new(provider)?.try_out().await?;
-                println!("provider '{}' answers and can be used", provider.name);
+                line(format_args!(
+                    "provider '{}' answers and can be used",
+                    provider.name
+                ));
             }
             Ok(())
         }

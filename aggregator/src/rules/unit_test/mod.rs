@@ -16,6 +16,7 @@ use regex::Regex;
 use super::file::{self, Language};
 use super::globs;
 use super::group::Running;
+use crate::output::line;
 use input::{TestFile, TestGroup};
 use junit::Suite;
 
@@ -57,16 +58,16 @@ pub fn run_files(files: &[PathBuf], options: &TestOptions) -> u8 {
         };
         suites.push(suite);
         if errors.is_empty() {
-            println!("  SUCCESS");
+            line(format_args!("  SUCCESS"));
         } else {
             code = FAILED;
             eprintln!("  FAILED:");
             for error in errors {
                 eprintln!("{error}");
-                println!();
+                line(format_args!(""));
             }
         }
-        println!();
+        line(format_args!(""));
     }
     if let Some(path) = &options.junit
         && let Err(error) = std::fs::write(path, junit::xml(&suites))
@@ -105,15 +106,15 @@ fn run_file(
     for test in file.tests.iter().filter(is_wanted) {
         let begun = Instant::now();
         if options.debug {
-            println!("DEBUG: Starting test {}", test.name);
+            line(format_args!("DEBUG: Starting test {}", test.name));
         }
         let errors = run_test(file, test, &paths, options);
         if options.debug {
-            println!(
+            line(format_args!(
                 "DEBUG: Test {} finished, took {:?}",
                 test.name,
                 begun.elapsed()
-            );
+            ));
         }
         suite.case(&test.name, &errors);
         all.extend(errors);

@@ -7,6 +7,7 @@ use super::TestOptions;
 use super::compare::{self, show_alerts, show_samples};
 use super::input::{AlertTest, ExpectedSample, ExpressionTest, TestFile, TestGroup};
 use super::memory::TestStore;
+use crate::output::line;
 use crate::rules::alert::State;
 use crate::rules::environment::Environment;
 use crate::rules::file::{Expression, Kind, Language};
@@ -70,11 +71,11 @@ pub fn run(
     if options.debug {
         // To the whole second behind the last question.
         let to_ms = (end_ms + 1000) / 1000 * 1000;
-        println!(
+        line(format_args!(
             "DEBUG: Dump of all data (input_series and rules) at {}:",
             format_duration_ms(to_ms)
-        );
-        println!("{}", store.dump(test.start_ms + to_ms));
+        ));
+        line(format_args!("{}", store.dump(test.start_ms + to_ms)));
     }
     errors
 }
