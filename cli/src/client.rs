@@ -268,6 +268,12 @@ impl Client {
         // Prometheus' envelope, or a Status of Kubernetes.
         let told = json["error"].as_str().or_else(|| json["message"].as_str());
         let told = told.unwrap_or_else(|| text.trim());
+        if status == 502 && self.through_cluster && json.is_null() && !told.starts_with('<') {
+            // Of kubectl's proxy: it did not get as far as the API server.
+            return Error::Unreachable(format!(
+                "Unable to connect to the cluster's API server: {told}\ncheck 'kubectl cluster-info', or name the aggregator itself with --server URL"
+            ));
+        }
         let mut message = if told.is_empty() || told.starts_with('<') {
             format!("{} answered {status}", self.base)
         } else {
@@ -542,6 +548,15 @@ mod tests {
         assert!(error.ends_with("NAMESPACE/https:NAME:PORT"), "{error}");
         let error = inside.refusal(401, b"").to_string();
         assert!(error.contains("port-forward"), "{error}");
+        // What kubectl's proxy says when there is no cluster.
+        let error = inside.refusal(
+            502,
+            b"dial tcp 127.0.0.1:8080: connect: connection refused\n",
+        );
+        assert!(
+            matches!(&error, Error::Unreachable(text) if text.contains("API server: dial tcp") && text.contains("--server URL")),
+            "{error}"
+        );
         let error = client(Some("t")).refusal(401, b"");
         let error = error.to_string();
         assert!(error.contains("the token comes from --token"), "{error}");
