@@ -16,6 +16,26 @@ fn shortest_digits(value: f64) -> (String, i32) {
     (digits, exponent.parse().unwrap_or(0))
 }
 
+/// Go's `math.Max`: an infinity wins over NaN, NaN over all else, 0 over -0.
+#[must_use]
+pub fn larger(a: f64, b: f64) -> f64 {
+    if a == f64::INFINITY || b == f64::INFINITY {
+        f64::INFINITY
+    } else if a.is_nan() || b.is_nan() {
+        f64::NAN
+    } else if a > b || a == b && b.is_sign_negative() {
+        a
+    } else {
+        b
+    }
+}
+
+/// Go's `math.Min`: minus infinity wins over NaN, NaN over all else, -0 over 0.
+#[must_use]
+pub fn smaller(a: f64, b: f64) -> f64 {
+    -larger(-a, -b)
+}
+
 fn special(value: f64) -> Option<&'static str> {
     if value.is_nan() {
         Some("NaN")
@@ -233,6 +253,24 @@ pub fn quote(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn infinities_win_over_nan_in_larger_and_smaller() {
+        let cases = [
+            (1.0, 2.0, 2.0, 1.0),
+            (f64::NAN, f64::INFINITY, f64::INFINITY, f64::NAN),
+            (f64::NEG_INFINITY, f64::NAN, f64::NAN, f64::NEG_INFINITY),
+            (f64::NAN, 1.0, f64::NAN, f64::NAN),
+            (0.0, -0.0, 0.0, -0.0),
+        ];
+        for (a, b, large, small) in cases {
+            for (a, b) in [(a, b), (b, a)] {
+                let same = |x: f64, y: f64| x.to_bits() == y.to_bits() || x.is_nan() && y.is_nan();
+                assert!(same(larger(a, b), large), "{a} {b}");
+                assert!(same(smaller(a, b), small), "{a} {b}");
+            }
+        }
+    }
 
     #[test]
     fn samples_are_appended_as_they_are_formatted() {

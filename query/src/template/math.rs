@@ -5,6 +5,7 @@ use std::cmp::Ordering;
 use super::Scope;
 use super::value::Value;
 use crate::logql::units;
+use crate::number::{larger, smaller};
 
 type Result<T = Value> = std::result::Result<T, String>;
 
@@ -69,11 +70,11 @@ pub fn min(a: &[Value], _: Scope<'_>) -> Result {
 }
 
 pub fn maxf(a: &[Value], _: Scope<'_>) -> Result {
-    fold_float(a, f64::max)
+    fold_float(a, larger)
 }
 
 pub fn minf(a: &[Value], _: Scope<'_>) -> Result {
-    fold_float(a, f64::min)
+    fold_float(a, smaller)
 }
 
 /// `round x places [from]`: up from `from` (a half unless given), as sprig does.

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use kansoku_model::labels::METRIC_NAME;
+
 use super::super::ast::ValueType;
 use super::super::error::QueryError;
 use super::super::text::Text;
@@ -26,13 +28,15 @@ fn count_values(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
         return Err(QueryError::Execution(message));
     };
     let mut out: Vec<Column> = Vec::new();
-    let mut overwrites = false;
+    // `without` takes the new label away as well.
+    let (node, mut overwrites) = (input.node, false);
+    let taken = node.without && (label == METRIC_NAME || node.grouping.iter().any(|l| l == label));
     for group in &input.groups {
-        overwrites |= group.labels.get(label).is_some();
+        overwrites |= taken || group.labels.get(label).is_some();
         let mut counts = Counts {
             input: &input,
             group,
-            label,
+            label: (!taken).then_some(label),
             columns: Vec::new(),
             by_text: HashMap::new(),
             by_bits: HashMap::new(),
@@ -43,7 +47,7 @@ fn count_values(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
         }
         out.append(&mut counts.columns);
     }
-    // The label may have overwritten the one that told groups apart.
+    // The label may have overwritten the one that told groups apart, or be gone.
     Ok(if overwrites { add_up(out) } else { out })
 }
 
@@ -51,7 +55,8 @@ fn count_values(input: Input<'_, '_>) -> Result<Vec<Column>, QueryError> {
 struct Counts<'i, 'e, 'a> {
     input: &'i Input<'e, 'a>,
     group: &'i Group,
-    label: &'i str,
+    /// What gets the value, unless the label is grouped away.
+    label: Option<&'i str>,
     columns: Vec<Column>,
     /// The column of each value. By its text, as several NaN payloads print alike.
     by_text: HashMap<String, usize>,
@@ -91,8 +96,12 @@ impl Counts<'_, '_, '_> {
         }
         let n_steps = self.input.grid.n_steps;
         self.input.ev.hold(n_steps)?;
+        let labels = match self.label {
+            Some(label) => self.group.labels.with(label, &text),
+            None => self.group.labels.clone(),
+        };
         self.columns.push(Column::floats(
-            self.group.labels.with(self.label, &text),
+            labels,
             self.group.drop_name,
             vec![ABSENT; n_steps],
         ));

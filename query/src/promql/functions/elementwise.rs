@@ -3,6 +3,7 @@
 use super::super::ast::ValueType::{Scalar, Vector};
 use super::super::value::ABSENT;
 use super::Function;
+use crate::number::{larger, smaller};
 
 pub(super) const ABS: Function = Function::map("abs", "Absolute value.", |v, _| v.abs());
 pub(super) const CEIL: Function = Function::map("ceil", "Next whole number up.", |v, _| v.ceil());
@@ -69,21 +70,3 @@ pub(super) const CLAMP_MAX: Function = Function {
         |v, s| s.first().map_or(v, |max| smaller(*max, v)),
     )
 };
-
-/// NaN when either is NaN.
-fn larger(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else {
-        a.max(b)
-    }
-}
-
-/// NaN when either is NaN.
-fn smaller(a: f64, b: f64) -> f64 {
-    if a.is_nan() || b.is_nan() {
-        f64::NAN
-    } else {
-        a.min(b)
-    }
-}
