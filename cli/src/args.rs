@@ -42,6 +42,20 @@ pub struct Global {
     #[arg(long, global = true, value_name = "TOKEN", help_heading = "Server")]
     pub token: Option<String>,
 
+    /// User for the server, in the place of a token (KANSOKU_USERNAME).
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        conflicts_with = "token",
+        help_heading = "Server"
+    )]
+    pub username: Option<String>,
+
+    /// The user's password (KANSOKU_PASSWORD, which keeps it out of lists of processes).
+    #[arg(long, global = true, value_name = "PASSWORD", help_heading = "Server")]
+    pub password: Option<String>,
+
     /// Tenant whose data is asked for (KANSOKU_TENANT).
     #[arg(long, global = true, value_name = "NAME", help_heading = "Server")]
     pub tenant: Option<String>,
@@ -530,6 +544,9 @@ pub struct SetContext {
     /// File with the token; read at every start.
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,
+    /// File with the password of --username; read at every start.
+    #[arg(long, value_name = "FILE", conflicts_with = "token_file")]
+    pub password_file: Option<PathBuf>,
     /// Certificates (PEM) of the authorities that are trusted, and no others.
     #[arg(long, value_name = "FILE")]
     pub ca: Option<PathBuf>,

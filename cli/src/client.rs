@@ -23,6 +23,7 @@ use serde::de::DeserializeOwned;
 
 use crate::config::Context;
 use crate::error::{Error, Result};
+use crate::login::Login;
 use crate::output::say;
 use crate::websocket::{self, WebSocket};
 
@@ -68,21 +69,12 @@ impl Client {
     pub fn new(
         url: &str,
         context: &Context,
-        token: Option<&str>,
+        login: Option<&Login>,
         timeout: Option<Duration>,
         through_cluster: bool,
     ) -> Result<Self> {
         let base = base_of(url)?;
-        let authorization = token
-            .map(|token| {
-                let mut value =
-                    HeaderValue::from_str(&format!("Bearer {token}")).map_err(|_| {
-                        Error::failed("the token holds characters that no header may have")
-                    })?;
-                value.set_sensitive(true);
-                Ok::<_, Error>(value)
-            })
-            .transpose()?;
+        let authorization = login.map(Login::header).transpose()?;
         let tenant = context
             .tenant
             .as_deref()
@@ -295,12 +287,12 @@ impl Client {
             }
             401 if self.authorization.is_none() => {
                 message.push_str(
-                    "\ngive a token: --token, KANSOKU_TOKEN, or 'token_file' of the context",
+                    "\ngive a token: --token, KANSOKU_TOKEN, or 'token_file' of the context; or a user: --username and KANSOKU_PASSWORD",
                 );
             }
             401 => {
                 message.push_str(
-                    "\nthe token comes from --token, KANSOKU_TOKEN, or the context's 'token_file' or 'token', the first that is there",
+                    "\nthe token comes from --token, KANSOKU_TOKEN, or the context's 'token_file' or 'token', the first that is there; a user from --username, KANSOKU_USERNAME or 'username'",
                 );
             }
             404 | 503 if self.through_cluster && json["kind"] == "Status" => {
@@ -394,7 +386,9 @@ pub(crate) fn base_of(url: &str) -> Result<String> {
         return Err(bad("it has a query"));
     }
     if uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-        return Err(bad("user and password do not belong there, use --token"));
+        return Err(bad(
+            "user and password do not belong there, use --username and KANSOKU_PASSWORD, or --token",
+        ));
     }
     Ok(with_scheme.trim_end_matches('/').to_owned())
 }
@@ -482,7 +476,15 @@ mod tests {
     use super::*;
 
     fn client(token: Option<&str>) -> Client {
-        Client::new("127.0.0.1:1/", &Context::default(), token, None, false).unwrap()
+        let login = token.map(|token| Login::Bearer(token.into()));
+        Client::new(
+            "127.0.0.1:1/",
+            &Context::default(),
+            login.as_ref(),
+            None,
+            false,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -528,7 +530,7 @@ mod tests {
             (
                 401,
                 "",
-                "http://127.0.0.1:1 answered 401\ngive a token: --token, KANSOKU_TOKEN, or 'token_file' of the context",
+                "http://127.0.0.1:1 answered 401\ngive a token: --token, KANSOKU_TOKEN, or 'token_file' of the context; or a user: --username and KANSOKU_PASSWORD",
             ),
             (
                 404,
@@ -580,7 +582,6 @@ mod tests {
                 .map(|t| cure.is_some_and(|c| t.ends_with(c)));
             assert_eq!(is_right, cure.map(|_| true), "{reason}: {told:?}");
         }
-        assert!(Client::new("a", &Context::default(), Some("a\nb"), None, false).is_err());
     }
 
     #[test]

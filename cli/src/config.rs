@@ -40,6 +40,9 @@ pub struct Context {
     pub server: Option<String>,
     pub token: Option<String>,
     pub token_file: Option<PathBuf>,
+    pub username: Option<String>,
+    pub password: Option<String>,
+    pub password_file: Option<PathBuf>,
     pub tenant: Option<String>,
     pub ca: Option<PathBuf>,
     pub client_certificate: Option<PathBuf>,
@@ -58,6 +61,9 @@ impl Context {
             ("server", self.server.clone()),
             ("token", self.token.clone()),
             ("token_file", path(&self.token_file)),
+            ("username", self.username.clone()),
+            ("password", self.password.clone()),
+            ("password_file", path(&self.password_file)),
             ("tenant", self.tenant.clone()),
             ("ca", path(&self.ca)),
             ("client_certificate", path(&self.client_certificate)),
@@ -114,13 +120,13 @@ pub(crate) fn parse(text: &str) -> std::result::Result<File, String> {
     serde_saphyr::from_str(text).map_err(|e| e.to_string())
 }
 
-/// The file as YAML; with `hide`, tokens are not shown.
+/// The file as YAML; with `hide`, tokens and passwords are not shown.
 #[must_use]
 pub fn write(file: &File, hide: bool) -> String {
     let mut contexts = Map::new();
     for (name, context) in &file.contexts {
         let fields = context.fields().into_iter().map(|(field, value)| {
-            let hidden = hide && field == "token";
+            let hidden = hide && matches!(field, "token" | "password");
             let value = if hidden { "REDACTED".into() } else { value };
             (field.to_owned(), Value::String(value))
         });
@@ -134,7 +140,7 @@ pub fn write(file: &File, hide: bool) -> String {
     yaml::text(&Value::Object(whole))
 }
 
-/// Writes the file anew; only its owner may read it, because it can hold tokens.
+/// Writes the file anew; only its owner may read it, because it can hold tokens and passwords.
 ///
 /// # Errors
 /// When it cannot be written; the old one is then as it was.

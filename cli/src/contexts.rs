@@ -9,6 +9,7 @@ use crate::args::{Config, Global, SetContext};
 use crate::client::base_of;
 use crate::config::{self, Context, File};
 use crate::error::{Error, Result};
+use crate::login;
 use crate::output::{self, color::Palette, table::Table};
 use crate::server::service_path;
 
@@ -112,9 +113,23 @@ fn set(global: &Global, args: &SetContext, context: &mut Context) -> Result<()> 
     over(&mut context.client_key, absolute(&args.client_key)?);
     over(&mut context.namespace, args.namespace.clone());
     if let Some(path) = absolute(&args.token_file)? {
+        if global.username.is_some() {
+            return Err(Error::Usage(
+                "--token-file and --username are two logins; give one".into(),
+            ));
+        }
         (context.token_file, context.token) = (Some(path), None);
-    } else if let Some(token) = &global.token {
-        (context.token, context.token_file) = (Some(token.clone()), None);
+        (context.username, context.password, context.password_file) = (None, None, None);
+    } else {
+        login::lay_over(context, global);
+    }
+    if let Some(path) = absolute(&args.password_file)? {
+        if context.username.is_none() {
+            return Err(Error::Usage(
+                "--password-file belongs to a user: give --username NAME".into(),
+            ));
+        }
+        (context.password_file, context.password) = (Some(path), None);
     }
     Ok(())
 }

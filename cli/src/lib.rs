@@ -20,6 +20,7 @@ mod follow;
 pub mod fuzzing;
 mod labels;
 mod lines;
+mod login;
 mod logql;
 mod logs;
 mod output;

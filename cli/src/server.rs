@@ -12,6 +12,7 @@ use crate::args::Global;
 use crate::client::Client;
 use crate::config::{self, Context};
 use crate::error::{Error, Result};
+use crate::login;
 use crate::output::say;
 use crate::time;
 
@@ -19,8 +20,6 @@ use crate::time;
 const DEFAULT_SERVER: &str = "http://127.0.0.1:9428";
 /// The service of the chart and of the manifests.
 const DEFAULT_SERVICE: &str = "kansoku/kansoku-aggregator:9428";
-/// A token file larger than this is none.
-const TOKEN_MAX: u64 = 64 << 10;
 
 /// The server, and what must live as long as it is asked.
 pub struct Server {
@@ -66,7 +65,13 @@ pub fn with_environment(mut global: Global) -> Global {
             global.context = environment("KANSOKU_CONTEXT");
         }
     }
-    global.token = global.token.or_else(|| environment("KANSOKU_TOKEN"));
+    if global.token.is_none() && global.username.is_none() {
+        global.token = environment("KANSOKU_TOKEN");
+        if global.token.is_none() {
+            global.username = environment("KANSOKU_USERNAME");
+        }
+    }
+    global.password = global.password.or_else(|| environment("KANSOKU_PASSWORD"));
     global.tenant = global.tenant.or_else(|| environment("KANSOKU_TENANT"));
     global
 }
@@ -80,7 +85,7 @@ pub fn find(global: &Global, is_plugin: bool) -> Result<Server> {
     let timeout_ns = time::duration_ns(&global.request_timeout)?;
     let timeout = u64::try_from(timeout_ns).ok().filter(|ns| *ns > 0);
     let timeout = timeout.map(Duration::from_nanos);
-    let token = token(&context)?;
+    let login = login::of(&context)?;
     let asks_cluster = context.kube_service.is_some()
         || context.kubeconfig.is_some()
         || context.kube_context.is_some();
@@ -92,7 +97,7 @@ pub fn find(global: &Global, is_plugin: bool) -> Result<Server> {
             None => "default".into(),
         };
         return Ok(Server {
-            client: Client::new(url, &context, token.as_deref(), timeout, false)?,
+            client: Client::new(url, &context, login.as_ref(), timeout, false)?,
             namespace,
             _proxy: None,
         });
@@ -103,10 +108,10 @@ pub fn find(global: &Global, is_plugin: bool) -> Result<Server> {
     let namespace = namespace.unwrap_or_else(|| kube_namespace(&context));
     let proxy = Proxy::start(&context)?;
     let url = format!("http://{}{path}", proxy.address);
-    // The API server keeps the Authorization header to itself, so a token of ours cannot pass.
-    if token.is_some() {
+    // The API server keeps the Authorization header to itself, so a login of ours cannot pass.
+    if login.is_some() {
         say(
-            "warning: the API server does not pass tokens on; an aggregator that wants one must be reached by --server",
+            "warning: the API server does not pass tokens and passwords on; an aggregator that wants them must be reached by --server",
         );
     }
     Ok(Server {
@@ -161,31 +166,11 @@ fn context(global: &Global) -> Result<Context> {
     over(&mut context.tenant, &global.tenant);
     over(&mut context.kube_service, &global.kube_service);
     over(&mut context.kube_context, &global.kube_context);
-    if global.token.is_some() {
-        context.token.clone_from(&global.token);
-        context.token_file = None;
-    }
+    login::lay_over(&mut context, global);
     if global.kubeconfig.is_some() {
         context.kubeconfig.clone_from(&global.kubeconfig);
     }
     Ok(context)
-}
-
-fn token(context: &Context) -> Result<Option<String>> {
-    let Some(path) = &context.token_file else {
-        return Ok(context.token.clone());
-    };
-    let bad =
-        |why: String| Error::failed(format!("cannot read the token: {}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| bad(e.to_string()))?;
-    let mut text = String::new();
-    let read = file.take(TOKEN_MAX).read_to_string(&mut text);
-    read.map_err(|e| bad(e.to_string()))?;
-    let token = text.trim();
-    if token.is_empty() {
-        return Err(bad("it is empty".into()));
-    }
-    Ok(Some(token.to_owned()))
 }
 
 /// The path of a service below the API server.

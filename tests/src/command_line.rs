@@ -49,6 +49,8 @@ pub fn command(aggregator: &Aggregator, root: &Path, arguments: &[&str]) -> Comm
         "KANSOKU_CONTEXT",
         "KANSOKU_TENANT",
         "KANSOKU_TOKEN",
+        "KANSOKU_USERNAME",
+        "KANSOKU_PASSWORD",
     ] {
         command.env_remove(name);
     }

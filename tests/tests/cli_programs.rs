@@ -98,7 +98,10 @@ fn patterns_count_what_lines_look_like() {
     let yaml = shown(&aggregator, root, "patterns {pod=\"web-1\"} -o yaml");
     assert!(yaml.starts_with("- count: 100\n  level: error\n"), "{yaml}");
     let earlier = "patterns {namespace=\"shop\"} --start 3h --end 2h -o json";
-    assert_eq!(shown(&aggregator, root, earlier), "[]\n");
+    let words: Vec<&str> = earlier.split(' ').collect();
+    let given = kansoku(&aggregator, root, &words);
+    assert_eq!((given.code, given.out.as_str()), (Some(0), "[]\n"));
+    assert!(given.err.starts_with("No lines found from 20"), "{given:?}");
     for (arguments, code, expected) in [
         (["patterns", "{pod=", ""], 1, "\n  {pod=\n       ^"),
         (["patterns", "up", ""], 1, "\n  up\n  ^"),
@@ -597,5 +600,96 @@ fn colours_are_for_terminals_that_want_them() {
         .filter_map(|l| l.split(' ').next())
         .collect();
     assert_eq!(names, HashSet::from(["ノード"]));
+    aggregator.end();
+}
+
+#[test]
+fn users_give_their_passwords() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let root = dir.path();
+    // Of `secret`, at a cost that a test can wait for.
+    let hash = "$2b$04$abcdefghijklmnopqrstuu2r9OfJnfCsdneAXAGHnS4UpFFP8WIrW";
+    let access = format!("users:\n  bob: {{password: {hash}, role: viewer}}\n");
+    fs::write(root.join("access.yaml"), access).expect("the folder is ours");
+    fs::write(root.join("password"), "secret\n").expect("the folder is ours");
+    let flag = format!("--access.file={}", root.join("access.yaml").display());
+    let mut aggregator = Aggregator::new(root, &[&flag]);
+    aggregator.start();
+    let file = root.join("password").display().to_string();
+    let url = format!("http://127.0.0.1:{}", aggregator.port);
+    let ask = |arguments: &str, password: &str| {
+        let words: Vec<&str> = arguments.split(' ').collect();
+        let mut command = command(&aggregator, root, &words);
+        if !password.is_empty() {
+            command.env("KANSOKU_PASSWORD", password);
+        }
+        Given::of(&mut command)
+    };
+    for (arguments, password, code, told) in [
+        (
+            "labels",
+            "",
+            1,
+            "or a user: --username and KANSOKU_PASSWORD",
+        ),
+        (
+            "labels --username bob",
+            "",
+            1,
+            "user \"bob\" has no password: give KANSOKU_PASSWORD",
+        ),
+        (
+            "labels --username bob",
+            "wrong",
+            1,
+            "user or password are wrong",
+        ),
+        ("labels --username bob", "secret", 0, "No labels found"),
+        (
+            "labels --username bob --password secret",
+            "wrong",
+            0,
+            "No labels found",
+        ),
+        (
+            "labels --username bob --token a",
+            "secret",
+            2,
+            "cannot be used with",
+        ),
+        (
+            "config set-context home --password-file FILE",
+            "",
+            2,
+            "give --username NAME",
+        ),
+        (
+            "config set-context home --server URL --username bob --password-file FILE",
+            "",
+            0,
+            "",
+        ),
+        ("labels --context home", "", 0, "No labels found"),
+        (
+            "labels --context home --token a",
+            "",
+            1,
+            "there is no such token",
+        ),
+    ] {
+        let given = ask(
+            &arguments.replace("FILE", &file).replace("URL", &url),
+            password,
+        );
+        assert!(
+            given.code == Some(code) && given.err.contains(told),
+            "{arguments}: {given:?}"
+        );
+    }
+    let given = ask("config view", "");
+    assert!(
+        given.out.contains("username: bob") && given.out.contains("password_file: "),
+        "{given:?}"
+    );
     aggregator.end();
 }
