@@ -102,6 +102,8 @@ def requests(line):
     elif kind == "metric":
         yield "/loki/api/v1/query", {"query": text, "time": ns(600), "limit": 1000}
         yield "/loki/api/v1/query_range", {"query": text, "step": "60s", **span}
+        # Steps lie on multiples of the step, whatever is asked for.
+        yield "/loki/api/v1/query_range", {"query": text, "step": "120", "start": ns(70.3), "end": ns(501)}
     elif kind == "bad":
         yield "/loki/api/v1/query_range", {"query": text, **span}
     elif kind == "format":

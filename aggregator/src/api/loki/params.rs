@@ -10,6 +10,7 @@ use crate::clock;
 use crate::http::Form;
 
 const SECOND_NS: i64 = 1_000_000_000;
+const MILLISECOND_NS: i64 = 1_000_000;
 /// How far back queries and listings reach when they do not say.
 const SINCE_NS: i64 = 3600 * SECOND_NS;
 /// How far back listings of labels and series reach: as Loki documents it.
@@ -18,6 +19,8 @@ const LABELS_SINCE_NS: i64 = 6 * SINCE_NS;
 const DEFAULT_LIMIT: usize = 100;
 /// Points of a series in a range query.
 const MAX_STEPS: i64 = 11_000;
+/// The most points of a series: a step cut to whole milliseconds may be half as long, and both ends move outwards.
+pub const MAX_POINTS: usize = 2 * MAX_STEPS as usize + 2;
 
 /// A time in Unix nanoseconds, or `default` when it is missing.
 pub fn time_ns(form: &Form, name: &str, default: i64) -> Result<i64, ApiError> {
@@ -150,6 +153,23 @@ pub fn step_ns(form: &Form, start_ns: i64, end_ns: i64) -> Result<i64, ApiError>
     Ok(step_ns)
 }
 
+/// Steps of a metric query over time as Loki's front end makes them: the step in whole milliseconds, the start at the multiple
+/// of it before, and the end at the one behind, which may lie behind the end that was asked for.
+pub fn steps_ns(start_ns: i64, end_ns: i64, step_ns: i64) -> Result<(i64, i64, i64), ApiError> {
+    let step_ns = step_ns / MILLISECOND_NS * MILLISECOND_NS;
+    if step_ns == 0 {
+        return Err(ApiError::bad_request(
+            "the step of a metric query must be at least a millisecond",
+        ));
+    }
+    let start_ns = start_ns - start_ns % step_ns;
+    let end_ns = match end_ns % step_ns {
+        0 => end_ns,
+        rest => end_ns.saturating_add(step_ns - rest),
+    };
+    Ok((start_ns, end_ns, step_ns))
+}
+
 /// `interval`: for log queries, the least time between two entries of a stream; 0 is none.
 pub fn interval_ns(form: &Form) -> Result<i64, ApiError> {
     match form.get("interval") {
@@ -204,6 +224,26 @@ mod tests {
     }
 
     #[test]
+    fn steps_lie_on_whole_multiples_around_the_span() {
+        let cases = [
+            ((7_000, 100_000, 60_000_000), (0, 120_000, 60_000)),
+            ((60_000, 120_000, 60_000_000), (60_000, 120_000, 60_000)),
+            ((61_000, 61_000, 60_000_000), (60_000, 120_000, 60_000)),
+            ((7_300, 9_900, 1_500_000), (6_000, 10_500, 1_500)),
+            ((7, 10, 1_999), (7, 10, 1)),
+            // As Go divides.
+            ((-70, -10, 60_000), (-60, 60, 60)),
+        ];
+        for ((start_ms, end_ms, step_us), (start, end, step)) in cases {
+            let [start_ns, end_ns] = [start_ms, end_ms].map(|ms: i64| ms * MILLISECOND_NS);
+            let expected = [start, end, step].map(|ms: i64| ms * MILLISECOND_NS);
+            let found = steps_ns(start_ns, end_ns, step_us * 1_000).unwrap();
+            assert_eq!([found.0, found.1, found.2], expected, "{start_ms} {end_ms}");
+        }
+        assert!(steps_ns(0, i64::MAX, SECOND_NS).is_ok());
+    }
+
+    #[test]
     fn mistakes_are_told_in_lokis_words() {
         let text = |e: ApiError| e.message;
         let cases = [
@@ -228,6 +268,10 @@ mod tests {
                     .map_err(text)
                     .err(),
                 "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter",
+            ),
+            (
+                steps_ns(0, 1, MILLISECOND_NS - 1).map_err(text).err(),
+                "the step of a metric query must be at least a millisecond",
             ),
             (
                 interval_ns(&form("interval=-1s")).map_err(text).err(),

@@ -75,12 +75,15 @@ async fn try_range(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
             interval_ns,
             categorize: categorizes(call),
         },
-        Expr::Metric(expr) => Job::Range {
-            expr,
-            start_ns,
-            end_ns,
-            step_ns,
-        },
+        Expr::Metric(expr) => {
+            let (start_ns, end_ns, step_ns) = params::steps_ns(start_ns, end_ns, step_ns)?;
+            Job::Range {
+                expr,
+                start_ns,
+                end_ns,
+                step_ns,
+            }
+        }
     };
     run(app, &call.tenant, QueryKind::LogqlRange, job).await
 }
@@ -134,6 +137,7 @@ impl Job {
             limits: Limits {
                 max_samples: app.query_max_samples(tenant),
                 max_entries: tenant.limits.query_max_entries,
+                max_steps: params::MAX_POINTS,
                 ..Limits::default()
             },
         };
