@@ -62,6 +62,22 @@ async fn metric_queries_give_vectors_and_matrices() {
     let path = format!("/loki/api/v1/query_range?{query}&start=5&end=15&step=5");
     let answer = server.get(&path).await.json();
     assert_eq!(answer["data"]["resultType"], "matrix", "{answer}");
+    // Loki's front end moves both ends outwards; `align=false` leaves them.
+    for (more, expected) in [("", json!([5, 10])), ("&align=false", json!([6]))] {
+        let path = format!("/loki/api/v1/query_range?{query}&start=6&end=10&step=5{more}");
+        let answer = server.get(&path).await.json();
+        let mut times = answer["data"]["result"].as_array().unwrap().iter();
+        let times = times.find(|one| one["metric"]["job"] == "api").unwrap();
+        let times = times["values"].as_array().unwrap().iter();
+        let times = times.map(|point| point[0].clone()).collect::<Vec<_>>();
+        assert_eq!(json!(times), expected, "{more}");
+    }
+    let path = format!("/loki/api/v1/query_range?{query}&start=6&end=10&step=5&align=1");
+    let answer = server.get(&path).await;
+    assert_eq!(
+        (answer.status, answer.text().as_str()),
+        (400, "cannot parse \"1\" as align: true or false")
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -225,7 +225,7 @@ export async function queryRange(
   return { data: data.result, notes };
 }
 
-/** LogQL over a window, newest lines first. */
+/** LogQL over a window, newest lines first; counts at the steps of the grid, where Loki would move them. */
 export async function queryLogs(
   query: string,
   grid: Grid,
@@ -238,6 +238,7 @@ export async function queryLogs(
     ["start", `${grid.start_s}000000000`],
     ["end", `${Math.max(grid.end_s, grid.at_s)}000000000`],
     ["step", grid.step_s],
+    ["align", "false"],
     ["limit", limit],
     ["direction", "backward"],
   ];

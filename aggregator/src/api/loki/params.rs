@@ -153,6 +153,18 @@ pub fn step_ns(form: &Form, start_ns: i64, end_ns: i64) -> Result<i64, ApiError>
     Ok(step_ns)
 }
 
+/// `align`: whether steps lie where Loki's front end puts them; `false`, which Loki does not know, has them begin at the start,
+/// as in PromQL, and end at the end, so that the newest holds all of its range.
+pub fn aligns(form: &Form) -> Result<bool, ApiError> {
+    match form.get("align") {
+        "" | "true" => Ok(true),
+        "false" => Ok(false),
+        text => Err(ApiError::bad_request(format!(
+            "cannot parse {text:?} as align: true or false"
+        ))),
+    }
+}
+
 /// Steps of a metric query over time as Loki's front end makes them: the step in whole milliseconds, the start at the multiple
 /// of it before, and the end at the one behind, which may lie behind the end that was asked for.
 pub fn steps_ns(start_ns: i64, end_ns: i64, step_ns: i64) -> Result<(i64, i64, i64), ApiError> {
@@ -241,6 +253,15 @@ mod tests {
             assert_eq!([found.0, found.1, found.2], expected, "{start_ms} {end_ms}");
         }
         assert!(steps_ns(0, i64::MAX, SECOND_NS).is_ok());
+    }
+
+    #[test]
+    fn steps_are_aligned_unless_told_otherwise() {
+        assert_eq!(aligns(&form("")), Ok(true));
+        assert_eq!(aligns(&form("align=true")), Ok(true));
+        assert_eq!(aligns(&form("align=false")), Ok(false));
+        let error = aligns(&form("align=no")).unwrap_err();
+        assert_eq!(error.message, "cannot parse \"no\" as align: true or false");
     }
 
     #[test]

@@ -76,7 +76,11 @@ async fn try_range(app: Arc<App>, call: &Call) -> Result<Reply, ApiError> {
             categorize: categorizes(call),
         },
         Expr::Metric(expr) => {
-            let (start_ns, end_ns, step_ns) = params::steps_ns(start_ns, end_ns, step_ns)?;
+            let (start_ns, end_ns, step_ns) = if params::aligns(form)? {
+                params::steps_ns(start_ns, end_ns, step_ns)?
+            } else {
+                (start_ns, end_ns, step_ns)
+            };
             Job::Range {
                 expr,
                 start_ns,
