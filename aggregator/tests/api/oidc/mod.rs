@@ -2,6 +2,7 @@
 
 mod client_auth;
 mod logout;
+mod peers;
 mod provider;
 mod refresh;
 
