@@ -153,6 +153,16 @@ const OTLP: &str = "otlp.";
 /// The section of rules, each a section of its name with `selector` and `period`.
 const RETENTION: &str = "retention.";
 
+/// The sections that [`ConfigFile::set`] reads, key by key.
+const OWN_SECTIONS: [&str; 6] = [
+    "limits",
+    "tenants",
+    "retention",
+    "otlp",
+    "own_metrics",
+    "external_labels",
+];
+
 /// Parts hold a day; a shorter time would only be hidden.
 const PERIOD_MIN_MS: i64 = 3_600_000;
 
@@ -427,8 +437,22 @@ fn entries(
             });
         } else if let Some((name, why)) = OF_PROMETHEUS.iter().find(|(name, _)| *name == key.text) {
             unused.take(&key.place, name, why)?;
-        } else {
+        } else if key
+            .text
+            .split('.')
+            .next()
+            .is_some_and(|section| OWN_SECTIONS.contains(&section))
+        {
             flatten(&key.text, &key.place, node, &mut entries)?;
+        } else {
+            let others = [ConfigMapsConfig::SECTION, access_config::SECTION];
+            let known = OWN_SECTIONS.into_iter().chain(SECTIONS).chain(others);
+            let message = format!(
+                "unknown key '{}'{}",
+                key.text,
+                did_you_mean(&key.text, known)
+            );
+            return Err(ConfigError::new(&key.place, message));
         }
     }
     Ok(entries)
@@ -669,6 +693,19 @@ storage: {tsdb: {out_of_order_time_window: 1h}}
     #[test]
     fn mistakes_name_line_and_cure() {
         let cases = [
+            // A section that says nothing is as wrong as one that says something.
+            (
+                "retenton: {}",
+                "k.yaml:1:1: unknown key 'retenton'; did you mean 'retention'?",
+            ),
+            (
+                "loki_rules_files:",
+                "k.yaml:1:1: unknown key 'loki_rules_files'; did you mean 'loki_rule_files'?",
+            ),
+            (
+                "rules: {a: b}",
+                "k.yaml:1:1: unknown key 'rules'; known: access, alerting, external_labels, global,",
+            ),
             (
                 "limits:\n  max_label: 3",
                 "k.yaml:2:3: unknown key 'limits.max_label'; did you mean 'limits.max_labels'?",
