@@ -85,9 +85,8 @@ pub async fn run(client: &Client, global: &Global, args: &args::Agents) -> Resul
     let mut agents: BTreeMap<Place, Agent> = BTreeMap::new();
     // Whoever sends metrics of a node is an agent, also one that says nothing of itself.
     for name in SIGNS {
-        let seen = format!(
-            "max by (node, agent) (max_over_time(timestamp({name}{{node!=\"\"}})[{PAST}:30s]))"
-        );
+        let seen =
+            format!("max by (node, agent) (ts_of_last_over_time({name}{{node!=\"\"}}[{PAST}]))");
         for sample in vector(client, &seen).await? {
             let last_s = &mut agents.entry(place_of(&sample.labels)).or_default().last_s;
             *last_s = Some(last_s.unwrap_or(0.0).max(sample.value));
