@@ -356,8 +356,16 @@ export async function findSeries(
 export type Half = "api" | "loki/api";
 
 /** Names of labels, of metrics (`api`) or of log streams (`loki/api`). */
-export async function labelNames(half: Half, signal: AbortSignal, match = ""): Promise<string[]> {
-  const parameters: Parameters = match === "" ? [] : [["match[]", match]];
+export async function labelNames(
+  half: Half,
+  signal: AbortSignal,
+  match = "",
+  span: { start_ns: string; end_ns: string } | null = null,
+): Promise<string[]> {
+  const parameters: Parameters = [
+    ...(match === "" ? [] : [["match[]", match] as const]),
+    ...(span === null ? [] : [["start", span.start_ns] as const, ["end", span.end_ns] as const]),
+  ];
   return texts((await ask(`${half}/v1/labels`, parameters, signal)).data);
 }
 

@@ -6,6 +6,8 @@ import { test } from "node:test";
 import { formatAge, formatSpan, preferred, setLanguage, t, type Message } from "../src/i18n";
 import { EN } from "../src/locales/en";
 import { JA } from "../src/locales/ja";
+import { STORE_CHARTS } from "../src/kansoku/measures";
+import { CHARTS } from "../src/panels";
 
 const forms = (message: Message): string[] =>
   typeof message === "string" ? [message] : Object.values(message);
@@ -32,6 +34,13 @@ test("every message is used, and none is asked for that is not there", () => {
       key.startsWith(prefix ?? "?"),
     );
     assert.ok(source.includes(`"${key}"`) || built, `${key} is not used`);
+  }
+});
+
+test("lines of charts are named by words and not by their keys", () => {
+  setLanguage("en");
+  for (const { title, queries } of [...STORE_CHARTS, ...CHARTS]) {
+    for (const { name } of queries) assert.ok(!(name({}) in EN), `${title}: ${name({})}`);
   }
 });
 

@@ -6,7 +6,7 @@ import { exported } from "../src/logs/export";
 import { fieldsOf, topValues } from "../src/logs/fields";
 import { parseHistory, withPast } from "../src/history";
 import { levelOf, levelOfCount } from "../src/logs/level";
-import { barsOf } from "../src/logs/load";
+import { barsOf, firstQuery } from "../src/logs/load";
 import { segmentsOf, visible } from "../src/logs/segments";
 import { templates } from "../src/logs/patterns";
 import { logSelectors } from "../src/panels";
@@ -184,6 +184,34 @@ test("selectors of the newest lines are disjoint and keep to the node", () => {
   ]);
   assert.deepEqual(logSelectors(["app"], ""), ['{app=~".+"}']);
   assert.deepEqual(logSelectors([], ""), []);
+});
+
+test("the first query is one that has lines in the window", async () => {
+  const asked: URLSearchParams[] = [];
+  /** The names of labels within a window, and of all times. */
+  const first = async (within: string[], ever: string[]): Promise<string | null> => {
+    asked.length = 0;
+    const answer = (url: URL): Promise<Response> => {
+      asked.push(url.searchParams);
+      const data = url.searchParams.has("start") ? within : ever;
+      return Promise.resolve(Response.json({ status: "success", data }));
+    };
+    const run = { meter: null as never, signal: new AbortController().signal };
+    const before = [globalThis.fetch, globalThis.document] as const;
+    Object.assign(globalThis, { fetch: answer, document: { baseURI: "http://a/" } });
+    try {
+      return await firstQuery({ range_s: 900, end_s: 1_000_000 }, run);
+    } finally {
+      Object.assign(globalThis, { fetch: before[0], document: before[1] });
+    }
+  };
+  // The pods of an old installation have no lines any more.
+  assert.equal(await first(["filename", "host"], ["filename", "host", "namespace"]), '{filename=~".+"}');
+  assert.equal(asked.length, 1);
+  assert.equal(asked[0]?.get("start"), "999100000000001");
+  assert.equal(asked[0]?.get("end"), "1000000000000001");
+  assert.equal(await first([], ["namespace"]), '{namespace=~".+"}');
+  assert.equal(await first([], ["__internal"]), null);
 });
 
 test("history keeps each query once, newest first, and survives odd storage", () => {

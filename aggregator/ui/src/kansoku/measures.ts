@@ -1,7 +1,7 @@
 /** What the page of kansoku's own health measures: its agents, by their metrics, and its store. */
 import type { Measure } from "../cluster/measures";
 import type { Labels, Unit } from "../format";
-import type { Key } from "../i18n";
+import { type Key, t } from "../i18n";
 import type { ChartQuery } from "../panel_chart";
 import type { ChartOptions } from "../chart";
 
@@ -20,6 +20,12 @@ export const AGENT_MEASURES: readonly Measure[] = [
     query:
       'sum by (node, agent) (rate(fluentbit_output_latency_seconds_sum{node!=""}[W])) / sum by (node, agent) (rate(fluentbit_output_latency_seconds_count{node!=""}[W]))',
     bad: 30,
+  },
+  {
+    name: "lag",
+    title: "agent.lag",
+    unit: "bytes",
+    query: 'sum by (node, agent) (kansoku_agent_input_lag_bytes{node!=""})',
   },
   {
     name: "waiting",
@@ -57,7 +63,7 @@ const by =
   (label: string) =>
   (labels: Labels): string =>
     labels[label] ?? "";
-const named = (name: string) => (): string => name;
+const named = (key: Key) => (): string => t(key);
 
 export const STORE_CHARTS: readonly {
   title: Key;

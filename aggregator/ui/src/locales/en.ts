@@ -269,6 +269,7 @@ export const EN = {
   "agent.agents": "Agents",
   "agent.records": "Records/s",
   "agent.latency": "Delivery time",
+  "agent.lag": "Lag",
   "agent.waiting": "Waiting chunks",
   "agent.retries": "Retries",
   "agent.errors": "Errors",

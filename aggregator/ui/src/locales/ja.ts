@@ -259,6 +259,7 @@ export const JA: Readonly<Record<Key, Message>> = {
   "agent.agents": "エージェント",
   "agent.records": "レコード/秒",
   "agent.latency": "配送時間",
+  "agent.lag": "未読",
   "agent.waiting": "待機チャンク",
   "agent.retries": "再試行",
   "agent.errors": "エラー",

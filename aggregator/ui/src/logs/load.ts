@@ -69,10 +69,20 @@ export function barsOf(window: Window, step_s: number, now_s: number): Bars {
   };
 }
 
-/** A query that shows something when none was asked: all lines of the most telling label. */
-export async function firstQuery(run: Run): Promise<string | null> {
-  const names = (await labelNames("loki/api", run.signal)).filter((name) => !name.startsWith("__"));
-  return logSelectors(names, "")[0] ?? null;
+/**
+ * A query that shows something when none was asked: all lines of the most telling label that lines of the window have.
+ * Where it has no lines, of those that any lines have.
+ */
+export async function firstQuery(window: Window, run: Run): Promise<string | null> {
+  for (const span of [spanOf(window, Date.now() / 1000), null]) {
+    const names = await labelNames("loki/api", run.signal, "", span);
+    const [selector] = logSelectors(
+      names.filter((name) => !name.startsWith("__")),
+      "",
+    );
+    if (selector !== undefined) return selector;
+  }
+  return null;
 }
 
 export interface Lines {

@@ -38,7 +38,7 @@ export function LogsPage({ state }: { state: State }) {
   const limit = LIMITS.find((known) => known === params.limit) ?? LIMIT;
   const first = useAsked(
     params.q ? "asked" : "none",
-    (run) => (params.q ? Promise.resolve(params.q) : firstQuery(run)),
+    (run) => (params.q ? Promise.resolve(params.q) : firstQuery(state, run)),
     { quiet: true },
   );
   const query = params.q ?? first.data ?? "";
