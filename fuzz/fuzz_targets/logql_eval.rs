@@ -52,6 +52,10 @@ impl LogBlockRef for OneBlock {
         *lens = LINES.iter().map(|l| l.len() as u32).collect();
         Ok(())
     }
+
+    fn loading_bytes(&self) -> usize {
+        LINES.iter().map(|line| 64 + line.len()).sum()
+    }
 }
 
 impl LogSource for OneBlock {

@@ -59,6 +59,10 @@ impl LogBlockRef for OneBlock {
         *lens = self.lines.iter().map(|l| l.len() as u32).collect();
         Ok(())
     }
+
+    fn loading_bytes(&self) -> usize {
+        self.lines.iter().map(|line| 64 + line.len()).sum()
+    }
 }
 
 impl LogSource for OneBlock {

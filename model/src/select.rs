@@ -444,6 +444,8 @@ pub trait LogBlockRef {
     /// # Errors
     /// When the block cannot be read.
     fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError>;
+    /// The most memory that loading takes in any of these ways, what is filled with it.
+    fn loading_bytes(&self) -> usize;
     /// Whether any entry may have structured metadata. A block that knows it has none lets queries
     /// that only count read nothing but times.
     fn has_metadata(&self) -> bool {

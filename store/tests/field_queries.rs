@@ -122,6 +122,9 @@ impl LogBlockRef for WholeBlock<'_> {
     fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
         self.0.load_times(times, lens)
     }
+    fn loading_bytes(&self) -> usize {
+        self.0.loading_bytes()
+    }
     fn has_metadata(&self) -> bool {
         self.0.has_metadata()
     }
@@ -190,6 +193,9 @@ impl LogBlockRef for CountedBlock<'_> {
     }
     fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
         self.inner.load_times(times, lens)
+    }
+    fn loading_bytes(&self) -> usize {
+        self.inner.loading_bytes()
     }
     fn has_metadata(&self) -> bool {
         self.inner.has_metadata()

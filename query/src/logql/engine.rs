@@ -108,6 +108,16 @@ impl<'a> Watch<'a> {
         self.held_bytes = self.held_bytes.saturating_sub(n_bytes);
     }
 
+    /// Counts what loading a block may take, besides `kept_bytes` of buffers that stay, in the place of the one before.
+    /// Asked before it is loaded, so that what does not fit is not read.
+    pub fn hold_loading(
+        &mut self,
+        block: &dyn LogBlockRef,
+        kept_bytes: usize,
+    ) -> Result<(), QueryError> {
+        self.hold_block(kept_bytes.saturating_add(block.loading_bytes()))
+    }
+
     /// Counts the memory of a block that was read, in the place of the one before.
     pub fn hold_block(&mut self, n_bytes: usize) -> Result<(), QueryError> {
         let before = std::mem::replace(&mut self.block_bytes, n_bytes);

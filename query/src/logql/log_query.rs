@@ -162,6 +162,7 @@ impl Search<'_> {
         if self.too_late(if self.backward { newest } else { oldest }) {
             return Ok(ControlFlow::Break(()));
         }
+        watch.hold_loading(block_ref, self.block.held_bytes())?;
         let (from_ns, to_ns) = self.wanted_times(block_ref)?;
         let mut block = std::mem::take(&mut self.block);
         let loaded = block_ref.load_within(from_ns, to_ns, &mut block);

@@ -78,6 +78,7 @@ pub fn mine(
     let mut miner = Miner::default();
     let (mut block, mut rows, mut n_passed) = (LogBlock::default(), Vec::new(), 0u64);
     watch.select(source, &wanted, &mut |block_ref, watch| {
+        watch.hold_loading(block_ref, block.held_bytes())?;
         block_ref.load(&mut block)?;
         watch.hold_block(block.held_bytes())?;
         pipeline.surviving_rows(&block, &mut rows);

@@ -128,6 +128,15 @@ fn grouping_of(expr: &RangeExpr, outer: Option<&Grouping>, body: Body) -> Option
     grouping
 }
 
+/// What judging an entry by columns takes: its outcomes, value and key, and the tables that keys are numbered with.
+const JUDGED_BYTES: usize = 128;
+
+/// The memory of a block of fields while its entries are judged.
+fn judged_bytes(block: &FieldBlock) -> usize {
+    let n_rows: usize = block.groups.iter().map(|group| group.n_rows).sum();
+    block.held_bytes() + JUDGED_BYTES * n_rows.max(block.times.len())
+}
+
 pub struct Scan<'a> {
     pub expr: &'a RangeExpr,
     body: Body,
@@ -161,19 +170,24 @@ impl Scan<'_> {
             return Ok(ControlFlow::Continue(()));
         }
         if let Some((wanted, _)) = self.fields {
+            watch.hold_loading(block_ref, self.kept_bytes())?;
             let mut block = std::mem::take(&mut self.field_block);
             if let Some(steps) = self.steps_of_all_counted(block_ref) {
                 let is_known = block_ref.load_fields_unordered(wanted, &mut block)?;
-                watch.hold_block(self.block.held_bytes() + block.held_bytes())?;
+                if is_known {
+                    watch.hold_block(self.block.held_bytes() + judged_bytes(&block))?;
+                }
                 if is_known && self.count_fields(&block, block_ref, steps, watch)? {
                     self.field_block = block;
                     return Ok(ControlFlow::Continue(()));
                 }
             }
+            let kept_bytes = self.block.held_bytes() + block.held_bytes();
+            watch.hold_loading(block_ref, kept_bytes)?;
             let visited = match block_ref.load_fields(wanted, &mut block) {
                 Ok(true) => Some(
                     watch
-                        .hold_block(self.block.held_bytes() + block.held_bytes())
+                        .hold_block(self.block.held_bytes() + judged_bytes(&block))
                         .and_then(|()| self.take_fields(&block, block_ref, watch)),
                 ),
                 Ok(false) => None,
@@ -184,6 +198,8 @@ impl Scan<'_> {
                 return visited.map(ControlFlow::Continue);
             }
         }
+        let kept_bytes = self.kept_bytes();
+        watch.hold_loading(block_ref, kept_bytes)?;
         let mut block = std::mem::take(&mut self.block);
         let visited = match block_ref.load(&mut block) {
             Ok(()) => watch
@@ -193,6 +209,11 @@ impl Scan<'_> {
         };
         self.block = block;
         visited.map(ControlFlow::Continue)
+    }
+
+    /// The memory of the buffers that are used again for every block.
+    fn kept_bytes(&self) -> usize {
+        self.block.held_bytes() + self.field_block.held_bytes()
     }
 
     /// Neither lines nor metadata can change what an entry counts for.
@@ -226,9 +247,10 @@ impl Scan<'_> {
             return Ok(());
         }
         let (mut times, mut lens) = (Vec::new(), Vec::new());
+        watch.hold_loading(block_ref, self.kept_bytes())?;
         block_ref.load_times(&mut times, &mut lens)?;
         let n_bytes = times.capacity() * size_of::<i64>() + lens.capacity() * size_of::<u32>();
-        watch.hold_block(n_bytes + self.block.held_bytes() + self.field_block.held_bytes())?;
+        watch.hold_block(n_bytes + self.kept_bytes())?;
         watch.check()?;
         self.statistics.entries_read += times.len() as u64;
         self.statistics.entries_passed += times.len() as u64;

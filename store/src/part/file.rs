@@ -37,6 +37,8 @@ const MAGIC: &[u8; 4] = b"KSPT";
 const FOOTER_MAGIC: &[u8; 4] = b"KSPF";
 const HEADER_BYTES: u64 = 16;
 const FOOTER_BYTES: u64 = 64;
+/// Memory for a stored section that a thread keeps; few are larger.
+const KEPT_MAX_BYTES: usize = 1 << 20;
 /// The largest section, raw: eight times the largest frame. A larger number is damage.
 const SECTION_MAX_BYTES: u32 = 1 << 30;
 /// What is compressed with each level to choose one; more than the window of the lowest.
@@ -411,9 +413,11 @@ impl PartFile {
             let decompressor = decompressor.as_mut().expect("made above");
             out.clear();
             out.reserve_exact(section.raw as usize);
-            decompressor
-                .decompress_to_buffer(stored, out)
-                .map_err(|e| unpack(&e))?;
+            let unpacked = decompressor.decompress_to_buffer(stored, out);
+            if stored.capacity() > KEPT_MAX_BYTES {
+                *stored = Vec::new();
+            }
+            unpacked.map_err(|e| unpack(&e))?;
             if out.len() == section.raw as usize {
                 Ok(())
             } else {

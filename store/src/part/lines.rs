@@ -150,6 +150,22 @@ impl Lines {
         })
     }
 
+    /// The most memory that reading takes in any of these ways, of a page of `n_rows` entries; with what it fills.
+    pub fn loading_bytes(&self, n_rows: usize) -> usize {
+        let raw = |section: &Section| section.raw as usize;
+        let stored = |section: &Section| section.len as usize;
+        match self {
+            Self::Plain(section) => raw(section) + stored(section),
+            Self::Templates {
+                text_bytes,
+                sections,
+            } => {
+                let sections: usize = sections.iter().map(|s| raw(s) + stored(s)).sum();
+                sections + template::decoding_bytes(n_rows, *text_bytes)
+            }
+        }
+    }
+
     /// Reads the text of the page, whose entries have these times, into `text`, which is cleared
     /// first.
     pub fn read(

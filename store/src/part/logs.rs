@@ -37,6 +37,9 @@ use crate::intern::Interner;
 use crate::rows;
 use crate::template::{Found, Search};
 
+/// What reading an entry takes besides its text: time, length, place of the line, number, place of its metadata.
+const ROW_BYTES: usize = 64;
+
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Page {
     pub times: Section,
@@ -183,6 +186,16 @@ impl LogIndex {
             pages,
             blocks,
         })
+    }
+
+    /// The most memory that reading a block takes in any of these ways, with what it fills.
+    pub fn loading_bytes(&self, block: &Block) -> usize {
+        let page = &self.pages[block.page as usize];
+        let n_rows = self.blocks_of(block.page).iter();
+        let n_rows: usize = n_rows.map(|b| b.n_rows as usize).sum();
+        let others = [Some(page.times), page.metadata].into_iter().flatten();
+        let others: usize = others.map(|s| s.raw as usize + s.len as usize).sum();
+        others + page.lines.loading_bytes(n_rows) + block.raw_bytes as usize + ROW_BYTES * n_rows
     }
 
     /// Whether the block's page surely lacks one of the needles.

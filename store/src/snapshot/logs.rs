@@ -16,6 +16,11 @@ use crate::part::logs::{Block, LogIndex, Wanted};
 use crate::part::{Body, Part};
 use crate::rows;
 
+/// What putting a row of a chunk in order takes.
+const ORDER_BYTES: usize = 24;
+/// A list that grows has its old memory and twice that.
+const GROWTH: usize = 3;
+
 /// Where a block's entries are.
 enum Place<'a> {
     Head(Arc<Chunk>),
@@ -273,6 +278,15 @@ impl LogBlockRef for BlockRef<'_> {
         };
         let is_whole = self.from_ns <= self.min_ns && self.max_ns < self.to_ns;
         is_whole.then(|| (u64::from(block.n_rows), u64::from(block.line_bytes)))
+    }
+
+    fn loading_bytes(&self) -> usize {
+        match &self.place {
+            Place::Head(chunk) => {
+                GROWTH * chunk.block.held_bytes() + ORDER_BYTES * chunk.block.times.len()
+            }
+            Place::Part { index, block, .. } => index.loading_bytes(block),
+        }
     }
 
     fn has_metadata(&self) -> bool {

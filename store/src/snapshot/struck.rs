@@ -61,6 +61,10 @@ impl LogBlockRef for Struck<'_> {
         Ok(())
     }
 
+    fn loading_bytes(&self) -> usize {
+        self.block.loading_bytes()
+    }
+
     fn has_metadata(&self) -> bool {
         self.block.has_metadata()
     }

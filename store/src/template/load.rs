@@ -16,6 +16,16 @@ use super::{DAMAGED, Parts, clock, matching};
 use crate::bytes::{Malformed, Reader, extend};
 use crate::column::ints;
 
+/// What a value of a slot takes while lines are rebuilt, for each byte of the text.
+const BYTES_PER_TEXT_BYTE: usize = 8;
+/// What a line takes, besides the values of its slots.
+const BYTES_PER_ROW: usize = 32;
+
+/// The most memory that decoding `n_rows` lines of `text_bytes` together takes, with the lines.
+pub fn decoding_bytes(n_rows: usize, text_bytes: usize) -> usize {
+    (text_bytes * BYTES_PER_TEXT_BYTE).saturating_add(n_rows * BYTES_PER_ROW)
+}
+
 /// Appends the `times.len()` encoded lines to `text`; `ends` gets where each ends. The lines take
 /// exactly `text_bytes`.
 pub fn decode(

@@ -22,7 +22,7 @@ mod tokens;
 pub use crate::column::Effort;
 pub use encode::{Encoder, encode};
 pub use fields::{decode_fields, decode_fields_unordered};
-pub use load::{Found, Search, decode, decode_or_tell, decode_some};
+pub use load::{Found, Search, decode, decode_or_tell, decode_some, decoding_bytes};
 
 pub use crate::bytes::Malformed;
 

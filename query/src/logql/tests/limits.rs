@@ -370,6 +370,9 @@ impl LogBlockRef for NoLoad<'_> {
     fn load_times(&self, times: &mut Vec<i64>, lens: &mut Vec<u32>) -> Result<(), SelectError> {
         self.0.load_times(times, lens)
     }
+    fn loading_bytes(&self) -> usize {
+        self.0.loading_bytes()
+    }
     fn has_metadata(&self) -> bool {
         self.0.has_metadata()
     }
@@ -402,4 +405,40 @@ fn counting_reads_times_only() {
         assert_eq!(answer.is_err(), full, "{query}");
     }
     assert!(shared.0.lock().unwrap().1.get() > 0);
+}
+
+#[test]
+fn a_block_that_does_not_fit_is_not_read() {
+    let source = source(1, 1000, 1000);
+    let shared = Shared(std::sync::Mutex::new(TimesOnly(&source, Cell::new(0))));
+    let engine = Engine::default();
+    let answer = |query: &str, max_bytes| {
+        let share = Share::new(Arc::new(Memory::default()), max_bytes);
+        let ctx = Context {
+            memory: Some(&share),
+            check: &|| Ok(()),
+        };
+        match parse(query).unwrap() {
+            Expr::Log(log) => engine
+                .log_query(&shared, &log, 0, i64::MAX, Direction::Forward, 10, &ctx)
+                .map(|_| ()),
+            Expr::Metric(metric) => engine
+                .metric_range(&shared, &metric, 0, 1000 * SECOND, 1000 * SECOND, &ctx)
+                .map(|_| ()),
+        }
+    };
+    for query in [
+        r#"{app="api"}"#,
+        r#"{app="api"} |= "v""#,
+        r#"sum(count_over_time({app="api"} |= "v" [1000s]))"#,
+        r#"sum by (n) (count_over_time({app="api"} | logfmt [1000s]))"#,
+    ] {
+        let refused = answer(query, 10_000).unwrap_err();
+        assert!(
+            matches!(refused, QueryError::Limit(_)),
+            "{query}: {refused}"
+        );
+        let read = answer(query, 1 << 20).unwrap_err();
+        assert!(matches!(read, QueryError::Storage(_)), "{query}: {read}");
+    }
 }

@@ -135,6 +135,14 @@ impl LogBlockRef for Block<'_> {
             .then(|| (self.entries.len() as u64, lines.sum()))
     }
 
+    fn loading_bytes(&self) -> usize {
+        let of = |entry: &TestEntry| {
+            let metadata = entry.metadata.iter().map(|(n, v)| 16 + n.len() + v.len());
+            64 + entry.line.len() + metadata.sum::<usize>()
+        };
+        self.entries.iter().map(of).sum()
+    }
+
     fn has_metadata(&self) -> bool {
         self.entries.iter().any(|e| !e.metadata.is_empty())
     }
