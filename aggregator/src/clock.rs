@@ -55,7 +55,7 @@ pub fn parse_rfc3339_ns(text: &str) -> Option<i128> {
         std::str::from_utf8(part).ok()?.parse().ok()
     };
     let is = |at: usize, wanted: &[u8]| bytes.get(at).is_some_and(|b| wanted.contains(b));
-    let marks = is(4, b"-") && is(7, b"-") && is(10, b"Tt ") && is(13, b":") && is(16, b":");
+    let marks = is(4, b"-") && is(7, b"-") && is(10, b"T") && is(13, b":") && is(16, b":");
     marks.then_some(())?;
     let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
     let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
@@ -77,7 +77,7 @@ pub fn parse_rfc3339_ns(text: &str) -> Option<i128> {
         nanos = number(20, 20 + kept)? * 10i64.pow(9 - kept as u32);
         at = 20 + digits;
     }
-    let offset = if is(at, b"Zz") && bytes.len() == at + 1 {
+    let offset = if is(at, b"Z") && bytes.len() == at + 1 {
         0
     } else if is(at, b"+-") && is(at + 3, b":") && bytes.len() == at + 6 {
         let (hours, minutes) = (number(at + 1, at + 3)?, number(at + 4, at + 6)?);
@@ -138,6 +138,9 @@ mod tests {
             ("2023-11-14T22:13:20", None),
             ("2023-11-14T22:13:20.Z", None),
             ("2023-11-14T22:13:20Zz", None),
+            ("2023-11-14t22:13:20Z", None),
+            ("2023-11-14 22:13:20Z", None),
+            ("2023-11-14T22:13:20z", None),
             ("2023-1-1", None),
             ("", None),
             ("観観観観観観観観", None),

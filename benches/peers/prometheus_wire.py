@@ -90,7 +90,7 @@ def ask(url, body=None, headers=None, method=None):
 class Server:
     """One of the two programs, ready, over a folder of its own; ADDRESS in the configuration is its own."""
 
-    def __init__(self, ours, flags=(), config=""):
+    def __init__(self, ours, flags=(), config="", test_mode=True):
         self.folder = tempfile.mkdtemp(prefix="beside-prometheus-")
         self.url = f"http://127.0.0.1:{free_port()}"
         address = self.url[len("http://"):]
@@ -98,7 +98,7 @@ class Server:
         with open(path, "w") as file:
             file.write(config.replace("ADDRESS", address))
         if ours:
-            command = [AGGREGATOR, f"--web.listen-address={address}", f"--storage.path={self.folder}/data", "--query.test-mode"]
+            command = [AGGREGATOR, f"--web.listen-address={address}", f"--storage.path={self.folder}/data"] + ["--query.test-mode"] * test_mode
             command += [f"--config.file={path}"] if config else []
         else:
             command = [PROMETHEUS, f"--config.file={path}", f"--web.listen-address={address}", f"--storage.tsdb.path={self.folder}/data",

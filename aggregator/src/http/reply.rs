@@ -53,7 +53,13 @@ impl Reply {
         if !text.ends_with('\n') {
             text.push('\n');
         }
-        Self::new(status, "text/plain; charset=utf-8", text)
+        let reply = Self::new(status, "text/plain; charset=utf-8", text);
+        if status.is_success() {
+            return reply;
+        }
+        // As of Go's servers: what it repeats of a request is not to be taken for a page.
+        let sniffing = HeaderValue::from_static("nosniff");
+        reply.with(header::X_CONTENT_TYPE_OPTIONS, sniffing)
     }
 
     /// JSON text.

@@ -7,8 +7,14 @@ use super::error::ParseError;
 use super::lexer::TokenKind;
 use super::parser::Parser;
 
-const PLACE: &str = "subquery or range selector";
 const WANTED: &str = "number, duration, step(), or range()";
+/// Places of durations and what may stand there, as messages tell them.
+pub(super) const IN_BRACKETS: [&str; 2] = ["subquery or range selector", WANTED];
+pub(super) const BEHIND_COLON: [&str; 2] = [
+    "subquery selector",
+    "number, duration, step(), range(), or \"]\"",
+];
+const BEHIND_OFFSET: [&str; 2] = ["offset", WANTED];
 
 /// The longest duration: what fits Go's 64-bit nanoseconds.
 const MAX_SECONDS: f64 = 9_223_372_036.0;
@@ -102,10 +108,9 @@ impl Parser<'_> {
         if negative.is_some() {
             self.advance();
         }
-        if matches!(self.peek(), TokenKind::End) {
-            return Err(self.unexpected("offset", WANTED));
-        }
+        let outside = std::mem::replace(&mut self.duration_place, BEHIND_OFFSET);
         let operand = self.duration_operand()?;
+        self.duration_place = outside;
         let duration = match negative {
             Some(true) => Duration::Negative(Box::new(operand)),
             Some(false) => Duration::Positive(Box::new(operand)),
@@ -127,7 +132,7 @@ impl Parser<'_> {
             while let TokenKind::Op(op) = *p.peek() {
                 let precedence = op.precedence();
                 if op.precedence() <= 3 || op == BinaryOp::Atan2 {
-                    return Err(p.unexpected(PLACE, "\"]\""));
+                    break;
                 }
                 if precedence < min_precedence {
                     break;
@@ -164,17 +169,27 @@ impl Parser<'_> {
             TokenKind::LeftParen => {
                 self.advance();
                 let inner = self.duration(0)?;
-                self.expect(&TokenKind::RightParen, PLACE, "\")\"")?;
+                self.expect_in_duration(&TokenKind::RightParen)?;
                 Ok(Duration::Paren(Box::new(inner)))
             }
             TokenKind::Number | TokenKind::Duration => {
                 let is_number = self.peek() == &TokenKind::Number;
-                let seconds = self.number(PLACE, WANTED)?;
+                let seconds = self.number(self.duration_place[0], self.duration_place[1])?;
                 Ok(Duration::Literal { seconds, is_number })
             }
             TokenKind::Identifier => self.duration_function(),
-            _ => Err(self.unexpected(PLACE, WANTED)),
+            _ => Err(self.unexpected_duration()),
         }
+    }
+
+    fn unexpected_duration(&self) -> ParseError {
+        let [place, wanted] = self.duration_place;
+        self.unexpected(place, wanted)
+    }
+
+    fn expect_in_duration(&mut self, kind: &TokenKind) -> Result<(), ParseError> {
+        let [place, wanted] = self.duration_place;
+        self.expect(kind, place, wanted)
     }
 
     fn duration_function(&mut self) -> Result<Duration, ParseError> {
@@ -183,12 +198,12 @@ impl Parser<'_> {
             word.as_str(),
             "step" | "range" | "min_of" | "max_of" | "min" | "max"
         ) {
-            return Err(self.unexpected(PLACE, WANTED));
+            return Err(self.unexpected_duration());
         }
         self.advance();
-        self.expect(&TokenKind::LeftParen, PLACE, "\"(\"")?;
+        self.expect_in_duration(&TokenKind::LeftParen)?;
         if word == "step" || word == "range" {
-            self.expect(&TokenKind::RightParen, PLACE, "\")\"")?;
+            self.expect_in_duration(&TokenKind::RightParen)?;
             return Ok(if word == "step" {
                 Duration::Step
             } else {
@@ -196,9 +211,9 @@ impl Parser<'_> {
             });
         }
         let a = Box::new(self.duration(0)?);
-        self.expect(&TokenKind::Comma, PLACE, "\",\"")?;
+        self.expect_in_duration(&TokenKind::Comma)?;
         let b = Box::new(self.duration(0)?);
-        self.expect(&TokenKind::RightParen, PLACE, "\")\"")?;
+        self.expect_in_duration(&TokenKind::RightParen)?;
         Ok(if word.starts_with("min") {
             Duration::MinOf(a, b)
         } else {

@@ -46,7 +46,7 @@ pub struct Token {
 }
 
 /// Words that are no metric name in some places; any case is accepted.
-pub const KEYWORDS: [&str; 15] = [
+pub const KEYWORDS: [&str; 13] = [
     "offset",
     "by",
     "without",
@@ -55,14 +55,15 @@ pub const KEYWORDS: [&str; 15] = [
     "group_left",
     "group_right",
     "bool",
-    "start",
-    "end",
-    "step",
-    "range",
     "fill",
     "fill_left",
     "fill_right",
+    "anchored",
+    "smoothed",
 ];
+
+/// Words that stand for a time or a duration in some places.
+pub const STAND_INS: [&str; 6] = ["start", "end", "step", "range", "max_of", "min_of"];
 
 /// Cuts the whole text. The last token is `End` or `Error`.
 #[must_use]
@@ -336,6 +337,10 @@ impl Lexer<'_> {
         if self.peek(0) == b'.' {
             self.at += 1;
             self.digits(false);
+            if self.peek(0) == b'.' {
+                self.at += 1;
+                return self.bad_number(start);
+            }
         }
         if matches!(self.peek(0), b'e' | b'E') {
             self.at += 1;
@@ -360,7 +365,8 @@ impl Lexer<'_> {
     fn end_of_number(&mut self, start: usize, kind: TokenKind) -> TokenKind {
         let next = self.peek(0);
         if is_name(next) {
-            self.at += 1;
+            // A duration is read up to what does not belong to it.
+            self.at += usize::from(kind == TokenKind::Duration);
             return self.bad_number(start);
         }
         kind
@@ -374,7 +380,7 @@ impl Lexer<'_> {
     }
 
     fn string(&mut self) -> TokenKind {
-        let delimiter = self.peek(0);
+        let (start, delimiter) = (self.at, self.peek(0));
         self.at += 1;
         loop {
             let Some(&b) = self.bytes.get(self.at) else {
@@ -383,14 +389,15 @@ impl Lexer<'_> {
             };
             self.at += 1;
             if b == delimiter {
-                return TokenKind::String;
+                let token = &self.text[start..self.at];
+                return unquote(token).map_or_else(TokenKind::Error, |_| TokenKind::String);
             }
             if delimiter == b'`' {
                 continue;
             }
             match b {
                 b'\n' => return TokenKind::Error("unterminated quoted string".to_owned()),
-                // What is escaped cannot end the string; the parser reads the escape itself.
+                // What is escaped cannot end the string.
                 b'\\' if self.at == self.bytes.len() => {
                     return TokenKind::Error("escape sequence not terminated".to_owned());
                 }
@@ -429,8 +436,7 @@ pub fn unquote(token: &str) -> Result<Text, String> {
 }
 
 fn escape<'a>(rest: &'a [u8], delimiter: u8, out: &mut Vec<u8>) -> Result<&'a [u8], String> {
-    let bad = || "unknown escape sequence".to_owned();
-    let (&b, tail) = rest.split_first().ok_or_else(bad)?;
+    let (&b, tail) = rest.split_first().ok_or("escape sequence not terminated")?;
     let simple = match b {
         b'a' => 0x07,
         b'b' => 0x08,
@@ -441,39 +447,53 @@ fn escape<'a>(rest: &'a [u8], delimiter: u8, out: &mut Vec<u8>) -> Result<&'a [u
         b'v' => 0x0b,
         b'\\' => b'\\',
         b if b == delimiter => b,
-        b'x' | b'u' | b'U' => {
-            let n_digits = match b {
-                b'x' => 2,
-                b'u' => 4,
-                _ => 8,
-            };
-            let code = code_point(tail.get(..n_digits).ok_or_else(bad)?, 16).ok_or_else(bad)?;
-            if b == b'x' {
-                out.push(code as u8);
-            } else {
-                let c = char::from_u32(code).ok_or_else(bad)?;
-                out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
-            }
+        b'x' => {
+            out.push(code_point(tail, 2, 16, delimiter)? as u8);
+            return Ok(&tail[2..]);
+        }
+        b'u' | b'U' => {
+            let n_digits = if b == b'u' { 4 } else { 8 };
+            let code = code_point(tail, n_digits, 16, delimiter)?;
+            let c = char::from_u32(code).ok_or(NO_CODE_POINT)?;
+            out.extend_from_slice(c.encode_utf8(&mut [0; 4]).as_bytes());
             return Ok(&tail[n_digits..]);
         }
         b'0'..=b'7' => {
-            let code = code_point(rest.get(..3).ok_or_else(bad)?, 8).ok_or_else(bad)?;
-            out.push(u8::try_from(code).map_err(|_| bad())?);
+            let code = code_point(rest, 3, 8, delimiter)?;
+            out.push(u8::try_from(code).map_err(|_| NO_CODE_POINT)?);
             return Ok(&rest[3..]);
         }
-        _ => return Err(bad()),
+        _ => return Err(format!("unknown escape sequence {}", named(rest))),
     };
     out.push(simple);
     Ok(tail)
 }
 
-fn code_point(digits: &[u8], radix: u32) -> Option<u32> {
-    let text = std::str::from_utf8(digits).ok()?;
-    // `from_str_radix` takes a sign; an escape has none.
-    if text.starts_with(['+', '-']) {
-        return None;
+const NO_CODE_POINT: &str = "escape sequence is an invalid Unicode code point";
+
+fn code_point(text: &[u8], n_digits: usize, radix: u32, end: u8) -> Result<u32, String> {
+    let mut code = 0u32;
+    for at in 0..n_digits {
+        // The string ends where its text does.
+        let here = text.get(at..).filter(|t| !t.is_empty());
+        let here = here.unwrap_or(std::slice::from_ref(&end));
+        let digit = char::from(here[0])
+            .to_digit(radix)
+            .ok_or_else(|| format!("illegal character {} in escape sequence", named(here)))?;
+        code = code.wrapping_mul(radix).wrapping_add(digit);
     }
-    u32::from_str_radix(text, radix).ok()
+    Ok(code)
+}
+
+/// The first character as Go's `%#U` writes it.
+fn named(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&bytes[..bytes.len().min(4)]);
+    let c = text.chars().next().unwrap_or(char::REPLACEMENT_CHARACTER);
+    let code = format!("U+{:04X}", u32::from(c));
+    if c.is_control() {
+        return code;
+    }
+    format!("{code} '{c}'")
 }
 
 #[cfg(test)]
@@ -487,9 +507,12 @@ mod tests {
             (r"'it\'s'", Ok("it's")),
             (r"`raw\n`", Ok(r"raw\n")),
             (r#""\x41\u00e9\U0001F600\101""#, Ok("Aé😀A")),
-            (r#""\q""#, Err("unknown escape sequence")),
+            (r#""\q""#, Err("unknown escape sequence U+0071 'q'")),
             (r#""\xc5z\377\xf0\x9f""#, Ok("\u{fffd}z\u{fffd}\u{fffd}")),
-            (r#""\x4""#, Err("unknown escape sequence")),
+            (
+                r#""\x4""#,
+                Err("illegal character U+0022 '\"' in escape sequence"),
+            ),
         ];
         for (token, expected) in cases {
             assert_eq!(

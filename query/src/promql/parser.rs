@@ -14,9 +14,10 @@ use super::aggregations;
 use super::ast::{Aggregate, Binary, BinaryOp, Cardinality, Expr, ExprKind, MAX_DEPTH, Span};
 use super::bucketless;
 use super::check;
+use super::duration;
 use super::error::ParseError;
 use super::functions;
-use super::lexer::{self, KEYWORDS, Token, TokenKind};
+use super::lexer::{self, KEYWORDS, STAND_INS, Token, TokenKind};
 use super::text::Text;
 use crate::number::{parse_float, quote};
 
@@ -49,11 +50,16 @@ impl fmt::Display for Query {
 pub fn parse(text: &str) -> Result<Query, ParseError> {
     let mut parser = Parser::new(text);
     if parser.peek() == &TokenKind::End {
-        return Err(parser.error_here("no expression found in input"));
+        let nowhere = Span { start: 0, end: 0 };
+        return Err(parser.error(nowhere, "no expression found in input"));
     }
     let mut expr = parser.expression(0)?;
     if parser.peek() != &TokenKind::End {
         return Err(parser.unexpected("", ""));
+    }
+    // What does not fit together counts once all of the text is PromQL.
+    if let Some(misfit) = parser.misfit {
+        return Err(misfit);
     }
     bucketless::mark(&mut expr);
     Ok(Query {
@@ -103,7 +109,7 @@ pub fn matchers_of_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
 /// When the text is no selector or has anything behind it.
 pub fn metric_selector(text: &str) -> Result<Vec<Matcher>, ParseError> {
     let mut parser = Parser::new(text);
-    parser.takes_any_labels = true;
+    parser.is_bare = true;
     let start = parser.span();
     let name = match parser.peek() {
         TokenKind::LeftBrace => None,
@@ -128,7 +134,32 @@ pub(super) struct Parser<'a> {
     depth: u16,
     /// The label conditions of `info()` are being read: they may select everything.
     takes_any_labels: bool,
+    /// A bare selector is being read: nothing of it is checked.
+    is_bare: bool,
+    /// What is being read, for messages that name no narrower place.
+    place: &'static str,
+    /// Where durations are being read and what may stand there, for messages.
+    pub(super) duration_place: [&'static str; 2],
+    /// The first node whose types do not fit.
+    misfit: Option<ParseError>,
 }
+
+/// Words that are no names of metrics.
+const NO_NAMES: [&str; 5] = ["on", "ignoring", "bool", "group_left", "group_right"];
+
+/// Words that are no names of functions, though a parenthesis may follow them.
+const NO_FUNCTIONS: [&str; 8] = [
+    "anchored",
+    "by",
+    "fill",
+    "fill_left",
+    "fill_right",
+    "offset",
+    "smoothed",
+    "without",
+];
+
+const LABEL_MATCHING: &str = "label matching";
 
 type Parsed<T> = Result<T, ParseError>;
 
@@ -140,6 +171,10 @@ impl<'a> Parser<'a> {
             at: 0,
             depth: 0,
             takes_any_labels: false,
+            is_bare: false,
+            place: "",
+            duration_place: duration::IN_BRACKETS,
+            misfit: None,
         }
     }
 
@@ -215,8 +250,13 @@ impl<'a> Parser<'a> {
     pub(super) fn unexpected(&self, place: &str, wanted: &str) -> ParseError {
         let mut message = match self.peek() {
             TokenKind::Error(message) => return self.error_here(message.clone()),
+            // There are no keywords in braces.
+            TokenKind::Identifier if place == LABEL_MATCHING => {
+                format!("unexpected identifier {}", quote(self.token_text()))
+            }
             kind => format!("unexpected {}", describe(kind, self.token_text())),
         };
+        let place = if place.is_empty() { self.place } else { place };
         if !place.is_empty() {
             message = format!("{message} in {place}");
         }
@@ -240,14 +280,15 @@ impl<'a> Parser<'a> {
     }
 
     /// Builds a checked node.
-    fn node(&self, kind: ExprKind, span: Span) -> Parsed<Expr> {
+    fn node(&mut self, kind: ExprKind, span: Span) -> Parsed<Expr> {
         let expr = Expr::new(kind, span);
         if expr.depth() > MAX_DEPTH {
             let message = format!("query is nested more than {MAX_DEPTH} levels deep");
             return Err(self.error(span, message));
         }
-        if !(self.takes_any_labels && matches!(expr.kind, ExprKind::Vector(_))) {
-            check::check(self.text, &expr)?;
+        let takes_all = self.takes_any_labels && matches!(expr.kind, ExprKind::Vector(_));
+        if self.misfit.is_none() && !takes_all && !self.is_bare {
+            self.misfit = check::check(self.text, &expr).err();
         }
         Ok(expr)
     }
@@ -378,6 +419,12 @@ impl<'a> Parser<'a> {
                 self.selector(Some(name), start)
             }
             TokenKind::Identifier => self.name(start),
+            // As names of metrics.
+            TokenKind::Op(BinaryOp::And | BinaryOp::Or | BinaryOp::Unless) => {
+                let name = self.token_text().to_owned();
+                self.advance();
+                self.selector(Some(name), start)
+            }
             _ => Err(self.unexpected("", "")),
         }
     }
@@ -386,7 +433,7 @@ impl<'a> Parser<'a> {
     fn name(&mut self, start: Span) -> Parsed<Expr> {
         let text = self.token_text();
         let word = self.word();
-        let is_call = self.next_is(&TokenKind::LeftParen);
+        let is_call = self.next_is(&TokenKind::LeftParen) && !NO_FUNCTIONS.contains(&word.as_str());
         if let Some(op) = aggregations::find(&word) {
             let following = self
                 .tokens
@@ -397,10 +444,7 @@ impl<'a> Parser<'a> {
                 return self.aggregate(op, start);
             }
         }
-        if matches!(
-            word.as_str(),
-            "on" | "ignoring" | "bool" | "group_left" | "group_right"
-        ) {
+        if NO_NAMES.contains(&word.as_str()) {
             return Err(self.unexpected("", ""));
         }
         if is_call {
@@ -424,7 +468,7 @@ impl<'a> Parser<'a> {
     }
 
     fn arguments(&mut self, of_info: bool) -> Parsed<Vec<Expr>> {
-        self.expect(&TokenKind::LeftParen, "", "\"(\"")?;
+        self.expect(&TokenKind::LeftParen, "", "")?;
         let mut args = Vec::new();
         if self.accept(&TokenKind::RightParen) {
             return Ok(args);
@@ -442,16 +486,35 @@ impl<'a> Parser<'a> {
             if !self.accept(&TokenKind::Comma) {
                 return Err(self.unexpected("", ""));
             }
-            if self.peek() == &TokenKind::RightParen {
+            if !self.begins_expression() && !matches!(self.peek(), TokenKind::Error(_)) {
                 let message = "trailing commas not allowed in function call args";
                 return Err(self.error(comma, message));
             }
         }
     }
 
+    fn begins_expression(&self) -> bool {
+        use BinaryOp::{Add, And, Or, Sub, Unless};
+        match self.peek() {
+            TokenKind::Identifier => !NO_NAMES.contains(&self.word().as_str()),
+            TokenKind::Op(op) => matches!(op, Add | Sub | And | Or | Unless),
+            kind => matches!(
+                kind,
+                TokenKind::Number
+                    | TokenKind::Duration
+                    | TokenKind::String
+                    | TokenKind::LeftParen
+                    | TokenKind::LeftBrace
+                    | TokenKind::MetricIdentifier
+            ),
+        }
+    }
+
     fn aggregate(&mut self, op: &'static aggregations::Aggregation, start: Span) -> Parsed<Expr> {
+        let outside = std::mem::replace(&mut self.place, "aggregation");
         let before = self.grouping()?;
         let mut args = self.arguments(false)?;
+        self.place = outside;
         let after = match before {
             Some(_) => None,
             None => self.grouping()?,
@@ -500,7 +563,10 @@ fn literal_number(text: &str) -> Result<f64, String> {
     } else {
         parse_float(text)
     };
-    value.ok_or_else(|| format!("error parsing number: {}", quote(text)))
+    value.ok_or_else(|| {
+        let text = quote(text);
+        format!("error parsing number: strconv.ParseFloat: parsing {text}: invalid syntax")
+    })
 }
 
 fn describe(kind: &TokenKind, text: &str) -> String {
@@ -514,19 +580,24 @@ fn describe(kind: &TokenKind, text: &str) -> String {
         TokenKind::Identifier => {
             let word = text.to_ascii_lowercase();
             if aggregations::find(&word).is_some() {
-                format!("<aggr:{word}>")
+                format!("<aggr:{text}>")
             } else if KEYWORDS.contains(&word.as_str()) {
-                format!("<{word}>")
+                format!("<{text}>")
+            } else if STAND_INS.contains(&word.as_str()) {
+                quote(text)
             } else {
                 format!("identifier {}", quote(text))
             }
         }
         TokenKind::MetricIdentifier => format!("metric identifier {}", quote(text)),
-        TokenKind::Number => format!("number {}", quote(&short)),
-        TokenKind::Duration => format!("duration {}", quote(&short)),
-        TokenKind::String => {
-            let dots = if text.chars().count() > 10 { "..." } else { "" };
-            format!("string {}{dots}", quote(&short))
+        TokenKind::Number | TokenKind::Duration | TokenKind::String => {
+            let dots = if text.len() > 10 { "..." } else { "" };
+            let kind = match kind {
+                TokenKind::Number => "number",
+                TokenKind::Duration => "duration",
+                _ => "string",
+            };
+            format!("{kind} {}{dots}", quote(&short))
         }
         _ => quote(text),
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use hyper::StatusCode;
 use kansoku_model::Matcher;
 use kansoku_query::number::format_f;
 use kansoku_query::promql::{self, json};
@@ -20,6 +21,10 @@ pub async fn query(app: Arc<App>, call: Call) -> Reply {
         Ok(wanted) => wanted,
         Err(error) => return error.reply(),
     };
+    // Of a query without selectors there is nothing to tell, and Prometheus says so.
+    if any_of.is_empty() {
+        return Reply::empty(StatusCode::NO_CONTENT);
+    }
     let timeout = app.query_timeout(&call.tenant);
     let own = call.tenant.clone();
     let done = gate::run(

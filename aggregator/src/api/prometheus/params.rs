@@ -40,7 +40,7 @@ fn parse_time_ms(text: &str) -> Option<i64> {
         }
         _ => {}
     }
-    if let Some(seconds) = parse_float(text) {
+    if let Some(seconds) = go_float(text) {
         let ms = (seconds * 1000.0).round();
         let fits = ms >= TIME_MIN_MS as f64 && ms <= TIME_MAX_MS as f64;
         // Beyond the storable times there is no data; clients ask so for "everything".
@@ -57,6 +57,15 @@ fn parse_time_ms(text: &str) -> Option<i64> {
     Some(ms.clamp(TIME_MIN_MS, TIME_MAX_MS))
 }
 
+/// A number as Go's `ParseFloat` takes it: hexadecimal with an exponent only, and not beyond what a float holds.
+fn go_float(text: &str) -> Option<f64> {
+    let digits = text.trim_start_matches(['+', '-']);
+    let is_whole_hex = digits.starts_with(['0']) && digits[1..].starts_with(['x', 'X']);
+    let number = parse_float(text)?;
+    let fits = number.is_finite() || !digits.starts_with(|c: char| c.is_ascii_digit() || c == '.');
+    (fits && !is_whole_hex).then_some(number)
+}
+
 /// A duration in milliseconds: decimal seconds, or Prometheus's form.
 pub fn duration_ms(name: &str, text: &str) -> Result<i64, ApiError> {
     parse_duration_ms(text).map_err(|message| ApiError::parameter(name, message))
@@ -68,12 +77,14 @@ pub fn duration_ms(name: &str, text: &str) -> Result<i64, ApiError> {
 /// What is wrong, in Prometheus's words.
 pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
     let invalid = |tail: &str| format!("cannot parse {} to a valid duration{tail}", quote(text));
-    if let Some(seconds) = parse_float(text) {
-        let ms = seconds * 1000.0;
-        if ms.is_nan() || ms.abs() > (i64::MAX / 1_000_000) as f64 {
+    if let Some(seconds) = go_float(text) {
+        let ns = seconds * 1e9;
+        if ns.is_nan() || ns.abs() > i64::MAX as f64 {
             return Err(invalid(". It overflows int64"));
         }
-        return Ok(ms.round() as i64);
+        // What is less than a millisecond is one, so that it is not taken for nothing.
+        let ms = ns as i64 / 1_000_000;
+        return Ok(if ns > 0.0 { ms.max(1) } else { ms });
     }
     number::parse_duration_ms(text).map_err(|_| invalid(""))
 }
@@ -191,7 +202,17 @@ mod tests {
         ] {
             assert_eq!(parse_time_ms(text), Some(expected), "{text}");
         }
-        for text in ["", "now", "NaN", "2023-11-14"] {
+        for text in [
+            "",
+            "now",
+            "NaN",
+            "2023-11-14",
+            "0x10",
+            "-0X10",
+            "1e400",
+            "2023-11-14t22:13:20z",
+            "2023-11-14 22:13:20Z",
+        ] {
             assert_eq!(parse_time_ms(text), None, "{text}");
         }
     }
@@ -235,6 +256,22 @@ mod tests {
             r#"invalid parameter "limit": strconv.Atoi: parsing "x": invalid syntax"#
         );
         assert_eq!(limit(&form("limit=0")).unwrap(), None);
+    }
+
+    #[test]
+    fn durations_are_cut_to_milliseconds_but_not_to_nothing() {
+        for (text, expected) in [
+            ("1.0019", 1001),
+            ("1e-9", 1),
+            ("0", 0),
+            ("-1.5", -1500),
+            ("0.3", 300),
+        ] {
+            assert_eq!(parse_duration_ms(text), Ok(expected), "{text}");
+        }
+        for text in ["0x10", "1e400", "Inf", "NaN", "9223372037"] {
+            assert!(parse_duration_ms(text).is_err(), "{text}");
+        }
     }
 
     #[test]

@@ -6,11 +6,12 @@ use kansoku_model::{MatchOp, Matcher};
 use super::super::ast::{
     At, BinaryOp, Expr, ExprKind, Extension, Modifiers, Selector, Span, Subquery,
 };
+use super::super::duration::BEHIND_COLON;
 use super::super::engine::MAX_TIME_MS;
 use super::super::error::ParseError;
 use super::super::lexer::TokenKind;
 use super::super::text::Text;
-use super::{Parsed, Parser};
+use super::{LABEL_MATCHING, Parsed, Parser};
 use crate::number::quote;
 
 impl Parser<'_> {
@@ -22,7 +23,10 @@ impl Parser<'_> {
             let step = if self.peek() == &TokenKind::RightBracket {
                 None
             } else {
-                Some(self.positive_duration()?)
+                let outside = std::mem::replace(&mut self.duration_place, BEHIND_COLON);
+                let step = self.positive_duration()?;
+                self.duration_place = outside;
+                Some(step)
             };
             self.expect(&TokenKind::RightBracket, "subquery selector", "\"]\"")?;
             let span = Span {
@@ -110,10 +114,10 @@ impl Parser<'_> {
 
     pub(super) fn at_modifier(&mut self, mut expr: Expr) -> Parsed<Expr> {
         let word = self.word();
-        let at = if (word == "start" || word == "end") && self.next_is(&TokenKind::LeftParen) {
+        let at = if word == "start" || word == "end" {
             self.advance();
-            self.advance();
-            self.expect(&TokenKind::RightParen, "@", "\")\"")?;
+            self.expect(&TokenKind::LeftParen, "@", "timestamp")?;
+            self.expect(&TokenKind::RightParen, "@", "timestamp")?;
             if word == "start" { At::Start } else { At::End }
         } else {
             let span = self.span();
@@ -156,8 +160,8 @@ impl Parser<'_> {
             let twice = matchers
                 .iter()
                 .find(|m| m.name == METRIC_NAME && m.op == MatchOp::Equal);
-            if let Some(other) = twice {
-                return Err(self.twice(name, &other.value, span));
+            if let (Some(other), None, false) = (twice, &self.misfit, self.is_bare) {
+                self.misfit = Some(self.twice(name, &other.value, span));
             }
             matchers.push(Matcher::equal(METRIC_NAME, name));
         }
@@ -186,7 +190,6 @@ impl Parser<'_> {
         name: &mut Option<String>,
         matchers: &mut Vec<Matcher>,
     ) -> Parsed<()> {
-        const PLACE: &str = "label matching";
         loop {
             if self.accept(&TokenKind::RightBrace) {
                 return Ok(());
@@ -200,7 +203,7 @@ impl Parser<'_> {
                     Text::new(label)
                 }
                 TokenKind::String => self.string()?,
-                _ => return Err(self.unexpected(PLACE, "identifier or \"}\"")),
+                _ => return Err(self.unexpected(LABEL_MATCHING, "identifier or \"}\"")),
             };
             if is_quoted && matches!(self.peek(), TokenKind::Comma | TokenKind::RightBrace) {
                 if let Some(other) = name {
@@ -218,24 +221,23 @@ impl Parser<'_> {
                 matchers.push(self.matcher(&label, span)?);
             }
             if !self.accept(&TokenKind::Comma) {
-                self.expect(&TokenKind::RightBrace, PLACE, "\",\" or \"}\"")?;
+                self.expect(&TokenKind::RightBrace, LABEL_MATCHING, "\",\" or \"}\"")?;
                 return Ok(());
             }
         }
     }
 
     pub(super) fn matcher(&mut self, label: &Text, start: Span) -> Parsed<Matcher> {
-        const PLACE: &str = "label matching";
         let op = match self.peek() {
             TokenKind::Assign => MatchOp::Equal,
             TokenKind::Op(BinaryOp::NotEqual) => MatchOp::NotEqual,
             TokenKind::MatchRegex => MatchOp::Regex,
             TokenKind::MatchNotRegex => MatchOp::NotRegex,
-            _ => return Err(self.unexpected(PLACE, "label matching operator")),
+            _ => return Err(self.unexpected(LABEL_MATCHING, "label matching operator")),
         };
         self.advance();
         if self.peek() != &TokenKind::String {
-            return Err(self.unexpected(PLACE, "string"));
+            return Err(self.unexpected(LABEL_MATCHING, "string"));
         }
         let value = self.string()?;
         let is_pattern = matches!(op, MatchOp::Regex | MatchOp::NotRegex);

@@ -8,7 +8,7 @@ fn errors_say_where_and_what() {
         ("", "1:1: parse error: no expression found in input"),
         (
             "# only a comment",
-            "1:17: parse error: no expression found in input",
+            "1:1: parse error: no expression found in input",
         ),
         ("1+", "1:3: parse error: unexpected end of input"),
         ("*1", "1:1: parse error: unexpected <op:*>"),
@@ -152,6 +152,85 @@ fn errors_say_where_and_what() {
             "a @ b",
             "1:5: parse error: unexpected identifier \"b\" in @, expected timestamp",
         ),
+        (
+            "a @ start(@)",
+            "1:11: parse error: unexpected <op:@> in @, expected timestamp",
+        ),
+        (
+            "a @ end 5",
+            "1:9: parse error: unexpected number \"5\" in @, expected timestamp",
+        ),
+        (
+            "topk(1,= a)",
+            "1:7: parse error: trailing commas not allowed in function call args",
+        ),
+        (
+            "max(floor((a 12345678901)))",
+            "1:14: parse error: unexpected number \"1234567890\"... in aggregation",
+        ),
+        (
+            "(max(a) b)",
+            "1:9: parse error: unexpected identifier \"b\"",
+        ),
+        (
+            "sum by (b) c",
+            "1:12: parse error: unexpected identifier \"c\" in aggregation",
+        ),
+        ("a by (b)", "1:3: parse error: unexpected <by>"),
+        ("a BY (b)", "1:3: parse error: unexpected <BY>"),
+        ("a Sum b", "1:3: parse error: unexpected <aggr:Sum>"),
+        ("a end b", "1:3: parse error: unexpected \"end\""),
+        ("#x", "1:1: parse error: no expression found in input"),
+        (
+            "a{__name__=\"b\"} c",
+            "1:17: parse error: unexpected identifier \"c\"",
+        ),
+        ("by (b)", "1:4: parse error: unexpected \"(\""),
+        ("floor() b", "1:9: parse error: unexpected identifier \"b\""),
+        (
+            "time(and)",
+            "1:1: parse error: expected 0 argument(s) in call to \"time\", got 1",
+        ),
+        (
+            "a{b=by}",
+            "1:5: parse error: unexpected identifier \"by\" in label matching, expected string",
+        ),
+        (
+            "a offset 'x'",
+            "1:10: parse error: unexpected string \"'x'\" in offset, expected number, duration, step(), or range()",
+        ),
+        (
+            "a[5m < 3]",
+            "1:6: parse error: unexpected <op:<> in subquery or range, expected \":\" or \"]\"",
+        ),
+        (
+            "a[5m:b]",
+            "1:6: parse error: unexpected identifier \"b\" in subquery selector, expected number, duration, step(), range(), or \"]\"",
+        ),
+        (
+            "0x",
+            "1:1: parse error: error parsing number: strconv.ParseFloat: parsing \"0x\": invalid syntax",
+        ),
+        (
+            "a \"\\q\"",
+            "1:3: parse error: unknown escape sequence U+0071 'q'",
+        ),
+        (
+            "\"\\xg0\"",
+            "1:1: parse error: illegal character U+0067 'g' in escape sequence",
+        ),
+        (
+            "'\\ud800'",
+            "1:1: parse error: escape sequence is an invalid Unicode code point",
+        ),
+        (
+            "1r",
+            "1:1: parse error: bad number or duration syntax: \"1\"",
+        ),
+        (
+            "1.2.3",
+            "1:1: parse error: bad number or duration syntax: \"1.2.\"",
+        ),
     ];
     for (text, expected) in cases {
         match parse(text) {
@@ -174,6 +253,7 @@ fn keywords_are_names_where_nothing_else_fits() {
         "sum{on=\"x\", bool=\"y\"}",
         "sum by (on, bool, and, offset, sum) (x)",
         "a + fill",
+        "and and or unless unless",
         "SUM(x) BY (y)",
         "x OFFSET 5m",
     ] {
@@ -282,5 +362,15 @@ fn bytes_that_are_no_utf8_are_printed_as_they_were_written() {
         assert_eq!(printed, text);
         let with = parse_with_matcher(text, &Matcher::equal("n", "a")).unwrap();
         assert!(with.to_string().contains("\\x"), "{with}");
+    }
+}
+
+#[test]
+fn bare_selectors_are_not_checked() {
+    for text in ["a{__name__=\"a\"}", "{}", "{a=~\".*\"}"] {
+        assert!(metric_selector(text).is_ok(), "{text}");
+    }
+    for text in ["a[5m]", "(a)", "a{__name__=\"b\"} c"] {
+        assert!(metric_selector(text).is_err(), "{text}");
     }
 }
