@@ -389,16 +389,21 @@ async fn a_tail_gives_what_was_and_what_comes() {
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         i64::try_from(since.expect("after 1970").as_nanos()).expect("before 2262")
     };
-    let push = |line: &'static str, job: &'static str| {
-        let time = now_ns().to_string();
+    let push_at = |time_ns: i64, line: &'static str, job: &'static str| {
+        let time = time_ns.to_string();
         server.push(json!([{"stream": {"job": job}, "values": [[time, line]]}]))
     };
+    let push = |line: &'static str, job: &'static str| push_at(now_ns(), line, job);
     push("old one", "api").await;
     push("old two", "api").await;
     push("old three", "api").await;
     let path = "/loki/api/v1/tail?query=%7Bjob%3D%22api%22%7D%7C~%22two|three|new%22&limit=1";
+    let before_ns = now_ns();
     let mut listener = Listener::connect(&server, path).await;
     assert_eq!(listener.lines().await, ["old three"]);
+    // What was written before the tail was opened and came after it, as agents send it.
+    push_at(before_ns, "new, on its way", "api").await;
+    assert_eq!(listener.lines().await, ["new, on its way"]);
     push("other job, new", "web").await;
     push("not wanted", "api").await;
     push("new one", "api").await;

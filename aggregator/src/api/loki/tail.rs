@@ -243,7 +243,7 @@ impl Tail {
                 let mut streams = ask(self.start_ns, Direction::Backward, self.limit)?;
                 streams.streams.iter_mut().for_each(|s| s.entries.reverse());
                 streams.backward = false;
-                self.floor_ns = Some(end_ns);
+                self.begin(&streams, end_ns);
                 streams
             }
             Some(floor_ns) => {
@@ -274,15 +274,32 @@ impl Tail {
         Ok(Some(text))
     }
 
+    /// After the first answer, the newest entries so far: what is on its way is older than the tail and comes late.
+    fn begin(&mut self, streams: &Streams, end_ns: i64) {
+        let late_ns = end_ns.saturating_sub(LATE_NS).max(self.start_ns);
+        let is_full = streams.statistics.entries_returned as usize >= self.limit;
+        let times = streams.streams.iter().flat_map(|s| &s.entries);
+        let floor_ns = match times.map(|entry| entry.time_ns).min() {
+            // Older ones were left out on purpose.
+            Some(oldest_ns) if is_full => late_ns.max(oldest_ns.saturating_add(1)),
+            None if is_full => end_ns,
+            _ => late_ns,
+        };
+        self.floor_ns = Some(floor_ns);
+        for stream in &streams.streams {
+            let labels = xxh3_128(stream.labels.all.as_bytes());
+            let entries = stream.entries.iter().filter(|e| e.time_ns >= floor_ns);
+            let sent = entries.map(|e| (hash(labels, e.time_ns, &e.line), e.time_ns));
+            self.seen.extend(sent);
+        }
+    }
+
     /// Leaves out what was sent and remembers the rest.
     fn forget_seen(&mut self, streams: &mut Streams) {
         for stream in &mut streams.streams {
             let labels = xxh3_128(stream.labels.all.as_bytes());
             stream.entries.retain(|entry| {
-                let mut key = labels.to_le_bytes().to_vec();
-                key.extend_from_slice(&entry.time_ns.to_le_bytes());
-                key.extend_from_slice(&entry.line);
-                match self.seen.entry(xxh3_128(&key)) {
+                match self.seen.entry(hash(labels, entry.time_ns, &entry.line)) {
                     Place::Occupied(_) => false,
                     Place::Vacant(place) => {
                         place.insert(entry.time_ns);
@@ -293,4 +310,12 @@ impl Tail {
         }
         streams.streams.retain(|stream| !stream.entries.is_empty());
     }
+}
+
+/// An entry among those that were sent, by the hash of its stream's labels.
+fn hash(labels: u128, time_ns: i64, line: &[u8]) -> u128 {
+    let mut key = labels.to_le_bytes().to_vec();
+    key.extend_from_slice(&time_ns.to_le_bytes());
+    key.extend_from_slice(line);
+    xxh3_128(&key)
 }
