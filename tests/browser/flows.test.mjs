@@ -145,5 +145,10 @@ test("a node counts once while the agent that was replaced is still told of", as
   await memory.locator(".series .name", { hasText: "used" }).first().waitFor();
   await assertTexts(memory.locator(".series .name"), ["cache", "free", "used"]);
   await page.getByText("6 GiB of 8 GiB").waitFor();
+  // The numbers above are those of the lines, whatever these are called.
+  await page.getByLabel("language").selectOption("ja");
+  await page.getByText("8 GiB 中 6 GiB").waitFor();
+  await page.getByLabel("言語").selectOption("en");
+  await page.getByText("6 GiB of 8 GiB").waitFor();
   await close(page, "node-twice");
 });

@@ -309,7 +309,7 @@ export class Overview {
       return sample === undefined ? null : Number(sample.value[1]);
     };
     const cpu = this.#sum("measure.cpu");
-    const [used, cache, free] = ["used", "cache", "free"].map((name) => this.#sum("measure.memory", name));
+    const [used, cache, free] = (["line.used", "line.cache", "line.free"] as const).map((key) => this.#sum("measure.memory", t(key)));
     const total = used == null || cache == null || free == null ? null : used + cache + free;
     const boot = read("node_boot_time_seconds");
     const loads = ["node_load1", "node_load5", "node_load15"].map(read).filter((load) => load !== null);
