@@ -299,7 +299,7 @@ export const EN = {
   "page.alerts": "Alerts",
   "alerts.none": "No rules are loaded.",
   "alerts.none_help":
-    "Name rule files, in the format of Prometheus, in the configuration of the aggregator. Their groups, states and past appear here.",
+    "Name rule files, in the format of Prometheus, under rule_files in the file of the flag --config.file; on Kubernetes PrometheusRule objects can be rules (kubernetes_rules). Their groups, states and past appear here.",
   "alerts.state": "State",
   "alerts.every": "All rules",
   "alerts.firing": "firing",

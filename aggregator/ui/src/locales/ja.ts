@@ -289,7 +289,7 @@ export const JA: Readonly<Record<Key, Message>> = {
   "page.alerts": "アラート",
   "alerts.none": "ルールが読み込まれていません。",
   "alerts.none_help":
-    "アグリゲーターの設定で Prometheus 形式のルールファイルを指定すると、グループ・状態・履歴がここに表示されます。",
+    "Prometheus 形式のルールファイルを、フラグ --config.file で指定したファイルの rule_files に書くと、グループ・状態・履歴がここに表示されます。Kubernetes では PrometheusRule オブジェクトも使えます（kubernetes_rules）。",
   "alerts.state": "状態",
   "alerts.every": "すべてのルール",
   "alerts.firing": "発火中",
