@@ -188,6 +188,20 @@ pub struct SeriesData {
     pub starts: Vec<i64>,
 }
 
+impl SeriesData {
+    /// About the memory that it holds.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        let histograms = self.histograms.iter();
+        let histograms = histograms.flatten().map(|h| h.size_bytes());
+        size_of::<Self>()
+            + self.labels.as_bytes().len()
+            + (self.times.capacity() + self.values.capacity() + self.starts.capacity()) * 8
+            + self.histograms.capacity() * size_of::<Option<Arc<NativeHistogram>>>()
+            + histograms.sum::<usize>()
+    }
+}
+
 /// Gives metric samples.
 pub trait SeriesSource: Sync {
     /// The series that pass all `matchers` with their samples in `from_ms..=to_ms`. Series without

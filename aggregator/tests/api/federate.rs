@@ -54,3 +54,20 @@ async fn the_newest_samples_come_with_their_times() {
     assert_eq!(answer.status, 400);
     assert!(answer.text().contains("parse error"), "{}", answer.text());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_too_much_memory_is_refused() {
+    let server = Server::start_with(&["--query.max-memory=1KiB"]).await;
+    let now = now_ms();
+    let samples: Vec<(i64, f64)> = (0..100).map(|i| (now - 100 * i, 1.0)).collect();
+    let (many, few) = ([("__name__", "many")], [("__name__", "few")]);
+    server
+        .write(&[(&many[..], &samples), (&few[..], &samples[..1])])
+        .await;
+    let answer = server.get("/federate?match[]=many").await;
+    assert_eq!(answer.status, 422, "{}", answer.text());
+    let text = answer.text();
+    assert!(text.contains("which --query.max-memory allows"), "{text}");
+    let answer = server.get("/federate?match[]=few").await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+}

@@ -108,6 +108,33 @@ async fn a_log_query_that_needs_too_much_memory_is_refused_and_others_go_on() {
     assert_eq!(held(&server).await, 0.0, "all is given back");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_that_need_too_much_memory_are_refused_and_others_go_on() {
+    let flags = ["--query.test-mode", "--query.max-memory=2MiB"];
+    let server = Server::start_with(&flags).await;
+    let line = |i: i64| json!([format!("{}", (i + 1) * 1_000_000), "x"]);
+    let values: Vec<_> = (0..10_000).map(line).collect();
+    server
+        .push(json!([{"stream": {"app": "a"}, "values": values}]))
+        .await;
+    let ask = async |step: &str| {
+        let query = encoded(r#"{app="a"}"#);
+        let path = format!("query={query}&start=0&end=10&step={step}");
+        server
+            .get(&format!("/loki/api/v1/index/volume_range?{path}"))
+            .await
+    };
+    let (big, small) = tokio::join!(ask("1ms"), ask("1s"));
+    assert_eq!(big.status, 400, "{}", big.text());
+    assert!(
+        big.text().contains("which --query.max-memory allows"),
+        "{}",
+        big.text()
+    );
+    assert_eq!(small.status, 200, "{}", small.text());
+    assert_eq!(held(&server).await, 0.0, "all is given back");
+}
+
 async fn held(server: &Server) -> f64 {
     metric(server, "kansoku_query_memory_bytes ").await
 }

@@ -236,3 +236,24 @@ async fn what_cannot_be_answered_is_told() {
     let gzip = [("content-encoding", "gzip")];
     assert_eq!(server.post("/api/v1/read", &gzip, "x").await.status, 400);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_too_much_memory_is_refused() {
+    // Too little for the samples, or for the answer beside them.
+    for limit in ["1KiB", "8KiB"] {
+        let server = server(&[&format!("--query.max-memory={limit}")]).await;
+        for accepted in [&[][..], &[1]] {
+            let answer = read(&server, &[query("chunk_.*")], accepted).await;
+            assert_eq!(answer.status, 422, "{limit}: {}", answer.text());
+            let text = answer.text();
+            assert!(text.contains("which --query.max-memory allows"), "{text}");
+        }
+        let answer = read(&server, &[query("none")], &[]).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let metrics = server.get("/metrics").await.text();
+        assert!(
+            metrics.contains("kansoku_query_memory_bytes 0\n"),
+            "all is given back"
+        );
+    }
+}

@@ -9,18 +9,25 @@ use std::sync::Arc;
 use kansoku_model::select::{Direction, LogSelect, MatchOp};
 use kansoku_model::{Labels, LogSource, Matcher};
 use kansoku_query::logql::QueryError;
+use kansoku_query::memory::Share;
 use kansoku_store::Snapshot;
 use serde_json::{Map, Value, json};
 
 use super::errors::ApiError;
 use super::labels::{Wanted, run};
 use super::{params, query};
-use crate::api::gate::Interrupt;
+use crate::api::gate::{Interrupt, Interrupted};
 use crate::app::App;
 use crate::http::{Call, Form, Reply};
 
 /// Entries of the answer at most, as of a log query.
 const MAX_LIMIT: usize = 5000;
+
+/// What a group takes besides its labels, and a step of it, while bytes are added up.
+const GROUP_BYTES: usize = 160;
+const STEP_BYTES: usize = 48;
+/// What a step of a group takes in the answer and its text.
+const SHOWN_BYTES: usize = 320;
 
 /// The labels that are asked for.
 fn listed(form: &Form) -> impl Iterator<Item = &str> {
@@ -147,6 +154,7 @@ async fn answer(
             "parameter 'query' must be one stream selector",
         )),
     });
+    let share = app.query_share(&tenant);
     run(app, tenant, wanted, move |snapshot, wanted, interrupt| {
         let mut matchers = wanted.any_of.first().cloned().unwrap_or_default();
         let by = By::of(&call.form, &matchers)?;
@@ -168,11 +176,17 @@ async fn answer(
             automata: Vec::new(),
             counts_only: false,
         };
-        let volumes = add_up(snapshot, &select, &by, &steps, interrupt)?;
+        let mut held = Held {
+            share: &share,
+            n_bytes: 0,
+        };
+        let volumes = add_up(snapshot, &select, &by, &steps, interrupt, &mut held)?;
         let total = |bytes: &BTreeMap<i64, u64>| bytes.values().sum::<u64>();
         let mut volumes: Vec<_> = volumes.into_iter().collect();
         volumes.sort_by(|a, b| total(&b.1).cmp(&total(&a.1)).then_with(|| a.0.cmp(&b.0)));
         volumes.truncate(limit);
+        let n_shown: usize = volumes.iter().map(|(_, bytes)| bytes.len()).sum();
+        held.fits(n_shown.saturating_mul(SHOWN_BYTES))?;
         // As Loki: a matrix only where a series has more than one value.
         let is_matrix = volumes.iter().any(|(_, bytes)| bytes.len() > 1);
         let kind = if is_matrix { "matrix" } else { "vector" };
@@ -188,26 +202,48 @@ async fn answer(
     .await
 }
 
+/// The memory of what is added up.
+struct Held<'a> {
+    share: &'a Share,
+    n_bytes: usize,
+}
+
+impl Held<'_> {
+    /// Whether so many bytes fit beside it.
+    fn fits(&self, n_bytes: usize) -> Result<(), QueryError> {
+        Ok(self.share.grow_to(self.n_bytes.saturating_add(n_bytes))?)
+    }
+}
+
 fn add_up(
     snapshot: &Snapshot,
     select: &LogSelect,
     by: &By,
     steps: &Steps,
     interrupt: &Interrupt,
+    held: &mut Held<'_>,
 ) -> Result<Volumes, ApiError> {
     let mut volumes = Volumes::new();
     let (mut times, mut lens) = (Vec::new(), Vec::new());
     let mut stopped = None;
     snapshot.select(select, &mut |block| {
-        if let Err(why) = interrupt.check() {
+        let cancelled = |why: Interrupted| QueryError::Cancelled(why.message().into());
+        let may_go_on = interrupt.check().map_err(cancelled);
+        if let Err(why) = may_go_on.and_then(|()| held.fits(block.loading_bytes())) {
             stopped = Some(why);
             return Ok(ControlFlow::Break(()));
         }
         let groups = by.groups(block.labels());
         let mut add = |step: i64, bytes: u64| {
             for group in groups.iter().filter(|_| bytes > 0) {
+                if !volumes.contains_key(group) {
+                    held.n_bytes += GROUP_BYTES + group.as_bytes().len();
+                }
                 let group = volumes.entry(group.clone()).or_default();
-                *group.entry(step).or_default() += bytes;
+                *group.entry(step).or_insert_with(|| {
+                    held.n_bytes += STEP_BYTES;
+                    0
+                }) += bytes;
             }
         };
         let (min_ns, max_ns) = block.time_range_ns();
@@ -234,7 +270,7 @@ fn add_up(
         Ok(ControlFlow::Continue(()))
     })?;
     match stopped {
-        Some(why) => Err(QueryError::Cancelled(why.message().into()).into()),
+        Some(why) => Err(why.into()),
         None => Ok(volumes),
     }
 }

@@ -110,6 +110,8 @@ struct Job {
     /// Steps of earlier answers may be used again.
     may_reuse: bool,
     asked: Asked,
+    /// Since when it waits for its turn.
+    asked_at: Instant,
 }
 
 async fn evaluate(app: Arc<App>, call: &Call, times: Times) -> Reply {
@@ -140,6 +142,7 @@ async fn try_evaluate(
         stats: form.get("stats").to_owned(),
         query: parse(form)?,
         times,
+        asked_at: Instant::now(),
     };
     let kind = match times {
         Times::At(_) => QueryKind::PromqlInstant,
@@ -190,6 +193,7 @@ fn options(app: &App, tenant: &TenantInfo, form: &Form) -> Result<Options, ApiEr
 impl Job {
     /// Evaluates and writes the answer.
     fn run(self, app: &App, interrupt: &Interrupt) -> Result<Reply, ApiError> {
+        let queued = self.asked_at.elapsed();
         let (snapshot, changes) = self.tenant.snapshot_and_changes(&app.tenants.opener)?;
         let active = app.active_queries.get();
         let _active = active.and_then(|all| all.begin(self.query.text(), clock::now_ms()));
@@ -252,7 +256,7 @@ impl Job {
         // What was counted while it was computed is given back by now.
         held.grow_to(answer_bytes(&output.value))
             .map_err(QueryError::from)?;
-        Ok(write(&output, &self.stats, took))
+        Ok(write(&output, &self.stats, queued, took))
     }
 }
 
@@ -329,7 +333,8 @@ fn write_plan(
     envelope::success_with(data.to_string().as_bytes(), &output.warnings, &output.infos)
 }
 
-fn write(output: &QueryOutput, stats: &str, took: Duration) -> Reply {
+/// The answer of a query that waited and then ran for so long.
+fn write(output: &QueryOutput, stats: &str, queued: Duration, took: Duration) -> Reply {
     let mut data = Vec::new();
     json::write_data(&mut data, output);
     if !stats.is_empty() && data.pop() == Some(b'}') {
@@ -343,13 +348,40 @@ fn write(output: &QueryOutput, stats: &str, took: Duration) -> Reply {
             _ => String::new(),
         };
         let stats = format!(
-            r#","stats":{{"timings":{{"evalTotalTime":{t},"resultSortTime":0,"queryPreparationTime":0,"innerEvalTime":{t},"execQueueTime":0,"execTotalTime":{t}}},"samples":{{{per_step}"totalQueryableSamples":{},"samplesRead":{},"peakSamples":{}}}}}}}"#,
+            r#","stats":{{"timings":{{"evalTotalTime":{t},"resultSortTime":0,"queryPreparationTime":0,"innerEvalTime":{t},"execQueueTime":{q},"execTotalTime":{all}}},"samples":{{{per_step}"totalQueryableSamples":{},"samplesRead":{},"peakSamples":{}}}}}}}"#,
             steps.iter().map(|(_, n)| n).sum::<u64>(),
             output.stats.samples_read,
             output.stats.peak_samples,
             t = took.as_secs_f64(),
+            q = queued.as_secs_f64(),
+            all = (queued + took).as_secs_f64(),
         );
         data.extend_from_slice(stats.as_bytes());
     }
     envelope::success_with(&data, &output.warnings, &output.infos)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statistics_tell_how_long_a_query_waited() {
+        let output = QueryOutput {
+            value: QueryValue::Scalar {
+                time_ms: 0,
+                value: 1.0,
+            },
+            warnings: Vec::new(),
+            infos: Vec::new(),
+            stats: promql::QueryStats::default(),
+        };
+        let (queued, took) = (Duration::from_millis(250), Duration::from_millis(500));
+        let reply = write(&output, "true", queued, took);
+        let answer: serde_json::Value = serde_json::from_slice(&reply.body).expect("JSON");
+        let timings = &answer["data"]["stats"]["timings"];
+        assert_eq!(timings["execQueueTime"], 0.25);
+        assert_eq!(timings["evalTotalTime"], 0.5);
+        assert_eq!(timings["execTotalTime"], 0.75);
+    }
 }

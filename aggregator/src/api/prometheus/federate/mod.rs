@@ -15,18 +15,23 @@ use hyper::StatusCode;
 use kansoku_model::histogram::{NativeHistogram, ResetHint};
 use kansoku_model::labels::METRIC_NAME;
 use kansoku_model::metric::STALE_BITS;
-use kansoku_model::select::{SeriesData, SeriesSource};
+use kansoku_model::select::{SelectError, SeriesData, SeriesSource};
 use kansoku_model::{Labels, Matcher};
 use kansoku_query::promql;
 
 use self::escaping::Escaping;
 use super::envelope::ApiError;
-use super::plain;
+use super::plain::{self, Allowance};
 use crate::api::gate::Interrupt;
 use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Reply};
 use crate::telemetry::QueryKind;
+
+/// Copies of a series' labels: in the tree, as texts, in the answer.
+const LABEL_COPIES: usize = 4;
+/// What a series takes besides its labels, until it is written.
+const SERIES_BYTES: usize = 512;
 
 /// Answers the call.
 pub async fn federate(app: Arc<App>, call: Call) -> Reply {
@@ -41,17 +46,27 @@ fn answer(app: &App, call: &Call, interrupt: &Interrupt) -> Result<Reply, ApiErr
     let snapshot = call.tenant.snapshot(&app.tenants.opener)?;
     let now_ms = clock::now_ms();
     let lookback_ms = i64::try_from(app.settings.query_lookback.as_millis()).unwrap_or(i64::MAX);
-    let mut left = app.query_max_samples(&call.tenant);
+    let mut allowance = Allowance::new(app, &call.tenant);
+    let mut n_kept_bytes = 0;
     let mut newest: BTreeMap<Labels, Sample> = BTreeMap::new();
     for matchers in &selectors {
         interrupt.check()?;
-        let found = snapshot.select(matchers, now_ms.saturating_sub(lookback_ms), now_ms, left)?;
-        left -= found.iter().map(|s| s.times.len()).sum::<usize>().min(left);
+        let from_ms = now_ms.saturating_sub(lookback_ms);
+        let found = snapshot.select(matchers, from_ms, now_ms, allowance.max_samples());
+        let of_samples = |text| SelectError::Limit(text).into();
+        let found = found.map_err(|e| allowance.refused(e, of_samples))?;
+        allowance.take(&found, n_kept_bytes)?;
+        let labels = found.iter().map(|one| one.labels.as_bytes().len());
+        n_kept_bytes += labels
+            .map(|n| LABEL_COPIES * n + SERIES_BYTES)
+            .sum::<usize>();
         let last = |series: SeriesData| Some((Sample::last(&series)?, series.labels));
         newest.extend(found.into_iter().filter_map(last).map(|(s, l)| (l, s)));
     }
     let format = Format::negotiate(call.header(hyper::header::ACCEPT));
     let families = families(newest, &app.rules.external_labels(), format.kind);
+    // What was selected is gone by now, but for the newest samples.
+    allowance.hold(n_kept_bytes)?;
     let mut out = Vec::new();
     for family in &families {
         match format.kind {

@@ -24,7 +24,7 @@ use self::chunks::Chunk;
 use super::envelope::ApiError;
 use super::external_labels;
 use super::params::{TIME_MAX_MS, TIME_MIN_MS};
-use super::plain;
+use super::plain::{self, Allowance};
 use crate::api::gate::Interrupt;
 use crate::app::App;
 use crate::http::body::Coding;
@@ -86,31 +86,28 @@ fn answer(app: &App, call: &Call, interrupt: &Interrupt) -> Result<Reply, ApiErr
         snapshot: call.tenant.snapshot(&app.tenants.opener)?,
         external: &external,
     };
-    let mut left = app.query_max_samples(&call.tenant);
+    let mut allowance = Allowance::new(app, &call.tenant);
     let mut out = Vec::new();
     for (index, query) in request.queries.iter().enumerate() {
         interrupt.check()?;
         let matchers = query.matchers.iter().map(|m| reader.matcher(m));
         let matchers = matchers.collect::<Result<Vec<_>, _>>()?;
-        let series = reader.select(query, matchers, left).map_err(|e| match e {
-            SelectError::Limit(_) => wrong(format!(
-                "exceeded sample limit ({})",
-                app.query_max_samples(&call.tenant)
-            )),
-            other => other.into(),
-        })?;
-        left -= series
-            .iter()
-            .map(|s| s.times.len())
-            .sum::<usize>()
-            .min(left);
+        let of_samples = |_| {
+            let max = app.query_max_samples(&call.tenant);
+            wrong(format!("exceeded sample limit ({max})"))
+        };
+        let series = reader.select(query, matchers, allowance.max_samples());
+        let series = series.map_err(|e| allowance.refused(e, of_samples))?;
+        allowance.take(&series, out.capacity())?;
         match form {
             Form::Samples => write_samples(&mut out, &series),
             Form::StreamedChunks => write_frames(&mut out, index as u64, &series),
         }
+        allowance.take(&[], out.capacity())?;
     }
     Ok(match form {
         Form::Samples => {
+            allowance.hold(out.capacity().saturating_mul(2))?;
             let packed = snap::raw::Encoder::new().compress_vec(&out);
             let packed = packed.map_err(|e| ApiError {
                 status: StatusCode::INTERNAL_SERVER_ERROR,
