@@ -84,7 +84,7 @@ export function Patterns({
   const fresh = data.filter((template) => template.fresh).length;
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label={t("logs.patterns")}>
-      <p class="note">
+      <p class="note patterns-since">
         <label>
           {t("patterns.since")}{" "}
           <select value={since} onChange={(event) => setSince(event.currentTarget.value)}>
