@@ -196,13 +196,18 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
     while !rest.is_empty() {
         let n_digits = rest.bytes().take_while(u8::is_ascii_digit).count();
         let after = &rest[n_digits..];
-        let n_letters = after.bytes().take_while(u8::is_ascii_alphabetic).count();
-        let unit = &after[..n_letters];
+        let end = after.find(|c: char| c.is_ascii_digit());
+        let unit = &after[..end.unwrap_or(after.len())];
+        if n_digits == 0 || unit.is_empty() {
+            return Err(bad());
+        }
         let at = UNITS
             .iter()
             .position(|(name, _)| *name == unit)
-            .filter(|at| *at >= next_unit && n_digits > 0)
-            .ok_or_else(bad)?;
+            .ok_or_else(|| format!("unknown unit {unit:?} in duration {text:?}"))?;
+        if at < next_unit {
+            return Err(bad());
+        }
         let part = rest[..n_digits]
             .parse::<i64>()
             .ok()
@@ -211,7 +216,7 @@ pub fn parse_duration_ms(text: &str) -> Result<i64, String> {
             .filter(|total| *total <= MAX_DURATION_MS);
         total = part.ok_or_else(|| "duration out of range".to_owned())?;
         next_unit = at + 1;
-        rest = &after[n_letters..];
+        rest = &after[unit.len()..];
     }
     Ok(total)
 }

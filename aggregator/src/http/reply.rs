@@ -57,9 +57,7 @@ impl Reply {
         if status.is_success() {
             return reply;
         }
-        // As of Go's servers: what it repeats of a request is not to be taken for a page.
-        let sniffing = HeaderValue::from_static("nosniff");
-        reply.with(header::X_CONTENT_TYPE_OPTIONS, sniffing)
+        reply.unsniffed()
     }
 
     /// JSON text.
@@ -78,6 +76,13 @@ impl Reply {
     pub fn with(mut self, name: HeaderName, value: impl Into<HeaderValue>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+
+    /// The same, whose type is not to be guessed: what a text repeats of a request is no page. Go's servers say so with every error.
+    #[must_use]
+    pub fn unsniffed(self) -> Self {
+        let value = HeaderValue::from_static("nosniff");
+        self.with(header::X_CONTENT_TYPE_OPTIONS, value)
     }
 
     /// The same with the advice to come back in a few seconds.
@@ -149,6 +154,15 @@ fn zstd(body: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_type_of_errors_is_not_guessed() {
+        for (status, expected) in [(StatusCode::OK, ""), (StatusCode::BAD_REQUEST, "nosniff")] {
+            let response = Reply::text(status, "x").into_response(&HeaderMap::new());
+            let name = header::X_CONTENT_TYPE_OPTIONS;
+            assert_eq!(super::super::header(response.headers(), name), expected);
+        }
+    }
 
     #[test]
     fn codings_are_those_the_client_takes() {

@@ -323,7 +323,14 @@ async fn an_error_is_its_text() {
             "index/stats",
             "",
             400,
-            "parameter 'query' must be one stream selector",
+            "parse error : syntax error: unexpected $end",
+        ),
+        ("labels", "{}", 400, "queries require at least one"),
+        (
+            "query_range?limit=6000",
+            r#"{app="shop"}"#,
+            400,
+            "limit > max_entries_limit_per_query (6000 > 5000)",
         ),
         ("label/x/values", "{", 400, "parse error"),
     ] {
@@ -331,6 +338,12 @@ async fn an_error_is_its_text() {
         assert_eq!(answer.status, status, "{path} {query}: {}", answer.text());
         assert!(answer.text().contains(text), "{}", answer.text());
         assert!(answer.header("content-type").starts_with("text/plain"));
+        assert_eq!(answer.header("x-content-type-options"), "nosniff");
+    }
+    // What is counted has no limit of entries.
+    for path in ["query_range?limit=6000", "query?limit=6000"] {
+        let answer = raw(&server, path, "vector(1)", &[]).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
     }
 }
 

@@ -21,7 +21,7 @@ pub fn decode(body: &[u8], limits: &Limits<'_>) -> Result<Push, String> {
     let request: Request<'_> =
         serde_json::from_slice(body).map_err(|e| format!("couldn't parse push request: {e}"))?;
     let mut builder = PushBuilder::new(limits);
-    for stream in &request.streams {
+    for stream in request.streams.iter().flatten() {
         builder.start_stream(labels_of(&stream.stream), stream.values.len());
         for entry in &stream.values {
             let metadata: Vec<(&str, &[u8])> = entry
@@ -92,10 +92,11 @@ fn labels_of(pairs: &Pairs<'_>) -> Result<Labels, String> {
     ))
 }
 
+/// Without streams there is nothing to take, which is told as such.
 #[derive(Deserialize)]
 struct Request<'a> {
     #[serde(borrow)]
-    streams: Vec<Stream<'a>>,
+    streams: Option<Vec<Stream<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -266,7 +267,7 @@ mod tests {
         let cases: &[(&str, &str)] = &[
             ("", "EOF while parsing"),
             ("[]", "couldn't parse push request"),
-            ("{}", "missing field `streams`"),
+            (r#"{"streams":{}}"#, "expected a sequence"),
             (r#"{"streams":[{"values":[]}]}"#, "missing field `stream`"),
             (
                 r#"{"streams":[{"stream":{"a":1},"values":[]}]}"#,
@@ -290,6 +291,7 @@ mod tests {
             assert!(error.contains(expected), "{body}: {error}");
         }
         assert!(decode(b"{\"streams\":[{\"stream\":{\"a\":\"\xff\"}}]}", &LIMITS).is_err());
+        assert_eq!(decode(b"{}", &LIMITS).unwrap().n_streams, 0);
         assert!(decode("[".repeat(100_000).as_bytes(), &LIMITS).is_err());
     }
 

@@ -1,7 +1,7 @@
 //! The text form of a Loki stream's labels: `{job="x", env="prod"}`.
 //!
 //! Only equality, since this names a stream and selects nothing. The rule is Loki's: names are
-//! `[a-zA-Z_][a-zA-Z0-9_]*`, values are Go strings in double quotes or raw ones in backticks.
+//! `[a-zA-Z_][a-zA-Z0-9_]*`, values are Go strings in double or single quotes or raw ones in backticks.
 
 use std::borrow::Cow;
 
@@ -94,22 +94,22 @@ impl<'a> Reader<'a> {
     fn value(&mut self) -> Result<Cow<'a, str>, String> {
         self.space();
         let rest = self.rest();
-        let Some(quote @ ('"' | '`')) = rest.chars().next() else {
+        let Some(quote @ ('"' | '\'' | '`')) = rest.chars().next() else {
             return Err(self.error("a quoted value"));
         };
         let body = &rest[1..];
         let mut escaped = false;
         let end = body.char_indices().find(|&(_, c)| {
             let ends = c == quote && !escaped;
-            escaped = quote == '"' && c == '\\' && !escaped;
+            escaped = quote != '`' && c == '\\' && !escaped;
             ends
         });
         let Some((end, _)) = end else {
             return Err(self.error("a closing quote"));
         };
         let value = &body[..end];
-        let value = if quote == '"' && value.contains('\\') {
-            Cow::Owned(unescape(value).ok_or_else(|| self.error("a valid escape"))?)
+        let value = if quote != '`' && value.contains('\\') {
+            Cow::Owned(unescape(value, quote).ok_or_else(|| self.error("a valid escape"))?)
         } else {
             Cow::Borrowed(value)
         };
@@ -129,8 +129,8 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Go's escapes in a double-quoted string.
-fn unescape(text: &str) -> Option<String> {
+/// Go's escapes in a string between such quotes.
+fn unescape(text: &str, quote: char) -> Option<String> {
     let mut out = Vec::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find('\\') {
@@ -146,7 +146,7 @@ fn unescape(text: &str) -> Option<String> {
             'r' => out.push(b'\r'),
             't' => out.push(b'\t'),
             'v' => out.push(11),
-            '\\' | '"' => out.push(kind as u8),
+            c if c == '\\' || c == quote => out.push(c as u8),
             'x' => out.push(u8::try_from(hex(&mut rest, 2)?).ok()?),
             'u' | 'U' => {
                 let digits = if kind == 'u' { 4 } else { 8 };
@@ -177,6 +177,11 @@ mod tests {
             (r#"{job="a"}"#, r#"{job="a"}"#),
             (r#" { b = "2" , a="1" } "#, r#"{a="1", b="2"}"#),
             (r#"{a="x\"y\\z\n\u89b3"}"#, "{a=\"x\\\"y\\\\z\\n観\"}"),
+            (r#"{a='x"y\'z'}"#, r#"{a="x\"y'z"}"#),
+            (
+                r#"{a='\"'}"#,
+                "parse error at line 1, col 4: syntax error: unexpected '\\'', expecting a valid escape",
+            ),
             ("{a=`c:\\d`}", r#"{a="c:\\d"}"#),
             (r#"{stream="stdout"}"#, r#"{stream="stdout"}"#),
             (

@@ -29,7 +29,7 @@ const ALWAYS_TOLD: &[&str] = &["cluster", "namespace", "instance", "pod"];
 
 /// `/loki/api/v1/detected_labels`: labels that are worth choosing from, and how many values they have.
 pub async fn labels(app: Arc<App>, call: Call) -> Reply {
-    let wanted = Wanted::of(&call.form, &["query"]);
+    let wanted = Wanted::of(&call.form, &["query"], &[""]);
     run(app, call.tenant, wanted, |s, w, interrupt| {
         let mut labels = Vec::new();
         for name in s.log_label_names(&w.any_of, w.from_ns, w.to_ns)? {
@@ -39,7 +39,11 @@ pub async fn labels(app: Arc<App>, call: Call) -> Reply {
                 labels.push(json!({"label": name, "cardinality": values.len()}));
             }
         }
-        let body = json!({"detectedLabels": labels}).to_string();
+        // As there: without the list when there is none.
+        let body = match labels.is_empty() {
+            true => "{}".to_owned(),
+            false => json!({"detectedLabels": labels}).to_string(),
+        };
         Ok(Reply::json(StatusCode::OK, body))
     })
     .await

@@ -29,7 +29,7 @@ impl ApiError {
     #[must_use]
     pub fn reply(self) -> Reply {
         // Without an end of line, which logcli would print.
-        Reply::new(self.status, "text/plain; charset=utf-8", self.message)
+        Reply::new(self.status, "text/plain; charset=utf-8", self.message).unsniffed()
     }
 }
 

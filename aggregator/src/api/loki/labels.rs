@@ -27,17 +27,17 @@ pub(super) struct Wanted {
 }
 
 impl Wanted {
-    /// `selectors` are the names of the parameters that hold them.
-    pub fn of(form: &Form, selectors: &[&str]) -> Result<Self, ApiError> {
+    /// `selectors` are the names of the parameters that hold them, `everything` what may stand there for all streams; other selectors have a
+    /// condition that not every stream fulfils.
+    pub fn of(form: &Form, selectors: &[&str], everything: &[&str]) -> Result<Self, ApiError> {
         let (from_ns, to_ns) = params::label_bounds(form, clock::now_ns())?;
         let texts = selectors.iter().flat_map(|name| form.all(name));
         let any_of = texts
-            .filter(|text| !matches!(text.trim(), "" | "{}"))
+            .filter(|text| !everything.contains(&text.trim()))
             .map(|text| {
-                logql::matchers_of_selector(text).map_err(|error| match logql::parse(text) {
-                    Ok(_) => ApiError::bad_request("only label matchers are supported"),
-                    Err(_) => error.into(),
-                })
+                logql::parse(text)?;
+                logql::matchers_of_selector(text)
+                    .map_err(|_| ApiError::bad_request("only label matchers are supported"))
             });
         Ok(Self {
             any_of: any_of.collect::<Result<_, _>>()?,
@@ -90,7 +90,7 @@ fn write_name(out: &mut Vec<u8>, name: &String) {
 /// `/loki/api/v1/labels`
 pub async fn names(app: Arc<App>, call: Call) -> Reply {
     let tenant = call.tenant.clone();
-    let wanted = Wanted::of(&call.form, &["query"]);
+    let wanted = Wanted::of(&call.form, &["query"], &[""]);
     run(app, tenant, wanted, |s, w, _| {
         let names = s.log_label_names(&w.any_of, w.from_ns, w.to_ns)?;
         Ok(query::envelope(&list(&names, write_name), &s.warnings()))
@@ -101,7 +101,7 @@ pub async fn names(app: Arc<App>, call: Call) -> Reply {
 /// `/loki/api/v1/label/<name>/values`
 pub async fn values(app: Arc<App>, call: Call) -> Reply {
     let tenant = call.tenant.clone();
-    let wanted = Wanted::of(&call.form, &["query"]);
+    let wanted = Wanted::of(&call.form, &["query"], &[""]);
     run(app, tenant, wanted, move |s, w, _| {
         let values = s.log_label_values(&call.path_value, &w.any_of, w.from_ns, w.to_ns)?;
         Ok(query::envelope(&list(&values, write_name), &s.warnings()))
@@ -112,7 +112,7 @@ pub async fn values(app: Arc<App>, call: Call) -> Reply {
 /// `/loki/api/v1/series`
 pub async fn series(app: Arc<App>, call: Call) -> Reply {
     let tenant = call.tenant.clone();
-    let wanted = Wanted::of(&call.form, &["match[]", "match"]);
+    let wanted = Wanted::of(&call.form, &["match[]", "match"], &["{}"]);
     run(app, tenant, wanted, |s, w, _| {
         let series = s.log_series(&w.any_of, w.from_ns, w.to_ns)?;
         let data = list(&series, json::write_labels);
@@ -124,12 +124,15 @@ pub async fn series(app: Arc<App>, call: Call) -> Reply {
 /// `/loki/api/v1/index/stats`: counts of what a selector would read.
 pub async fn index_stats(app: Arc<App>, call: Call) -> Reply {
     let tenant = call.tenant.clone();
-    let wanted = Wanted::of(&call.form, &["query"]).and_then(|wanted| match wanted.any_of.len() {
-        1 => Ok(wanted),
-        _ => Err(ApiError::bad_request(
-            "parameter 'query' must be one stream selector, for example {job=\"x\"}",
-        )),
-    });
+    let wanted =
+        Wanted::of(&call.form, &["query"], &[]).and_then(|wanted| match wanted.any_of.len() {
+            1 => Ok(wanted),
+            // Told as an empty one.
+            0 => logql::parse("").map_or_else(|error| Err(error.into()), |_| Ok(wanted)),
+            _ => Err(ApiError::bad_request(
+                "parameter 'query' must be one stream selector, for example {job=\"x\"}",
+            )),
+        });
     run(app, tenant, wanted, |s, w, interrupt| {
         let n_streams = s.log_series(&w.any_of, w.from_ns, w.to_ns)?.len();
         let select = LogSelect {
@@ -186,4 +189,58 @@ pub async fn index_shards(app: Arc<App>, call: Call) -> Reply {
         u64::MAX
     );
     Reply::json(StatusCode::OK, body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(text: &str, everything: &[&str]) -> Result<usize, String> {
+        let mut form = Form::default();
+        form.read(text).unwrap();
+        let wanted = Wanted::of(&form, &["query"], everything);
+        wanted.map(|w| w.any_of.len()).map_err(|e| e.message)
+    }
+
+    #[test]
+    fn everything_is_selected_only_in_the_words_for_it() {
+        for (text, everything, expected) in [
+            ("", &[][..], Ok(0)),
+            ("query=%7B%7D", &["{}"], Ok(0)),
+            ("query=", &[""], Ok(0)),
+            (r#"query={a="b"}"#, &[], Ok(1)),
+            (
+                "query=",
+                &["{}"],
+                Err("parse error : syntax error: unexpected $end"),
+            ),
+            ("query={}", &[""], Err("queries require at least one")),
+            (
+                r#"query={a=~".*"}"#,
+                &["", "{}"],
+                Err("queries require at least one"),
+            ),
+            (
+                r#"query={a=""}"#,
+                &["", "{}"],
+                Err("queries require at least one"),
+            ),
+            (
+                r#"query={a="b"}|="c""#,
+                &[],
+                Err("only label matchers are supported"),
+            ),
+            (
+                r#"query=rate({a="b"}[1m])"#,
+                &[],
+                Err("only label matchers are supported"),
+            ),
+        ] {
+            match (wanted(text, everything), expected) {
+                (Ok(n), Ok(expected)) => assert_eq!(n, expected, "{text}"),
+                (Err(error), Err(part)) => assert!(error.contains(part), "{text}: {error}"),
+                (got, _) => panic!("{text}: {got:?}"),
+            }
+        }
+    }
 }

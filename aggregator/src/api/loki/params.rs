@@ -27,7 +27,7 @@ pub fn time_ns(form: &Form, name: &str, default: i64) -> Result<i64, ApiError> {
     match form.get(name) {
         "" => Ok(default),
         text => parse_time_ns(text).ok_or_else(|| {
-            let reason = format!("strconv.ParseInt: parsing {text:?}: invalid syntax");
+            let reason = no_integer("ParseInt", text);
             ApiError::bad_request(match name {
                 "time" => reason,
                 _ => format!("could not parse '{name}' parameter: {reason}"),
@@ -36,10 +36,20 @@ pub fn time_ns(form: &Form, name: &str, default: i64) -> Result<i64, ApiError> {
     }
 }
 
-/// Up to ten digits are seconds, more are nanoseconds; with a point always seconds.
+/// Go's words for a text that is no integer of 64 bits.
+fn no_integer(function: &str, text: &str) -> String {
+    let digits = text.strip_prefix(['+', '-']).unwrap_or(text);
+    let reason = match !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit()) {
+        true => "value out of range",
+        false => "invalid syntax",
+    };
+    format!("strconv.{function}: parsing {text:?}: {reason}")
+}
+
+/// Up to ten characters are seconds, more are nanoseconds; with a point always seconds.
 fn parse_time_ns(text: &str) -> Option<i64> {
     if let Ok(number) = text.parse::<i64>() {
-        let seconds = text.trim_start_matches(['-', '+']).len() <= 10;
+        let seconds = text.len() <= 10;
         return if seconds {
             number.checked_mul(SECOND_NS)
         } else {
@@ -58,20 +68,29 @@ fn parse_time_ns(text: &str) -> Option<i64> {
     i64::try_from(clock::parse_rfc3339_ns(text)?).ok()
 }
 
-fn duration_ns(name: &str, text: &str) -> Result<i64, ApiError> {
-    let ns = match parse_float(text) {
-        Some(seconds) => Some(seconds * 1e9).filter(|ns| ns.abs() < i64::MAX as f64),
-        None => parse_duration_ms(text).ok().map(|ms| ms as f64 * 1e6),
+/// Seconds as a number, or a duration.
+fn duration_ns(text: &str) -> Result<i64, ApiError> {
+    let invalid = |tail: &str| {
+        ApiError::bad_request(format!("cannot parse {text:?} to a valid duration{tail}"))
     };
-    match ns {
-        Some(ns) => Ok(ns as i64),
-        None => Err(ApiError::bad_request(match name {
-            "since" => {
-                format!("could not parse 'since' parameter: not a valid duration string: {text:?}")
-            }
-            _ => format!("cannot parse {text:?} to a valid duration"),
-        })),
+    let Some(seconds) = parse_float(text) else {
+        let ms = parse_duration_ms(text).map_err(|_| invalid(""))?;
+        return Ok(ms.saturating_mul(1_000_000));
+    };
+    let ns = seconds * 1e9;
+    if ns.abs() > i64::MAX as f64 {
+        return Err(invalid(". It overflows int64"));
     }
+    // What is no number is the least one in Go, and refused as such.
+    Ok(if ns.is_nan() { i64::MIN } else { ns as i64 })
+}
+
+/// `since`, which is no number.
+fn since_ns(text: &str) -> Result<i64, ApiError> {
+    let ms = parse_duration_ms(text).map_err(|reason| {
+        ApiError::bad_request(format!("could not parse 'since' parameter: {reason}"))
+    })?;
+    Ok(ms.saturating_mul(1_000_000))
 }
 
 /// First and last time of a request; an absent end is `now_ns`.
@@ -87,7 +106,7 @@ pub fn label_bounds(form: &Form, now_ns: i64) -> Result<(i64, i64), ApiError> {
 fn bounds_since(form: &Form, now_ns: i64, since_ns: i64) -> Result<(i64, i64), ApiError> {
     let since_ns = match form.get("since") {
         "" => since_ns,
-        text => duration_ns("since", text)?,
+        text => self::since_ns(text)?,
     };
     let end_ns = time_ns(form, "end", now_ns)?;
     // An end in the future must not move the default start there as well.
@@ -111,16 +130,39 @@ pub fn limit_of(form: &Form, name: &str, max: usize) -> Result<usize, ApiError> 
     if text.is_empty() {
         return Ok(DEFAULT_LIMIT);
     }
-    let number: i64 = text.parse().map_err(|_| {
-        ApiError::bad_request(format!("strconv.Atoi: parsing {text:?}: invalid syntax"))
-    })?;
+    let number: i64 = text
+        .parse()
+        .map_err(|_| ApiError::bad_request(no_integer("Atoi", text)))?;
+    if number > i64::from(u32::MAX) {
+        let name = match name {
+            "line_limit" => name,
+            _ => "limit",
+        };
+        let message = format!("{name} value {number} is out of range [0, {}]", u32::MAX);
+        return Err(ApiError::bad_request(message));
+    }
     match usize::try_from(number) {
         Err(_) | Ok(0) => Err(ApiError::bad_request("limit must be a positive value")),
-        Ok(limit) if limit > max => Err(ApiError::bad_request(format!(
-            "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
-        ))),
-        Ok(limit) => Ok(limit),
+        Ok(limit) => check_entries(limit, max).map(|()| limit),
     }
+}
+
+/// The same for volumes, where 0 is the default, too, and which are not limited further.
+pub fn limit_of_volumes(form: &Form) -> Result<usize, ApiError> {
+    match form.get("limit").trim_start_matches('0') {
+        "" => Ok(DEFAULT_LIMIT),
+        _ => limit(form, usize::MAX),
+    }
+}
+
+/// Refuses a limit of entries above `max`.
+pub fn check_entries(limit: usize, max: usize) -> Result<(), ApiError> {
+    if limit <= max {
+        return Ok(());
+    }
+    Err(ApiError::bad_request(format!(
+        "max entries limit per query exceeded, limit > max_entries_limit_per_query ({limit} > {max})"
+    )))
 }
 
 /// `direction`; newest first when it is missing.
@@ -138,7 +180,7 @@ pub fn direction(form: &Form) -> Result<Direction, ApiError> {
 pub fn step_ns(form: &Form, start_ns: i64, end_ns: i64) -> Result<i64, ApiError> {
     let step_ns = match form.get("step") {
         "" => ((end_ns.saturating_sub(start_ns)) / SECOND_NS / 250).max(1) * SECOND_NS,
-        text => duration_ns("step", text)?,
+        text => duration_ns(text)?,
     };
     if step_ns <= 0 {
         return Err(ApiError::bad_request(
@@ -186,7 +228,7 @@ pub fn steps_ns(start_ns: i64, end_ns: i64, step_ns: i64) -> Result<(i64, i64, i
 pub fn interval_ns(form: &Form) -> Result<i64, ApiError> {
     match form.get("interval") {
         "" => Ok(0),
-        text => match duration_ns("interval", text)? {
+        text => match duration_ns(text)? {
             ns if ns < 0 => Err(ApiError::bad_request("interval must be >= 0")),
             ns => Ok(ns),
         },
@@ -214,7 +256,9 @@ mod tests {
             ("-1.5", Some(-1_500_000_000)),
             ("1771000000.499", Some(1_771_000_000_499_000_000)),
             ("2023-11-14T22:13:20.000000001Z", Some(NOW_NS + 1)),
+            ("+1700000000", Some(1_700_000_000)),
             ("now", None),
+            ("2023-11-14 22:13:20Z", None),
             ("1e300.", None),
             ("99999999999999999999", None),
         ] {
@@ -233,6 +277,10 @@ mod tests {
         assert_eq!(step_ns(&form(""), 0, 3600 * SECOND_NS), Ok(14 * SECOND_NS));
         assert_eq!(limit(&form(""), 5000), Ok(100));
         assert_eq!(direction(&form("")), Ok(Direction::Backward));
+        for (text, expected) in [("", 100), ("limit=0", 100), ("limit=6000", 6000)] {
+            assert_eq!(limit_of_volumes(&form(text)), Ok(expected), "{text}");
+        }
+        assert!(limit_of_volumes(&form("limit=-1")).is_err());
     }
 
     #[test]
@@ -279,6 +327,38 @@ mod tests {
             (
                 limit(&form("limit=6000"), 5000).map_err(text).err(),
                 "max entries limit per query exceeded, limit > max_entries_limit_per_query (6000 > 5000)",
+            ),
+            (
+                limit(&form("limit=99999999999"), 5000).map_err(text).err(),
+                "limit value 99999999999 is out of range [0, 4294967295]",
+            ),
+            (
+                limit(&form("limit=99999999999999999999"), 5000)
+                    .map_err(text)
+                    .err(),
+                "strconv.Atoi: parsing \"99999999999999999999\": value out of range",
+            ),
+            (
+                bounds(&form("start=9223372036854775808"), NOW_NS)
+                    .map_err(text)
+                    .err(),
+                "could not parse 'start' parameter: strconv.ParseInt: parsing \"9223372036854775808\": value out of range",
+            ),
+            (
+                bounds(&form("since=60"), NOW_NS).map_err(text).err(),
+                "could not parse 'since' parameter: not a valid duration string: \"60\"",
+            ),
+            (
+                bounds(&form("since=1.5s"), NOW_NS).map_err(text).err(),
+                "could not parse 'since' parameter: unknown unit \".\" in duration \"1.5s\"",
+            ),
+            (
+                step_ns(&form("step=Inf"), 0, 1).map_err(text).err(),
+                "cannot parse \"Inf\" to a valid duration. It overflows int64",
+            ),
+            (
+                step_ns(&form("step=NaN"), 0, 1).map_err(text).err(),
+                "zero or negative query resolution step widths are not accepted. Try a positive integer",
             ),
             (
                 step_ns(&form("step=-1"), 0, 1).map_err(text).err(),

@@ -20,9 +20,6 @@ use crate::api::gate::{Interrupt, Interrupted};
 use crate::app::App;
 use crate::http::{Call, Form, Reply};
 
-/// Entries of the answer at most, as of a log query.
-const MAX_LIMIT: usize = 5000;
-
 /// What a group takes besides its labels, and a step of it, while bytes are added up.
 const GROUP_BYTES: usize = 160;
 const STEP_BYTES: usize = 48;
@@ -148,11 +145,13 @@ async fn answer(
     steps: impl FnOnce(&Wanted, &Form) -> Result<Steps, ApiError> + Send + 'static,
 ) -> Reply {
     let tenant = call.tenant.clone();
-    let wanted = Wanted::of(&call.form, &["query"]).and_then(|wanted| match wanted.any_of.len() {
-        0 | 1 => Ok(wanted),
-        _ => Err(ApiError::bad_request(
-            "parameter 'query' must be one stream selector",
-        )),
+    let wanted = Wanted::of(&call.form, &["query"], &["", "{}"]).and_then(|wanted| {
+        match wanted.any_of.len() {
+            0 | 1 => Ok(wanted),
+            _ => Err(ApiError::bad_request(
+                "parameter 'query' must be one stream selector",
+            )),
+        }
     });
     let share = app.query_share(&tenant);
     run(app, tenant, wanted, move |snapshot, wanted, interrupt| {
@@ -165,7 +164,7 @@ async fn answer(
                 matchers.push(is_there.map_err(|e| ApiError::bad_request(e.to_string()))?);
             }
         }
-        let limit = params::limit(&call.form, MAX_LIMIT)?;
+        let limit = params::limit_of_volumes(&call.form)?;
         let steps = steps(wanted, &call.form)?;
         let select = LogSelect {
             matchers,
