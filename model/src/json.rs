@@ -253,18 +253,6 @@ pub fn write_kubernetes(out: &mut Vec<u8>, meta: &KubernetesMetadata) {
     out.push(b'}');
 }
 
-/// Appends an array of what `write` makes of each item.
-pub fn write_list<T>(out: &mut Vec<u8>, items: &[T], write: impl Fn(&mut Vec<u8>, &T)) {
-    out.push(b'[');
-    for (i, item) in items.iter().enumerate() {
-        if i > 0 {
-            out.push(b',');
-        }
-        write(out, item);
-    }
-    out.push(b']');
-}
-
 fn write_map(out: &mut Vec<u8>, name: &str, pairs: &[(String, String)]) {
     if pairs.is_empty() {
         return;

@@ -5,6 +5,7 @@
 
 pub mod deletes;
 pub mod gate;
+mod listing;
 pub mod loki;
 pub mod prometheus;
 pub mod status;

@@ -135,6 +135,34 @@ async fn volumes_that_need_too_much_memory_are_refused_and_others_go_on() {
     assert_eq!(held(&server).await, 0.0, "all is given back");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn listings_that_need_too_much_memory_are_refused_and_others_go_on() {
+    let server = Server::start_with(&["--query.test-mode", "--query.max-memory=16KiB"]).await;
+    write_many(&server, 300).await;
+    let stream = |i| json!({"stream": {"n": format!("{i:04}")}, "values": [["1000000", "x"]]});
+    let streams: Vec<_> = (0..300).map(stream).collect();
+    server.push(json!(streams)).await;
+    let span = "start=0&end=600";
+    for (path, status) in [
+        (format!("/api/v1/series?match[]=many_total&{span}"), 422),
+        (format!("/api/v1/label/n/values?{span}"), 422),
+        (format!("/api/v1/labels?{span}"), 200),
+        (
+            format!("/api/v1/series?match[]=many_total&{span}&limit=5"),
+            200,
+        ),
+        (format!("/loki/api/v1/series?{span}"), 400),
+        (format!("/loki/api/v1/label/n/values?{span}"), 400),
+        (format!("/loki/api/v1/labels?{span}"), 200),
+    ] {
+        let answer = server.get(&path).await;
+        assert_eq!(answer.status, status, "{path}: {}", answer.text());
+        let is_refused = answer.text().contains("which --query.max-memory allows");
+        assert_eq!(is_refused, status != 200, "{path}");
+    }
+    assert_eq!(held(&server).await, 0.0, "all is given back");
+}
+
 async fn held(server: &Server) -> f64 {
     metric(server, "kansoku_query_memory_bytes ").await
 }

@@ -4,15 +4,17 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use hyper::StatusCode;
-use kansoku_model::json::{write_list, write_str};
+use kansoku_model::json::write_str;
 use kansoku_model::select::{Direction, LogSelect};
 use kansoku_model::{LogSource, Matcher};
 use kansoku_query::logql::{self, QueryError, json};
+use kansoku_query::memory::Share;
 use kansoku_store::Snapshot;
 
 use super::errors::ApiError;
 use super::{params, query};
 use crate::api::gate::{self, Interrupt};
+use crate::api::listing;
 use crate::app::App;
 use crate::clock;
 use crate::http::{Call, Form, Reply};
@@ -77,10 +79,12 @@ pub(super) async fn run(
     }
 }
 
-fn list<T>(items: &[T], write: impl Fn(&mut Vec<u8>, &T)) -> Vec<u8> {
-    let mut data = Vec::new();
-    write_list(&mut data, items, write);
-    data
+fn list<T>(
+    items: &[T],
+    write: impl Fn(&mut Vec<u8>, &T),
+    share: &Share,
+) -> Result<Vec<u8>, ApiError> {
+    Ok(listing::text(items, write, share).map_err(QueryError::from)?)
 }
 
 fn write_name(out: &mut Vec<u8>, name: &String) {
@@ -91,9 +95,13 @@ fn write_name(out: &mut Vec<u8>, name: &String) {
 pub async fn names(app: Arc<App>, call: Call) -> Reply {
     let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["query"], &[""]);
-    run(app, tenant, wanted, |s, w, _| {
+    let share = app.query_share(&tenant);
+    run(app, tenant, wanted, move |s, w, _| {
         let names = s.log_label_names(&w.any_of, w.from_ns, w.to_ns)?;
-        Ok(query::envelope(&list(&names, write_name), &s.warnings()))
+        Ok(query::envelope(
+            &list(&names, write_name, &share)?,
+            &s.warnings(),
+        ))
     })
     .await
 }
@@ -102,9 +110,13 @@ pub async fn names(app: Arc<App>, call: Call) -> Reply {
 pub async fn values(app: Arc<App>, call: Call) -> Reply {
     let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["query"], &[""]);
+    let share = app.query_share(&tenant);
     run(app, tenant, wanted, move |s, w, _| {
         let values = s.log_label_values(&call.path_value, &w.any_of, w.from_ns, w.to_ns)?;
-        Ok(query::envelope(&list(&values, write_name), &s.warnings()))
+        Ok(query::envelope(
+            &list(&values, write_name, &share)?,
+            &s.warnings(),
+        ))
     })
     .await
 }
@@ -113,9 +125,10 @@ pub async fn values(app: Arc<App>, call: Call) -> Reply {
 pub async fn series(app: Arc<App>, call: Call) -> Reply {
     let tenant = call.tenant.clone();
     let wanted = Wanted::of(&call.form, &["match[]", "match"], &["{}"]);
-    run(app, tenant, wanted, |s, w, _| {
+    let share = app.query_share(&tenant);
+    run(app, tenant, wanted, move |s, w, _| {
         let series = s.log_series(&w.any_of, w.from_ns, w.to_ns)?;
-        let data = list(&series, json::write_labels);
+        let data = list(&series, json::write_labels, &share)?;
         Ok(query::envelope(&data, &s.warnings()))
     })
     .await

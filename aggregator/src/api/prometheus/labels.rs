@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use kansoku_model::json::{write_list, write_str};
+use kansoku_model::json::write_str;
 use kansoku_model::select::SelectError;
 use kansoku_model::{Matcher, MetricKind};
 use kansoku_query::number::quote;
-use kansoku_query::promql::{self, json};
+use kansoku_query::promql::{self, QueryError, json};
 use kansoku_store::{MetricMetadata, Snapshot};
 
 use super::envelope::{self, ApiError};
 use super::params::{self, TIME_MAX_MS, TIME_MIN_MS};
-use crate::api::gate;
+use crate::api::{gate, listing};
 use crate::app::App;
 use crate::http::{Call, Form, Reply};
 use crate::telemetry::QueryKind;
@@ -63,6 +63,7 @@ async fn list<T: Send + 'static>(
         Ok(wanted) => wanted,
         Err(error) => return error.reply(),
     };
+    let share = app.query_share(&tenant);
     run(app, tenant, move |snapshot| {
         // As there, nothing lies between an end and a later start.
         let mut items = match wanted.from_ms <= wanted.to_ms {
@@ -74,8 +75,7 @@ async fn list<T: Send + 'static>(
             items.truncate(limit);
             warnings.push("results truncated due to limit".into());
         }
-        let mut data = Vec::new();
-        write_list(&mut data, &items, write);
+        let data = listing::text(&items, write, &share).map_err(QueryError::from)?;
         Ok(envelope::success_with(&data, &warnings, &[]))
     })
     .await
