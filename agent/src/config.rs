@@ -57,7 +57,10 @@ pub fn load(invocation: &Invocation) -> Outcome {
     let mut warnings = Vec::new();
     let main = invocation.config_file.as_deref().unwrap_or_default();
     let result = match documents::of_invocation(invocation, &mut warnings) {
-        Ok(sections) => build(sections, main, &mut warnings),
+        Ok((sections, file)) => build(sections, main, &mut warnings).map(|mut built| {
+            built.pipeline.config_file = file;
+            built
+        }),
         Err(error) => Err(vec![Mistake::read(error)]),
     };
     Outcome { result, warnings }

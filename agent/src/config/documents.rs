@@ -2,25 +2,39 @@
 //! files that they name (parsers, plugins, streams, upstream servers).
 
 use std::collections::HashMap;
+use std::fmt::Write as _;
 use std::sync::Arc;
 
 use kansoku_model::plugin::Setting;
 use kansoku_model::{ConfigError, Place, Settings};
 use kansoku_outputs::Upstream;
 use kansoku_parsers::config::{self, Document, Section, SectionKind};
+use ring::digest::{Context, SHA256};
 
 use super::files;
 use crate::command_line::Invocation;
+use crate::pipeline::ConfigFile;
 
-/// The sections of file and command line, with variables replaced; the command line wins.
+/// The sections of file and command line, with variables replaced, and the file; the command line wins.
 pub(super) fn of_invocation(
     invocation: &Invocation,
     warnings: &mut Vec<ConfigError>,
-) -> Result<Vec<Section>, ConfigError> {
+) -> Result<(Vec<Section>, Option<ConfigFile>), ConfigError> {
+    let mut digest = Context::new(&SHA256);
     let mut document = match &invocation.config_file {
-        Some(path) => read(path, path)?,
+        Some(path) => read(path, path, &mut |bytes| digest.update(bytes))?,
         None => Document::default(),
     };
+    let digest = digest.finish();
+    let file = invocation.config_file.as_ref().map(|path| ConfigFile {
+        path: path.clone(),
+        sha256: digest.as_ref()[..6]
+            .iter()
+            .fold(String::new(), |mut hex, byte| {
+                let _ = write!(hex, "{byte:02x}");
+                hex
+            }),
+    });
     let given = invocation.sections.iter().cloned();
     document.sections.extend(given);
     if let Some(first) = invocation.service.first() {
@@ -30,14 +44,14 @@ pub(super) fn of_invocation(
     }
     document.expand(&files::variable);
     warnings.append(&mut document.warnings);
-    Ok(document.sections)
+    Ok((document.sections, file))
 }
 
-/// Reads one file and its includes; relative paths are also looked for beside `main`. Values of
+/// Reads one file and its includes, and shows `seen` each; relative paths are also looked for beside `main`. Values of
 /// variables that are `file:///path` are read.
-fn read(path: &str, main: &str) -> Result<Document, ConfigError> {
+fn read(path: &str, main: &str, seen: &mut dyn FnMut(&[u8])) -> Result<Document, ConfigError> {
     let is_yaml = config::is_yaml(path);
-    let mut document = config::parse(path, &mut |wanted, from| match from {
+    let load = |wanted: &str, from: &str| match from {
         "" => files::read(wanted, main),
         _ if is_yaml && wanted.ends_with(".conf") => Err(format!(
             "{wanted} is a classic configuration; YAML can include YAML only"
@@ -48,6 +62,11 @@ fn read(path: &str, main: &str) -> Result<Document, ConfigError> {
         // YAML names files relative to the one that includes them.
         _ if is_yaml => files::read_beside(wanted, from),
         _ => files::read(wanted, main),
+    };
+    let mut document = config::parse(path, &mut |wanted, from| {
+        let loaded = load(wanted, from)?;
+        loaded.iter().for_each(|file| seen(&file.bytes));
+        Ok(loaded)
     })?;
     for (_, value) in &mut document.variables {
         if let Some(file) = value.strip_prefix("file://") {
@@ -68,7 +87,7 @@ pub(super) fn named_by(
     } else {
         main
     };
-    let mut document = read(&setting.value, beside).map_err(|mut e| {
+    let mut document = read(&setting.value, beside, &mut |_| {}).map_err(|mut e| {
         // The file itself is missing: the place to mend is where it is named.
         if e.place.line == 0 {
             e.place = setting.place.clone();

@@ -162,6 +162,31 @@ fn cases() {
 }
 
 #[test]
+fn the_running_file_is_known_by_its_text_and_its_includes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
+    let hash = |included: &str| {
+        std::fs::write(path("in.conf"), included).expect("ours");
+        let main = "@INCLUDE in.conf\n[OUTPUT]\n    name null\n    match ${KANSOKU_NO_SUCH}*\n";
+        std::fs::write(path("main.conf"), main).expect("ours");
+        let args = ["-c".to_owned(), path("main.conf")];
+        let command_line::CommandLine::Run(invocation) =
+            command_line::parse(args.into_iter()).expect("valid")
+        else {
+            panic!("runs")
+        };
+        let built = load(&invocation).result.unwrap_or_else(|_| panic!("valid"));
+        let file = built.pipeline.config_file.expect("a file");
+        assert_eq!(file.path, path("main.conf"));
+        assert_eq!(file.sha256.len(), 12);
+        file.sha256
+    };
+    let first = hash("[INPUT]\n    name dummy\n");
+    assert_eq!(hash("[INPUT]\n    name dummy\n"), first);
+    assert_ne!(hash("[INPUT]\n    name dummy\n    rate 2\n"), first);
+}
+
+#[test]
 fn the_command_line_wins_and_one_pair_needs_no_match() {
     let args = "-i dummy -p rate=2 -o null -f 3 -q";
     let command_line::CommandLine::Run(invocation) =

@@ -188,6 +188,7 @@ pub struct Metrics {
     /// Of each input and output.
     pub routes: Vec<Arc<RouteCounters>>,
     pub probe: Probe,
+    pub config_file: Option<super::ConfigFile>,
 }
 
 impl Metrics {

@@ -42,6 +42,6 @@ pub use rate_gate::RateGate;
 pub use route::TagMatch;
 pub use running::{Running, Stopper, start};
 pub use spec::{
-    DEFAULT_MEM_BUF_LIMIT_BYTES, DEFAULT_MEM_LIMIT_BYTES, FilterSpec, InputSpec, OutputSpec,
-    PipelineSpec, ProcessorSpec, StorageSpec,
+    ConfigFile, DEFAULT_MEM_BUF_LIMIT_BYTES, DEFAULT_MEM_LIMIT_BYTES, FilterSpec, InputSpec,
+    OutputSpec, PipelineSpec, ProcessorSpec, StorageSpec,
 };

@@ -97,7 +97,10 @@ pub fn start(spec: PipelineSpec, runtime: &Handle) -> anyhow::Result<Running> {
     );
     let databases = spec.inputs.iter().flat_map(|i| i.input.databases());
     let locks = Locks::take(spec.storage_path.as_deref(), databases.collect())?;
-    let mut metrics = Metrics::default();
+    let mut metrics = Metrics {
+        config_file: spec.config_file.clone(),
+        ..Metrics::default()
+    };
     let filters: Vec<FilterStage> = (spec.filters.into_iter())
         .map(|f| stage(f, &mut metrics))
         .collect();

@@ -156,6 +156,16 @@ pub struct PipelineSpec {
     pub storage: StorageSpec,
     /// SERVICE `mem_limit`: bytes of all batches in memory together.
     pub mem_limit_bytes: u64,
+    /// Where it comes from; `None` without a configuration file.
+    pub config_file: Option<ConfigFile>,
+}
+
+/// Which configuration file it is, with its includes. Two agents with the same text have the same, whatever their variables.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigFile {
+    pub path: String,
+    /// The first 12 hexadecimal digits of the SHA-256 of all that was read.
+    pub sha256: String,
 }
 
 impl Default for PipelineSpec {
@@ -170,6 +180,7 @@ impl Default for PipelineSpec {
             state_path: None,
             storage: StorageSpec::default(),
             mem_limit_bytes: DEFAULT_MEM_LIMIT_BYTES,
+            config_file: None,
         }
     }
 }

@@ -369,6 +369,18 @@ impl OwnMetrics {
             "Version of the agent.",
         );
         out.sample(family, &[("version", version)], 1.0);
+        if let Some(file) = &self.metrics.config_file {
+            let family = out.family(
+                "kansoku_agent_config_info",
+                MetricKind::Gauge,
+                "Configuration file that runs, and the start of the SHA-256 of it and its includes.",
+            );
+            out.sample(
+                family,
+                &[("file", &file.path), ("sha256", &file.sha256)],
+                1.0,
+            );
+        }
         let family = out.family(
             "kansoku_agent_duplicate_series_total",
             MetricKind::Counter,

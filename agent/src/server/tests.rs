@@ -58,6 +58,10 @@ fn ask_with(hot_reload: bool, requests: &[&[u8]]) -> Vec<String> {
             metrics: Arc::new(Metrics {
                 inputs: vec![input],
                 outputs: vec![output],
+                config_file: Some(crate::pipeline::ConfigFile {
+                    path: "/etc/kansoku/agent.conf".into(),
+                    sha256: "0123456789ab".into(),
+                }),
                 ..Metrics::default()
             }),
             targets,
@@ -165,6 +169,11 @@ fn every_path_answers_in_its_form() {
             "/api/v2/metrics/prometheus",
             "200 OK",
             "fluentbit_hot_reloaded_times{hostname=\"n1\"} 0\n",
+        ),
+        (
+            "/api/v2/metrics/prometheus",
+            "200 OK",
+            "kansoku_agent_config_info{file=\"/etc/kansoku/agent.conf\",sha256=\"0123456789ab\"} 1\n",
         ),
         ("/api/v1/nothing", "404 Not Found", "not found"),
     ];

@@ -11,6 +11,7 @@ import { PanelChart } from "../panel_chart";
 import { link, queryLink, type State } from "../state";
 import { tableGrid, rateWindow, type Grid } from "../time";
 import { Card, Nothing, Problem } from "../widgets";
+import { newestConfig, usualConfig } from "./configs";
 import { AGENT_MEASURES, STORE_CHARTS } from "./measures";
 
 const POINTS = 24;
@@ -99,7 +100,7 @@ const isAt = (labels: Labels, { node, agent }: Place): boolean =>
 async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
   const window = rateWindow(grid.step_s);
   const past = `[${Math.max(600, grid.end_s - grid.start_s)}s]`;
-  const [info, seen, uptime, ...measured] = await Promise.all([
+  const [info, seen, uptime, configs, ...measured] = await Promise.all([
     queryVector(`last_over_time(fluentbit_build_info{node!=""}${past})`, grid.at_s, run),
     queryVector(
       // The second half finds those of long ago; its steps may all lie before a young one's first sample.
@@ -108,6 +109,7 @@ async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
       run,
     ),
     queryVector('max by (node, agent) (fluentbit_uptime{node!=""})', grid.at_s, run),
+    queryVector('timestamp(kansoku_agent_config_info{node!=""})', grid.at_s, run),
     ...AGENT_MEASURES.map(async ({ query }) =>
       toColumns(grid, (await queryRange(query.replaceAll("[W]", `[${window}]`), grid, run)).data),
     ),
@@ -125,7 +127,10 @@ async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
     if ((newest.get(key)?.seen_s ?? -1) <= seen_s)
       newest.set(key, { ...place, version: metric["version"] ?? "", seen_s });
   }
+  const usual = usualConfig(configs.filter(({ metric }) => (metric["agent"] ?? "") === ""));
   return [...newest].map(([key, place]): Row => {
+    const config = newestConfig(configs.filter(({ metric }) => isAt(metric, place)));
+    const differs = place.agent === "" && config !== null && usual !== null && config.sha256 !== usual;
     const cells = new Map<string, Cell>();
     for (const [at, measure] of AGENT_MEASURES.entries()) {
       const points = measured[at]?.series.find(({ labels }) => isAt(labels, place))?.points;
@@ -141,7 +146,11 @@ async function loadAgents(grid: Grid, run: Run): Promise<Row[]> {
       state: silent ? "bad" : "ok",
       status: silent ? t("agent.silent") : up_s === null ? "" : t("agent.up", { age: formatAge(up_s) }),
       cells,
-      labels: { node: place.node },
+      labels: {
+        node: place.node,
+        ...(config === null ? {} : { config: config.sha256.slice(0, 7), file: config.file }),
+        ...(differs ? { differs: "1" } : {}),
+      },
     };
   });
 }
@@ -177,6 +186,17 @@ function Agents({ state }: { state: State }) {
         <>
           <a href={link("node", { node: row.labels["node"] ?? row.name }, state)}>{row.name}</a>
           <span class="prefix"> {row.detail}</span>
+          {row.labels["config"] !== undefined && (
+            <span class="prefix" title={row.labels["file"]}>
+              {` · ${t("agent.config", { hash: row.labels["config"] })}`}
+            </span>
+          )}
+          {row.labels["differs"] !== undefined && (
+            <>
+              {" "}
+              <span class="badge warn">{t("agent.config_differs")}</span>
+            </>
+          )}
         </>
       )}
     />

@@ -276,6 +276,8 @@ export const EN = {
   "agent.dropped": "Dropped",
   "agent.silent": "silent",
   "agent.up": "up {age}",
+  "agent.config": "config {hash}",
+  "agent.config_differs": "not the configuration of most nodes",
   "agent.none": "No agent tells how it is.",
   "agent.none_help": "Agents tell their version, delivery times, retries and drops when they have the input",
   "kansoku.store": "store",

@@ -266,6 +266,8 @@ export const JA: Readonly<Record<Key, Message>> = {
   "agent.dropped": "破棄",
   "agent.silent": "応答なし",
   "agent.up": "稼働 {age}",
+  "agent.config": "設定 {hash}",
+  "agent.config_differs": "ほかのノードと異なる設定",
   "agent.none": "自身の状態を送るエージェントがありません。",
   "agent.none_help": "次の入力を追加すると、バージョン・配送時間・再試行・破棄数が送られます:",
   "kansoku.store": "ストア",
