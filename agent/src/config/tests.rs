@@ -170,8 +170,7 @@ fn the_running_file_is_known_by_its_text_and_its_includes() {
         let main = "@INCLUDE in.conf\n[OUTPUT]\n    name null\n    match ${KANSOKU_NO_SUCH}*\n";
         std::fs::write(path("main.conf"), main).expect("ours");
         let args = ["-c".to_owned(), path("main.conf")];
-        let command_line::CommandLine::Run(invocation) =
-            command_line::parse(args.into_iter()).expect("valid")
+        let command_line::CommandLine::Run(invocation) = command_line::parse(args).expect("valid")
         else {
             panic!("runs")
         };
