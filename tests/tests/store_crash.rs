@@ -134,6 +134,7 @@ impl Crash {
                         ("start", &at(first).to_string()),
                         ("end", &at(first + points - 1).to_string()),
                         ("step", &format!("{}", LINES as f64 / 1000.0)),
+                        ("align", "false"),
                     ],
                 );
                 let json = reply.json();
